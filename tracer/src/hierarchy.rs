@@ -1,0 +1,115 @@
+//! The cgroup hierarchies of a host, and the header of a stream that names them.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::input::{BootTime, Device, HierarchyId, Pid};
+use crate::name::Name;
+
+/// Which layout `/sys/fs/cgroup` has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Setup {
+    /// cgroup2 only.
+    Unified,
+    /// cgroup v1 hierarchies with controllers, and cgroup2 beside them.
+    Hybrid,
+    /// cgroup v1 only.
+    Legacy,
+}
+
+impl fmt::Display for Setup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unified => "unified",
+            Self::Hybrid => "hybrid",
+            Self::Legacy => "legacy",
+        })
+    }
+}
+
+/// One cgroup hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hierarchy {
+    /// Its number; 0 is cgroup2.
+    pub id: HierarchyId,
+    /// 1 or 2.
+    pub version: u8,
+    /// Its controllers, or `name=systemd` for a named v1 hierarchy. Empty for cgroup2 with none enabled at the root.
+    pub controllers: Vec<String>,
+    /// Where this host's own mount namespace has it mounted. `None` if nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<Name>,
+    /// Its superblock's device. `None` if it is mounted nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<Device>,
+}
+
+/// A pair of readings of two clocks, taken together, that turns boot time into calendar time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Clock {
+    /// Nanoseconds since boot.
+    pub boot_ns: u64,
+    /// Nanoseconds since 1970, UTC.
+    pub unix_ns: i64,
+}
+
+impl Clock {
+    /// The calendar time of `at`, in nanoseconds since 1970, UTC.
+    pub fn unix_ns(self, at: BootTime) -> i64 {
+        let since = i128::from(at.0) - i128::from(self.boot_ns);
+        (i128::from(self.unix_ns) + since).clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+    }
+
+    /// The calendar time of `at` as RFC 3339 in UTC with microseconds, like `2026-11-23T20:13:04.000123Z`.
+    pub fn rfc3339(self, at: BootTime) -> String {
+        let timestamp = jiff::Timestamp::from_nanosecond(i128::from(self.unix_ns(at)))
+            .expect("64 bits of nanoseconds are within jiff's range of years");
+        format!("{timestamp:.6}")
+    }
+}
+
+/// Whether a kernel program is in place.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe {
+    /// Its name in the registry of probes, such as `cgroup_rmdir` or `openat`.
+    pub name: String,
+    /// It is attached.
+    pub attached: bool,
+    /// Why it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The first line of a stream: where and by what it was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Header {
+    /// The format's number.
+    pub format: u32,
+    /// `cgtrace` and its version.
+    pub tool: String,
+    /// The host's name.
+    pub host: Name,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `uname -m`.
+    pub arch: String,
+    /// `/proc/sys/kernel/random/boot_id`.
+    pub boot_id: String,
+    /// When tracing began, RFC 3339.
+    pub started: String,
+    /// Turns boot time into calendar time.
+    pub clock: Clock,
+    /// The layout of cgroupfs.
+    pub setup: Setup,
+    /// All hierarchies.
+    pub hierarchies: Vec<Hierarchy>,
+    /// How failed calls are watched: `trampoline` or `tracepoint`; `none` if they are not.
+    pub backend: String,
+    /// All kernel programs, attached or not.
+    pub probes: Vec<Probe>,
+    /// The command that is traced, `live -- CMD`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<Pid>,
+}

@@ -1,0 +1,589 @@
+//! What the tracker learns, in the one form it learns it in: kernel events, losses, ticks and facts read from the host.
+//!
+//! A live run makes [`Input`]s from the kernel's rings and from `/proc`; a replay reads the same ones from a trace file.
+//! Either way they reach the tracker one by one, in the order of their [`Seq`].
+//!
+//! Fields marked *derived* are filled in by the tracker before a line is written and ignored when one is read: they are
+//! there for whoever reads the JSON, and a newer tool derives them anew.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::container::Container;
+use crate::errno::Errno;
+use crate::name::Name;
+
+/// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct BootTime(pub u64);
+
+impl BootTime {
+    /// How long after `earlier` this is; zero if it is not.
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl std::ops::Add<std::time::Duration> for BootTime {
+    type Output = Self;
+
+    fn add(self, span: std::time::Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The number of an input within its stream, from 1.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Seq(pub u64);
+
+/// A cgroup hierarchy's number as in `/proc/PID/cgroup`; 0 is cgroup2.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct HierarchyId(pub u32);
+
+/// A cgroup's id: the inode number of its directory. Unique within its hierarchy only, and reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CgroupId(pub u64);
+
+/// A thread group's id, in the initial pid namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Pid(pub u32);
+
+impl fmt::Display for Pid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A namespace's inode number, as in `readlink /proc/PID/ns/mnt`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NamespaceId(pub u32);
+
+/// A superblock's device, as in the third field of `/proc/PID/mountinfo`. Written `0:38`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Device {
+    /// Major number; 0 for cgroupfs.
+    pub major: u32,
+    /// Minor number.
+    pub minor: u32,
+}
+
+impl fmt::Display for Device {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.major, self.minor)
+    }
+}
+
+impl std::str::FromStr for Device {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (major, minor) = text.split_once(':').unwrap_or((text, ""));
+        Ok(Self { major: major.parse()?, minor: minor.parse()? })
+    }
+}
+
+impl Serialize for Device {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Device {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        text.parse().map_err(|_| serde::de::Error::custom(format!("not a device number: {text:?}")))
+    }
+}
+
+/// One thing the tracker learns.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+pub enum Input {
+    /// A cgroup's life went one step on.
+    Event(Event),
+    /// A call that concerns cgroupfs failed.
+    Attempt(Attempt),
+    /// A process of interest began a program, ended, or was seen for the first time.
+    Process(Process),
+    /// Something was read from the host.
+    Facts(Facts),
+    /// Something did not reach us.
+    Lost(Lost),
+    /// Nothing happened, and time went on far enough for a decision to fall due.
+    Tick(Tick),
+}
+
+impl Input {
+    /// When it happened.
+    pub fn at(&self) -> BootTime {
+        match self {
+            Self::Event(event) => event.at,
+            Self::Attempt(attempt) => attempt.at,
+            Self::Process(process) => process.at,
+            Self::Facts(facts) => facts.at,
+            Self::Lost(lost) => lost.at,
+            Self::Tick(tick) => tick.at,
+        }
+    }
+}
+
+/// What is now true of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Change {
+    /// It was there when tracing began (found by walking cgroupfs).
+    Existing,
+    /// `mkdir` made it.
+    Created,
+    /// `rmdir` took it away; the kernel may keep it for a while ("dying").
+    Removed,
+    /// The kernel let go of a removed one.
+    Released,
+    /// It has a new name (cgroup v1 only).
+    Renamed,
+    /// It, or a cgroup below it, got its first process.
+    Populated,
+    /// The last process of it and all below it is gone.
+    Emptied,
+    /// Every process in it is frozen; with [`Event::requested`], somebody asked for that.
+    Frozen,
+    /// It is no longer frozen; with [`Event::requested`], somebody asked for that.
+    Thawed,
+    /// A process was moved into it.
+    Attached,
+}
+
+impl Change {
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Existing => "existing",
+            Self::Created => "created",
+            Self::Removed => "removed",
+            Self::Released => "released",
+            Self::Renamed => "renamed",
+            Self::Populated => "populated",
+            Self::Emptied => "emptied",
+            Self::Frozen => "frozen",
+            Self::Thawed => "thawed",
+            Self::Attached => "attached",
+        }
+    }
+}
+
+/// A cgroup as somebody named it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Cgroup {
+    /// Its hierarchy.
+    pub hierarchy: HierarchyId,
+    /// `None` for one that does not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<CgroupId>,
+    /// From the hierarchy's root, as the host sees it; starts with a slash.
+    pub path: Name,
+    /// Depth below the root, which has 0. `None` for one that does not exist.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<u32>,
+    /// The kernel cut `path` short (it hands over at most 1023 bytes) and nothing could complete it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub truncated: bool,
+}
+
+pub(crate) fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// The thread behind an event or attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Actor {
+    /// Its thread group.
+    pub pid: Pid,
+    /// The thread itself.
+    pub tid: u32,
+    /// The thread's name, at most 15 bytes.
+    pub comm: Name,
+    /// Its real user, in the initial user namespace. `None` if it was not recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Derived: what is known of its thread group.
+    #[serde(flatten, skip_deserializing)]
+    pub identity: Option<Arc<Identity>>,
+}
+
+/// What is known of a thread group beyond its number.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Identity {
+    /// The program file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exe: Option<Name>,
+    /// Its command line.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub argv: Option<Vec<Name>>,
+    /// The nearest first, at most four.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<Parent>,
+    /// The cgroup (v2, else any) it was in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Name>,
+}
+
+/// One ancestor of a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parent {
+    /// Its thread group.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: Name,
+}
+
+/// A cgroup's life went one step on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Event {
+    /// When.
+    pub at: BootTime,
+    /// What is now true.
+    pub change: Change,
+    /// Of which cgroup.
+    pub cgroup: Cgroup,
+    /// `frozen` and `thawed` only: it was asked for and is not yet so.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub requested: bool,
+    /// `attached` only: the process that was moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<Parent>,
+    /// Derived: the container that the path belongs to.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Arc<Container>>,
+    /// Who did it. `None` where nobody in particular did (`released`, `existing`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Actor>,
+}
+
+/// What an attempt tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Operation {
+    /// To make a cgroup.
+    Mkdir,
+    /// To remove one.
+    Rmdir,
+    /// To open one, or a file in it.
+    Open,
+}
+
+impl Operation {
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Mkdir => "mkdir",
+            Self::Rmdir => "rmdir",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// The system call that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(missing_docs, reason = "each is the kernel's own name")]
+pub enum Syscall {
+    Open,
+    Openat,
+    Openat2,
+    Mkdir,
+    Mkdirat,
+    Rmdir,
+    Unlinkat,
+}
+
+impl Syscall {
+    /// All of them.
+    pub const ALL: [Self; 7] =
+        [Self::Open, Self::Openat, Self::Openat2, Self::Mkdir, Self::Mkdirat, Self::Rmdir, Self::Unlinkat];
+
+    /// What it tries.
+    pub fn operation(self) -> Operation {
+        match self {
+            Self::Open | Self::Openat | Self::Openat2 => Operation::Open,
+            Self::Mkdir | Self::Mkdirat => Operation::Mkdir,
+            Self::Rmdir | Self::Unlinkat => Operation::Rmdir,
+        }
+    }
+
+    /// The kernel's name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Openat => "openat",
+            Self::Openat2 => "openat2",
+            Self::Mkdir => "mkdir",
+            Self::Mkdirat => "mkdirat",
+            Self::Rmdir => "rmdir",
+            Self::Unlinkat => "unlinkat",
+        }
+    }
+}
+
+/// A call that concerns cgroupfs failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it returned.
+    pub at: BootTime,
+    /// What it tried.
+    pub operation: Operation,
+    /// By which call.
+    pub syscall: Syscall,
+    /// How it failed.
+    pub errno: Errno,
+    /// The `O_` flags of an open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flags: Option<u64>,
+    /// As the process gave it; relative to `directory` unless it starts with a slash.
+    pub path: Name,
+    /// `path` is longer than what could be read.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub truncated: bool,
+    /// Where a relative path starts. `None` for an absolute one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<Directory>,
+    /// The mount namespace an absolute path is to be read in. `None` if the kernel's layout is not known (no BTF).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_namespace: Option<NamespaceId>,
+    /// Derived: the cgroup it is about, on the host. `None` if that could not be told.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
+    /// Derived: the container that `cgroup` belongs to.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Arc<Container>>,
+    /// Who did it.
+    pub actor: Actor,
+}
+
+/// A directory on cgroupfs that a relative path starts at, as the kernel's own structures name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directory {
+    /// Its superblock, which tells the hierarchy.
+    pub device: Device,
+    /// Its cgroup id.
+    pub id: CgroupId,
+    /// From the superblock's root, found by walking the directory entries up.
+    pub path: Name,
+    /// The walk stopped before the root: `path` holds only the innermost names.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub truncated: bool,
+}
+
+/// How a process came to be known, or ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ProcessChange {
+    /// It began to run a program.
+    Exec,
+    /// It was there already when it first mattered.
+    Seen,
+    /// Its last thread is gone.
+    Exit,
+}
+
+/// How a thread group ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Exit {
+    /// It exited by itself with this status, 0 to 255.
+    Code(u8),
+    /// It was killed by this signal.
+    Signal(u8),
+}
+
+impl Exit {
+    /// Whether it says that all went well.
+    pub fn is_success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+/// A process of interest began a program, ended, or was seen for the first time.
+///
+/// For `exit` only `pid`, `comm` and `exit` are set. A field that could not be read is `None`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    /// When.
+    pub at: BootTime,
+    /// The thread group.
+    pub pid: Pid,
+    /// What happened to it.
+    pub change: ProcessChange,
+    /// The name of its main thread (for `exit`, of its last one).
+    pub comm: Name,
+    /// The program file, as its own mount namespace names it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exe: Option<Name>,
+    /// The command line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub argv: Option<Vec<Name>>,
+    /// `argv` is longer than what could be read.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub argv_truncated: bool,
+    /// The working directory when it was seen, needed to find a relative `--bundle`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cwd: Option<Name>,
+    /// The nearest first, at most four; `parent` of the contract is the first of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parents: Vec<Parent>,
+    /// Its real user, in the initial user namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// Its mount namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount_namespace: Option<NamespaceId>,
+    /// Its cgroup namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup_namespace: Option<NamespaceId>,
+    /// The id of its cgroup2 cgroup.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<CgroupId>,
+    /// When it was forked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<BootTime>,
+    /// How it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
+}
+
+/// Something was read from the host that is needed to judge later.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    /// When it was read.
+    pub at: BootTime,
+    /// What it says.
+    #[serde(flatten)]
+    pub about: About,
+}
+
+/// What a fact is about.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "about", rename_all = "kebab-case")]
+pub enum About {
+    /// The mounts of a mount namespace; replaces what was known of it.
+    Mounts {
+        /// The namespace.
+        namespace: NamespaceId,
+        /// Its mounts at and around cgroupfs, in the order of `/proc/PID/mountinfo` (a later one covers an earlier one).
+        mounts: Vec<Mount>,
+    },
+    /// What an OCI bundle or a runtime's state file says of a container; adds to what was known of it.
+    Container(ContainerFacts),
+    /// Whether a runtime still keeps state of a container.
+    State {
+        /// The container's id.
+        id: Name,
+        /// Its state file.
+        path: Name,
+        /// The file is still there.
+        present: bool,
+    },
+    /// The walk of cgroupfs at the start is over.
+    Walked {
+        /// How many cgroups were found.
+        cgroups: u64,
+        /// Directories that could not be read.
+        unreadable: u64,
+    },
+}
+
+/// A mount, as `/proc/PID/mountinfo` gives it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mount {
+    /// The superblock's device.
+    pub device: Device,
+    /// The directory of the file system that is mounted.
+    pub root: Name,
+    /// Where.
+    pub mount_point: Name,
+    /// `cgroup2`, `cgroup`, `tmpfs` …
+    pub file_system: Name,
+    /// The mount or its superblock is read-only.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub read_only: bool,
+}
+
+/// What an OCI bundle or a runtime's state file says of a container.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerFacts {
+    /// The container's id, as given to the runtime.
+    pub id: Name,
+    /// The runtime that was given it, by the registry's name (`runc`, `crun` …).
+    pub runtime: String,
+    /// The process whose command line led here.
+    pub pid: Pid,
+    /// The file that was read.
+    pub source: Name,
+    /// Cgroup path asked for in the bundle (`linux.cgroupsPath`), not resolved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroups_path: Option<Name>,
+    /// The runtime's state file for this container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state_file: Option<Name>,
+    /// A human's name for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// Its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Name>,
+    /// The pod it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<Name>,
+    /// The pod's namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Name>,
+}
+
+/// Which of the kernel's rings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ring {
+    /// Events and processes.
+    Lifecycle,
+    /// Attempts.
+    Attempts,
+}
+
+/// Why something did not reach us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LossReason {
+    /// The ring was full.
+    RingFull,
+    /// One thread group made more attempts than it is allowed to report.
+    RateLimited,
+    /// A record could not be understood, or memory that should hold a path could not be read.
+    Malformed,
+}
+
+/// Something did not reach us.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lost {
+    /// When it was noticed; the loss itself is between the previous notice and this.
+    pub at: BootTime,
+    /// From which ring.
+    pub ring: Ring,
+    /// Why.
+    pub reason: LossReason,
+    /// How many since the previous notice.
+    pub count: u64,
+}
+
+/// Nothing happened, and time went on far enough for a decision to fall due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tick {
+    /// The time it is.
+    pub at: BootTime,
+}

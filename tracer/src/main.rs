@@ -1,0 +1,2 @@
+//! Entry point of `cgtrace`.
+fn main() {}
