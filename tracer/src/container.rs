@@ -1,4 +1,8 @@
-//! Which container a cgroup path belongs to.
+//! Which container a cgroup path belongs to: the naming schemes of container runtimes, one rule each.
+//!
+//! A path is read component by component from the root. Each component that a rule recognises adds a container to the
+//! chain, so that nested containers are found. What no rule recognises is no container: nothing is guessed from a name
+//! that merely looks like an id. Sources: the runtimes' own code and `tests/data/container-paths.tsv`.
 
 use serde::Serialize;
 
@@ -27,4 +31,328 @@ pub struct Container {
     /// The pod's namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Name>,
+}
+
+/// A component of a path in its place.
+struct Here<'a> {
+    /// The component, systemd's escapes undone, with `.scope` or `.service` where it has that.
+    name: &'a str,
+    /// The components before it, outermost first.
+    before: &'a [String],
+    /// It is the last one.
+    last: bool,
+    /// A container around it was found already.
+    nested: bool,
+}
+
+impl Here<'_> {
+    fn parent(&self) -> &str {
+        self.before.last().map_or("", String::as_str)
+    }
+
+    fn scope(&self) -> Option<&str> {
+        self.name.strip_suffix(".scope")
+    }
+
+    /// `PREFIX-ID.scope` with an id of 64 hexadecimal digits.
+    fn hex_scope(&self, prefix: &str) -> Option<String> {
+        self.scope()?.strip_prefix(prefix).filter(|id| is_hex_id(id)).map(str::to_owned)
+    }
+}
+
+/// What a rule says of a component.
+enum Verdict {
+    Container(String),
+    /// A process beside a container (conmon, a monitor): nothing from here on is a container.
+    Helper,
+}
+
+/// One naming scheme.
+struct Rule {
+    name: &'static str,
+    runtime: &'static str,
+    read: fn(&Here) -> Option<Verdict>,
+}
+
+fn container(id: impl Into<Option<String>>) -> Option<Verdict> {
+    id.into().map(Verdict::Container)
+}
+
+/// The registry. The first rule that recognises a component has it.
+const RULES: &[Rule] = &[
+    Rule { name: "helper", runtime: "", read: helper },
+    Rule { name: "docker-scope", runtime: "docker", read: |here| container(here.hex_scope("docker-")) },
+    Rule {
+        name: "cri-containerd-scope",
+        runtime: "containerd",
+        read: |here| container(here.hex_scope("cri-containerd-")),
+    },
+    Rule { name: "crio-scope", runtime: "cri-o", read: |here| container(here.hex_scope("crio-")) },
+    Rule { name: "nerdctl-scope", runtime: "nerdctl", read: |here| container(here.hex_scope("nerdctl-")) },
+    Rule { name: "libpod-scope", runtime: "podman", read: |here| container(here.hex_scope("libpod-")) },
+    Rule { name: "libpod-directory", runtime: "podman", read: libpod_directory },
+    Rule { name: "buildkit", runtime: "buildkit", read: buildkit },
+    Rule { name: "docker-directory", runtime: "docker", read: docker_directory },
+    Rule { name: "kubepods-directory", runtime: "kubernetes", read: kubepods_directory },
+    Rule { name: "cri-containerd-unit", runtime: "containerd", read: containerd_unit },
+    Rule { name: "containerd-namespace", runtime: "containerd", read: containerd_namespace },
+    Rule { name: "buildah", runtime: "buildah", read: buildah },
+    Rule { name: "runc-scope", runtime: "runc", read: |here| container(bare_scope(here, "runc-")) },
+    Rule { name: "crun-scope", runtime: "crun", read: |here| container(bare_scope(here, "crun-")) },
+    Rule { name: "lxc", runtime: "lxc", read: lxc },
+    Rule { name: "machine-scope", runtime: "nspawn", read: machine },
+    Rule { name: "nomad-scope", runtime: "nomad", read: nomad },
+];
+
+/// The container that a path belongs to, if a rule says so.
+pub fn from_path(path: &Name) -> Option<Container> {
+    let (mut chain, mut found, mut pod) = (Vec::new(), None, None);
+    read(path, |here, rule, verdict| match verdict {
+        Some(Verdict::Container(id)) => {
+            chain.push(Name::from(id));
+            found = Some(rule);
+            pod = here.before.iter().rev().chain([&here.name.to_owned()]).find_map(|component| pod_uid(component));
+        }
+        Some(Verdict::Helper) => found = None,
+        None => {}
+    });
+    let rule: &Rule = found?;
+    Some(Container {
+        id: chain.last()?.clone(),
+        runtime: rule.runtime.to_owned(),
+        rule: rule.name.to_owned(),
+        chain,
+        name: None,
+        image: None,
+        pod: pod.map(Name::from),
+        namespace: None,
+    })
+}
+
+/// Whether a path belongs to a helper beside a container (conmon, a monitor).
+pub fn is_helper(path: &Name) -> bool {
+    let mut helper = false;
+    read(path, |_, _, verdict| helper |= matches!(verdict, Some(Verdict::Helper)));
+    helper
+}
+
+/// Calls `tell` for each component that a rule recognises, and stops at a helper.
+fn read(path: &Name, mut tell: impl FnMut(&Here, &'static Rule, Option<Verdict>)) {
+    let Some(text) = path.to_str() else { return };
+    let components: Vec<String> = text.split('/').filter(|part| !part.is_empty()).map(unescape).collect();
+    let mut nested = false;
+    for (index, name) in components.iter().enumerate() {
+        let here = Here { name, before: &components[..index], last: index + 1 == components.len(), nested };
+        let told = RULES.iter().find_map(|rule| Some((rule, (rule.read)(&here)?)));
+        if let Some((rule, verdict)) = told {
+            let helper = matches!(verdict, Verdict::Helper);
+            tell(&here, rule, Some(verdict));
+            if helper {
+                return;
+            }
+            nested = true;
+        }
+    }
+}
+
+/// Undoes systemd's `\xNN` escapes, where they give valid text.
+fn unescape(component: &str) -> String {
+    if !component.contains("\\x") {
+        return component.to_owned();
+    }
+    let mut out = Vec::with_capacity(component.len());
+    let mut rest = component.as_bytes();
+    while let [first, tail @ ..] = rest {
+        if let [b'\\', b'x', high, low, tail @ ..] = rest
+            && let (Some(high), Some(low)) = ((*high as char).to_digit(16), (*low as char).to_digit(16))
+        {
+            out.push((high << 4 | low) as u8);
+            rest = tail;
+        } else {
+            out.push(*first);
+            rest = tail;
+        }
+    }
+    String::from_utf8(out).unwrap_or_else(|_| component.to_owned())
+}
+
+/// 64 lower-case hexadecimal digits: docker, containerd and podman ids.
+fn is_hex_id(id: &str) -> bool {
+    id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// A UUID with dashes or, as in systemd's slices, underscores.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => matches!(byte, b'-' | b'_'),
+            _ => byte.is_ascii_hexdigit(),
+        })
+}
+
+/// The pod's UID in a component such as `pod2f3a…` or `kubepods-burstable-pod2f3a….slice`.
+fn pod_uid(component: &str) -> Option<String> {
+    let component = component.split(':').next().unwrap_or(component);
+    let name = component.strip_suffix(".slice").unwrap_or(component);
+    let uid = &name[name.rfind("pod")? + 3..];
+    let is_pod = name.starts_with("pod") || name.starts_with("kubepods-");
+    (is_pod && is_uuid(uid)).then(|| uid.replace('_', "-"))
+}
+
+fn helper(here: &Here) -> Option<Verdict> {
+    let scope = here.scope().unwrap_or(here.name);
+    let is_helper = ["crio-conmon-", "libpod-conmon-", "lxc.monitor."].iter().any(|prefix| scope.starts_with(prefix))
+        || here.name == "conmon" && here.parent().starts_with("libpod-");
+    is_helper.then_some(Verdict::Helper)
+}
+
+/// `libpod-ID` of the cgroupfs manager, `libpod-payload-ID` of `--cgroups=split`.
+fn libpod_directory(here: &Here) -> Option<Verdict> {
+    let id = here.name.strip_prefix("libpod-payload-").or_else(|| here.name.strip_prefix("libpod-"))?;
+    container(is_hex_id(id).then(|| id.to_owned()))
+}
+
+/// 25 characters of `[0-9a-z]` with at least one digit and one letter: at the root, in `buildkit`, or in a container.
+fn buildkit(here: &Here) -> Option<Verdict> {
+    let name = here.name;
+    let is_id = name.len() == 25
+        && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z'))
+        && name.bytes().any(|byte| byte.is_ascii_digit())
+        && name.bytes().any(|byte| byte.is_ascii_lowercase());
+    let in_place = here.before.is_empty() || here.nested || here.parent() == "buildkit";
+    container((is_id && in_place).then(|| name.to_owned()))
+}
+
+/// An id in `docker`, in GitHub's `actions_job`, or in ECS's task directory.
+fn docker_directory(here: &Here) -> Option<Verdict> {
+    let in_ecs = here.before.len() >= 2 && here.before[here.before.len() - 2] == "ecs";
+    let in_place = matches!(here.parent(), "docker" | "actions_job") || in_ecs;
+    container((in_place && is_hex_id(here.name)).then(|| here.name.to_owned()))
+}
+
+/// An id in a pod's directory.
+fn kubepods_directory(here: &Here) -> Option<Verdict> {
+    container((pod_uid(here.parent()).is_some() && is_hex_id(here.name)).then(|| here.name.to_owned()))
+}
+
+/// `SLICE:cri-containerd:ID`: systemd's form, given to the cgroupfs driver.
+fn containerd_unit(here: &Here) -> Option<Verdict> {
+    let (rest, id) = here.name.rsplit_once(':')?;
+    container((rest.ends_with(":cri-containerd") && is_hex_id(id)).then(|| id.to_owned()))
+}
+
+/// `/NAMESPACE/ID` at the root: the two namespaces that ctr and the CRI plugin use by default.
+fn containerd_namespace(here: &Here) -> Option<Verdict> {
+    let [namespace] = here.before else { return None };
+    match namespace.as_str() {
+        "k8s.io" => container(is_hex_id(here.name).then(|| here.name.to_owned())),
+        "default" if here.last => container(here.name.to_owned()),
+        _ => None,
+    }
+}
+
+/// `buildah-buildah123456` and `buildah-NAME123456` at the root: buildah's `run`.
+fn buildah(here: &Here) -> Option<Verdict> {
+    let id = here.name.strip_prefix("buildah-")?;
+    let is_id =
+        id.strip_prefix("buildah").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    container((is_id && here.before.is_empty()).then(|| id.to_owned()))
+}
+
+/// `runc-ID.scope` in a slice.
+fn bare_scope(here: &Here, prefix: &str) -> Option<String> {
+    let id = here.scope()?.strip_prefix(prefix)?;
+    (!id.is_empty() && here.parent().ends_with(".slice")).then(|| id.to_owned())
+}
+
+fn lxc(here: &Here) -> Option<Verdict> {
+    match here.name.strip_prefix("lxc.payload.") {
+        Some(id) => container((!id.is_empty()).then(|| id.to_owned())),
+        None => container((here.before.len() == 1 && here.parent() == "lxc").then(|| here.name.to_owned())),
+    }
+}
+
+/// `machine-NAME.scope` in `machine.slice`, and the service form `systemd-nspawn@NAME.service`.
+fn machine(here: &Here) -> Option<Verdict> {
+    if here.parent() != "machine.slice" {
+        return None;
+    }
+    let service = || here.name.strip_prefix("systemd-nspawn@")?.strip_suffix(".service");
+    let id = here.scope().and_then(|scope| scope.strip_prefix("machine-")).or_else(service)?;
+    container((!id.is_empty()).then(|| id.to_owned()))
+}
+
+/// `ALLOCATION.TASK.scope` in nomad's slice.
+fn nomad(here: &Here) -> Option<Verdict> {
+    let id = here.scope()?;
+    let in_nomad = here.before.iter().any(|component| component == "nomad.slice");
+    let (allocation, task) = id.split_once('.')?;
+    container((in_nomad && is_uuid(allocation) && !task.is_empty()).then(|| id.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TABLE: &str = include_str!("../tests/data/container-paths.tsv");
+
+    #[test]
+    fn every_row_of_the_table_is_read_as_it_says() {
+        let mut rows = 0;
+        for line in TABLE.lines().filter(|line| !line.starts_with('#')) {
+            let mut fields = line.split('\t');
+            let mut next = || fields.next().unwrap_or_default();
+            let (path, runtime, id, chain) = (next(), next(), next(), next());
+            let found = from_path(&path.into());
+            if id == "-" {
+                assert_eq!(found, None, "{path}");
+                assert_eq!(is_helper(&path.into()), runtime != "-", "{path}: only a helper names a runtime");
+            } else {
+                let found = found.unwrap_or_else(|| panic!("{path}: no container"));
+                assert_eq!((found.id.to_string().as_str(), found.runtime.as_str()), (id, runtime), "{path}");
+                let ids: Vec<String> = found.chain.iter().map(Name::to_string).collect();
+                assert_eq!(ids.join(" "), chain, "{path}");
+            }
+            rows += 1;
+        }
+        assert!(rows >= 42, "{rows} rows");
+    }
+
+    #[test]
+    fn pods_are_named_by_their_uid() {
+        let id = "a1".repeat(32);
+        let uid = "2f3a9c1e-7b54-4d0a-9c55-0d1f6e8b7a21";
+        for parent in [
+            format!("/kubepods/burstable/pod{uid}/{id}"),
+            format!("/kubepods.slice/kubepods-pod{}.slice/crio-{id}.scope", uid.replace('-', "_")),
+            format!("/kubepods-pod{}.slice:cri-containerd:{id}", uid.replace('-', "_")),
+        ] {
+            let found = from_path(&parent.as_str().into()).expect("a container");
+            assert_eq!(found.pod, Some(uid.into()), "{parent}");
+        }
+    }
+
+    #[test]
+    fn systemds_escapes_are_undone() {
+        let found = from_path(&r"/machine.slice/machine-my\x2dbox.scope".into()).expect("a container");
+        assert_eq!(found.id, "my-box");
+    }
+
+    #[test]
+    fn nothing_is_guessed() {
+        for path in [
+            "/",
+            "",
+            "/a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90",
+            "/internationalizationabcde",
+            "/user.slice/irpsym10jqj937p3dxo13jky1",
+            "/docker",
+            "/docker/short",
+            "/system.slice/runc-.scope",
+            "/a/default/web-1",
+        ] {
+            assert_eq!(from_path(&path.into()), None, "{path}");
+        }
+        assert_eq!(from_path(&Name::new(b"/docker/\xff\xfe")), None);
+    }
 }

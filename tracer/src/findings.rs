@@ -1,13 +1,22 @@
-//! What the tool claims: kinds, causes, severities, and the shape of a finding.
+//! What the tool claims: kinds, causes, severities, the shape of a finding, and the judgement that makes one.
+//!
+//! The tracker gathers a story; [`judge`] weighs it. Severity and outcome are the same question for every kind; the
+//! cause, the gaps in what was seen and the sentence are each kind's own, one module a kind, registered in `RULES`.
+
+mod duplicate_teardown;
+pub mod known;
+mod missing_path_teardown;
+mod wording;
+
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::errno::Errno;
-use crate::input::{Actor, BootTime, Cgroup, Exit, Operation, Seq};
-use crate::name::Name;
-use std::sync::Arc;
-
 use crate::container::Container;
+use crate::errno::Errno;
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Exit, Operation, Seq, Syscall};
+use crate::name::Name;
+use crate::tracker::{Cgroups, Coverage, Participant, Place, Removal, Story};
 
 /// The kinds of finding this version can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -118,7 +127,7 @@ pub struct FindingAttempt {
     /// What it tried.
     pub operation: Operation,
     /// By which system call.
-    pub syscall: crate::input::Syscall,
+    pub syscall: Syscall,
     /// How it failed.
     pub errno: Errno,
     /// The path as the process gave it.
@@ -199,4 +208,149 @@ pub struct Finding {
     pub known_issues: Vec<KnownIssue>,
     /// The lines of the stream that tell so.
     pub evidence: Vec<Seq>,
+}
+
+impl FindingAttempt {
+    /// The attempt of line `seq`, without what only the line itself needs.
+    pub fn new(seq: Seq, attempt: &Attempt) -> Self {
+        Self {
+            seq,
+            at: attempt.at,
+            operation: attempt.operation,
+            syscall: attempt.syscall,
+            errno: attempt.errno,
+            path: attempt.path.clone(),
+            actor: attempt.actor.clone(),
+        }
+    }
+}
+
+impl Finding {
+    /// A second teardown that did no harm: routine on some hosts (containerd deletes twice by design), so it is told
+    /// only to those who ask.
+    pub fn is_routine(&self) -> bool {
+        self.kind == Kind::DuplicateTeardown && self.severity == Severity::Benign
+    }
+}
+
+/// What a rule may look at besides the story.
+pub(crate) struct World<'a> {
+    pub cgroups: &'a Cgroups,
+    pub coverage: &'a Coverage,
+    /// Whether a cgroup is there now, at the story's first place.
+    pub cgroup_left: Option<bool>,
+}
+
+/// What is the same for every kind, weighed first.
+pub(crate) struct Weighed<'a> {
+    pub story: &'a Story,
+    /// The participant that the finding is about: the first that failed, else the first.
+    pub main: &'a Participant,
+    pub outcome: &'a Outcome,
+}
+
+/// What a kind's own rule says.
+pub(crate) struct Judgement {
+    pub cause: Cause,
+    /// What could not be seen. Empty when certain.
+    pub because: Vec<String>,
+    pub summary: String,
+    pub rival: Option<Rival>,
+}
+
+/// One kind's rule.
+struct Rule {
+    kind: Kind,
+    judge: fn(&Weighed, &World) -> Judgement,
+}
+
+const RULES: [Rule; Kind::ALL.len()] = [
+    Rule { kind: Kind::DuplicateTeardown, judge: duplicate_teardown::judge },
+    Rule { kind: Kind::MissingPathTeardown, judge: missing_path_teardown::judge },
+];
+
+/// Weighs a story as far as it is known.
+pub(crate) fn judge(story: &Story, world: &World) -> Finding {
+    let main = story.participants.iter().find(|participant| participant.failed());
+    let main = main.or(story.participants.first()).expect("a story begins with its first participant");
+    let outcome = Outcome { exit: main.exit(), cgroup_left: world.cgroup_left, state_left: main.state_left };
+    let severity = severity(&story.participants);
+    let rule = RULES.iter().find(|rule| rule.kind == story.kind).expect("every kind has a rule");
+    let judgement = (rule.judge)(&Weighed { story, main, outcome: &outcome }, world);
+    let mut finding = Finding {
+        id: id(story),
+        revision: 0,
+        at: story.began.at,
+        kind: story.kind,
+        severity,
+        cause: judgement.cause,
+        summary: judgement.summary,
+        cgroup: cgroup(story),
+        hierarchies: story.members.len(),
+        container: story.container.clone(),
+        actor: main.first.actor.clone(),
+        rival: judgement.rival,
+        attempts: story.kept_calls().map(|note| note.attempt.clone()).collect(),
+        attempt_count: story.calls,
+        outcome,
+        certainty: if judgement.because.is_empty() { Certainty::Certain } else { Certainty::Degraded },
+        because: judgement.because,
+        known_issues: Vec::new(),
+        evidence: evidence(story),
+    };
+    finding.attempts.sort_by_key(|attempt| attempt.seq);
+    finding.known_issues = known::matching(&finding);
+    finding
+}
+
+fn severity(participants: &[Participant]) -> Severity {
+    if participants.iter().any(Participant::failed) {
+        Severity::Fault
+    } else if participants.iter().all(|participant| participant.exit().is_some()) {
+        Severity::Benign
+    } else {
+        Severity::Undetermined
+    }
+}
+
+fn cgroup(story: &Story) -> Cgroup {
+    let member = story.members.first().expect("a story begins with its first member");
+    match &member.removal {
+        Some(removal) => removal.cgroup.clone(),
+        None => {
+            let Place { hierarchy, path } = member.place.clone();
+            Cgroup { hierarchy, id: None, path, level: None, truncated: false }
+        }
+    }
+}
+
+fn evidence(story: &Story) -> Vec<Seq> {
+    let removals = story.members.iter().filter_map(|member| member.removal.as_ref());
+    let mut seqs: Vec<Seq> = removals
+        .flat_map(|removal| removal.created.as_ref().map(|created| created.seq).into_iter().chain([removal.seq]))
+        .chain(story.kept_calls().map(|note| note.attempt.seq))
+        .chain(story.participants.iter().filter_map(|participant| participant.ended.map(|(seq, _)| seq)))
+        .collect();
+    seqs.sort_unstable();
+    seqs.dedup();
+    seqs
+}
+
+/// Twelve hexadecimal digits of a hash (FNV-1a) of what makes a story this story and no other.
+fn id(story: &Story) -> String {
+    let place = story.members.first().map(|member| &member.place);
+    let path = place.map(|place| place.path.as_bytes()).unwrap_or_default();
+    let hierarchy = place.map_or(0, |place| place.hierarchy.0);
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    let parts: [&[u8]; 4] =
+        [story.kind.as_str().as_bytes(), path, &hierarchy.to_le_bytes(), &story.began.at.0.to_le_bytes()];
+    for byte in parts.into_iter().flatten() {
+        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    }
+    format!("{:012x}", hash >> 16)
+}
+
+/// The removal that a duplicate's first failed call came after.
+fn first_removal(story: &Story) -> Option<&Removal> {
+    story.members.iter().find_map(|member| member.removal.as_ref())
 }

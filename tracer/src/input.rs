@@ -485,6 +485,8 @@ pub enum About {
     State {
         /// The container's id.
         id: Name,
+        /// The process that ended just before this was looked at.
+        pid: Pid,
         /// Its state file.
         path: Name,
         /// The file is still there.

@@ -3,9 +3,17 @@
 //! The core takes [`input::Input`]s and gives [`findings::Finding`]s: no I/O, no clock, no failure. The edges make inputs
 //! from the kernel and the host, and outputs from findings. `docs/architecture.md` is the map.
 
+pub mod cgroupfs;
 pub mod container;
+pub mod duration;
 pub mod errno;
 pub mod findings;
+pub mod gather;
 pub mod hierarchy;
 pub mod input;
+pub mod mounts;
 pub mod name;
+pub mod oci;
+pub mod process;
+pub mod runtimes;
+pub mod tracker;

@@ -1,0 +1,257 @@
+//! The cgroup hierarchies of this host and what exists in them. The only reader of cgroupfs.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, bail};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+
+use crate::hierarchy::{Hierarchy, Setup};
+use crate::input::{BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Mount};
+use crate::mounts;
+use crate::name::Name;
+
+/// Directories deeper than this are counted as unreadable: each level of the walk holds a descriptor.
+const DEEPEST: usize = 4_096;
+
+/// The layout of cgroupfs, and every hierarchy.
+///
+/// # Errors
+/// When `/proc` cannot be read, or no cgroup hierarchy is mounted.
+pub fn hierarchies() -> anyhow::Result<(Setup, Vec<Hierarchy>)> {
+    let own = fs::read_to_string("/proc/self/cgroup").context("failed to read /proc/self/cgroup")?;
+    let mounts = fs::read("/proc/self/mountinfo").context("failed to read /proc/self/mountinfo")?;
+    let hierarchies = parse_hierarchies(&own, &mounts);
+    if hierarchies.iter().all(|hierarchy| hierarchy.mount.is_none()) {
+        bail!("no cgroup hierarchy is mounted\nhint: mount -t cgroup2 none /sys/fs/cgroup");
+    }
+    let mounted = |version| hierarchies.iter().any(|h| h.version == version && h.mount.is_some());
+    let setup = match (mounted(1), mounted(2)) {
+        (false, _) => Setup::Unified,
+        (true, true) => Setup::Hybrid,
+        (true, false) => Setup::Legacy,
+    };
+    Ok((setup, hierarchies))
+}
+
+/// Joins `/proc/PID/cgroup` (which hierarchies there are) with mountinfo (where they are mounted).
+fn parse_hierarchies(own: &str, mountinfo: &[u8]) -> Vec<Hierarchy> {
+    let lines: Vec<&[u8]> = mountinfo.split(|byte| *byte == b'\n').collect();
+    let parsed = |line: &&[u8]| mounts::parse_mountinfo(line).pop().map(|mount| (mount, super_options(line)));
+    let mounted: Vec<(Mount, Vec<String>)> = lines.iter().filter_map(parsed).collect();
+    own.lines()
+        .filter_map(|line| {
+            let mut fields = line.splitn(3, ':');
+            let id = HierarchyId(fields.next()?.parse().ok()?);
+            let controllers: Vec<String> =
+                fields.next()?.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+            let version = if id == HierarchyId(0) { 2 } else { 1 };
+            let is_here = |(mount, options): &&(Mount, Vec<String>)| match version {
+                2 => mount.file_system == "cgroup2",
+                _ => mount.file_system == "cgroup" && controllers.iter().all(|name| options.contains(name)),
+            };
+            // The one mounted from the hierarchy's root shows all of it.
+            let mut candidates: Vec<&(Mount, Vec<String>)> = mounted.iter().filter(is_here).collect();
+            candidates.sort_by_key(|(mount, _)| mount.root != "/");
+            let mount = candidates.first().map(|(mount, _)| mount);
+            Some(Hierarchy {
+                id,
+                version,
+                controllers,
+                mount: mount.map(|mount| mount.mount_point.clone()),
+                device: mount.map(|mount| mount.device),
+            })
+        })
+        .collect()
+}
+
+fn super_options(line: &[u8]) -> Vec<String> {
+    let last = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
+    String::from_utf8_lossy(last).split(',').map(str::to_owned).collect()
+}
+
+/// What a walk found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Cgroups told, roots included.
+    pub cgroups: u64,
+    /// Directories that are there and could not be read.
+    pub unreadable: u64,
+}
+
+/// Tells every cgroup that exists as an `existing` event, stamped with a time before its directory was read: whatever
+/// the kernel reports of it later is later. One that vanishes meanwhile is told or not, and its removal is.
+pub fn walk(hierarchies: &[Hierarchy], now: impl Fn() -> BootTime, tell: &mut dyn FnMut(Event)) -> Walked {
+    let mut walked = Walked::default();
+    for hierarchy in hierarchies {
+        let Some(mount) = &hierarchy.mount else { continue };
+        let at = now();
+        let Ok(root) = rustix::fs::open(mount.as_bytes(), directory_flags(), Mode::empty()) else {
+            walked.unreadable += 1;
+            continue;
+        };
+        let Ok(stat) = rustix::fs::fstat(&root) else {
+            walked.unreadable += 1;
+            continue;
+        };
+        let mut walk = Walk { hierarchy: hierarchy.id, now: &now, tell, walked: &mut walked };
+        walk.told(at, CgroupId(stat.st_ino), b"/", 0);
+        walk.below(root);
+    }
+    walked
+}
+
+fn directory_flags() -> OFlags {
+    OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC | OFlags::NOFOLLOW
+}
+
+struct Walk<'a, F: Fn() -> BootTime> {
+    hierarchy: HierarchyId,
+    now: &'a F,
+    tell: &'a mut dyn FnMut(Event),
+    walked: &'a mut Walked,
+}
+
+/// A directory on the way down.
+struct Level {
+    fd: OwnedFd,
+    children: Vec<CString>,
+    /// How long the path is without this level's name.
+    parent_length: usize,
+}
+
+impl<F: Fn() -> BootTime> Walk<'_, F> {
+    fn told(&mut self, at: BootTime, id: CgroupId, path: &[u8], level: u32) {
+        self.walked.cgroups += 1;
+        let cgroup = Cgroup {
+            hierarchy: self.hierarchy,
+            id: Some(id),
+            path: Name::new(path),
+            level: Some(level),
+            truncated: false,
+        };
+        let change = Change::Existing;
+        (self.tell)(Event { at, change, cgroup, requested: false, task: None, container: None, actor: None });
+    }
+
+    /// Depth first, relative to descriptors: a path may be longer than any system call takes.
+    fn below(&mut self, root: OwnedFd) {
+        let mut path = Vec::new();
+        let mut levels: Vec<Level> = self.enter(root, 0).into_iter().collect();
+        while let Some(level) = levels.last_mut() {
+            let Some(name) = level.children.pop() else {
+                path.truncate(level.parent_length);
+                levels.pop();
+                continue;
+            };
+            let at = (self.now)();
+            let opened = openat(&level.fd, &name, directory_flags(), Mode::empty());
+            let Ok(fd) = opened else {
+                // ENOENT and ENODEV: it was removed meanwhile.
+                let gone = matches!(opened.err(), Some(rustix::io::Errno::NOENT | rustix::io::Errno::NODEV));
+                self.walked.unreadable += u64::from(!gone);
+                continue;
+            };
+            let Ok(stat) = statat(&fd, c"", AtFlags::EMPTY_PATH) else { continue };
+            let parent_length = path.len();
+            path.push(b'/');
+            path.extend_from_slice(name.as_bytes());
+            self.told(at, CgroupId(stat.st_ino), &path, levels.len() as u32);
+            if levels.len() >= DEEPEST {
+                self.walked.unreadable += 1;
+                path.truncate(parent_length);
+            } else if let Some(level) = self.enter(fd, parent_length) {
+                levels.push(level);
+            } else {
+                path.truncate(parent_length);
+            }
+        }
+    }
+
+    fn enter(&mut self, fd: OwnedFd, parent_length: usize) -> Option<Level> {
+        let entries = Dir::read_from(fd.as_fd()).ok()?;
+        let mut children = Vec::new();
+        for entry in entries {
+            let Ok(entry) = entry else { break };
+            let name = entry.file_name();
+            if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+                children.push(name.to_owned());
+            }
+        }
+        Some(Level { fd, children, parent_length })
+    }
+}
+
+/// A kernfs file handle (`FILEID_KERNFS`, linux/exportfs.h) holds nothing but the id.
+const FILEID_KERNFS: i32 = 0xfe;
+
+/// The whole path of a cgroup that exists, by its id: for those the kernel cut short. `None` if it is gone, or without
+/// the right (CAP_DAC_READ_SEARCH) or the mount to ask.
+pub fn complete_path(hierarchy: &Hierarchy, id: CgroupId) -> Option<Name> {
+    #[repr(C)]
+    struct Handle {
+        bytes: u32,
+        kind: i32,
+        id: u64,
+    }
+    let mount = rustix::fs::open(hierarchy.mount.as_ref()?.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let mut handle = Handle { bytes: 8, kind: FILEID_KERNFS, id: id.0 };
+    let flags = libc::O_PATH | libc::O_CLOEXEC;
+    // SAFETY: the handle is laid out as open_by_handle_at(2) says, and lives through the call.
+    let fd = unsafe {
+        libc::syscall(libc::SYS_open_by_handle_at, std::os::fd::AsRawFd::as_raw_fd(&mount), &raw mut handle, flags)
+    };
+    let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0)?;
+    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
+    let mut fd: OwnedFd = unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) };
+    // The names on the way up: readlink of /proc/self/fd would stop at one page.
+    let root = rustix::fs::fstat(&mount).ok()?.st_ino;
+    let mut parts: Vec<Vec<u8>> = Vec::new();
+    loop {
+        let own = rustix::fs::fstat(&fd).ok()?.st_ino;
+        if own == root || parts.len() > DEEPEST {
+            break;
+        }
+        let parent = openat(&fd, c"..", directory_flags(), Mode::empty()).ok()?;
+        let mut entries = Dir::read_from(parent.as_fd()).ok()?;
+        let entry = entries.find_map(|entry| entry.ok().filter(|entry| entry.ino() == own))?;
+        parts.push(entry.file_name().to_bytes().to_vec());
+        fd = parent;
+    }
+    let mut path = Vec::new();
+    for part in parts.iter().rev() {
+        path.push(b'/');
+        path.extend_from_slice(part);
+    }
+    Some(Name::from(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hybrid_hosts_have_both_versions() {
+        let own = "9:name=systemd:/\n4:cpu,cpuacct:/x\n1:memory:/\n0::/\n";
+        let mounts = b"\
+31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n\
+32 31 0:29 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n\
+40 31 0:37 / /sys/fs/cgroup/systemd rw - cgroup cgroup rw,xattr,name=systemd\n\
+41 31 0:38 /sub /mnt rw - cgroup2 cgroup2 rw\n\
+42 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n";
+        let found = parse_hierarchies(own, mounts);
+        let shown: Vec<(u32, u8, Option<String>)> =
+            found.iter().map(|h| (h.id.0, h.version, h.mount.as_ref().map(Name::to_string))).collect();
+        let mounted = |path: &str| Some(path.to_owned());
+        assert_eq!(
+            shown,
+            [
+                (9, 1, mounted("/sys/fs/cgroup/systemd")),
+                (4, 1, mounted("/sys/fs/cgroup/cpu,cpuacct")),
+                (1, 1, None),
+                (0, 2, mounted("/sys/fs/cgroup/unified")),
+            ]
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! From the kernel's rings to the outputs: one tracing session.
+//!
+//! ```text
+//! kernel ─► gatherer (adds facts from the host) ─► stream: tracker ─► output
+//! ```
+//!
+//! [`Stream`] is the part that live tracing and a replay share; [`Session`] is the live part around it.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::cgroupfs;
+use crate::findings::Finding;
+use crate::gather::Gatherer;
+use crate::hierarchy::{Header, Probe};
+use crate::input::{About, BootTime, Facts, Input, Pid, Seq, Tick};
+use crate::kernel;
+use crate::output::{Counts, Output};
+use crate::process;
+use crate::tracker::Tracker;
+
+/// The format number of the stream's lines.
+pub const FORMAT: u32 = 1;
+/// How often the rings are looked at when nothing wakes us, and a story may fall due.
+const BEAT: Duration = Duration::from_millis(50);
+/// How often the kernel side's loss counters are read.
+const LOSS_EVERY: u32 = 10;
+/// After the command's end or a signal, stories that are not told yet get this long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Numbers inputs, has them judged, counts them and hands everything to an output.
+pub struct Stream<'a> {
+    tracker: Tracker,
+    seq: Seq,
+    /// What went through so far.
+    pub counts: Counts,
+    output: &'a mut dyn Output,
+}
+
+impl<'a> Stream<'a> {
+    /// Begins with the header.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn begin(header: &Header, output: &'a mut dyn Output) -> io::Result<Self> {
+        output.header(header)?;
+        Ok(Self { tracker: Tracker::new(header), seq: Seq(0), counts: Counts::default(), output })
+    }
+
+    /// What the tracker knows.
+    pub fn tracker(&self) -> &Tracker {
+        &self.tracker
+    }
+
+    /// Takes one input in. An attempt that turns out to be on another file system is none, and is dropped.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn feed(&mut self, input: &mut Input) -> io::Result<()> {
+        if let Input::Attempt(attempt) = &*input
+            && self.tracker.is_foreign(attempt)
+        {
+            return Ok(());
+        }
+        self.seq.0 += 1;
+        let findings = self.tracker.apply(self.seq, input);
+        self.counts.count(input);
+        self.output.input(self.seq, input)?;
+        self.tell(findings)
+    }
+
+    /// Lets time pass up to `now`. Only a tick that makes a story fall due is part of the stream.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn tick(&mut self, now: BootTime) -> io::Result<()> {
+        if self.tracker.next_due().is_some_and(|due| due <= now) {
+            self.feed(&mut Input::Tick(Tick { at: now }))?;
+        }
+        Ok(())
+    }
+
+    /// Tells what is left, and ends with the counts.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn end(mut self, at: BootTime) -> io::Result<Counts> {
+        let findings = self.tracker.finish(at);
+        self.tell(findings)?;
+        self.counts.evicted = self.tracker.evicted();
+        self.output.end(at, &self.counts)?;
+        Ok(self.counts)
+    }
+
+    /// Hands what is buffered on to whoever reads.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+
+    fn tell(&mut self, findings: Vec<Finding>) -> io::Result<()> {
+        for finding in findings {
+            self.counts.count_finding(&finding);
+            self.output.finding(&finding)?;
+        }
+        Ok(())
+    }
+}
+
+/// Kernel programs in place, and the state of the host at that moment.
+pub struct Session {
+    tracer: kernel::Tracer,
+    gatherer: Gatherer,
+    header: Header,
+    existing: Vec<Input>,
+}
+
+impl Session {
+    /// Attaches the kernel programs, then walks cgroupfs, in this order, so that nothing falls between.
+    ///
+    /// # Errors
+    /// When this host cannot be traced.
+    pub fn start(plan: &kernel::Plan, options: &kernel::Options) -> anyhow::Result<Self> {
+        let mut tracer = kernel::Tracer::start(plan, options)?;
+        let clock = process::clock();
+        let at = BootTime(clock.boot_ns);
+        let (setup, hierarchies) = cgroupfs::hierarchies()?;
+        let mut gatherer = Gatherer::new(hierarchies.clone());
+        let mut existing = gatherer.at_start(at);
+        if let Some(prefixes) = gatherer.take_prefixes() {
+            tracer.set_prefixes(&prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+        }
+        let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| existing.push(Input::Event(event)));
+        let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable };
+        existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
+        let system = process::system();
+        let header = Header {
+            format: FORMAT,
+            tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
+            host: system.host,
+            kernel: system.kernel,
+            arch: system.arch,
+            boot_id: system.boot_id,
+            started: clock.rfc3339(at),
+            clock,
+            setup,
+            hierarchies,
+            backend: tracer.backend().to_owned(),
+            probes: tracer.probes().to_vec(),
+            command: None,
+        };
+        Ok(Self { tracer, gatherer, header, existing })
+    }
+
+    /// The probes, attached or not.
+    pub fn probes(&self) -> &[Probe] {
+        &self.header.probes
+    }
+
+    /// The stream's first line; `command` is the process that is traced, if there is one.
+    pub fn header(&mut self, command: Option<Pid>) -> &Header {
+        self.header.command = command;
+        &self.header
+    }
+
+    /// Traces until `stop` is ready, then until the stories are told, at most two seconds.
+    ///
+    /// # Errors
+    /// When the output cannot be written, or the rings cannot be waited for.
+    pub async fn run(mut self, mut stream: Stream<'_>, stop: impl Future<Output = ()>) -> anyhow::Result<Counts> {
+        for mut input in std::mem::take(&mut self.existing) {
+            stream.feed(&mut input)?;
+        }
+        let mut stop = std::pin::pin!(stop);
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beats = 0u32;
+        let mut last_words: Option<tokio::time::Instant> = None;
+        loop {
+            tokio::select! {
+                () = &mut stop, if last_words.is_none() => {
+                    last_words = Some(tokio::time::Instant::now() + LAST_WORDS);
+                }
+                ready = self.tracer.readable() => ready.context("failed to wait for the kernel's rings")?,
+                _ = beat.tick() => beats += 1,
+            }
+            let now = process::boot_time();
+            if beats >= LOSS_EVERY {
+                beats = 0;
+                for mut lost in self.tracer.losses(now) {
+                    stream.feed(&mut lost)?;
+                }
+            }
+            let batch = self.tracer.drain(now);
+            self.feed_all(&mut stream, batch)?;
+            stream.tick(self.tracer.watermark(now))?;
+            stream.flush()?;
+            if let Some(until) = last_words
+                && (stream.tracker().is_settled(now) && self.tracer.is_quiet() || tokio::time::Instant::now() >= until)
+            {
+                break;
+            }
+        }
+        self.tracer.detach();
+        let now = process::boot_time();
+        let rest = self.tracer.drain_all();
+        self.feed_all(&mut stream, rest)?;
+        for mut lost in self.tracer.losses(now) {
+            stream.feed(&mut lost)?;
+        }
+        Ok(stream.end(now)?)
+    }
+
+    fn feed_all(&mut self, stream: &mut Stream<'_>, batch: Vec<Input>) -> anyhow::Result<()> {
+        for mut input in batch {
+            for mut fact in self.gatherer.before(&mut input, stream.tracker()) {
+                stream.feed(&mut fact)?;
+            }
+            stream.feed(&mut input)?;
+            for mut fact in self.gatherer.after(&input, stream.tracker()) {
+                stream.feed(&mut fact)?;
+            }
+        }
+        if let Some(prefixes) = self.gatherer.take_prefixes() {
+            self.tracer.set_prefixes(&prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+        }
+        Ok(())
+    }
+}

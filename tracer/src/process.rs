@@ -1,0 +1,219 @@
+//! What `/proc` and the system say of processes, mounts and clocks. The only reader of `/proc`.
+//!
+//! A process may be gone at any moment: that is `None`, not an error.
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::hierarchy::Clock;
+use crate::input::{BootTime, Mount, NamespaceId, Parent, Pid, Process, ProcessChange};
+use crate::mounts;
+use crate::name::Name;
+
+/// Ancestors that are told of a process.
+const PARENTS: usize = 4;
+/// A command line is kept up to this.
+const LONGEST_ARGV: usize = 1 << 20;
+
+/// Nanoseconds since boot, now.
+pub fn boot_time() -> BootTime {
+    BootTime(nanos(clock_gettime(ClockId::Boottime)) as u64)
+}
+
+/// Both clocks, read together.
+pub fn clock() -> Clock {
+    let unix_ns = nanos(clock_gettime(ClockId::Realtime));
+    Clock { boot_ns: boot_time().0, unix_ns }
+}
+
+fn nanos(time: rustix::time::Timespec) -> i64 {
+    time.tv_sec.saturating_mul(1_000_000_000).saturating_add(time.tv_nsec)
+}
+
+/// This host.
+pub struct System {
+    /// Its name.
+    pub host: Name,
+    /// `uname -r`.
+    pub kernel: String,
+    /// `uname -m`.
+    pub arch: String,
+    /// Of this boot; empty if `/proc` is not there.
+    pub boot_id: String,
+}
+
+/// Reads what identifies this host.
+pub fn system() -> System {
+    let uname = rustix::system::uname();
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    System {
+        host: Name::new(uname.nodename().to_bytes()),
+        kernel: uname.release().to_string_lossy().into_owned(),
+        arch: uname.machine().to_string_lossy().into_owned(),
+        boot_id: boot_id.trim().to_owned(),
+    }
+}
+
+/// What is known of a process, as a `seen` record of now.
+pub fn identity(pid: Pid) -> Option<Process> {
+    let stat = Stat::read(pid)?;
+    let argv = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|bytes| !bytes.is_empty());
+    let argv_truncated = argv.as_ref().is_some_and(|bytes| bytes.len() > LONGEST_ARGV);
+    let link =
+        |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).ok().map(|p| Name::new(p.as_os_str().as_bytes()));
+    Some(Process {
+        at: boot_time(),
+        pid,
+        change: ProcessChange::Seen,
+        comm: stat.comm.clone(),
+        exe: link("exe"),
+        argv: argv.map(|bytes| split_argv(&bytes[..bytes.len().min(LONGEST_ARGV)])),
+        argv_truncated,
+        cwd: link("cwd"),
+        parents: parents(&stat),
+        uid: uid(pid),
+        mount_namespace: namespace(pid, "mnt"),
+        cgroup_namespace: namespace(pid, "cgroup"),
+        cgroup: None,
+        started: stat.started,
+        exit: None,
+    })
+}
+
+/// Splits what the kernel keeps of a command line: arguments that each end in a zero byte.
+pub fn split_argv(bytes: &[u8]) -> Vec<Name> {
+    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
+    bytes.split(|byte| *byte == 0).map(Name::new).collect()
+}
+
+/// The mount namespace of a process.
+pub fn mount_namespace(pid: Pid) -> Option<NamespaceId> {
+    namespace(pid, "mnt")
+}
+
+/// The mounts that a process sees, and the namespace that they are of.
+pub fn mounts_of(pid: Pid) -> Option<(NamespaceId, Vec<Mount>)> {
+    let before = mount_namespace(pid)?;
+    let text = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
+    // The process may have changed its namespace meanwhile, or be another one by now.
+    (mount_namespace(pid)? == before).then(|| (before, mounts::parse_mountinfo(&text)))
+}
+
+/// All mount namespaces that a process is in, and one process in each.
+pub fn mount_namespaces() -> HashMap<NamespaceId, Pid> {
+    let own = Pid(std::process::id());
+    let mut found: HashMap<NamespaceId, Pid> =
+        mount_namespace(own).map(|namespace| (namespace, own)).into_iter().collect();
+    for pid in pids() {
+        if let Some(namespace) = mount_namespace(pid) {
+            found.entry(namespace).or_insert(pid);
+        }
+    }
+    found
+}
+
+/// A process in that mount namespace.
+pub fn pid_in_mount_namespace(wanted: NamespaceId) -> Option<Pid> {
+    pids().find(|pid| mount_namespace(*pid) == Some(wanted))
+}
+
+fn pids() -> impl Iterator<Item = Pid> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok().map(Pid))
+}
+
+/// `mnt:[4026531841]` and the like.
+fn namespace(pid: Pid, kind: &str) -> Option<NamespaceId> {
+    let link = fs::read_link(format!("/proc/{pid}/ns/{kind}")).ok()?;
+    let text = link.to_str()?.strip_prefix(kind)?;
+    text.strip_prefix(":[")?.strip_suffix(']')?.parse().ok().map(NamespaceId)
+}
+
+fn uid(pid: Pid) -> Option<u32> {
+    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"))?;
+    std::str::from_utf8(line.split(|byte| *byte == b'\t').next()?).ok()?.parse().ok()
+}
+
+fn parents(stat: &Stat) -> Vec<Parent> {
+    let mut parents = Vec::new();
+    let mut next = stat.parent;
+    while parents.len() < PARENTS && next.0 != 0 {
+        let Some(stat) = Stat::read(next) else { break };
+        parents.push(Parent { pid: next, comm: stat.comm });
+        next = stat.parent;
+    }
+    parents
+}
+
+/// The part of `/proc/PID/stat` that is of use.
+struct Stat {
+    comm: Name,
+    parent: Pid,
+    started: Option<BootTime>,
+}
+
+impl Stat {
+    fn read(pid: Pid) -> Option<Self> {
+        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The comm is in parentheses and may hold any byte, parentheses included: the last one closes it.
+    fn parse(text: &[u8]) -> Option<Self> {
+        let open = text.iter().position(|byte| *byte == b'(')?;
+        let close = text.iter().rposition(|byte| *byte == b')')?;
+        let comm = Name::new(text.get(open + 1..close)?);
+        let rest = std::str::from_utf8(text.get(close + 1..)?).ok()?;
+        let fields: Vec<&str> = rest.split_ascii_whitespace().collect();
+        let parent = Pid(fields.get(1)?.parse().ok()?);
+        // Clock ticks since boot; USER_HZ is 100 on every architecture that is supported.
+        let started = fields.get(19).and_then(|ticks| ticks.parse::<u64>().ok());
+        Some(Self { comm, parent, started: started.map(|ticks| BootTime(ticks.saturating_mul(10_000_000))) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_known() {
+        let own = identity(Pid(std::process::id())).expect("it is alive");
+        let argv = own.argv.expect("a command line");
+        assert_eq!(argv.len(), std::env::args_os().len());
+        assert!(own.exe.is_some_and(|exe| exe.to_str().is_some_and(|exe| exe.contains("cgtrace"))));
+        assert!(!own.parents.is_empty());
+        assert!(own.started.is_some_and(|started| started < boot_time()));
+        assert_eq!(own.uid, Some(rustix::process::getuid().as_raw()));
+    }
+
+    #[test]
+    fn a_process_that_never_was_is_none() {
+        assert!(identity(Pid(u32::MAX)).is_none());
+        assert!(mounts_of(Pid(u32::MAX)).is_none());
+    }
+
+    #[test]
+    fn a_comm_may_hold_anything() {
+        let stat = Stat::parse(b"7 (a) S 1 ) \"x\n) S 42 1 1 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 100 0").expect("parses");
+        assert_eq!((stat.comm.as_bytes(), stat.parent), (&b"a) S 1 ) \"x\n"[..], Pid(42)));
+        assert_eq!(stat.started, Some(BootTime(1_000_000_000)));
+        assert!(Stat::parse(b"").is_none() && Stat::parse(b"1 )(").is_none());
+    }
+
+    #[test]
+    fn the_own_mount_namespace_is_among_all() {
+        let (namespace, mounts) = mounts_of(Pid(std::process::id())).expect("it is alive");
+        assert!(mount_namespaces().contains_key(&namespace));
+        assert!(mounts.iter().any(|mount| mount.mount_point == "/"));
+        assert!(pid_in_mount_namespace(namespace).is_some());
+    }
+
+    #[test]
+    fn argv_keeps_empty_arguments() {
+        assert_eq!(split_argv(b"a\0\0b\0").len(), 3);
+    }
+}

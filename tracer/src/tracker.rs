@@ -1,0 +1,418 @@
+//! The tracker: takes inputs one by one and says what they mean.
+//!
+//! It keeps what is true of every cgroup and of every process that matters, fills in the derived fields of each input,
+//! and tells stories of failed teardowns as findings. It does no I/O, reads no clock and cannot fail: the same inputs
+//! give the same findings, on any machine.
+//!
+//! Which kinds of finding there are, and what each claims, is in [`crate::findings`].
+
+mod cgroups;
+mod coverage;
+mod processes;
+mod stories;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use cgroups::{Cgroups, Place, Removal};
+pub(crate) use coverage::Coverage;
+pub(crate) use stories::{Case, Note, Participant, Story};
+
+use crate::container::{self, Container};
+use crate::errno::Errno;
+use crate::findings::{self, Finding, FindingAttempt, Kind};
+use crate::hierarchy::Header;
+use crate::input::{
+    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input, NamespaceId,
+    Operation, Pid, Process, ProcessChange, Seq,
+};
+use crate::mounts::{self, MountTable, Resolution};
+use crate::name::Name;
+use crate::oci;
+use cgroups::Creation;
+use processes::Processes;
+use stories::{Notes, Stories};
+
+/// Old things are dropped this often.
+const SWEEP: Duration = Duration::from_secs(10);
+/// A cgroup that was removed longer ago than this is not waited for: something pins it.
+const SETTLED_NS: u64 = 2_000_000_000;
+/// Mount tables, and containers' facts, kept at most.
+const MOUNT_TABLES: usize = 4_096;
+const CONTAINERS: usize = 65_536;
+/// A removal that failed with ENOENT although the cgroup exists: it was made anew after the call had looked, but no
+/// longer before the call returned than this.
+const MADE_ANEW: Duration = Duration::from_millis(100);
+/// An opening of a directory is for removal if the same process failed to remove it no longer before than this.
+const LADDER: Duration = Duration::from_secs(60);
+
+/// What the tracker knows.
+#[derive(Debug)]
+pub struct Tracker {
+    hierarchies: HashMap<Device, HierarchyId>,
+    mount_tables: HashMap<NamespaceId, MountTable>,
+    facts: HashMap<Name, ContainerFacts>,
+    cgroups: Cgroups,
+    processes: Processes,
+    coverage: Coverage,
+    notes: Notes,
+    stories: Stories,
+    now: BootTime,
+    next_sweep: BootTime,
+    findings: Vec<Finding>,
+}
+
+impl Tracker {
+    /// A tracker for the host and the probes that `header` names.
+    pub fn new(header: &Header) -> Self {
+        let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id))).collect();
+        Self {
+            hierarchies,
+            mount_tables: HashMap::new(),
+            facts: HashMap::new(),
+            cgroups: Cgroups::default(),
+            processes: Processes::default(),
+            coverage: Coverage::new(header),
+            notes: Notes::default(),
+            stories: Stories::default(),
+            now: BootTime(header.clock.boot_ns),
+            next_sweep: BootTime(header.clock.boot_ns),
+            findings: Vec::new(),
+        }
+    }
+
+    /// Takes one input in, fills in its derived fields, and returns the findings that are to be told now, in order.
+    pub fn apply(&mut self, seq: Seq, input: &mut Input) -> Vec<Finding> {
+        self.advance(input.at());
+        match input {
+            Input::Event(event) => self.event(seq, event),
+            Input::Attempt(attempt) => self.attempt(seq, attempt),
+            Input::Process(process) => self.process(seq, process),
+            Input::Facts(facts) => self.facts(facts),
+            Input::Lost(lost) => self.coverage.lost(lost),
+            Input::Tick(_) => {}
+        }
+        self.tell_due();
+        std::mem::take(&mut self.findings)
+    }
+
+    /// When the next story falls due: a [`Input::Tick`] at or after it makes it told.
+    pub fn next_due(&self) -> Option<BootTime> {
+        self.stories.next_due()
+    }
+
+    /// Whether nothing is about to happen by itself: no story is to be told, and what was removed lately is released.
+    pub fn is_settled(&self, now: BootTime) -> bool {
+        self.next_due().is_none() && !self.cgroups.is_dying_since(BootTime(now.0.saturating_sub(SETTLED_NS)))
+    }
+
+    /// The end of the trace: everything that is left to be told.
+    pub fn finish(&mut self, at: BootTime) -> Vec<Finding> {
+        self.advance(at);
+        for (_, mut story) in self.stories.take_all() {
+            let finding = self.finding(&story);
+            self.findings.extend(story.conclude(finding));
+        }
+        std::mem::take(&mut self.findings)
+    }
+
+    /// Whether an attempt is known to have nothing to do with a cgroup: its path leads to another file system.
+    pub fn is_foreign(&self, attempt: &Attempt) -> bool {
+        attempt.directory.is_none()
+            && matches!(self.resolve_absolute(attempt), Some(Resolution::OtherFileSystem { .. }))
+    }
+
+    /// What is known of the mounts of a namespace.
+    pub fn knows_mounts(&self, namespace: NamespaceId) -> bool {
+        self.mount_tables.contains_key(&namespace)
+    }
+
+    /// Whether anything but its number and name is known of a thread group.
+    pub fn knows_process(&self, pid: Pid) -> bool {
+        self.processes.get(pid).is_some()
+    }
+
+    /// What a thread group was asked to do, if it is an OCI runtime.
+    pub fn command_of(&self, pid: Pid) -> Option<&oci::RuntimeCommand> {
+        self.processes.get(pid)?.command.as_ref()
+    }
+
+    /// What is known of a container beyond its id.
+    pub fn container_facts(&self, id: &Name) -> Option<&ContainerFacts> {
+        self.facts.get(id)
+    }
+
+    /// How many cgroups exist.
+    pub fn live_cgroups(&self) -> usize {
+        self.cgroups.len()
+    }
+
+    /// What was dropped for want of room: it weakens no claim that is still made, but it is said.
+    pub fn evicted(&self) -> u64 {
+        self.cgroups.evicted + self.processes.evicted
+    }
+
+    fn advance(&mut self, at: BootTime) {
+        self.now = self.now.max(at);
+        self.tell_due();
+    }
+
+    fn tell_due(&mut self) {
+        while let Some((number, story)) = self.stories.take_due(self.now) {
+            let finding = self.finding(&story);
+            self.findings.extend(self.stories.keep(number, story, finding));
+        }
+    }
+
+    fn sweep(&mut self) {
+        if self.now < self.next_sweep {
+            return;
+        }
+        self.next_sweep = self.now + SWEEP;
+        self.cgroups.sweep(self.now);
+        self.processes.sweep(self.now);
+        self.notes.sweep(self.now);
+        for mut story in self.stories.sweep(self.now) {
+            let finding = self.finding(&story);
+            self.findings.extend(story.revise(finding));
+        }
+    }
+
+    fn event(&mut self, seq: Seq, event: &mut Event) {
+        self.sweep();
+        if let Some(actor) = &mut event.actor {
+            self.processes.identify(actor, event.at);
+        }
+        let known = event.cgroup.id.and_then(|id| self.cgroups.get(event.cgroup.hierarchy, id));
+        event.container = match known.and_then(|live| live.container.clone()) {
+            Some(container) if event.change != Change::Created => Some(container),
+            Some(_) | None => {
+                let pid = event.actor.as_ref().map(|actor| actor.pid);
+                self.container_of(&Place::of(&event.cgroup), pid)
+            }
+        };
+        match event.change {
+            Change::Existing => self.cgroups.appeared(&event.cgroup, None, event.container.clone()),
+            Change::Created => {
+                let created = Creation { seq, at: event.at };
+                self.cgroups.appeared(&event.cgroup, Some(created), event.container.clone());
+            }
+            Change::Removed => self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone()),
+            Change::Renamed => self.cgroups.renamed(&event.cgroup),
+            Change::Released => {
+                let container = self.cgroups.released(&event.cgroup);
+                event.container = container.or(event.container.take());
+            }
+            Change::Populated | Change::Emptied | Change::Frozen | Change::Thawed | Change::Attached => {
+                if known_without_container(&self.cgroups, &event.cgroup)
+                    && let (Some(id), Some(container)) = (event.cgroup.id, &event.container)
+                {
+                    self.cgroups.set_container(event.cgroup.hierarchy, id, container.clone());
+                }
+            }
+        }
+    }
+
+    fn process(&mut self, seq: Seq, process: &Process) {
+        self.processes.learn(process, &self.cgroups);
+        if process.change == ProcessChange::Exit {
+            self.stories.ended(process.pid, seq, process.at, process.exit);
+        }
+    }
+
+    fn facts(&mut self, facts: &Facts) {
+        match &facts.about {
+            About::Mounts { namespace, mounts } => {
+                for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup2") {
+                    self.hierarchies.insert(mount.device, HierarchyId(0));
+                }
+                if self.mount_tables.len() < MOUNT_TABLES || self.mount_tables.contains_key(namespace) {
+                    self.mount_tables.insert(*namespace, MountTable::new(mounts.clone()));
+                }
+            }
+            About::Container(said) => {
+                if let Some(known) = self.facts.get_mut(&said.id) {
+                    merge(known, said);
+                } else if self.facts.len() < CONTAINERS {
+                    self.facts.insert(said.id.clone(), said.clone());
+                }
+            }
+            About::State { id, pid, path: _, present } => self.stories.state_seen(id, *pid, *present, self.now),
+            About::Walked { unreadable, .. } => self.coverage.walked(*unreadable),
+        }
+    }
+
+    fn attempt(&mut self, seq: Seq, attempt: &mut Attempt) {
+        self.sweep();
+        self.processes.identify(&mut attempt.actor, attempt.at);
+        let Some((place, file)) = self.resolve(attempt) else { return };
+        let live = self.cgroups.at_path(&place).map(|(id, live)| (id, live.level, live.container.clone()));
+        attempt.container = live
+            .as_ref()
+            .and_then(|live| live.2.clone())
+            .or_else(|| self.container_of(&place, Some(attempt.actor.pid)));
+        attempt.cgroup = Some(Cgroup {
+            hierarchy: place.hierarchy,
+            id: live.as_ref().map(|live| live.0),
+            path: place.path.clone(),
+            level: live.and_then(|live| live.1),
+            truncated: attempt.truncated,
+        });
+        let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
+        match self.case(&note, attempt.container.clone()) {
+            Some(case) => self.stories.tell(note, case, &mut self.notes),
+            None => {
+                if let Some(note) = self.stories.add_context(note) {
+                    self.notes.push(note);
+                }
+            }
+        }
+    }
+
+    /// What a failed call is evidence of, if it is a removal, or an opening for removal, of a cgroup that is not there.
+    fn case(&self, note: &Note, container: Option<Arc<Container>>) -> Option<Case> {
+        let call = &note.attempt;
+        let gone = matches!(call.errno, Errno::ENOENT | Errno::ENODEV);
+        match call.operation {
+            // A read-only mount answers EROFS before it looks.
+            Operation::Rmdir if gone || call.errno == Errno::EROFS => {}
+            Operation::Open if gone && note.file.is_none() && self.tried_to_remove(note) => {}
+            Operation::Rmdir | Operation::Open | Operation::Mkdir => return None,
+        }
+        // Whoever retries for longer than removals are remembered still retries the same one.
+        let removal = self.cgroups.removal(&note.place).or_else(|| self.stories.removal(&note.place));
+        if let Some((_, live)) = self.cgroups.at_path(&note.place) {
+            let made_anew = live.created.as_ref().is_some_and(|created| call.at.since(created.at) <= MADE_ANEW);
+            return match removal {
+                Some(removal) if gone && made_anew => Some(Case::duplicate(removal, container)),
+                Some(_) | None => None,
+            };
+        }
+        // A creation that failed after the last removal begins another life, one that never came to be.
+        let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.operation == Operation::Mkdir);
+        match removal {
+            Some(removal) if failed_creation.is_none_or(|mkdir| mkdir.attempt.at < removal.at) => {
+                Some(Case::duplicate(removal, container))
+            }
+            Some(_) | None => Some(Case { kind: Kind::MissingPathTeardown, removal: None, container }),
+        }
+    }
+
+    fn tried_to_remove(&self, note: &Note) -> bool {
+        let earlier = self.notes.at(&note.place).rev().map(|earlier| &earlier.attempt);
+        self.stories.has_participant(&note.place, note.attempt.actor.pid)
+            || earlier
+                .filter(|earlier| earlier.operation == Operation::Rmdir && earlier.actor.pid == note.attempt.actor.pid)
+                .any(|earlier| note.attempt.at.since(earlier.at) <= LADDER)
+    }
+
+    /// The cgroup that an attempt is about, and the control file in it.
+    fn resolve(&self, attempt: &Attempt) -> Option<(Place, Option<Name>)> {
+        let (hierarchy, path) = match &attempt.directory {
+            Some(directory) => {
+                let hierarchy = *self.hierarchies.get(&directory.device)?;
+                let start = match self.cgroups.get(hierarchy, directory.id) {
+                    // The walk up the directory entries stopped short; the id says where it started.
+                    Some(live) if directory.truncated => &live.path,
+                    None if directory.truncated => return None,
+                    Some(_) | None => &directory.path,
+                };
+                (hierarchy, mounts::join(start, &attempt.path))
+            }
+            None => match self.resolve_absolute(attempt)? {
+                Resolution::Cgroup { device, path, .. } => (*self.hierarchies.get(&device)?, path),
+                Resolution::OtherFileSystem { .. } | Resolution::Unknown => return None,
+            },
+        };
+        let (path, file) = match attempt.operation {
+            Operation::Open => mounts::split_control_file(&path),
+            Operation::Mkdir | Operation::Rmdir => (path, None),
+        };
+        Some((Place { hierarchy, path }, file))
+    }
+
+    fn resolve_absolute(&self, attempt: &Attempt) -> Option<Resolution> {
+        let table = self.mount_tables.get(&attempt.mount_namespace?)?;
+        Some(table.resolve(&attempt.path))
+    }
+
+    /// The container that a path belongs to: as its name says, else as the cgroup around it does, else as the command
+    /// line of the process that touches it, or of one of its parents, does.
+    fn container_of(&self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
+        if container::is_helper(&place.path) {
+            return None;
+        }
+        if let Some(container) = container::from_path(&place.path) {
+            return Some(Arc::new(self.with_facts(container)));
+        }
+        if let Some(container) = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone()) {
+            return Some(container);
+        }
+        let known = self.processes.get(pid?)?;
+        let parents = known.identity.parents.iter().filter_map(|parent| self.processes.get(parent.pid));
+        std::iter::once(known).chain(parents).find_map(|known| {
+            let command = known.command.as_ref()?;
+            let id = command.id.clone()?;
+            if !oci::cgroup_is_of(&place.path, command, self.facts.get(&id)) {
+                return None;
+            }
+            let around = place.parent().and_then(|parent| container::from_path(&parent.path));
+            let mut chain = around.map(|container| container.chain).unwrap_or_default();
+            chain.push(id.clone());
+            Some(Arc::new(self.with_facts(Container {
+                id,
+                runtime: command.runtime.to_owned(),
+                rule: oci::COMMAND_LINE_RULE.to_owned(),
+                chain,
+                name: None,
+                image: None,
+                pod: None,
+                namespace: None,
+            })))
+        })
+    }
+
+    fn with_facts(&self, mut container: Container) -> Container {
+        if let Some(facts) = self.facts.get(&container.id) {
+            container.name = facts.name.clone().or(container.name);
+            container.image = facts.image.clone().or(container.image);
+            container.pod = facts.pod.clone().or(container.pod);
+            container.namespace = facts.namespace.clone().or(container.namespace);
+        }
+        container
+    }
+
+    fn finding(&self, story: &Story) -> Finding {
+        let left = story.members.first().map(|member| self.cgroups.at_path(&member.place).is_some());
+        findings::judge(story, &findings::World { cgroups: &self.cgroups, coverage: &self.coverage, cgroup_left: left })
+    }
+}
+
+impl Case {
+    fn duplicate(removal: &Removal, container: Option<Arc<Container>>) -> Self {
+        let container = removal.container.clone().or(container);
+        Self { kind: Kind::DuplicateTeardown, removal: Some(removal.clone()), container }
+    }
+}
+
+fn known_without_container(cgroups: &Cgroups, cgroup: &Cgroup) -> bool {
+    cgroup.id.and_then(|id| cgroups.get(cgroup.hierarchy, id)).is_some_and(|live| live.container.is_none())
+}
+
+fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
+    let ContainerFacts { id: _, runtime, pid, source, cgroups_path, state_file, name, image, pod, namespace } =
+        said.clone();
+    known.runtime = runtime;
+    known.pid = pid;
+    known.source = source;
+    known.cgroups_path = cgroups_path.or(known.cgroups_path.take());
+    known.state_file = state_file.or(known.state_file.take());
+    known.name = name.or(known.name.take());
+    known.image = image.or(known.image.take());
+    known.pod = pod.or(known.pod.take());
+    known.namespace = namespace.or(known.namespace.take());
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,345 @@
+//! Every cgroup that is, and the ones that lately were.
+//!
+//! A cgroup that exists is keyed by hierarchy and id; its path is an attribute, with an index. A removed one leaves a
+//! [`Removal`] behind, keyed by path, because that is all a later attempt on it can name.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::container::Container;
+use crate::input::{Actor, BootTime, Cgroup, CgroupId, HierarchyId, Seq};
+use crate::name::Name;
+
+/// Removals kept at most; the oldest goes first.
+const REMOVALS: usize = 65_536;
+/// How long a removal is kept.
+const REMOVAL_AGE: Duration = Duration::from_secs(15 * 60);
+/// Removed cgroups that the kernel has not released: kept at most, and how long.
+const DYING: usize = 65_536;
+const DYING_AGE: Duration = Duration::from_secs(60 * 60);
+/// Cgroups kept at most. The kernel's own limit is far lower on any host in use; a tracer that loses removals is not.
+const CGROUPS: usize = 1_048_576;
+
+/// A cgroup that exists, as far as is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub path: Name,
+    pub level: Option<u32>,
+    /// `None` if it was there before tracing began, or its creation was lost.
+    pub created: Option<Creation>,
+    pub container: Option<Arc<Container>>,
+}
+
+/// A creation that was seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Creation {
+    pub seq: Seq,
+    pub at: BootTime,
+}
+
+/// A removal that was seen.
+#[derive(Clone, Debug)]
+pub(crate) struct Removal {
+    pub seq: Seq,
+    pub at: BootTime,
+    pub actor: Option<Actor>,
+    /// What was removed.
+    pub cgroup: Cgroup,
+    pub created: Option<Creation>,
+    pub container: Option<Arc<Container>>,
+}
+
+/// A cgroup that was removed and not yet released.
+#[derive(Clone, Debug)]
+struct Dying {
+    since: BootTime,
+    container: Option<Arc<Container>>,
+}
+
+/// A path in a hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Place {
+    pub hierarchy: HierarchyId,
+    pub path: Name,
+}
+
+impl Place {
+    pub fn of(cgroup: &Cgroup) -> Self {
+        Self { hierarchy: cgroup.hierarchy, path: cgroup.path.clone() }
+    }
+
+    /// The cgroup around this one; `None` for the root.
+    pub fn parent(&self) -> Option<Self> {
+        let path = self.path.as_bytes();
+        if path.len() <= 1 {
+            return None;
+        }
+        let slash = path.iter().rposition(|byte| *byte == b'/')?;
+        Some(Self { hierarchy: self.hierarchy, path: Name::new(&path[..slash.max(1)]) })
+    }
+}
+
+/// The cgroups of all hierarchies.
+#[derive(Debug, Default)]
+pub(crate) struct Cgroups {
+    live: HashMap<(HierarchyId, CgroupId), Live>,
+    by_path: HashMap<Place, CgroupId>,
+    dying: HashMap<(HierarchyId, CgroupId), Dying>,
+    removals: HashMap<Place, Removal>,
+    /// Removals in the order they were seen, for eviction. A place that was removed again is in it twice.
+    removal_order: VecDeque<(Seq, Place)>,
+    /// A removal before this may have been forgotten.
+    forgotten_before: BootTime,
+    /// Cgroups that were dropped because there were too many.
+    pub evicted: u64,
+}
+
+impl Cgroups {
+    pub fn get(&self, hierarchy: HierarchyId, id: CgroupId) -> Option<&Live> {
+        self.live.get(&(hierarchy, id))
+    }
+
+    pub fn at_path(&self, place: &Place) -> Option<(CgroupId, &Live)> {
+        let id = *self.by_path.get(place)?;
+        Some((id, self.live.get(&(place.hierarchy, id))?))
+    }
+
+    pub fn removal(&self, place: &Place) -> Option<&Removal> {
+        self.removals.get(place)
+    }
+
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// A cgroup came to be, or was found. A creation starts a new generation of its id; finding one that is known
+    /// already changes nothing.
+    pub fn appeared(&mut self, cgroup: &Cgroup, created: Option<Creation>, container: Option<Arc<Container>>) {
+        let Some(id) = cgroup.id else { return };
+        let key = (cgroup.hierarchy, id);
+        if created.is_none() && self.live.contains_key(&key) {
+            return;
+        }
+        if self.live.len() >= CGROUPS && !self.live.contains_key(&key) {
+            self.evicted += 1;
+            return;
+        }
+        self.forget(key);
+        let live = Live { path: cgroup.path.clone(), level: cgroup.level, created, container };
+        if !cgroup.truncated {
+            self.by_path.insert(Place::of(cgroup), id);
+        }
+        self.live.insert(key, live);
+    }
+
+    /// A cgroup was removed. One that was not known is remembered all the same.
+    pub fn removed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) {
+        let known = cgroup.id.and_then(|id| self.forget((cgroup.hierarchy, id)));
+        if let Some(id) = cgroup.id
+            && self.dying.len() < DYING
+        {
+            let container = known.as_ref().and_then(|live| live.container.clone());
+            self.dying.insert((cgroup.hierarchy, id), Dying { since: at, container });
+        }
+        if cgroup.truncated {
+            return;
+        }
+        let (created, container) = known.map(|live| (live.created, live.container)).unwrap_or_default();
+        let place = Place::of(cgroup);
+        let removal = Removal { seq, at, actor, cgroup: cgroup.clone(), created, container };
+        self.removals.insert(place.clone(), removal);
+        self.removal_order.push_back((seq, place));
+        while self.removals.len() > REMOVALS {
+            self.forget_oldest_removal();
+        }
+    }
+
+    /// The kernel let go of a removed cgroup. Returns the container that it was of.
+    pub fn released(&mut self, cgroup: &Cgroup) -> Option<Arc<Container>> {
+        self.dying.remove(&(cgroup.hierarchy, cgroup.id?))?.container
+    }
+
+    /// Whether a cgroup that was removed since `since` is not yet released.
+    pub fn is_dying_since(&self, since: BootTime) -> bool {
+        self.dying.values().any(|dying| dying.since >= since)
+    }
+
+    /// A v1 cgroup has a new name, and so has every one below it.
+    pub fn renamed(&mut self, cgroup: &Cgroup) {
+        let Some(id) = cgroup.id else { return };
+        let Some(old) = self.live.get(&(cgroup.hierarchy, id)).map(|live| live.path.clone()) else {
+            return self.appeared(cgroup, None, None);
+        };
+        let below = [old.as_bytes(), b"/"].concat();
+        let moved: Vec<(CgroupId, Name)> = self
+            .live
+            .iter()
+            .filter(|((hierarchy, _), _)| *hierarchy == cgroup.hierarchy)
+            .filter_map(|((_, id), live)| {
+                let rest =
+                    if live.path == old { Some(&b""[..]) } else { live.path.as_bytes().strip_prefix(&below[..]) }?;
+                let separator: &[u8] = if rest.is_empty() { b"" } else { b"/" };
+                Some((*id, Name::new([cgroup.path.as_bytes(), separator, rest].concat())))
+            })
+            .collect();
+        for (id, path) in moved {
+            let Some(live) = self.live.get_mut(&(cgroup.hierarchy, id)) else { continue };
+            let before = std::mem::replace(&mut live.path, path.clone());
+            self.by_path.remove(&Place { hierarchy: cgroup.hierarchy, path: before });
+            self.by_path.insert(Place { hierarchy: cgroup.hierarchy, path }, id);
+        }
+    }
+
+    /// The container of a cgroup became known after its creation.
+    pub fn set_container(&mut self, hierarchy: HierarchyId, id: CgroupId, container: Arc<Container>) {
+        if let Some(live) = self.live.get_mut(&(hierarchy, id)) {
+            live.container = Some(container);
+        }
+    }
+
+    /// Since when a cgroup at `place` could not have come and gone unseen: the time at which a cgroup around it was
+    /// itself created under our eyes. `None` if all around it is older than the trace, or if what was removed since
+    /// may have been forgotten.
+    pub fn covered_since(&self, place: &Place) -> Option<BootTime> {
+        let mut around = place.parent();
+        while let Some(place) = around {
+            let created = match self.at_path(&place) {
+                Some((_, live)) => live.created.as_ref(),
+                None => self.removals.get(&place).and_then(|removal| removal.created.as_ref()),
+            };
+            if let Some(created) = created {
+                return (created.at >= self.forgotten_before).then_some(created.at);
+            }
+            around = place.parent();
+        }
+        None
+    }
+
+    /// Whether a removal at or after `since` may have been forgotten.
+    pub fn remembers_since(&self, since: BootTime) -> bool {
+        since >= self.forgotten_before
+    }
+
+    /// Drops removals that are too old.
+    pub fn sweep(&mut self, now: BootTime) {
+        self.dying.retain(|_, dying| now.since(dying.since) <= DYING_AGE);
+        while let Some((seq, place)) = self.removal_order.front() {
+            let superseded = self.removals.get(place).is_none_or(|removal| removal.seq != *seq);
+            let old = self.removals.get(place).is_some_and(|removal| now.since(removal.at) > REMOVAL_AGE);
+            if !superseded && !old {
+                break;
+            }
+            self.forget_oldest_removal();
+        }
+    }
+
+    fn forget_oldest_removal(&mut self) {
+        let Some((seq, place)) = self.removal_order.pop_front() else { return };
+        if self.removals.get(&place).is_some_and(|removal| removal.seq == seq)
+            && let Some(removal) = self.removals.remove(&place)
+        {
+            self.forgotten_before = self.forgotten_before.max(removal.at);
+        }
+    }
+
+    fn forget(&mut self, key: (HierarchyId, CgroupId)) -> Option<Live> {
+        let live = self.live.remove(&key)?;
+        let place = Place { hierarchy: key.0, path: live.path.clone() };
+        if self.by_path.get(&place) == Some(&key.1) {
+            self.by_path.remove(&place);
+        }
+        Some(live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cgroup(id: u64, path: &str) -> Cgroup {
+        Cgroup {
+            hierarchy: HierarchyId(0),
+            id: Some(CgroupId(id)),
+            path: path.into(),
+            level: Some(1),
+            truncated: false,
+        }
+    }
+
+    fn place(path: &str) -> Place {
+        Place { hierarchy: HierarchyId(0), path: path.into() }
+    }
+
+    fn creation(at: u64) -> Option<Creation> {
+        Some(Creation { seq: Seq(at), at: BootTime(at) })
+    }
+
+    #[test]
+    fn an_id_that_is_reused_starts_a_new_generation() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(&cgroup(7, "/old"), creation(1), None);
+        cgroups.appeared(&cgroup(7, "/new"), creation(2), None);
+        assert!(cgroups.at_path(&place("/old")).is_none(), "its removal was lost; the id tells that it is gone");
+        assert_eq!(cgroups.at_path(&place("/new")).map(|(id, _)| id), Some(CgroupId(7)));
+    }
+
+    #[test]
+    fn the_walk_does_not_overwrite_a_creation_that_was_seen() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(&cgroup(7, "/a"), creation(5), None);
+        cgroups.appeared(&cgroup(7, "/a"), None, None);
+        assert!(cgroups.get(HierarchyId(0), CgroupId(7)).is_some_and(|live| live.created.is_some()));
+    }
+
+    #[test]
+    fn a_place_is_covered_when_something_around_it_was_made_under_our_eyes() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(&cgroup(1, "/old"), None, None);
+        cgroups.appeared(&cgroup(2, "/old/new"), creation(9), None);
+        assert_eq!(cgroups.covered_since(&place("/old/never")), None);
+        assert_eq!(cgroups.covered_since(&place("/old/new/a/b")), Some(BootTime(9)));
+        cgroups.removed(Seq(10), BootTime(10), &cgroup(2, "/old/new"), None);
+        assert_eq!(cgroups.covered_since(&place("/old/new/a/b")), Some(BootTime(9)), "also when it is gone again");
+    }
+
+    #[test]
+    fn what_may_have_been_forgotten_covers_nothing() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(&cgroup(2, "/new"), creation(9), None);
+        cgroups.removed(Seq(10), BootTime(10), &cgroup(3, "/other"), None);
+        cgroups.sweep(BootTime(10) + REMOVAL_AGE + Duration::from_secs(1));
+        assert_eq!(cgroups.covered_since(&place("/new/a")), None);
+    }
+
+    #[test]
+    fn removals_are_bounded_and_the_oldest_goes_first() {
+        let mut cgroups = Cgroups::default();
+        for number in 0..REMOVALS as u64 + 10 {
+            cgroups.removed(Seq(number), BootTime(number), &cgroup(number, &format!("/{number}")), None);
+        }
+        assert_eq!(cgroups.removals.len(), REMOVALS);
+        assert!(cgroups.removal(&place("/9")).is_none());
+        assert!(cgroups.removal(&place("/10")).is_some());
+        assert!(!cgroups.remembers_since(BootTime(8)));
+    }
+
+    #[test]
+    fn a_rename_moves_all_below() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(&cgroup(1, "/a"), None, None);
+        cgroups.appeared(&cgroup(2, "/a/b"), None, None);
+        cgroups.appeared(&cgroup(3, "/ab"), None, None);
+        cgroups.renamed(&cgroup(1, "/z"));
+        assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
+        assert_eq!(cgroups.at_path(&place("/ab")).map(|(id, _)| id), Some(CgroupId(3)));
+        assert!(cgroups.at_path(&place("/a")).is_none());
+    }
+
+    #[test]
+    fn the_parent_of_a_first_level_cgroup_is_the_root_which_has_none() {
+        assert_eq!(place("/a").parent(), Some(place("/")));
+        assert_eq!(place("/a/b").parent(), Some(place("/a")));
+        assert_eq!(place("/").parent(), None);
+    }
+}

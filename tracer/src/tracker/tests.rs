@@ -1,0 +1,561 @@
+//! Stories as they come from the kernel, and what is told of them.
+
+use std::time::Duration;
+
+use super::*;
+use crate::findings::{Cause, Certainty, Severity};
+use crate::hierarchy::{Clock, Hierarchy, Probe, Setup};
+use crate::input::*;
+
+const HOST: NamespaceId = NamespaceId(1);
+const CONTAINER_NS: NamespaceId = NamespaceId(2);
+const BUILD: &str =
+    "/docker/a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90/irpsym10jqj937p3dxo13jky1";
+
+/// Feeds a tracker and keeps what it tells.
+struct Play {
+    tracker: Tracker,
+    seq: u64,
+    now: u64,
+    inputs: Vec<Input>,
+    findings: Vec<Finding>,
+}
+
+impl Play {
+    /// A host with cgroup2 (device 0:38) and two v1 hierarchies (0:31 and 0:32), traced since 1 s after boot.
+    fn new() -> Self {
+        Self::with_probes(&[])
+    }
+
+    fn with_probes(missing: &[&str]) -> Self {
+        let mut play = Self {
+            tracker: Tracker::new(&header(missing)),
+            seq: 0,
+            now: 1_000_000_000,
+            inputs: Vec::new(),
+            findings: Vec::new(),
+        };
+        let mount = |minor, root: &str, point: &str, kind: &str, read_only| Mount {
+            device: Device { major: 0, minor },
+            root: root.into(),
+            mount_point: point.into(),
+            file_system: kind.into(),
+            read_only,
+        };
+        let host = vec![
+            mount(28, "/", "/sys/fs/cgroup", "tmpfs", false),
+            mount(38, "/", "/sys/fs/cgroup/unified", "cgroup2", false),
+            mount(31, "/", "/sys/fs/cgroup/memory", "cgroup", false),
+            mount(32, "/", "/sys/fs/cgroup/pids", "cgroup", false),
+        ];
+        let outer = &BUILD[..BUILD.len() - 26];
+        let container = vec![mount(38, outer, "/sys/fs/cgroup", "cgroup2", true)];
+        play.feed(fact(About::Mounts { namespace: HOST, mounts: host }));
+        play.feed(fact(About::Mounts { namespace: CONTAINER_NS, mounts: container }));
+        play.feed(fact(About::Walked { cgroups: 2, unreadable: 0 }));
+        play
+    }
+
+    fn feed(&mut self, mut input: Input) -> u64 {
+        self.now += 1_000_000;
+        set_at(&mut input, BootTime(self.now));
+        self.seq += 1;
+        self.inputs.push(input.clone());
+        let told = self.tracker.apply(Seq(self.seq), &mut input);
+        self.findings.extend(told);
+        self.seq
+    }
+
+    fn pass(&mut self, span: Duration) {
+        self.now += span.as_nanos() as u64;
+        self.feed(Input::Tick(Tick { at: BootTime(0) }));
+    }
+
+    fn event(&mut self, change: Change, hierarchy: u32, id: u64, path: &str, pid: u32) -> u64 {
+        let cgroup = Cgroup {
+            hierarchy: HierarchyId(hierarchy),
+            id: Some(CgroupId(id)),
+            path: path.into(),
+            level: Some(1),
+            truncated: false,
+        };
+        let actor = Some(actor(pid));
+        let at = BootTime(0);
+        self.feed(Input::Event(Event { at, change, cgroup, requested: false, task: None, container: None, actor }))
+    }
+
+    fn attempt(&mut self, syscall: Syscall, errno: Errno, path: &str, namespace: NamespaceId, pid: u32) -> u64 {
+        self.feed(Input::Attempt(Attempt {
+            at: BootTime(0),
+            operation: syscall.operation(),
+            syscall,
+            errno,
+            flags: None,
+            path: path.into(),
+            truncated: false,
+            directory: None,
+            mount_namespace: Some(namespace),
+            cgroup: None,
+            container: None,
+            actor: actor(pid),
+        }))
+    }
+
+    fn rmdir(&mut self, errno: Errno, path: &str, pid: u32) -> u64 {
+        self.attempt(Syscall::Unlinkat, errno, &format!("/sys/fs/cgroup/unified{path}"), HOST, pid)
+    }
+
+    fn exec(&mut self, pid: u32, argv: &str) -> u64 {
+        self.feed(Input::Process(process(pid, ProcessChange::Exec, Some(argv), None)))
+    }
+
+    fn exit(&mut self, pid: u32, how: Exit) -> u64 {
+        self.feed(Input::Process(process(pid, ProcessChange::Exit, None, Some(how))))
+    }
+
+    /// The one finding that was told, in its only revision.
+    fn only(&self) -> &Finding {
+        assert_eq!(self.findings.len(), 1, "{:#?}", self.findings);
+        &self.findings[0]
+    }
+
+    /// runc's calls of the incident; the deleter ends with `how`.
+    fn incident(&mut self, how: Exit) {
+        let cgroup = "/sys/fs/cgroup/irpsym10jqj937p3dxo13jky1";
+        let freeze = format!("{cgroup}/cgroup.freeze");
+        self.exec(10, "buildkit-runc run --keep irpsym10jqj937p3dxo13jky1");
+        self.attempt(Syscall::Openat2, Errno::ENOENT, &freeze, CONTAINER_NS, 10);
+        self.attempt(Syscall::Openat2, Errno::EROFS, "/sys/fs/cgroup/cgroup.subtree_control", CONTAINER_NS, 10);
+        self.attempt(Syscall::Mkdirat, Errno::EROFS, cgroup, CONTAINER_NS, 10);
+        self.exit(10, Exit::Code(0));
+        self.exec(11, "buildkit-runc delete irpsym10jqj937p3dxo13jky1");
+        self.attempt(Syscall::Openat2, Errno::ENOENT, &freeze, CONTAINER_NS, 11);
+        self.attempt(Syscall::Openat2, Errno::ENOENT, &freeze, CONTAINER_NS, 11);
+        self.attempt(Syscall::Unlinkat, Errno::EROFS, cgroup, CONTAINER_NS, 11);
+        self.attempt(Syscall::Openat, Errno::ENOENT, cgroup, CONTAINER_NS, 11);
+        self.exit(11, how);
+        self.pass(Duration::from_millis(200));
+    }
+}
+
+fn header(missing: &[&str]) -> Header {
+    let hierarchy = |id, version, minor| Hierarchy {
+        id: HierarchyId(id),
+        version,
+        controllers: Vec::new(),
+        mount: None,
+        device: Some(Device { major: 0, minor }),
+    };
+    let probe = |name: &&str| Probe { name: (*name).to_owned(), attached: false, reason: None };
+    Header {
+        format: 1,
+        tool: "test".into(),
+        host: "host".into(),
+        kernel: String::new(),
+        arch: String::new(),
+        boot_id: String::new(),
+        started: String::new(),
+        clock: Clock { boot_ns: 1_000_000_000, unix_ns: 0 },
+        setup: Setup::Hybrid,
+        hierarchies: vec![hierarchy(0, 2, 38), hierarchy(4, 1, 31), hierarchy(8, 1, 32)],
+        backend: "tracepoint".into(),
+        probes: missing.iter().map(probe).collect(),
+        command: None,
+    }
+}
+
+fn actor(pid: u32) -> Actor {
+    Actor { pid: Pid(pid), tid: pid, comm: "runc".into(), uid: Some(0), identity: None }
+}
+
+fn process(pid: u32, change: ProcessChange, argv: Option<&str>, exit: Option<Exit>) -> Process {
+    Process {
+        at: BootTime(0),
+        pid: Pid(pid),
+        change,
+        comm: "runc".into(),
+        exe: None,
+        argv: argv.map(|argv| argv.split(' ').map(Name::from).collect()),
+        argv_truncated: false,
+        cwd: None,
+        parents: Vec::new(),
+        uid: None,
+        mount_namespace: None,
+        cgroup_namespace: None,
+        cgroup: None,
+        started: None,
+        exit,
+    }
+}
+
+fn fact(about: About) -> Input {
+    Input::Facts(Facts { at: BootTime(0), about })
+}
+
+fn lost(ring: Ring) -> Input {
+    Input::Lost(Lost { at: BootTime(0), ring, reason: LossReason::RingFull, count: 3 })
+}
+
+fn set_at(input: &mut Input, at: BootTime) {
+    match input {
+        Input::Event(event) => event.at = at,
+        Input::Attempt(attempt) => attempt.at = at,
+        Input::Process(process) => process.at = at,
+        Input::Facts(facts) => facts.at = at,
+        Input::Lost(lost) => lost.at = at,
+        Input::Tick(tick) => tick.at = at,
+    }
+}
+
+#[test]
+fn the_incident_is_a_fault_that_names_its_issue() {
+    let mut play = Play::new();
+    play.incident(Exit::Code(1));
+    let finding = play.only();
+    assert_eq!(finding.kind, Kind::MissingPathTeardown);
+    assert_eq!((finding.cause, finding.severity), (Cause::ReadOnlyMount, Severity::Fault));
+    assert_eq!(finding.certainty, Certainty::Certain, "{:?}", finding.because);
+    assert_eq!(finding.known_issues.iter().map(|issue| issue.id).collect::<Vec<_>>(), ["runc#4518"]);
+    assert_eq!(finding.actor.pid, Pid(11));
+    assert_eq!(finding.outcome.exit, Some(Exit::Code(1)));
+    assert_eq!(finding.outcome.cgroup_left, Some(false));
+    assert_eq!(finding.cgroup.path, BUILD);
+    let container = finding.container.as_ref().expect("a container");
+    assert_eq!(container.id, "irpsym10jqj937p3dxo13jky1");
+    assert_eq!(container.chain.len(), 2);
+    let calls: Vec<(u32, Errno)> = finding.attempts.iter().map(|call| (call.actor.pid.0, call.errno)).collect();
+    let (enoent, erofs) = (Errno::ENOENT, Errno::EROFS);
+    let expected = [(10, enoent), (10, erofs), (10, erofs), (11, enoent), (11, enoent), (11, erofs), (11, enoent)];
+    assert_eq!(calls, expected, "both processes' calls, in order");
+    assert!(
+        finding.summary.contains("was never created, because cgroupfs is mounted read-only there"),
+        "{}",
+        finding.summary
+    );
+    assert!(finding.summary.ends_with("it exited 1"), "{}", finding.summary);
+}
+
+#[test]
+fn the_same_calls_of_a_runtime_that_copes_are_benign_and_no_known_issue() {
+    let mut play = Play::new();
+    play.incident(Exit::Code(0));
+    let finding = play.only();
+    assert_eq!(finding.severity, Severity::Benign);
+    assert!(finding.known_issues.is_empty());
+    assert!(!finding.is_routine(), "it is reported without being asked for");
+}
+
+#[test]
+fn state_left_behind_is_a_fault_even_with_exit_status_0() {
+    let mut play = Play::new();
+    play.incident(Exit::Code(0));
+    let about = About::State {
+        id: "irpsym10jqj937p3dxo13jky1".into(),
+        pid: Pid(11),
+        path: "/run/runc/irpsym10jqj937p3dxo13jky1/state.json".into(),
+        present: true,
+    };
+    play.feed(fact(about));
+    let last = play.findings.last().expect("told");
+    assert_eq!((last.revision, last.severity), (1, Severity::Fault));
+}
+
+#[test]
+fn a_second_removal_names_its_rival() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/a", 20);
+    let removed = play.event(Change::Removed, 0, 7, "/a", 20);
+    let refused = play.rmdir(Errno::ENOENT, "/a", 21);
+    play.exit(21, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.kind, finding.cause), (Kind::DuplicateTeardown, Cause::RemovedByOther));
+    let rival = finding.rival.as_ref().expect("a rival");
+    assert_eq!(rival.actor.as_ref().map(|actor| actor.pid), Some(Pid(20)));
+    assert_eq!(rival.before_ms, 1.0);
+    assert_eq!(finding.cgroup.id, Some(CgroupId(7)));
+    assert!(finding.evidence.contains(&Seq(removed)) && finding.evidence.contains(&Seq(refused)));
+    assert_eq!(
+        finding.summary,
+        "runc[21] tried to tear down cgroup /a, which had already been removed by runc[20] 1.00 ms earlier; it exited 1"
+    );
+}
+
+#[test]
+fn a_process_can_be_its_own_rival() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.rmdir(Errno::ENOENT, "/a", 20);
+    play.exit(20, Exit::Code(0));
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.cause, finding.severity), (Cause::RemovedBySelf, Severity::Benign));
+    assert!(finding.is_routine());
+}
+
+#[test]
+fn every_generation_of_a_path_has_its_own_story() {
+    let mut play = Play::new();
+    for round in 0..1_000 {
+        let (winner, loser) = (1_000 + round, 100_000 + round);
+        play.event(Change::Created, 0, u64::from(round), "/same", 1);
+        play.event(Change::Removed, 0, u64::from(round), "/same", winner);
+        play.rmdir(Errno::ENOENT, "/same", loser);
+        play.exit(loser, Exit::Code(1));
+    }
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.findings.len(), 1_000);
+    for (round, finding) in play.findings.iter().enumerate() {
+        let rival = finding.rival.as_ref().and_then(|rival| rival.actor.as_ref()).map(|actor| actor.pid.0);
+        assert_eq!(rival, Some(1_000 + round as u32));
+        assert_eq!(finding.actor.pid.0, 100_000 + round as u32);
+    }
+}
+
+#[test]
+fn a_cgroup_made_anew_between_the_look_and_the_answer_hides_nothing() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/a", 1);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.event(Change::Created, 0, 8, "/a", 1);
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    play.exit(21, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    assert_eq!(play.only().cgroup.id, Some(CgroupId(7)));
+}
+
+#[test]
+fn an_endless_retry_is_one_finding_with_a_count() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    for _ in 0..1_000 {
+        play.rmdir(Errno::ENOENT, "/a", 21);
+        play.pass(Duration::from_secs(2));
+    }
+    let ids: std::collections::HashSet<&str> = play.findings.iter().map(|finding| finding.id.as_str()).collect();
+    assert_eq!(ids.len(), 1);
+    assert!(play.findings.len() <= 5, "told at 1, 10, 100, 1000: {}", play.findings.len());
+    let last = play.tracker.finish(BootTime(play.now)).pop().or(play.findings.pop()).expect("told");
+    assert_eq!(last.attempt_count, 1_000);
+    assert_eq!(last.severity, Severity::Undetermined);
+    assert!(last.attempts.len() <= 32);
+}
+
+#[test]
+fn a_story_is_told_after_two_seconds_and_again_when_its_outcome_is_known() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    play.pass(Duration::from_millis(1_900));
+    assert!(play.findings.is_empty());
+    play.pass(Duration::from_millis(200));
+    assert_eq!((play.only().severity, play.only().revision), (Severity::Undetermined, 0));
+    play.exit(21, Exit::Signal(9));
+    play.pass(Duration::from_millis(200));
+    let last = play.findings.last().expect("told");
+    assert_eq!((last.severity, last.revision), (Severity::Fault, 1));
+    assert_eq!(last.id, play.findings[0].id);
+    assert!(play.tracker.finish(BootTime(play.now)).is_empty(), "nothing new is left to tell");
+}
+
+#[test]
+fn what_is_not_told_yet_is_told_at_the_end() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    assert_eq!(play.tracker.finish(BootTime(play.now)).len(), 1);
+}
+
+#[test]
+fn never_created_is_claimed_only_of_what_could_be_seen() {
+    let mut play = Play::new();
+    play.rmdir(Errno::ENOENT, "/old/never", 21);
+    play.event(Change::Created, 0, 7, "/new", 20);
+    play.rmdir(Errno::ENOENT, "/new/never", 22);
+    play.pass(Duration::from_secs(3));
+    let [old, new] = &play.findings[..] else { panic!("{:#?}", play.findings) };
+    assert_eq!((old.cause, old.certainty), (Cause::NeverCreated, Certainty::Degraded));
+    assert!(old.summary.contains("may never have been created"), "{}", old.summary);
+    assert_eq!((new.cause, new.certainty), (Cause::NeverCreated, Certainty::Certain));
+    assert!(new.summary.contains("was never created"), "{}", new.summary);
+}
+
+#[test]
+fn a_failed_creation_names_the_cause() {
+    let mut play = Play::new();
+    play.attempt(Syscall::Mkdir, Errno::EACCES, "/sys/fs/cgroup/unified/x", HOST, 20);
+    play.rmdir(Errno::ENOENT, "/x", 21);
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!((finding.cause, finding.certainty), (Cause::CreationFailed, Certainty::Certain));
+    assert!(finding.summary.contains("runc[20] mkdir failed with EACCES"), "{}", finding.summary);
+}
+
+#[test]
+fn a_failed_creation_after_the_last_removal_begins_another_life() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/x", 20);
+    play.attempt(Syscall::Mkdir, Errno::EROFS, "/sys/fs/cgroup/unified/x", HOST, 20);
+    play.rmdir(Errno::EROFS, "/x", 21);
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.only().kind, Kind::MissingPathTeardown);
+}
+
+#[test]
+fn losses_weaken_the_claims_that_depend_on_them() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/new", 20);
+    play.feed(lost(Ring::Lifecycle));
+    play.rmdir(Errno::ENOENT, "/new/never", 22);
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!(finding.certainty, Certainty::Degraded);
+    assert_eq!(finding.because, ["lifecycle events were lost meanwhile"]);
+    assert!(finding.summary.contains("may never have been created"), "{}", finding.summary);
+}
+
+#[test]
+fn a_missing_probe_weakens_every_claim() {
+    let mut play = Play::with_probes(&["cgroup_rmdir"]);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.only().because, ["no probe on cgroup_rmdir"]);
+    assert!(play.only().summary.contains("may already have been removed"));
+}
+
+#[test]
+fn v1_hierarchies_of_one_teardown_are_one_finding() {
+    let mut play = Play::new();
+    for (hierarchy, mount) in [(4, "memory"), (8, "pids")] {
+        play.event(Change::Created, hierarchy, 7, "/box", 20);
+        play.event(Change::Removed, hierarchy, 7, "/box", 20);
+        play.attempt(Syscall::Unlinkat, Errno::ENOENT, &format!("/sys/fs/cgroup/{mount}/box"), HOST, 21);
+    }
+    play.exit(21, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!(finding.hierarchies, 2);
+    assert_eq!(finding.attempts.len(), 2);
+}
+
+#[test]
+fn an_opening_counts_only_after_a_failed_removal_by_the_same_process() {
+    let mut play = Play::new();
+    let directory = "/sys/fs/cgroup/unified/a";
+    play.event(Change::Created, 0, 7, "/a", 20);
+    // A ladder: busy, then somebody else removes it, then it is opened to see what is in it.
+    play.rmdir(Errno::EBUSY, "/a", 21);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.attempt(Syscall::Openat, Errno::ENOENT, directory, HOST, 99);
+    play.attempt(Syscall::Openat, Errno::ENOENT, &format!("{directory}/cgroup.procs"), HOST, 99);
+    play.pass(Duration::from_secs(3));
+    assert!(play.findings.is_empty(), "a monitor looks at a cgroup just removed: {:#?}", play.findings);
+    play.attempt(Syscall::Openat, Errno::ENOENT, directory, HOST, 21);
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.only().actor.pid, Pid(21));
+}
+
+#[test]
+fn what_is_not_a_teardown_of_a_missing_cgroup_is_not_reported() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.rmdir(Errno::EBUSY, "/a", 20);
+    play.rmdir(Errno::EACCES, "/a", 20);
+    play.rmdir(Errno::EROFS, "/a", 20);
+    play.attempt(Syscall::Mkdirat, Errno::EEXIST, "/sys/fs/cgroup/unified/a", HOST, 20);
+    play.attempt(Syscall::Openat2, Errno::ENOENT, "/sys/fs/cgroup/unified/b/cgroup.freeze", HOST, 20);
+    // The tmpfs around the v1 mounts is no cgroupfs.
+    play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/nothing", HOST, 20);
+    play.exit(20, Exit::Code(1));
+    play.pass(Duration::from_secs(3));
+    assert!(play.findings.is_empty(), "{:#?}", play.findings);
+}
+
+#[test]
+fn relative_paths_start_at_their_directory() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/pod", 20);
+    play.event(Change::Created, 0, 8, "/pod/a", 20);
+    play.event(Change::Removed, 0, 8, "/pod/a", 20);
+    for truncated in [false, true] {
+        play.feed(Input::Attempt(Attempt {
+            at: BootTime(0),
+            operation: Operation::Rmdir,
+            syscall: Syscall::Unlinkat,
+            errno: Errno::ENOENT,
+            flags: None,
+            path: "a".into(),
+            truncated: false,
+            directory: Some(Directory {
+                device: Device { major: 0, minor: 38 },
+                id: CgroupId(7),
+                path: if truncated { "/…" } else { "/pod" }.into(),
+                truncated,
+            }),
+            mount_namespace: None,
+            cgroup: None,
+            container: None,
+            actor: actor(21),
+        }));
+    }
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.only().attempt_count, 2);
+}
+
+#[test]
+fn an_attempt_that_cannot_be_resolved_stays_unresolved() {
+    let mut play = Play::new();
+    let mut input = Input::Attempt(Attempt {
+        at: BootTime(play.now),
+        operation: Operation::Rmdir,
+        syscall: Syscall::Rmdir,
+        errno: Errno::ENOENT,
+        flags: None,
+        path: "/sys/fs/cgroup/x".into(),
+        truncated: false,
+        directory: None,
+        mount_namespace: Some(NamespaceId(77)),
+        cgroup: None,
+        container: None,
+        actor: actor(21),
+    });
+    assert!(play.tracker.apply(Seq(99), &mut input).is_empty());
+    let Input::Attempt(attempt) = input else { panic!("it was an attempt") };
+    assert_eq!(attempt.cgroup, None);
+    assert!(!play.tracker.is_foreign(&attempt), "not known is not foreign");
+}
+
+#[test]
+fn a_container_is_known_by_the_command_line_that_made_it() {
+    let mut play = Play::new();
+    play.exec(30, "runc run web");
+    play.event(Change::Created, 0, 7, "/web", 30);
+    play.event(Change::Removed, 0, 7, "/web", 30);
+    play.exec(31, "runc delete web");
+    play.rmdir(Errno::ENOENT, "/web", 31);
+    play.exit(31, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    let container = play.only().container.as_ref().expect("a container");
+    assert_eq!((container.id.to_str(), container.runtime.as_str()), (Some("web"), "runc"));
+    assert_eq!(container.rule, oci::COMMAND_LINE_RULE);
+}
+
+#[test]
+fn the_same_inputs_give_the_same_findings_also_through_json() {
+    let mut play = Play::new();
+    play.incident(Exit::Code(1));
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    play.pass(Duration::from_secs(3));
+    let told = serde_json::to_string(&play.findings).expect("serializes");
+
+    let mut again = Tracker::new(&header(&[]));
+    let mut findings = Vec::new();
+    for (number, input) in play.inputs.iter().enumerate() {
+        let line = serde_json::to_string(input).expect("serializes");
+        let mut input: Input = serde_json::from_str(&line).expect("parses");
+        findings.extend(again.apply(Seq(number as u64 + 1), &mut input));
+    }
+    assert_eq!(serde_json::to_string(&findings).expect("serializes"), told);
+}
