@@ -1,1 +1,414 @@
+//! What the kernel programs and the agent say to each other: records in ring buffers, and globals set at load time.
+//!
+//! A record is a head of fixed size, then the bytes that its lengths name, one after the other. All numbers are in the
+//! byte order of the machine.
 #![cfg_attr(target_arch = "bpf", no_std)]
+
+/// The size of the kernel's `comm`.
+pub const COMM: usize = 16;
+/// Ancestors that are told of a process.
+pub const PARENTS: usize = 4;
+/// A path given to a system call is read up to this, its closing zero included (`PATH_MAX`).
+pub const LONGEST_PATH: usize = 4096;
+/// A command line is read up to this.
+pub const LONGEST_ARGV: usize = 4095;
+/// The names on the way up from a directory, zeros included, are read up to this.
+pub const LONGEST_WALK: usize = 4096;
+/// The longest name in a directory, its closing zero included.
+pub const LONGEST_NAME: usize = 256;
+/// Directories that are walked up at most.
+pub const DEEPEST_WALK: usize = 64;
+/// The path of a cgroup tracepoint, its closing zero included (`TRACE_CGROUP_PATH_LEN`).
+pub const LONGEST_CGROUP_PATH: usize = 1024;
+/// Further mount points of cgroupfs that can be set, and how long one may be.
+pub const PREFIXES: usize = 15;
+/// The longest mount point that can be set.
+pub const LONGEST_PREFIX: usize = 64;
+
+/// What a record says: the first byte of each.
+pub mod kind {
+    /// A [`super::Lifecycle`] record each, up to [`ATTACH_TASK`]: the tracepoint's own words.
+    pub const MKDIR: u8 = 0;
+    /// `cgroup_rmdir`.
+    pub const RMDIR: u8 = 1;
+    /// `cgroup_release`.
+    pub const RELEASE: u8 = 2;
+    /// `cgroup_rename`.
+    pub const RENAME: u8 = 3;
+    /// `cgroup_notify_populated`; the value says whether.
+    pub const NOTIFY_POPULATED: u8 = 4;
+    /// `cgroup_freeze`.
+    pub const FREEZE: u8 = 5;
+    /// `cgroup_unfreeze`.
+    pub const UNFREEZE: u8 = 6;
+    /// `cgroup_notify_frozen`; the value says whether.
+    pub const NOTIFY_FROZEN: u8 = 7;
+    /// `cgroup_attach_task`; the value is the task's id.
+    pub const ATTACH_TASK: u8 = 8;
+    /// A [`super::Process`] record: a program began.
+    pub const EXEC: u8 = 16;
+    /// A [`super::Process`] record: a process mattered for the first time.
+    pub const SEEN: u8 = 17;
+    /// A [`super::Process`] record: the last thread of a process ended.
+    pub const EXIT: u8 = 18;
+    /// A [`super::Attempt`] record.
+    pub const ATTEMPT: u8 = 32;
+}
+
+/// The system calls, in the order of [`Attempt::syscall`] and of the trampolines' scratch slots.
+pub mod syscall {
+    /// `open`
+    pub const OPEN: u8 = 0;
+    /// `openat`
+    pub const OPENAT: u8 = 1;
+    /// `openat2`
+    pub const OPENAT2: u8 = 2;
+    /// `mkdir`
+    pub const MKDIR: u8 = 3;
+    /// `mkdirat`
+    pub const MKDIRAT: u8 = 4;
+    /// `rmdir`
+    pub const RMDIR: u8 = 5;
+    /// `unlinkat`
+    pub const UNLINKAT: u8 = 6;
+    /// How many there are.
+    pub const COUNT: u8 = 7;
+}
+
+/// Flags of [`Attempt::flags`] and [`Process::flags`].
+pub mod flag {
+    /// The path starts at a directory, which is told.
+    pub const RELATIVE: u8 = 1;
+    /// The path is longer than what was read.
+    pub const PATH_TRUNCATED: u8 = 2;
+    /// The walk up the directories stopped before the root.
+    pub const WALK_TRUNCATED: u8 = 4;
+    /// The command line is longer than what was read.
+    pub const ARGV_TRUNCATED: u8 = 8;
+    /// There is a mount namespace number.
+    pub const HAS_MOUNT_NAMESPACE: u8 = 16;
+    /// There is an exit code.
+    pub const HAS_EXIT: u8 = 32;
+    /// There are a start time, namespaces and parents.
+    pub const HAS_TASK: u8 = 64;
+}
+
+/// A cgroup tracepoint fired. Followed by `path_len` bytes of path.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Lifecycle {
+    /// One of [`kind`].
+    pub kind: u8,
+    /// The path was cut by the kernel.
+    pub truncated: u8,
+    /// Bytes of path.
+    pub path_len: u16,
+    /// Of notify_*: 0 or 1. Of attach_task: the task's id.
+    pub value: u32,
+    /// Boot-time nanoseconds.
+    pub at: u64,
+    /// The cgroup's id.
+    pub id: u64,
+    /// The hierarchy's number.
+    pub hierarchy: u32,
+    /// Depth below the root.
+    pub level: u32,
+    /// The current thread group.
+    pub tgid: u32,
+    /// The current thread.
+    pub tid: u32,
+    /// Its real user.
+    pub uid: u32,
+    /// Zero.
+    pub padding: u32,
+    /// The current thread's name.
+    pub comm: [u8; COMM],
+    /// Of attach_task: the task's name.
+    pub task_comm: [u8; COMM],
+}
+
+/// An ancestor.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Parent {
+    /// Its thread group; 0 for none.
+    pub tgid: u32,
+    /// The name of its main thread.
+    pub comm: [u8; COMM],
+}
+
+/// A process began a program, mattered for the first time, or ended. Followed by `argv_len` bytes of command line and
+/// `exe_len` bytes of names, the innermost first, each with a closing zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    /// One of [`kind`].
+    pub kind: u8,
+    /// Of [`flag`].
+    pub flags: u8,
+    /// Bytes of command line.
+    pub argv_len: u16,
+    /// Bytes of the program file's names.
+    pub exe_len: u16,
+    /// Zero.
+    pub padding: u16,
+    /// Boot-time nanoseconds.
+    pub at: u64,
+    /// When it was forked, boot-time nanoseconds.
+    pub started: u64,
+    /// Its cgroup2 cgroup.
+    pub cgroup: u64,
+    /// Its thread group.
+    pub tgid: u32,
+    /// Its real user.
+    pub uid: u32,
+    /// Inode number.
+    pub mount_namespace: u32,
+    /// Inode number.
+    pub cgroup_namespace: u32,
+    /// As `wait` gives it: the signal in the low seven bits, the status above the low eight.
+    pub exit: u32,
+    /// Its name.
+    pub comm: [u8; COMM],
+    /// The nearest first.
+    pub parents: [Parent; PARENTS],
+    /// Zero.
+    pub padding2: u32,
+}
+
+/// A system call that concerns cgroupfs failed. Followed by `path_len` bytes of path and `walk_len` bytes of names, the
+/// innermost first, each with a closing zero.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt {
+    /// [`kind::ATTEMPT`].
+    pub kind: u8,
+    /// One of [`syscall`].
+    pub syscall: u8,
+    /// Positive.
+    pub errno: u16,
+    /// Of [`flag`].
+    pub flags: u8,
+    /// Zero.
+    pub padding: u8,
+    /// Bytes of path.
+    pub path_len: u16,
+    /// Bytes of names.
+    pub walk_len: u16,
+    /// Zero.
+    pub padding2: [u16; 3],
+    /// Boot-time nanoseconds.
+    pub at: u64,
+    /// The `O_` flags of an open.
+    pub open_flags: u64,
+    /// The inode number of the directory that a relative path starts at.
+    pub directory: u64,
+    /// Its superblock's device, as the kernel keeps it: 12 bits major, 20 bits minor.
+    pub device: u32,
+    /// The thread group.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Its real user.
+    pub uid: u32,
+    /// Inode number.
+    pub mount_namespace: u32,
+    /// Zero.
+    pub padding3: u32,
+    /// The thread's name.
+    pub comm: [u8; COMM],
+}
+
+/// A mount point of cgroupfs beside `/sys/fs/cgroup`: the value of map `PREFIXES`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Prefix {
+    /// Of the first sixteen bytes, those that are compared.
+    pub mask: [u64; 2],
+    /// What they must be.
+    pub value: [u64; 2],
+    /// Bytes of `bytes`; 0 for none.
+    pub len: u64,
+    /// The mount point.
+    pub bytes: [u8; LONGEST_PREFIX],
+}
+
+impl Prefix {
+    /// `None` if it is too long.
+    pub fn new(mount_point: &[u8]) -> Option<Self> {
+        if mount_point.is_empty() || mount_point.len() > LONGEST_PREFIX {
+            return None;
+        }
+        let mut bytes = [0; LONGEST_PREFIX];
+        bytes[..mount_point.len()].copy_from_slice(mount_point);
+        let (mut mask, mut value) = ([0u8; 16], [0u8; 16]);
+        for (index, byte) in mount_point.iter().take(16).enumerate() {
+            mask[index] = 0xff;
+            value[index] = *byte;
+        }
+        let words = |bytes: [u8; 16]| {
+            let whole = u128::from_ne_bytes(bytes).to_ne_bytes();
+            let mut words = [0; 2];
+            for (word, chunk) in words.iter_mut().zip(whole.chunks_exact(8)) {
+                let mut eight = [0; 8];
+                eight.copy_from_slice(chunk);
+                *word = u64::from_ne_bytes(eight);
+            }
+            words
+        };
+        Some(Self { mask: words(mask), value: words(value), len: mount_point.len() as u64, bytes })
+    }
+}
+
+/// The indices of map `LOST`: what was dropped, by ring and reason.
+pub mod lost {
+    /// The ring of events and processes was full.
+    pub const LIFECYCLE_FULL: u32 = 0;
+    /// The ring of attempts was full.
+    pub const ATTEMPTS_FULL: u32 = 1;
+    /// A thread group made more attempts than it may report.
+    pub const RATE_LIMITED: u32 = 2;
+    /// A path could not be read.
+    pub const ATTEMPT_UNREADABLE: u32 = 3;
+    /// A cgroup's path could not be read.
+    pub const LIFECYCLE_UNREADABLE: u32 = 4;
+    /// How many there are.
+    pub const COUNT: u32 = 5;
+}
+
+/// The indices of global `CONFIG`.
+pub mod config {
+    /// The agent's own thread group, which is not traced.
+    pub const SELF: usize = 0;
+    /// How many attempts a thread group may report at once.
+    pub const BURST: usize = 1;
+    /// How many nanoseconds give it one more.
+    pub const REFILL_NS: usize = 2;
+    /// How many there are.
+    pub const COUNT: usize = 3;
+}
+
+/// Declares the offsets that the programs need: constants that index global `OFFSETS`, and the table of where each is
+/// to be found in the kernel's BTF.
+macro_rules! offsets {
+    ($($name:ident = $structure:literal . $member:literal;)*) => {
+        /// The indices of global `OFFSETS`; [`MISSING`](offset::MISSING) stands for one that this kernel does not have.
+        pub mod offset {
+            offsets!(@index 0usize; $($name)*);
+            /// The value of an offset that is not known.
+            pub const MISSING: u32 = u32::MAX;
+            /// Structure and member of each, in order.
+            pub const TABLE: &[(&str, &str)] = &[$(($structure, $member)),*];
+            /// How many there are.
+            pub const COUNT: usize = TABLE.len();
+        }
+    };
+    (@index $number:expr; $name:ident $($rest:ident)*) => {
+        #[doc = concat!("Index of `", stringify!($name), "`.")]
+        pub const $name: usize = $number;
+        offsets!(@index $number + 1; $($rest)*);
+    };
+    (@index $number:expr;) => {};
+}
+
+offsets! {
+    TASK_FILES = "task_struct"."files";
+    TASK_FS = "task_struct"."fs";
+    TASK_MM = "task_struct"."mm";
+    TASK_SIGNAL = "task_struct"."signal";
+    TASK_NSPROXY = "task_struct"."nsproxy";
+    TASK_TGID = "task_struct"."tgid";
+    TASK_COMM = "task_struct"."comm";
+    TASK_GROUP_LEADER = "task_struct"."group_leader";
+    TASK_REAL_PARENT = "task_struct"."real_parent";
+    TASK_START_BOOTTIME = "task_struct"."start_boottime";
+    TASK_EXIT_CODE = "task_struct"."exit_code";
+    SIGNAL_LIVE = "signal_struct"."live";
+    SIGNAL_GROUP_EXIT_CODE = "signal_struct"."group_exit_code";
+    MM_ARG_START = "mm_struct"."arg_start";
+    MM_ARG_END = "mm_struct"."arg_end";
+    MM_EXE_FILE = "mm_struct"."exe_file";
+    NSPROXY_MNT_NS = "nsproxy"."mnt_ns";
+    NSPROXY_CGROUP_NS = "nsproxy"."cgroup_ns";
+    MNT_NAMESPACE_NS = "mnt_namespace"."ns";
+    CGROUP_NAMESPACE_NS = "cgroup_namespace"."ns";
+    NS_COMMON_INUM = "ns_common"."inum";
+    FILES_FDT = "files_struct"."fdt";
+    FDTABLE_MAX_FDS = "fdtable"."max_fds";
+    FDTABLE_FD = "fdtable"."fd";
+    FILE_PATH = "file"."f_path";
+    FS_PWD = "fs_struct"."pwd";
+    PATH_DENTRY = "path"."dentry";
+    DENTRY_PARENT = "dentry"."d_parent";
+    DENTRY_NAME = "dentry"."d_name";
+    DENTRY_INODE = "dentry"."d_inode";
+    DENTRY_SB = "dentry"."d_sb";
+    QSTR_NAME = "qstr"."name";
+    INODE_INO = "inode"."i_ino";
+    SB_DEV = "super_block"."s_dev";
+    SB_MAGIC = "super_block"."s_magic";
+    SB_ROOT = "super_block"."s_root";
+    CGROUP_KN = "cgroup"."kn";
+    CGROUP_LEVEL = "cgroup"."level";
+    CGROUP_ROOT = "cgroup"."root";
+    KERNFS_NODE_ID = "kernfs_node"."id";
+    CGROUP_ROOT_HIERARCHY_ID = "cgroup_root"."hierarchy_id";
+}
+
+/// What offsets a feature of the programs needs.
+pub mod feature {
+    use super::offset::*;
+
+    /// Relative paths: where they start.
+    pub const RELATIVE_PATHS: &[usize] = &[
+        TASK_FILES,
+        TASK_FS,
+        FILES_FDT,
+        FDTABLE_MAX_FDS,
+        FDTABLE_FD,
+        FILE_PATH,
+        FS_PWD,
+        PATH_DENTRY,
+        DENTRY_PARENT,
+        DENTRY_NAME,
+        DENTRY_INODE,
+        DENTRY_SB,
+        QSTR_NAME,
+        INODE_INO,
+        SB_DEV,
+        SB_MAGIC,
+        SB_ROOT,
+    ];
+    /// Mount namespaces.
+    pub const MOUNT_NAMESPACE: &[usize] = &[TASK_NSPROXY, NSPROXY_MNT_NS, MNT_NAMESPACE_NS, NS_COMMON_INUM];
+    /// Processes' identity beyond number and name.
+    pub const IDENTITY: &[usize] = &[
+        TASK_MM,
+        MM_ARG_START,
+        MM_ARG_END,
+        MM_EXE_FILE,
+        FILE_PATH,
+        PATH_DENTRY,
+        DENTRY_PARENT,
+        DENTRY_NAME,
+        QSTR_NAME,
+        TASK_GROUP_LEADER,
+        TASK_REAL_PARENT,
+        TASK_TGID,
+        TASK_COMM,
+        TASK_START_BOOTTIME,
+        NSPROXY_CGROUP_NS,
+        CGROUP_NAMESPACE_NS,
+        TASK_NSPROXY,
+        NSPROXY_MNT_NS,
+        MNT_NAMESPACE_NS,
+        NS_COMMON_INUM,
+        DENTRY_SB,
+        SB_ROOT,
+    ];
+    /// How a process ended, and when its last thread did.
+    pub const EXIT: &[usize] = &[TASK_SIGNAL, SIGNAL_LIVE, SIGNAL_GROUP_EXIT_CODE, TASK_EXIT_CODE];
+    /// Lifecycle events by raw tracepoints.
+    pub const RAW_LIFECYCLE: &[usize] =
+        &[CGROUP_KN, CGROUP_LEVEL, CGROUP_ROOT, KERNFS_NODE_ID, CGROUP_ROOT_HIERARCHY_ID];
+}

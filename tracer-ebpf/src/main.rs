@@ -1,1 +1,34 @@
+//! The kernel programs.
+//!
+//! * [`lifecycle`]: the `cgroup:*` tracepoints, which fire on success only.
+//! * [`attempts`]: failed system calls that concern cgroupfs, seen on their way out.
+//! * [`actors`]: the processes behind both.
+//!
+//! On the host this crate is only its wire types; the programs are built for `bpfel-unknown-none`.
+#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+
+#[cfg(target_arch = "bpf")]
+mod actors;
+#[cfg(target_arch = "bpf")]
+mod attempts;
+#[cfg(target_arch = "bpf")]
+mod kernel;
+#[cfg(target_arch = "bpf")]
+mod lifecycle;
+#[cfg(target_arch = "bpf")]
+mod maps;
+
+#[cfg(not(target_arch = "bpf"))]
 fn main() {}
+
+#[cfg(target_arch = "bpf")]
+#[panic_handler]
+fn panic(_info: &core::panic::PanicInfo) -> ! {
+    loop {}
+}
+
+/// Some helpers are for programs under a licence that is compatible with the GPL.
+#[cfg(target_arch = "bpf")]
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -57,6 +57,37 @@ pub fn system() -> System {
     }
 }
 
+/// A set of capabilities (capabilities(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities(pub u64);
+
+/// One capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "each is the kernel's own name")]
+pub enum Capability {
+    DacReadSearch = 2,
+    SysPtrace = 19,
+    SysAdmin = 21,
+    Perfmon = 38,
+    Bpf = 39,
+}
+
+impl Capabilities {
+    /// Whether the set has a capability. CAP_SYS_ADMIN includes the two that were split off it.
+    pub fn has(self, capability: Capability) -> bool {
+        let bit = |capability: Capability| self.0 & (1 << capability as u32) != 0;
+        let within_admin = matches!(capability, Capability::Perfmon | Capability::Bpf);
+        bit(capability) || within_admin && bit(Capability::SysAdmin)
+    }
+}
+
+/// This process's effective capabilities; empty if `/proc` is not there.
+pub fn capabilities() -> Capabilities {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    Capabilities(line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0))
+}
+
 /// What is known of a process, as a `seen` record of now.
 pub fn identity(pid: Pid) -> Option<Process> {
     let stat = Stat::read(pid)?;
@@ -81,6 +112,11 @@ pub fn identity(pid: Pid) -> Option<Process> {
         started: stat.started,
         exit: None,
     })
+}
+
+/// Whether two start times can be of the same process: `/proc/PID/stat` tells them in hundredths of a second.
+pub fn same_start(one: BootTime, other: BootTime) -> bool {
+    one.0.abs_diff(other.0) <= 20_000_000
 }
 
 /// Splits what the kernel keeps of a command line: arguments that each end in a zero byte.

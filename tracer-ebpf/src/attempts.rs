@@ -1,0 +1,407 @@
+//! Failed system calls that concern cgroupfs, seen on their way out.
+//!
+//! Cheap things first: the result, the call's number, its flags, sixteen bytes of the path, and only then the rest. By
+//! then the path is in memory, so that reading it does not fault as it can on the way in. Calls of 32-bit programs have
+//! other numbers and are left alone.
+//!
+//! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw tracepoint
+//! (kernels without BTF), and a trampoline on each system call's function (costs nothing on other calls).
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_probe_read_kernel,
+        bpf_probe_read_user,
+        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user_str},
+    },
+    macros::{btf_tracepoint, fexit, raw_tracepoint},
+    programs::{BtfTracePointContext, FExitContext, RawTracePointContext},
+};
+use tracer_ebpf::{
+    Attempt, LONGEST_PATH, LONGEST_PREFIX, LONGEST_WALK, PREFIXES as PREFIX_COUNT, config, feature, flag, kind, lost,
+    offset::*, syscall,
+};
+
+use crate::actors;
+use crate::kernel::{Address, current, namespace, pointer, read, walk_up, within};
+use crate::maps::{self, ATTEMPTS, BUCKETS, Bucket, PREFIXES, PREFIXES_SET, knows, slot};
+
+const AT_FDCWD: i32 = -100;
+const AT_REMOVEDIR: u64 = 0x200;
+const CGROUP_SUPER_MAGIC: u64 = 0x27_e0eb;
+const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
+/// Errors are the results from -4095 to -1.
+const LOWEST_ERROR: u64 = -4095i64 as u64;
+
+/// The caller's registers as they were on entry: where in `struct pt_regs` the arguments and the call's number are.
+#[cfg(bpf_target_arch = "x86_64")]
+mod abi {
+    /// rdi, rsi, rdx
+    pub const ARGUMENTS: [usize; 3] = [112, 104, 96];
+    pub const NUMBER: usize = 120;
+    /// The code segment, two bytes: tells 32-bit callers.
+    pub const CS: usize = 136;
+    /// `__USER_CS`
+    pub const CS_64: u16 = 0x33;
+    pub const OPEN: u32 = 2;
+    pub const MKDIR: u32 = 83;
+    pub const RMDIR: u32 = 84;
+    pub const OPENAT: u32 = 257;
+    pub const MKDIRAT: u32 = 258;
+    pub const UNLINKAT: u32 = 263;
+    pub const OPENAT2: u32 = 437;
+}
+
+#[cfg(bpf_target_arch = "aarch64")]
+mod abi {
+    /// orig_x0 (x0 holds the result by now), x1, x2
+    pub const ARGUMENTS: [usize; 3] = [272, 8, 16];
+    pub const NUMBER: usize = 280;
+    /// The processor's state, whose bit 4 tells 32-bit callers.
+    pub const PSTATE: usize = 264;
+    // This architecture has only the *at calls; numbers that no call has stand for the others.
+    pub const OPEN: u32 = u32::MAX;
+    pub const MKDIR: u32 = u32::MAX - 1;
+    pub const RMDIR: u32 = u32::MAX - 2;
+    pub const OPENAT: u32 = 56;
+    pub const MKDIRAT: u32 = 34;
+    pub const UNLINKAT: u32 = 35;
+    pub const OPENAT2: u32 = 437;
+}
+
+/// A way to read `struct pt_regs`.
+trait Registers: Copy {
+    fn read<T: Copy + Default>(self, offset: usize) -> T;
+
+    #[inline(always)]
+    fn argument(self, number: usize) -> u64 {
+        self.read(abi::ARGUMENTS[number])
+    }
+
+    #[inline(always)]
+    fn is_64_bit(self) -> bool {
+        #[cfg(bpf_target_arch = "x86_64")]
+        return self.read::<u16>(abi::CS) == abi::CS_64;
+        #[cfg(bpf_target_arch = "aarch64")]
+        return self.read::<u64>(abi::PSTATE) & 0x10 == 0;
+    }
+}
+
+/// The verifier knows the type behind this pointer: plain loads.
+#[derive(Clone, Copy)]
+struct Typed(u64);
+
+impl Registers for Typed {
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: usize) -> T {
+        // SAFETY: the verifier has checked that this is a `struct pt_regs` and what lies at the offset.
+        unsafe { core::ptr::read_volatile((self.0 as *const u8).add(offset).cast()) }
+    }
+}
+
+/// A plain kernel address.
+#[derive(Clone, Copy)]
+struct Untyped(Address);
+
+impl Registers for Untyped {
+    #[inline(always)]
+    fn read<T: Copy + Default>(self, offset: usize) -> T {
+        // SAFETY: the helper checks the address.
+        unsafe { bpf_probe_read_kernel((self.0 + offset as u64) as *const T) }.unwrap_or_default()
+    }
+}
+
+#[inline(always)]
+fn failed(result: u64) -> bool {
+    result >= LOWEST_ERROR
+}
+
+/// Any system call's exit.
+#[inline(always)]
+fn sys_exit(registers: impl Registers, result: u64) -> i32 {
+    if !failed(result) {
+        return 0;
+    }
+    let syscall = match registers.read::<u32>(abi::NUMBER) {
+        abi::OPENAT => syscall::OPENAT,
+        abi::OPENAT2 => syscall::OPENAT2,
+        abi::UNLINKAT => syscall::UNLINKAT,
+        abi::MKDIRAT => syscall::MKDIRAT,
+        abi::OPEN => syscall::OPEN,
+        abi::MKDIR => syscall::MKDIR,
+        abi::RMDIR => syscall::RMDIR,
+        _ => return 0,
+    };
+    attempt(registers, result, syscall, slot::SYS_EXIT)
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+pub fn sys_exit_btf(ctx: BtfTracePointContext) -> i32 {
+    let arguments = ctx.as_ptr().cast::<u64>();
+    // SAFETY: the tracepoint has two arguments, the registers and the result.
+    let (registers, result) =
+        unsafe { (core::ptr::read_volatile(arguments), core::ptr::read_volatile(arguments.add(1))) };
+    sys_exit(Typed(registers), result)
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn sys_exit_raw(ctx: RawTracePointContext) -> i32 {
+    sys_exit(Untyped(ctx.arg(0)), ctx.arg(1))
+}
+
+/// Declares a trampoline on a system call's function, which has the same two arguments.
+macro_rules! trampolines {
+    ($($name:ident $syscall:ident;)*) => {
+        $(
+            #[fexit]
+            pub fn $name(ctx: FExitContext) -> i32 {
+                let arguments = ctx.as_ptr().cast::<u64>();
+                // SAFETY: the function has one argument, the registers; its result follows.
+                let (registers, result) =
+                    unsafe { (core::ptr::read_volatile(arguments), core::ptr::read_volatile(arguments.add(1))) };
+                if !failed(result) {
+                    return 0;
+                }
+                attempt(Typed(registers), result, syscall::$syscall, slot::TRAMPOLINES + syscall::$syscall as u32)
+            }
+        )*
+    };
+}
+
+trampolines! {
+    exit_open OPEN;
+    exit_openat OPENAT;
+    exit_openat2 OPENAT2;
+    exit_mkdir MKDIR;
+    exit_mkdirat MKDIRAT;
+    exit_rmdir RMDIR;
+    exit_unlinkat UNLINKAT;
+}
+
+/// What the path of a call concerns.
+enum Concerns {
+    Nothing,
+    /// An absolute path to cgroupfs.
+    Absolute,
+    /// A path from this directory entry on cgroupfs.
+    Below(Address),
+}
+
+#[inline(always)]
+fn attempt(registers: impl Registers, result: u64, syscall: u8, slot: u32) -> i32 {
+    let is_at = matches!(syscall, syscall::OPENAT | syscall::OPENAT2 | syscall::MKDIRAT | syscall::UNLINKAT);
+    if syscall == syscall::UNLINKAT && registers.argument(2) & AT_REMOVEDIR == 0 {
+        return 0;
+    }
+    let path = registers.argument(usize::from(is_at));
+    let mut start = [0u64; 2];
+    // SAFETY: there is room for sixteen bytes; the helper fails where it cannot read.
+    if unsafe { bpf_probe_read_user_str(start.as_mut_ptr().cast(), 16, path as *const _) } < 0 {
+        // EFAULT is the call's own answer to such a path; it concerns nothing.
+        return 0;
+    }
+    let concerns = if start[0] as u8 == b'/' {
+        absolute(start, path)
+    } else {
+        relative(if is_at { registers.argument(0) as i32 } else { AT_FDCWD })
+    };
+    if matches!(concerns, Concerns::Nothing) || !registers.is_64_bit() {
+        return 0;
+    }
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    if u64::from(tgid) == maps::config(config::SELF) {
+        return 0;
+    }
+    actors::saw(tgid, slot);
+    // SAFETY: the helper has no arguments.
+    let at = unsafe { bpf_ktime_get_boot_ns() };
+    if !may_report(tgid, at) {
+        maps::count_lost(lost::RATE_LIMITED);
+        return 0;
+    }
+    let open_flags = match syscall {
+        syscall::OPEN => registers.argument(1),
+        syscall::OPENAT => registers.argument(2),
+        // The first member of `struct open_how`.
+        // SAFETY: the helper checks the address.
+        syscall::OPENAT2 => unsafe { bpf_probe_read_user(registers.argument(2) as *const u64) }.unwrap_or(0),
+        _ => 0,
+    };
+    let head = Attempt {
+        kind: kind::ATTEMPT,
+        syscall,
+        errno: (result as i64).unsigned_abs() as u16,
+        flags: 0,
+        padding: 0,
+        path_len: 0,
+        walk_len: 0,
+        padding2: [0; 3],
+        at,
+        open_flags,
+        directory: 0,
+        device: 0,
+        tgid,
+        tid: pid_tgid as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+        mount_namespace: 0,
+        padding3: 0,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+    };
+    report(head, path, &concerns, slot);
+    0
+}
+
+#[inline(always)]
+fn report(head: Attempt, path: u64, concerns: &Concerns, slot: u32) {
+    const HEAD: usize = size_of::<Attempt>();
+    let Some(scratch) = maps::scratch(slot) else { return };
+    // SAFETY: the scratch memory is aligned for a head and has room for it.
+    let record = unsafe {
+        scratch.cast::<Attempt>().write(head);
+        &mut *scratch.cast::<Attempt>()
+    };
+    // SAFETY: the tail begins behind the head and has room for a path and a walk.
+    let tail = unsafe { scratch.add(HEAD) };
+    // SAFETY: there is room for a path; the helper fails where it cannot read.
+    let got = unsafe { bpf_probe_read_user_str(tail.cast(), LONGEST_PATH as u32, path as *const _) };
+    if got <= 0 || got as usize > LONGEST_PATH {
+        maps::count_lost(lost::ATTEMPT_UNREADABLE);
+        return;
+    }
+    let path_len = (got as usize - 1) & (LONGEST_PATH - 1);
+    record.path_len = path_len as u16;
+    if path_len == LONGEST_PATH - 1 {
+        record.flags |= flag::PATH_TRUNCATED;
+    }
+    if knows(feature::MOUNT_NAMESPACE)
+        && let Some(inum) = namespace(current(), NSPROXY_MNT_NS, MNT_NAMESPACE_NS)
+    {
+        record.mount_namespace = inum;
+        record.flags |= flag::HAS_MOUNT_NAMESPACE;
+    }
+    let mut length = path_len;
+    if let Concerns::Below(dentry) = concerns {
+        record.flags |= flag::RELATIVE;
+        record.directory = pointer(*dentry, DENTRY_INODE).and_then(|inode| read(inode, INODE_INO)).unwrap_or(0);
+        record.device = pointer(*dentry, DENTRY_SB).and_then(|sb| read(sb, SB_DEV)).unwrap_or(0);
+        // SAFETY: a walk fits behind the longest path.
+        let (walked, whole) = walk_up(*dentry, unsafe { tail.add(path_len) });
+        record.walk_len = walked as u16;
+        length += walked;
+        if !whole {
+            record.flags |= flag::WALK_TRUNCATED;
+        }
+    }
+    if length > LONGEST_PATH + LONGEST_WALK {
+        return;
+    }
+    // SAFETY: head and tail were just written.
+    let bytes = unsafe { core::slice::from_raw_parts(scratch, HEAD + length) };
+    if ATTEMPTS.output::<[u8]>(bytes, 0).is_err() {
+        maps::count_lost(lost::ATTEMPTS_FULL);
+    }
+}
+
+/// Whether an absolute path leads to or below a mount point of cgroupfs.
+#[inline(always)]
+fn absolute(start: [u64; 2], path: u64) -> Concerns {
+    const USUAL: [u64; 2] = [u64::from_ne_bytes(*b"/sys/fs/"), u64::from_ne_bytes(*b"cgroup\0\0")];
+    const SIX: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
+    if start[0] == USUAL[0] && start[1] & SIX == USUAL[1] {
+        let next = start[1].to_ne_bytes()[6];
+        return if next == 0 || next == b'/' { Concerns::Absolute } else { Concerns::Nothing };
+    }
+    let set = PREFIXES_SET.get(0).copied().unwrap_or(0);
+    for index in 0..PREFIX_COUNT as u32 {
+        if index >= set {
+            break;
+        }
+        let Some(prefix) = PREFIXES.get(index) else { break };
+        if start[0] & prefix.mask[0] == prefix.value[0]
+            && start[1] & prefix.mask[1] == prefix.value[1]
+            && leads_below(path, prefix)
+        {
+            return Concerns::Absolute;
+        }
+    }
+    Concerns::Nothing
+}
+
+/// The whole comparison with a mount point that begins like the path.
+#[inline(always)]
+fn leads_below(path: u64, prefix: &tracer_ebpf::Prefix) -> bool {
+    let mut bytes = [0u8; LONGEST_PREFIX + 8];
+    // SAFETY: there is room; the helper fails where it cannot read.
+    if unsafe { bpf_probe_read_user_str(bytes.as_mut_ptr().cast(), LONGEST_PREFIX as u32 + 1, path as *const _) } < 0 {
+        return false;
+    }
+    for index in 0..LONGEST_PREFIX {
+        if index as u64 >= prefix.len {
+            return bytes[index] == 0 || bytes[index] == b'/';
+        }
+        if bytes[index] != prefix.bytes[index] {
+            return false;
+        }
+    }
+    true
+}
+
+/// Whether a relative path starts on cgroupfs: asks the superblock, as names mean nothing.
+#[inline(always)]
+fn relative(dirfd: i32) -> Concerns {
+    if !knows(feature::RELATIVE_PATHS) {
+        return Concerns::Nothing;
+    }
+    let task = current();
+    let dentry = if dirfd == AT_FDCWD { working_directory(task) } else { opened(task, dirfd) };
+    let Some(dentry) = dentry else { return Concerns::Nothing };
+    let magic = pointer(dentry, DENTRY_SB).and_then(|sb| read::<u64>(sb, SB_MAGIC));
+    match magic {
+        Some(CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC) => Concerns::Below(dentry),
+        _ => Concerns::Nothing,
+    }
+}
+
+#[inline(always)]
+fn working_directory(task: Address) -> Option<Address> {
+    pointer(within(pointer(task, TASK_FS)?, FS_PWD), PATH_DENTRY)
+}
+
+#[inline(always)]
+fn opened(task: Address, fd: i32) -> Option<Address> {
+    let table = pointer(pointer(task, TASK_FILES)?, FILES_FDT)?;
+    let size: u32 = read(table, FDTABLE_MAX_FDS)?;
+    if fd < 0 || fd as u32 >= size {
+        return None;
+    }
+    let files = pointer(table, FDTABLE_FD)?;
+    // SAFETY: the helper checks the address.
+    let file = unsafe { bpf_probe_read_kernel((files + fd as u64 * 8) as *const u64) }.ok()?;
+    pointer(within(file, FILE_PATH), PATH_DENTRY)
+}
+
+/// Takes a token of the thread group's bucket.
+#[inline(always)]
+fn may_report(tgid: u32, now: u64) -> bool {
+    let burst = maps::config(config::BURST);
+    let refill = maps::config(config::REFILL_NS);
+    if let Some(bucket) = BUCKETS.get_ptr_mut(&tgid) {
+        // Threads of one group may race for a token: one too many or too few does no harm.
+        // SAFETY: the pointer is to a value of the map, which stays valid through the program's run.
+        let bucket = unsafe { &mut *bucket };
+        let elapsed = now.wrapping_sub(bucket.filled);
+        if refill != 0 && elapsed >= refill {
+            let more = elapsed / refill;
+            bucket.tokens = if bucket.tokens + more > burst { burst } else { bucket.tokens + more };
+            bucket.filled = now;
+        }
+        if bucket.tokens == 0 {
+            return false;
+        }
+        bucket.tokens -= 1;
+        return true;
+    }
+    let _ = BUCKETS.insert(&tgid, &Bucket { tokens: burst.saturating_sub(1), filled: now }, 0);
+    true
+}

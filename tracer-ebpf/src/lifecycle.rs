@@ -1,0 +1,160 @@
+//! The `cgroup:*` tracepoints.
+//!
+//! Two ways in, one body. The classic tracepoint's record has all fields at offsets that have not changed since 5.5; it
+//! needs tracefs to be attached. The raw tracepoint needs no tracefs, but reads the fields from `struct cgroup`.
+
+use aya_ebpf::{
+    EbpfContext,
+    helpers::{
+        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
+    },
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
+use tracer_ebpf::{COMM, LONGEST_CGROUP_PATH, Lifecycle, config, kind, lost, offset::*};
+
+use crate::actors;
+use crate::kernel::{pointer, read, within};
+use crate::maps::{self, LIFECYCLE, slot};
+
+/// What a tracepoint says.
+struct Said {
+    kind: u8,
+    hierarchy: u32,
+    level: u32,
+    id: u64,
+    value: u32,
+    path: u64,
+    task_comm: u64,
+}
+
+#[inline(always)]
+fn tell(said: &Said) {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
+    if u64::from(tgid) == maps::config(config::SELF) {
+        return;
+    }
+    if matches!(said.kind, kind::MKDIR | kind::RMDIR | kind::RENAME) {
+        actors::saw(tgid, slot::LIFECYCLE);
+    }
+    let Some(scratch) = maps::scratch(slot::LIFECYCLE) else { return };
+    const HEAD: usize = size_of::<Lifecycle>();
+    // SAFETY: the scratch memory has room for a head and a path; the helper fails where it cannot read.
+    let got = unsafe {
+        bpf_probe_read_kernel_str(scratch.add(HEAD).cast(), LONGEST_CGROUP_PATH as u32, said.path as *const _)
+    };
+    if got <= 0 || got as usize > LONGEST_CGROUP_PATH {
+        maps::count_lost(lost::LIFECYCLE_UNREADABLE);
+    }
+    let path_len = if got > 0 && got as usize <= LONGEST_CGROUP_PATH { got as usize - 1 } else { 0 };
+    let mut task_comm = [0u8; COMM];
+    if said.task_comm != 0 {
+        // SAFETY: as above; a name that cannot be read stays empty.
+        unsafe { bpf_probe_read_kernel_str(task_comm.as_mut_ptr().cast(), COMM as u32, said.task_comm as *const _) };
+    }
+    let head = Lifecycle {
+        kind: said.kind,
+        truncated: u8::from(path_len == LONGEST_CGROUP_PATH - 1 || path_len == 0),
+        path_len: path_len as u16,
+        value: said.value,
+        // SAFETY: the helper has no arguments.
+        at: unsafe { bpf_ktime_get_boot_ns() },
+        id: said.id,
+        hierarchy: said.hierarchy,
+        level: said.level,
+        tgid,
+        tid: pid_tgid as u32,
+        uid: bpf_get_current_uid_gid() as u32,
+        padding: 0,
+        comm: bpf_get_current_comm().unwrap_or_default(),
+        task_comm,
+    };
+    // SAFETY: the head fits at the start of the scratch memory, which is aligned for it.
+    unsafe { scratch.cast::<Lifecycle>().write(head) };
+    // SAFETY: head and path were just written.
+    let record = unsafe { core::slice::from_raw_parts(scratch, HEAD + (path_len & (LONGEST_CGROUP_PATH - 1))) };
+    if LIFECYCLE.output::<[u8]>(record, 0).is_err() {
+        maps::count_lost(lost::LIFECYCLE_FULL);
+    }
+}
+
+/// Reads a field of a classic tracepoint's record.
+#[inline(always)]
+fn field<T: Copy>(ctx: &TracePointContext, offset: usize) -> T {
+    // SAFETY: the offsets are those of the tracepoint's format, within its record.
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u8>().add(offset).cast()) }
+}
+
+/// The address of a string of a classic tracepoint's record (`__data_loc`: offset in the low half).
+#[inline(always)]
+fn string(ctx: &TracePointContext, offset: usize) -> u64 {
+    ctx.as_ptr() as u64 + u64::from(field::<u32>(ctx, offset) & 0xffff)
+}
+
+#[inline(always)]
+fn classic(ctx: &TracePointContext, kind: u8) -> u32 {
+    // `cgroup_event` tracepoints have their value behind the path.
+    let value = if matches!(kind, kind::NOTIFY_POPULATED | kind::NOTIFY_FROZEN) { field(ctx, 28) } else { 0 };
+    let (path, value, task_comm) = match kind {
+        kind::ATTACH_TASK => (string(ctx, 28), field(ctx, 24), string(ctx, 32)),
+        _ => (string(ctx, 24), value, 0),
+    };
+    tell(&Said { kind, hierarchy: field(ctx, 8), level: field(ctx, 12), id: field(ctx, 16), value, path, task_comm });
+    0
+}
+
+#[inline(always)]
+fn raw(ctx: &RawTracePointContext, kind: u8) -> i32 {
+    let cgroup: u64 = ctx.arg(0);
+    let path: u64 = ctx.arg(1);
+    let read_all = || {
+        let id = read(pointer(cgroup, CGROUP_KN)?, KERNFS_NODE_ID)?;
+        let hierarchy = read(pointer(cgroup, CGROUP_ROOT)?, CGROUP_ROOT_HIERARCHY_ID)?;
+        Some((id, hierarchy, read(cgroup, CGROUP_LEVEL)?))
+    };
+    let Some((id, hierarchy, level)) = read_all() else {
+        maps::count_lost(lost::LIFECYCLE_UNREADABLE);
+        return 0;
+    };
+    let (value, task_comm) = match kind {
+        kind::NOTIFY_POPULATED | kind::NOTIFY_FROZEN => (ctx.arg::<u64>(2) as u32, 0),
+        kind::ATTACH_TASK => {
+            let task: u64 = ctx.arg(2);
+            (read(task, TASK_TGID).unwrap_or(0), within(task, TASK_COMM))
+        }
+        _ => (0, 0),
+    };
+    tell(&Said { kind, hierarchy, level, id, value, path, task_comm });
+    0
+}
+
+/// Declares both programs of a tracepoint: `NAME` and `raw_NAME`.
+macro_rules! lifecycle {
+    ($($name:ident $raw:ident $kind:ident;)*) => {
+        $(
+            #[tracepoint]
+            pub fn $name(ctx: TracePointContext) -> u32 {
+                classic(&ctx, kind::$kind)
+            }
+
+            #[raw_tracepoint]
+            pub fn $raw(ctx: RawTracePointContext) -> i32 {
+                raw(&ctx, kind::$kind)
+            }
+        )*
+    };
+}
+
+lifecycle! {
+    cgroup_mkdir raw_cgroup_mkdir MKDIR;
+    cgroup_rmdir raw_cgroup_rmdir RMDIR;
+    cgroup_release raw_cgroup_release RELEASE;
+    cgroup_rename raw_cgroup_rename RENAME;
+    cgroup_notify_populated raw_cgroup_notify_populated NOTIFY_POPULATED;
+    cgroup_freeze raw_cgroup_freeze FREEZE;
+    cgroup_unfreeze raw_cgroup_unfreeze UNFREEZE;
+    cgroup_notify_frozen raw_cgroup_notify_frozen NOTIFY_FROZEN;
+    cgroup_attach_task raw_cgroup_attach_task ATTACH_TASK;
+}

@@ -1,0 +1,124 @@
+//! Everything that outlives one run of a program: rings, scratch memory, counters, and the globals set at load time.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+};
+use tracer_ebpf::{COMM, PREFIXES as PREFIX_COUNT, Prefix, config, lost, offset, syscall};
+
+/// Events and processes.
+#[map]
+pub static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
+
+/// Attempts: a ring of their own, so that a flood of them cannot push out an event.
+#[map]
+pub static ATTEMPTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// What was dropped; indexed by [`lost`].
+#[map]
+pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
+
+/// Thread groups whose start of programs and end are reported.
+#[map]
+pub static ACTORS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(16_384, 0);
+
+/// Names of programs whose start is always reported.
+#[map]
+pub static COMMS: HashMap<[u8; COMM], u8> = HashMap::with_max_entries(128, 0);
+
+/// Mount points of cgroupfs beside `/sys/fs/cgroup`.
+#[map]
+pub static PREFIXES: Array<Prefix> = Array::with_max_entries(PREFIX_COUNT as u32, 0);
+
+/// How many of [`PREFIXES`] are set.
+#[map]
+pub static PREFIXES_SET: Array<u32> = Array::with_max_entries(1, 0);
+
+/// What a thread group may still report.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Bucket {
+    pub tokens: u64,
+    pub filled: u64,
+}
+
+/// One bucket a thread group.
+#[map]
+pub static BUCKETS: LruHashMap<u32, Bucket> = LruHashMap::with_max_entries(4_096, 0);
+
+/// Room to build a record in.
+#[repr(C, align(8))]
+pub struct Scratch(pub [u8; SCRATCH]);
+
+/// A head, a path or command line, the names of a walk, and what a last name may reach beyond.
+pub const SCRATCH: usize = 256 + 4096 + 4096 + 256;
+
+/// A slot for each program that may be preempted by another one: the kernel keeps a program from running on top of
+/// itself on one processor, but not two different ones.
+pub mod slot {
+    use super::syscall;
+
+    /// Trampolines: one a system call, from 0.
+    pub const TRAMPOLINES: u32 = 0;
+    /// The tracepoint on all system calls' exit.
+    pub const SYS_EXIT: u32 = TRAMPOLINES + syscall::COUNT as u32;
+    /// Lifecycle tracepoints: they run with preemption off.
+    pub const LIFECYCLE: u32 = SYS_EXIT + 1;
+    /// Start and end of processes: likewise.
+    pub const PROCESS: u32 = LIFECYCLE + 1;
+    /// A process record that is made inside another program's run: one a slot of the above.
+    pub const SEEN: u32 = PROCESS + 1;
+    /// How many there are.
+    pub const COUNT: u32 = SEEN + PROCESS + 1;
+}
+
+#[map]
+pub static SCRATCHES: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+
+#[unsafe(no_mangle)]
+static OFFSETS: [u32; offset::COUNT] = [offset::MISSING; offset::COUNT];
+
+#[unsafe(no_mangle)]
+static CONFIG: [u64; config::COUNT] = [0; config::COUNT];
+
+/// An offset of [`offset`]. The kernel knows the globals' values when it verifies, and leaves out what cannot be reached.
+#[inline(always)]
+pub fn offset(index: usize) -> u32 {
+    // SAFETY: the index is one of the constants; the read is volatile because the loader sets the value.
+    unsafe { core::ptr::read_volatile(&raw const OFFSETS[index]) }
+}
+
+/// Whether all offsets of a feature are known.
+#[inline(always)]
+pub fn knows(feature: &[usize]) -> bool {
+    let mut index = 0;
+    while index < feature.len() {
+        if offset(feature[index]) == offset::MISSING {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
+/// A value of [`config`].
+#[inline(always)]
+pub fn config(index: usize) -> u64 {
+    // SAFETY: the index is one of the constants; the read is volatile because the loader sets the value.
+    unsafe { core::ptr::read_volatile(&raw const CONFIG[index]) }
+}
+
+/// Counts something that was dropped.
+#[inline(always)]
+pub fn count_lost(index: u32) {
+    if let Some(count) = LOST.get_ptr_mut(index) {
+        // SAFETY: a slot of this processor's own, and the program runs on one processor at a time.
+        unsafe { *count += 1 };
+    }
+}
+
+/// The scratch memory of a slot.
+#[inline(always)]
+pub fn scratch(slot: u32) -> Option<*mut u8> {
+    SCRATCHES.get_ptr_mut(slot).map(|scratch| scratch.cast())
+}

@@ -1,0 +1,20 @@
+//! The kernel side as the agent sees it: what this kernel can do, what to do about it, doing it, and reading what comes.
+//!
+//! The only user of aya. Facts come first ([`Support`]), then a pure decision ([`Plan`]), then the effect ([`Tracer`]).
+
+mod attach;
+mod btf;
+mod plan;
+mod ring;
+mod support;
+
+pub use attach::{Options, Tracer};
+pub use plan::{Backend, BackendChoice, PROBES, Plan, ProbeSpec, Refusal};
+pub use support::{Support, Tracefs};
+
+/// The compiled kernel programs; `None` in a binary that was built without the BPF toolchain.
+#[cfg(bpf_built)]
+const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf")));
+/// The compiled kernel programs; `None` in a binary that was built without the BPF toolchain.
+#[cfg(not(bpf_built))]
+const OBJECT: Option<&[u8]> = None;

@@ -1,0 +1,309 @@
+//! Loads and attaches what the plan says, and reads what comes.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use anyhow::{Context, bail};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::programs::{BtfTracePoint, FExit, RawTracePoint, TracePoint};
+use aya::{Btf, Ebpf, EbpfLoader};
+use tokio::io::unix::AsyncFd;
+
+use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
+use super::ring;
+use super::support::syscall_function;
+use crate::hierarchy::Probe;
+use crate::input::{BootTime, Input, LossReason, Lost, Ring};
+use crate::name::Name;
+use tracer_ebpf::{COMM, PREFIXES, Prefix, config, lost};
+
+/// What can be set for a tracing session.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Size of the ring of events and processes in bytes: a power of two, at least a page.
+    pub lifecycle_bytes: u32,
+    /// Size of the ring of attempts in bytes: likewise.
+    pub attempts_bytes: u32,
+    /// Failed calls that a thread group may report at once.
+    pub burst: u32,
+    /// And how many a second from then on.
+    pub rate: u32,
+    /// Names of programs whose start is always reported, at most 15 bytes each.
+    pub comms: Vec<String>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            lifecycle_bytes: 8 << 20,
+            attempts_bytes: 2 << 20,
+            burst: 256,
+            rate: 64,
+            comms: crate::runtimes::comms().map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// Kernel programs in place, and their rings.
+pub struct Tracer {
+    ebpf: Ebpf,
+    backend: Backend,
+    probes: Vec<Probe>,
+    lifecycle: RingBuf<MapData>,
+    attempts: RingBuf<MapData>,
+    /// Dropping a link detaches its program.
+    links: Vec<Box<dyn std::any::Any + Send>>,
+    waiters: Option<[AsyncFd<OwnedFd>; 2]>,
+    malformed: [u64; 2],
+    told_lost: [u64; lost::COUNT as usize],
+}
+
+impl Tracer {
+    /// Loads and attaches. A probe that cannot be attached is told in [`Tracer::probes`], unless nothing works without it.
+    ///
+    /// # Errors
+    /// When the programs cannot be loaded, or an essential probe cannot be attached.
+    pub fn start(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
+        let object = super::OBJECT.context("this binary was built without its kernel programs")?;
+        let mut config = [0u64; config::COUNT];
+        config[config::SELF] = u64::from(std::process::id());
+        config[config::BURST] = u64::from(options.burst.max(1));
+        config[config::REFILL_NS] = 1_000_000_000 / u64::from(options.rate.max(1));
+        let mut ebpf = EbpfLoader::new()
+            .override_global("OFFSETS", &plan.offsets[..], true)
+            .override_global("CONFIG", &config[..], true)
+            .map_max_entries("LIFECYCLE", options.lifecycle_bytes)
+            .map_max_entries("ATTEMPTS", options.attempts_bytes)
+            .load(object)
+            .context("failed to load the kernel programs' maps")?;
+        let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("the programs have no map {name}"));
+        let lifecycle = RingBuf::try_from(take("LIFECYCLE")?).context("failed to open the lifecycle ring")?;
+        let attempts = RingBuf::try_from(take("ATTEMPTS")?).context("failed to open the attempts ring")?;
+        let mut comms: HashMap<_, [u8; COMM], u8> = HashMap::try_from(take("COMMS")?)?;
+        for comm in &options.comms {
+            let mut key = [0; COMM];
+            let length = comm.len().min(COMM - 1);
+            key[..length].copy_from_slice(&comm.as_bytes()[..length]);
+            comms.insert(key, 1, 0).context("failed to name the runtimes to the kernel programs")?;
+        }
+        let mut tracer = Self {
+            ebpf,
+            backend: plan.backend,
+            probes: Vec::new(),
+            lifecycle,
+            attempts,
+            links: Vec::new(),
+            waiters: None,
+            malformed: [0; 2],
+            told_lost: [0; lost::COUNT as usize],
+        };
+        tracer.attach_all(plan)?;
+        Ok(tracer)
+    }
+
+    /// The probes, attached or not.
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
+    }
+
+    /// How failed calls are watched.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Sets the mount points of cgroupfs beside `/sys/fs/cgroup`. Returns those that cannot be watched: there are too many, or
+    /// they are too long.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn set_prefixes(&mut self, mount_points: &[Name]) -> anyhow::Result<Vec<Name>> {
+        let mut unwatched = Vec::new();
+        let mut set = 0;
+        let map = self.ebpf.map_mut("PREFIXES").context("the programs have no map PREFIXES")?;
+        let mut prefixes: Array<_, Pod<Prefix>> = Array::try_from(map)?;
+        for mount_point in mount_points {
+            match Prefix::new(mount_point.as_bytes()) {
+                Some(prefix) if (set as usize) < PREFIXES => {
+                    prefixes.set(set, Pod(prefix), 0)?;
+                    set += 1;
+                }
+                Some(_) | None => unwatched.push(mount_point.clone()),
+            }
+        }
+        let map = self.ebpf.map_mut("PREFIXES_SET").context("the programs have no map PREFIXES_SET")?;
+        Array::<_, u32>::try_from(map)?.set(0, set, 0)?;
+        Ok(unwatched)
+    }
+
+    /// Waits until a ring has something.
+    ///
+    /// # Errors
+    /// When the rings cannot be waited for. Must be called within a tokio runtime.
+    pub async fn readable(&mut self) -> std::io::Result<()> {
+        if self.waiters.is_none() {
+            let waiter = |ring: &RingBuf<MapData>| -> std::io::Result<_> {
+                // SAFETY: the descriptor is a duplicate of our own and stays open as long as it is registered.
+                Ok(unsafe { AsyncFd::register(ring.as_fd().try_clone_to_owned()?) }?)
+            };
+            self.waiters = Some([waiter(&self.lifecycle)?, waiter(&self.attempts)?]);
+        }
+        let Some([lifecycle, attempts]) = &self.waiters else { return Ok(()) };
+        tokio::select! {
+            ready = lifecycle.readable() => ready?.clear_ready(),
+            ready = attempts.readable() => ready?.clear_ready(),
+        }
+        Ok(())
+    }
+
+    /// Takes out what has arrived: of each ring in order, but one ring after the other.
+    pub fn arrived(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        let rings = [&mut self.lifecycle, &mut self.attempts];
+        for (ring, malformed) in rings.into_iter().zip(&mut self.malformed) {
+            while let Some(record) = ring.next() {
+                match ring::decode(&record) {
+                    Some(input) => inputs.push(input),
+                    None => *malformed += 1,
+                }
+            }
+        }
+        inputs
+    }
+
+    /// What was lost since this was last asked.
+    pub fn losses(&mut self, at: BootTime) -> Vec<Input> {
+        let counted = self.ebpf.map("LOST").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
+        let mut losses = Vec::new();
+        let mut tell = |ring, reason, count| {
+            if count > 0 {
+                losses.push(Input::Lost(Lost { at, ring, reason, count }));
+            }
+        };
+        for (index, told) in self.told_lost.iter_mut().enumerate() {
+            let values = counted.as_ref().and_then(|map| map.get(&(index as u32), 0).ok());
+            let total: u64 = values.map(|values| values.iter().sum()).unwrap_or(*told);
+            let count = total.saturating_sub(*told);
+            *told = total;
+            let (ring, reason) = match index as u32 {
+                lost::LIFECYCLE_FULL => (Ring::Lifecycle, LossReason::RingFull),
+                lost::ATTEMPTS_FULL => (Ring::Attempts, LossReason::RingFull),
+                lost::RATE_LIMITED => (Ring::Attempts, LossReason::RateLimited),
+                lost::ATTEMPT_UNREADABLE => (Ring::Attempts, LossReason::Malformed),
+                _ => (Ring::Lifecycle, LossReason::Malformed),
+            };
+            tell(ring, reason, count);
+        }
+        let [lifecycle, attempts] = std::mem::take(&mut self.malformed);
+        tell(Ring::Lifecycle, LossReason::Malformed, lifecycle);
+        tell(Ring::Attempts, LossReason::Malformed, attempts);
+        losses
+    }
+
+    /// Detaches all programs. What they have written stays to be drained.
+    pub fn detach(&mut self) {
+        self.links.clear();
+    }
+
+    fn attach_all(&mut self, plan: &Plan) -> anyhow::Result<()> {
+        let btf = match plan.backend {
+            Backend::Trampoline | Backend::TracepointBtf => {
+                Some(Btf::from_sys_fs().context("failed to read the kernel's BTF")?)
+            }
+            Backend::TracepointRaw => None,
+        };
+        // One program watches all system calls' exit; it is attached once.
+        let mut sys_exit: Option<Result<(), String>> = None;
+        for probe in PROBES.iter().filter(|probe| probe.exists_here()) {
+            let attached = match probe.group {
+                Group::Lifecycle => self.attach_lifecycle(probe, plan.classic),
+                Group::Processes => self.attach_process(probe),
+                Group::Attempts => match (plan.backend, &btf) {
+                    (Backend::Trampoline, Some(btf)) => self.attach_trampoline(probe, btf),
+                    (Backend::Trampoline | Backend::TracepointBtf | Backend::TracepointRaw, btf) => sys_exit
+                        .get_or_insert_with(|| self.attach_sys_exit(btf.as_ref()).map_err(|error| format!("{error:#}")))
+                        .clone()
+                        .map_err(anyhow::Error::msg),
+                },
+            };
+            if let Err(error) = &attached
+                && probe.essential
+            {
+                bail!("failed to attach {}: {error:#}", probe.name);
+            }
+            let reason = attached.err().map(|error| format!("{error:#}"));
+            self.probes.push(Probe { name: probe.name.to_owned(), attached: reason.is_none(), reason });
+        }
+        Ok(())
+    }
+
+    fn attach_lifecycle(&mut self, probe: &ProbeSpec, classic: bool) -> anyhow::Result<()> {
+        if classic {
+            let program: &mut TracePoint = self.program(probe.name)?;
+            program.load()?;
+            let link = program.attach("cgroup", probe.name)?;
+            let link = program.take_link(link)?;
+            self.links.push(Box::new(link));
+        } else {
+            let program: &mut RawTracePoint = self.program(&format!("raw_{}", probe.name))?;
+            program.load()?;
+            let link = program.attach(probe.name)?;
+            let link = program.take_link(link)?;
+            self.links.push(Box::new(link));
+        }
+        Ok(())
+    }
+
+    fn attach_process(&mut self, probe: &ProbeSpec) -> anyhow::Result<()> {
+        let name = probe.name.strip_prefix("sched_").unwrap_or(probe.name);
+        let program: &mut RawTracePoint = self.program(name)?;
+        program.load()?;
+        let link = program.attach(probe.name)?;
+        let link = program.take_link(link)?;
+        self.links.push(Box::new(link));
+        Ok(())
+    }
+
+    fn attach_trampoline(&mut self, probe: &ProbeSpec, btf: &Btf) -> anyhow::Result<()> {
+        let program: &mut FExit = self.program(&format!("exit_{}", probe.name))?;
+        program.load(&syscall_function(probe.name), btf)?;
+        let link = program.attach()?;
+        let link = program.take_link(link)?;
+        self.links.push(Box::new(link));
+        Ok(())
+    }
+
+    fn attach_sys_exit(&mut self, btf: Option<&Btf>) -> anyhow::Result<()> {
+        match btf {
+            Some(btf) => {
+                let program: &mut BtfTracePoint = self.program("sys_exit_btf")?;
+                program.load("sys_exit", btf)?;
+                let link = program.attach()?;
+                let link = program.take_link(link)?;
+                self.links.push(Box::new(link));
+            }
+            None => {
+                let program: &mut RawTracePoint = self.program("sys_exit_raw")?;
+                program.load()?;
+                let link = program.attach("sys_exit")?;
+                let link = program.take_link(link)?;
+                self.links.push(Box::new(link));
+            }
+        }
+        Ok(())
+    }
+
+    fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<&'a mut P>
+    where
+        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+    {
+        let program = self.ebpf.program_mut(name).with_context(|| format!("the programs have no {name}"))?;
+        Ok(program.try_into()?)
+    }
+}
+
+/// Lets aya take a wire type for what it is: plain bytes.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Pod<T>(T);
+
+// SAFETY: a prefix is numbers and bytes without padding; every value is valid.
+unsafe impl aya::Pod for Pod<Prefix> {}

@@ -1,0 +1,294 @@
+//! What to attach, decided from facts alone.
+
+use std::fmt;
+
+use super::support::Support;
+use crate::input::Syscall;
+use crate::process::Capability;
+use tracer_ebpf::{feature, offset};
+
+/// The oldest kernel that has all the helpers the programs use.
+const FLOOR: (u32, u32) = (5, 15);
+
+/// A probe: what it tells, and what is missing without it.
+#[derive(Clone, Copy, Debug)]
+pub struct ProbeSpec {
+    /// The tracepoint's or system call's name.
+    pub name: &'static str,
+    /// What it is for.
+    pub group: Group,
+    /// What its absence costs the user.
+    pub cost: &'static str,
+    /// Without it there is no tracing.
+    pub essential: bool,
+}
+
+/// The kinds of probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Group {
+    /// `cgroup:*` tracepoints.
+    Lifecycle,
+    /// `sched:*` tracepoints.
+    Processes,
+    /// System calls that fail.
+    Attempts,
+}
+
+const fn probe(name: &'static str, group: Group, essential: bool, cost: &'static str) -> ProbeSpec {
+    ProbeSpec { name, group, cost, essential }
+}
+
+/// The registry of probes.
+pub const PROBES: &[ProbeSpec] = &[
+    probe("cgroup_mkdir", Group::Lifecycle, true, "creations are not seen"),
+    probe("cgroup_rmdir", Group::Lifecycle, true, "removals are not seen"),
+    probe("cgroup_release", Group::Lifecycle, false, "when the kernel lets go of a removed cgroup is not seen"),
+    probe("cgroup_rename", Group::Lifecycle, false, "v1 cgroups that are renamed keep their old name"),
+    probe(
+        "cgroup_notify_populated",
+        Group::Lifecycle,
+        false,
+        "when a cgroup gets its first or loses its last process is not seen",
+    ),
+    probe("cgroup_freeze", Group::Lifecycle, false, "who asks for a freeze is not seen"),
+    probe("cgroup_unfreeze", Group::Lifecycle, false, "who asks for a thaw is not seen"),
+    probe("cgroup_notify_frozen", Group::Lifecycle, false, "when a cgroup is frozen is not seen"),
+    probe("cgroup_attach_task", Group::Lifecycle, false, "which process is moved where is not seen"),
+    probe("sched_process_exec", Group::Processes, false, "runtimes are known only once they touch a cgroup"),
+    probe("sched_process_exit", Group::Processes, false, "outcomes are not known: findings stay undetermined"),
+    probe("open", Group::Attempts, false, "failed open calls are not seen"),
+    probe("openat", Group::Attempts, false, "failed openat calls are not seen"),
+    probe("openat2", Group::Attempts, false, "failed openat2 calls are not seen"),
+    probe("mkdir", Group::Attempts, false, "failed mkdir calls are not seen"),
+    probe("mkdirat", Group::Attempts, false, "failed mkdirat calls are not seen"),
+    probe("rmdir", Group::Attempts, false, "failed rmdir calls are not seen"),
+    probe("unlinkat", Group::Attempts, false, "failed unlinkat calls are not seen"),
+];
+
+impl ProbeSpec {
+    /// The system call it watches.
+    pub fn syscall(&self) -> Option<Syscall> {
+        Syscall::ALL.into_iter().find(|syscall| self.group == Group::Attempts && syscall.as_str() == self.name)
+    }
+
+    /// Whether this architecture has what it watches: arm64 has only the `*at` calls.
+    pub fn exists_here(&self) -> bool {
+        !(cfg!(target_arch = "aarch64")
+            && matches!(self.syscall(), Some(Syscall::Open | Syscall::Mkdir | Syscall::Rmdir)))
+    }
+}
+
+/// How failed calls are watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Backend {
+    /// A trampoline on each system call's function.
+    Trampoline,
+    /// The tracepoint on all system calls' exit, whose arguments the verifier knows.
+    TracepointBtf,
+    /// The same tracepoint on a kernel without BTF.
+    TracepointRaw,
+}
+
+impl Backend {
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trampoline => "trampoline",
+            Self::TracepointBtf | Self::TracepointRaw => "tracepoint",
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Trampoline => "trampoline (fexit on each system call's function)",
+            Self::TracepointBtf => "tracepoint (sys_exit, with BTF)",
+            Self::TracepointRaw => "tracepoint (sys_exit, raw)",
+        })
+    }
+}
+
+/// What the user asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BackendChoice {
+    /// The best that works.
+    #[default]
+    Auto,
+    /// Trampolines or nothing.
+    Trampoline,
+    /// The tracepoint.
+    Tracepoint,
+}
+
+/// What to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// How failed calls are watched.
+    pub backend: Backend,
+    /// Lifecycle events come by classic tracepoints, which need tracefs; else by raw ones.
+    pub classic: bool,
+    /// Offsets for the programs.
+    pub offsets: [u32; offset::COUNT],
+    /// What works less well than it could, a line each.
+    pub notes: Vec<String>,
+}
+
+/// Why there is nothing to attach.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// What is missing.
+    pub what: String,
+    /// What the user can do.
+    pub hint: String,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\nhint: {}", self.what, self.hint)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+impl Plan {
+    /// Decides what to attach.
+    ///
+    /// # Errors
+    /// When this kernel or this user cannot trace at all.
+    pub fn decide(support: &Support, choice: BackendChoice) -> Result<Self, Refusal> {
+        let refuse = |what: String, hint: &str| Err(Refusal { what, hint: hint.to_owned() });
+        if !support.built {
+            return refuse("this binary was built without its kernel programs".to_owned(), "cargo xtask build");
+        }
+        if support.version.is_none_or(|version| version < FLOOR) {
+            let what =
+                format!("kernel {} is too old: {}.{} is the oldest that works", support.release, FLOOR.0, FLOOR.1);
+            return refuse(what, "trace on a host with a newer kernel");
+        }
+        for (capability, name) in [(Capability::Bpf, "CAP_BPF"), (Capability::Perfmon, "CAP_PERFMON")] {
+            if !support.capabilities.has(capability) {
+                return refuse(format!("{name} is missing"), "run as root, or grant CAP_BPF and CAP_PERFMON");
+            }
+        }
+        if !support.tracefs && !support.knows(feature::RAW_LIFECYCLE) {
+            return refuse(
+                "there is neither tracefs nor BTF: cgroup events cannot be read".to_owned(),
+                "mount -t tracefs tracefs /sys/kernel/tracing",
+            );
+        }
+        let tracepoint = if support.has_btf() { Backend::TracepointBtf } else { Backend::TracepointRaw };
+        let backend = match (choice, &support.trampolines) {
+            (BackendChoice::Auto | BackendChoice::Trampoline, Ok(())) => Backend::Trampoline,
+            (BackendChoice::Trampoline, Err(why)) => {
+                return refuse(format!("trampolines do not work here: {why}"), "use --backend tracepoint");
+            }
+            (BackendChoice::Auto, Err(_)) | (BackendChoice::Tracepoint, _) => tracepoint,
+        };
+        let mut offsets = [offset::MISSING; offset::COUNT];
+        for (slot, found) in offsets.iter_mut().zip(&support.offsets) {
+            *slot = found.unwrap_or(offset::MISSING);
+        }
+        Ok(Self { backend, classic: support.tracefs, offsets, notes: notes(support) })
+    }
+}
+
+/// What works less well than it could.
+fn notes(support: &Support) -> Vec<String> {
+    let mut notes = Vec::new();
+    let features = [
+        (feature::RELATIVE_PATHS, "failed calls with relative paths are not seen"),
+        (feature::MOUNT_NAMESPACE, "mount namespaces are read from /proc: of short-lived processes they stay unknown"),
+        (feature::IDENTITY, "command lines are read from /proc: of short-lived processes they stay unknown"),
+        (feature::EXIT, "exit statuses are not known: findings stay undetermined"),
+    ];
+    let why = if support.has_btf() { "this kernel's structures are not as expected" } else { "the kernel has no BTF" };
+    notes.extend(features.iter().filter(|(needs, _)| !support.knows(needs)).map(|(_, cost)| format!("{why}: {cost}")));
+    if support.lockdown.as_deref() == Some("confidentiality") {
+        notes.push(
+            "lockdown (confidentiality) forbids reading kernel memory: only failed calls with absolute paths are told"
+                .to_owned(),
+        );
+    }
+    for (capability, name, cost) in [
+        (
+            Capability::SysPtrace,
+            "CAP_SYS_PTRACE",
+            "other users' mount tables cannot be read: their failed calls stay unresolved",
+        ),
+        (
+            Capability::DacReadSearch,
+            "CAP_DAC_READ_SEARCH",
+            "other users' bundles cannot be read: containers have ids, no names",
+        ),
+    ] {
+        if !support.capabilities.has(capability) {
+            notes.push(format!("{name} is missing: {cost}"));
+        }
+    }
+    notes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::process::Capabilities;
+
+    fn good() -> Support {
+        Support {
+            release: "6.18.1".into(),
+            version: Some((6, 18)),
+            built: true,
+            capabilities: Capabilities(u64::MAX),
+            offsets: vec![Some(8); offset::COUNT],
+            tracefs: true,
+            tracefs_private: false,
+            lockdown: Some("none".into()),
+            trampolines: Ok(()),
+        }
+    }
+
+    fn check(change: impl Fn(&mut Support), choice: BackendChoice, expected: Result<Backend, &str>) {
+        let mut support = good();
+        change(&mut support);
+        match (Plan::decide(&support, choice), expected) {
+            (Ok(plan), Ok(backend)) => assert_eq!(plan.backend, backend),
+            (Err(refusal), Err(what)) => assert!(refusal.what.contains(what), "{refusal}"),
+            (got, expected) => panic!("{got:?} is not {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn the_best_that_works_is_chosen_and_what_cannot_work_is_refused() {
+        use BackendChoice::{Auto, Tracepoint, Trampoline};
+        check(|_| {}, Auto, Ok(Backend::Trampoline));
+        check(|_| {}, Tracepoint, Ok(Backend::TracepointBtf));
+        check(|s| s.trampolines = Err("EPERM".into()), Auto, Ok(Backend::TracepointBtf));
+        check(|s| s.trampolines = Err("EPERM".into()), Trampoline, Err("trampolines do not work here: EPERM"));
+        check(|s| (s.offsets, s.trampolines) = (vec![], Err("no BTF".into())), Auto, Ok(Backend::TracepointRaw));
+        check(|s| s.version = Some((5, 10)), Auto, Err("too old"));
+        check(|s| s.version = None, Auto, Err("too old"));
+        check(|s| s.capabilities = Capabilities(0), Auto, Err("CAP_BPF is missing"));
+        check(|s| s.capabilities = Capabilities(1 << 39), Auto, Err("CAP_PERFMON is missing"));
+        check(|s| s.built = false, Auto, Err("built without"));
+        check(|s| s.tracefs = false, Auto, Ok(Backend::Trampoline));
+        check(|s| (s.offsets, s.tracefs) = (vec![], false), Auto, Err("neither tracefs nor BTF"));
+    }
+
+    #[test]
+    fn what_is_missing_is_said_with_its_cost() {
+        let mut support = good();
+        assert!(Plan::decide(&support, BackendChoice::Auto).is_ok_and(|plan| plan.notes.is_empty()));
+        support.offsets = Vec::new();
+        support.lockdown = Some("confidentiality".into());
+        support.capabilities = Capabilities(1 << 39 | 1 << 38);
+        let plan = Plan::decide(&support, BackendChoice::Tracepoint).expect("it can still trace");
+        assert_eq!(plan.notes.len(), 7, "{:#?}", plan.notes);
+    }
+
+    #[test]
+    fn every_system_call_has_a_probe() {
+        let watched: Vec<Syscall> = PROBES.iter().filter_map(ProbeSpec::syscall).collect();
+        assert_eq!(watched, Syscall::ALL);
+    }
+}

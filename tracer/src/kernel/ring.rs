@@ -1,0 +1,193 @@
+//! From the bytes of a ring to inputs.
+
+use crate::errno::Errno;
+use crate::input::{
+    Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input,
+    NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall,
+};
+use crate::name::Name;
+use crate::process::split_argv;
+use tracer_ebpf::{COMM, flag, kind};
+
+/// Reads a record. `None` if it is not one.
+pub(super) fn decode(bytes: &[u8]) -> Option<Input> {
+    match *bytes.first()? {
+        kind::EXEC | kind::SEEN | kind::EXIT => process(bytes).map(Input::Process),
+        kind::ATTEMPT => attempt(bytes).map(Input::Attempt),
+        _ => lifecycle(bytes).map(Input::Event),
+    }
+}
+
+/// A head of plain numbers; what it names follows.
+trait Head: Copy {}
+impl Head for tracer_ebpf::Lifecycle {}
+impl Head for tracer_ebpf::Process {}
+impl Head for tracer_ebpf::Attempt {}
+
+fn split<T: Head>(bytes: &[u8]) -> Option<(T, &[u8])> {
+    let (head, tail) = bytes.split_at_checked(size_of::<T>())?;
+    // SAFETY: there are as many bytes, and heads are plain numbers for which every value is valid.
+    Some((unsafe { head.as_ptr().cast::<T>().read_unaligned() }, tail))
+}
+
+fn lifecycle(bytes: &[u8]) -> Option<Event> {
+    let (head, tail) = split::<tracer_ebpf::Lifecycle>(bytes)?;
+    let (change, requested) = match (head.kind, head.value != 0) {
+        (kind::MKDIR, _) => (Change::Created, false),
+        (kind::RMDIR, _) => (Change::Removed, false),
+        (kind::RELEASE, _) => (Change::Released, false),
+        (kind::RENAME, _) => (Change::Renamed, false),
+        (kind::NOTIFY_POPULATED, true) => (Change::Populated, false),
+        (kind::NOTIFY_POPULATED, false) => (Change::Emptied, false),
+        (kind::FREEZE, _) => (Change::Frozen, true),
+        (kind::UNFREEZE, _) => (Change::Thawed, true),
+        (kind::NOTIFY_FROZEN, true) => (Change::Frozen, false),
+        (kind::NOTIFY_FROZEN, false) => (Change::Thawed, false),
+        (kind::ATTACH_TASK, _) => (Change::Attached, false),
+        _ => return None,
+    };
+    let task = (head.kind == kind::ATTACH_TASK).then(|| Parent { pid: Pid(head.value), comm: comm(&head.task_comm) });
+    let actor =
+        Actor { pid: Pid(head.tgid), tid: head.tid, comm: comm(&head.comm), uid: Some(head.uid), identity: None };
+    Some(Event {
+        at: BootTime(head.at),
+        change,
+        cgroup: Cgroup {
+            hierarchy: HierarchyId(head.hierarchy),
+            id: Some(CgroupId(head.id)),
+            path: Name::new(tail.get(..head.path_len.into())?),
+            level: Some(head.level),
+            truncated: head.truncated != 0,
+        },
+        requested,
+        task,
+        container: None,
+        // A removed cgroup is released by a kernel worker, long after whoever removed it.
+        actor: (change != Change::Released).then_some(actor),
+    })
+}
+
+fn process(bytes: &[u8]) -> Option<Process> {
+    let (head, tail) = split::<tracer_ebpf::Process>(bytes)?;
+    let (argv, tail) = tail.split_at_checked(head.argv_len.into())?;
+    let exe = tail.get(..head.exe_len.into())?;
+    let has_task = head.flags & flag::HAS_TASK != 0;
+    let change = match head.kind {
+        kind::EXEC => ProcessChange::Exec,
+        kind::SEEN => ProcessChange::Seen,
+        _ => ProcessChange::Exit,
+    };
+    let some = |number: u32| (has_task && number != 0).then_some(NamespaceId(number));
+    let parents = head.parents.iter().take_while(|parent| parent.tgid != 0);
+    Some(Process {
+        at: BootTime(head.at),
+        pid: Pid(head.tgid),
+        change,
+        comm: comm(&head.comm),
+        exe: (!exe.is_empty()).then(|| path_of_walk(exe, true)),
+        argv: (!argv.is_empty()).then(|| split_argv(argv)),
+        argv_truncated: head.flags & flag::ARGV_TRUNCATED != 0,
+        cwd: None,
+        parents: parents.map(|parent| Parent { pid: Pid(parent.tgid), comm: comm(&parent.comm) }).collect(),
+        uid: (change != ProcessChange::Exit).then_some(head.uid),
+        mount_namespace: some(head.mount_namespace),
+        cgroup_namespace: some(head.cgroup_namespace),
+        cgroup: (head.cgroup != 0).then_some(CgroupId(head.cgroup)),
+        started: (has_task && head.started != 0).then_some(BootTime(head.started)),
+        exit: (head.flags & flag::HAS_EXIT != 0).then(|| exit(head.exit)),
+    })
+}
+
+/// As wait(2) gives it: the signal in the low seven bits, the status in the second byte.
+fn exit(code: u32) -> Exit {
+    match (code & 0x7f) as u8 {
+        0 => Exit::Code((code >> 8 & 0xff) as u8),
+        signal => Exit::Signal(signal),
+    }
+}
+
+fn attempt(bytes: &[u8]) -> Option<Attempt> {
+    let (head, tail) = split::<tracer_ebpf::Attempt>(bytes)?;
+    let (path, tail) = tail.split_at_checked(head.path_len.into())?;
+    let walk = tail.get(..head.walk_len.into())?;
+    let syscall = *Syscall::ALL.get(usize::from(head.syscall))?;
+    let whole = head.flags & flag::WALK_TRUNCATED == 0;
+    let directory = (head.flags & flag::RELATIVE != 0).then(|| Directory {
+        device: Device { major: head.device >> 20, minor: head.device & 0xf_ffff },
+        id: CgroupId(head.directory),
+        path: path_of_walk(walk, whole),
+        truncated: !whole,
+    });
+    Some(Attempt {
+        at: BootTime(head.at),
+        operation: syscall.operation(),
+        syscall,
+        errno: Errno(head.errno),
+        flags: (syscall.operation() == Operation::Open).then_some(head.open_flags),
+        path: Name::new(path),
+        truncated: head.flags & flag::PATH_TRUNCATED != 0,
+        directory,
+        mount_namespace: (head.flags & flag::HAS_MOUNT_NAMESPACE != 0).then_some(NamespaceId(head.mount_namespace)),
+        cgroup: None,
+        container: None,
+        actor: Actor {
+            pid: Pid(head.tgid),
+            tid: head.tid,
+            comm: comm(&head.comm),
+            uid: Some(head.uid),
+            identity: None,
+        },
+    })
+}
+
+fn comm(bytes: &[u8; COMM]) -> Name {
+    Name::new(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
+}
+
+/// Names from the innermost to the outermost, each with a closing zero, as a path.
+fn path_of_walk(walk: &[u8], whole: bool) -> Name {
+    let mut path = Vec::with_capacity(walk.len() + 1);
+    for name in walk.split(|byte| *byte == 0).filter(|name| !name.is_empty()).rev() {
+        path.push(b'/');
+        path.extend_from_slice(name);
+    }
+    if path.is_empty() && whole {
+        path.push(b'/');
+    }
+    Name::from(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_comes_is_a_record_or_none_but_never_a_panic() {
+        for first in 0..=255u8 {
+            for length in 0..300 {
+                let mut bytes = vec![0xff; length];
+                if let Some(byte) = bytes.first_mut() {
+                    *byte = first;
+                }
+                let _ = decode(&bytes);
+                bytes.iter_mut().skip(1).for_each(|byte| *byte = 0);
+                let _ = decode(&bytes);
+            }
+        }
+    }
+
+    #[test]
+    fn a_walk_up_is_a_path_down() {
+        assert_eq!(path_of_walk(b"c\0b\0a\0", true), "/a/b/c");
+        assert_eq!(path_of_walk(b"", true), "/");
+        assert_eq!(path_of_walk(b"", false), "");
+    }
+
+    #[test]
+    fn exit_codes_are_read_as_wait_gives_them() {
+        assert_eq!(exit(0), Exit::Code(0));
+        assert_eq!(exit(3 << 8), Exit::Code(3));
+        assert_eq!(exit(9), Exit::Signal(9));
+        assert_eq!(exit(0x80 | 11), Exit::Signal(11));
+    }
+}
