@@ -58,6 +58,10 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::RemovedByOther, Self::RemovedBySelf, Self::ReadOnlyMount, Self::CreationFailed, Self::NeverCreated];
+
     /// The word of the contract.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -142,6 +146,9 @@ pub struct Outcome {
     /// How the actor ended. `None` while it runs, or if its end was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit: Option<Exit>,
+    /// When it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_at: Option<BootTime>,
     /// Whether a cgroup is there now at that path. `None` if that cannot be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup_left: Option<bool>,
@@ -273,7 +280,12 @@ const RULES: [Rule; Kind::ALL.len()] = [
 pub(crate) fn judge(story: &Story, world: &World) -> Finding {
     let main = story.participants.iter().find(|participant| participant.failed());
     let main = main.or(story.participants.first()).expect("a story begins with its first participant");
-    let outcome = Outcome { exit: main.exit(), cgroup_left: world.cgroup_left, state_left: main.state_left };
+    let outcome = Outcome {
+        exit: main.exit(),
+        exit_at: main.ended.map(|end| end.at),
+        cgroup_left: world.cgroup_left,
+        state_left: main.state_left,
+    };
     let severity = severity(&story.participants);
     let rule = RULES.iter().find(|rule| rule.kind == story.kind).expect("every kind has a rule");
     let judgement = (rule.judge)(&Weighed { story, main, outcome: &outcome }, world);
@@ -329,7 +341,7 @@ fn evidence(story: &Story) -> Vec<Seq> {
     let mut seqs: Vec<Seq> = removals
         .flat_map(|removal| removal.created.as_ref().map(|created| created.seq).into_iter().chain([removal.seq]))
         .chain(story.kept_calls().map(|note| note.attempt.seq))
-        .chain(story.participants.iter().filter_map(|participant| participant.ended.map(|(seq, _)| seq)))
+        .chain(story.participants.iter().filter_map(|participant| participant.ended.map(|end| end.seq)))
         .collect();
     seqs.sort_unstable();
     seqs.dedup();

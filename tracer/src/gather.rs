@@ -1,7 +1,7 @@
 //! Reads from the host what the tracker will need to judge an input, and hands it over as inputs of their own.
 //!
-//! A recording holds these facts, so that a replay needs no host. What cannot be read (the process is gone already)
-//! stays unknown; nothing is guessed.
+//! This is done the moment an input arrives, before it is put in order: the process behind it may be gone a moment later.
+//! A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is guessed.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -16,19 +16,24 @@ use crate::mounts;
 use crate::name::Name;
 use crate::oci;
 use crate::process;
-use crate::tracker::Tracker;
 
-/// A mount table is read again when it is needed and older than this: mounts come and go within a namespace.
-const MOUNTS_AGE: Duration = Duration::from_millis(250);
+/// Reading mount tables may take one part in so many of the time: mounts come and go within a namespace, and the number
+/// of a namespace that is gone is given to the next one.
+const MOUNTS_SHARE: u32 = 10;
 /// Mount namespaces remembered at most.
 const NAMESPACES: usize = 4_096;
 /// Processes whose end is waited for with a state file to look at.
 const DELETERS: usize = 4_096;
+/// Processes remembered as known at most.
+const PROCESSES: usize = 65_536;
 
 /// Reads what is needed, and remembers what was read.
 pub struct Gatherer {
     hierarchies: Vec<Hierarchy>,
     namespaces: HashMap<NamespaceId, Table>,
+    /// Processes that more is known of than number and name, and when they ended, if they did: their last calls may
+    /// arrive after that.
+    known: HashMap<Pid, Option<BootTime>>,
     /// Processes that are deleting a container, with its id and state file.
     deleters: HashMap<Pid, Deleter>,
     /// Cgroup mount points outside `/sys/fs/cgroup` that were found since they were last asked for.
@@ -46,7 +51,15 @@ struct Deleter {
 
 struct Table {
     read: Instant,
+    /// How long the reading took.
+    cost: Duration,
     mounts: Vec<Mount>,
+}
+
+impl Table {
+    fn is_fresh(&self) -> bool {
+        self.read.elapsed() < self.cost * MOUNTS_SHARE
+    }
 }
 
 impl Gatherer {
@@ -55,6 +68,7 @@ impl Gatherer {
         Self {
             hierarchies,
             namespaces: HashMap::new(),
+            known: HashMap::new(),
             deleters: HashMap::new(),
             new_prefixes: false,
             prefixes: HashSet::new(),
@@ -65,46 +79,26 @@ impl Gatherer {
     pub fn at_start(&mut self, at: BootTime) -> Vec<Input> {
         let mut facts = Vec::new();
         for (namespace, pid) in process::mount_namespaces() {
-            facts.extend(self.mounts(namespace, &[pid], at));
+            facts.extend(self.mounts(namespace, pid, at));
         }
         facts
     }
 
-    /// Completes `input`, and returns the facts that must reach the tracker before it does.
-    pub fn before(&mut self, input: &mut Input, tracker: &Tracker) -> Vec<Input> {
-        match input {
-            Input::Event(event) => self.before_event(event, tracker),
-            Input::Attempt(attempt) => self.before_attempt(attempt, tracker),
-            Input::Process(process) => self.before_process(process, tracker),
+    /// Completes what just arrived, and puts the facts that belong to it before or behind it. All have its time.
+    pub fn arrived(&mut self, mut input: Input) -> Vec<Input> {
+        let mut facts = match &mut input {
+            Input::Event(event) => self.event(event),
+            Input::Attempt(attempt) => self.attempt(attempt),
+            Input::Process(process) => self.process(process),
             Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Vec::new(),
-        }
-    }
-
-    /// The facts that `input` gives reason to look at, after the tracker has taken it in.
-    pub fn after(&mut self, input: &Input, tracker: &Tracker) -> Vec<Input> {
-        let Input::Process(process) = input else { return Vec::new() };
-        match process.change {
-            ProcessChange::Exec | ProcessChange::Seen => {
-                let Some(command) = tracker.command_of(process.pid) else { return Vec::new() };
-                let command = command.clone();
-                if command.subcommand.as_deref() == Some("delete")
-                    && self.deleters.len() < DELETERS
-                    && let (Some(id), Some(state)) = (command.id.clone(), oci::state_file(&command))
-                {
-                    let witnesses = process.parents.iter().map(|parent| parent.pid).collect();
-                    self.deleters.insert(process.pid, Deleter { id, state, witnesses });
-                }
-                let said = oci::read_bundle(process.pid, process.cwd.as_ref(), &command);
-                let new = said.filter(|said| tracker.container_facts(&said.id) != Some(said));
-                new.map(|said| Input::Facts(Facts { at: process.at, about: About::Container(said) }))
-                    .into_iter()
-                    .collect()
-            }
-            ProcessChange::Exit => {
-                let Some(deleter) = self.deleters.remove(&process.pid) else { return Vec::new() };
-                deleter.look(process).into_iter().collect()
-            }
-        }
+        };
+        let behind = match &input {
+            Input::Process(process) => self.consequences(process),
+            _ => Vec::new(),
+        };
+        facts.push(input);
+        facts.extend(behind);
+        facts
     }
 
     /// The cgroup mount points outside `/sys/fs/cgroup`, if there are new ones since this was last asked.
@@ -115,7 +109,7 @@ impl Gatherer {
         Some(all)
     }
 
-    fn before_event(&mut self, event: &mut Event, tracker: &Tracker) -> Vec<Input> {
+    fn event(&mut self, event: &mut Event) -> Vec<Input> {
         if event.cgroup.truncated
             && event.change == Change::Created
             && let Some(id) = event.cgroup.id
@@ -126,34 +120,37 @@ impl Gatherer {
             event.cgroup.truncated = false;
         }
         match &event.actor {
-            Some(actor) => identity(actor.pid, event.at, tracker),
+            Some(actor) => self.identity(actor.pid, event.at),
             None => Vec::new(),
         }
     }
 
-    fn before_attempt(&mut self, attempt: &mut Attempt, tracker: &Tracker) -> Vec<Input> {
+    fn attempt(&mut self, attempt: &mut Attempt) -> Vec<Input> {
         let pid = attempt.actor.pid;
-        let mut facts = identity(pid, attempt.at, tracker);
+        let mut facts = self.identity(pid, attempt.at);
         if attempt.directory.is_none() {
             if attempt.mount_namespace.is_none() {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
             if let Some(namespace) = attempt.mount_namespace {
-                facts.extend(self.mounts(namespace, &[pid], attempt.at));
+                facts.extend(self.mounts(namespace, pid, attempt.at));
             }
         }
         facts
     }
 
-    fn before_process(&mut self, process: &mut Process, _tracker: &Tracker) -> Vec<Input> {
+    fn process(&mut self, process: &mut Process) -> Vec<Input> {
         if process.change == ProcessChange::Exit {
+            self.known.entry(process.pid).and_modify(|ended| *ended = Some(process.at));
             return Vec::new();
         }
-        // What the kernel side cannot tell cheaply is read here, if the process is still the one it was.
+        self.remember(process.pid);
+        // What the kernel side cannot tell cheaply is read here, if the process is still the one it was. A link of
+        // /proc names the program as its mount namespace does; the kernel side's names stop at the file system's root.
         if let Some(now) = process::identity(process.pid)
-            && process.started.is_none_or(|started| now.started.is_none_or(|read| same_start(started, read)))
+            && process.started.is_none_or(|started| now.started.is_none_or(|read| process::same_start(started, read)))
         {
-            process.exe = process.exe.take().or(now.exe);
+            process.exe = now.exe.or(process.exe.take());
             process.cwd = process.cwd.take().or(now.cwd);
             if process.argv.is_none() || process.argv_truncated && now.argv.is_some() {
                 process.argv = now.argv;
@@ -169,41 +166,78 @@ impl Gatherer {
         }
         // A runtime's mounts are read while it is there, not when its first failed call is looked at.
         match process.mount_namespace {
-            Some(namespace) if !self.namespaces.contains_key(&namespace) => {
-                self.mounts(namespace, &[process.pid], process.at)
-            }
-            Some(_) | None => Vec::new(),
+            Some(namespace) => self.mounts(namespace, process.pid, process.at),
+            None => Vec::new(),
         }
     }
 
-    /// The mount table of a namespace, if it has not been read lately and says something new.
-    fn mounts(&mut self, namespace: NamespaceId, pids: &[Pid], at: BootTime) -> Vec<Input> {
+    /// What a process record gives reason to look at: the bundle of a container that is made, the state of one that was
+    /// deleted.
+    fn consequences(&mut self, process: &Process) -> Vec<Input> {
+        if process.change == ProcessChange::Exit {
+            let deleter = self.deleters.remove(&process.pid);
+            return deleter.and_then(|deleter| deleter.look(process)).into_iter().collect();
+        }
+        let argv = process.argv.as_deref().unwrap_or_default();
+        let Some(command) = oci::command_line(&process.comm, process.exe.as_ref(), argv) else { return Vec::new() };
+        if command.subcommand.as_deref() == Some("delete")
+            && self.deleters.len() < DELETERS
+            && let (Some(id), Some(state)) = (command.id.clone(), oci::state_file(&command))
+        {
+            let witnesses = process.parents.iter().map(|parent| parent.pid).collect();
+            self.deleters.insert(process.pid, Deleter { id, state, witnesses });
+        }
+        let said = oci::read_bundle(process.pid, process.cwd.as_ref(), &command);
+        said.map(|said| Input::Facts(Facts { at: process.at, about: About::Container(said) })).into_iter().collect()
+    }
+
+    /// The mount table of a namespace, if it says something new.
+    fn mounts(&mut self, namespace: NamespaceId, pid: Pid, at: BootTime) -> Vec<Input> {
         let known = self.namespaces.get(&namespace);
-        if known.is_some_and(|table| table.read.elapsed() < MOUNTS_AGE) {
+        if known.is_some_and(Table::is_fresh) {
             return Vec::new();
         }
-        let through = pids.iter().filter_map(|pid| process::mounts_of(*pid)).find(|(found, _)| *found == namespace);
-        let read = match (through, known) {
-            (Some((_, mounts)), _) => Some(mounts),
-            // A table that was read before is better than a search through all processes for each failed call.
-            (None, Some(_)) => None,
-            (None, None) => process::pid_in_mount_namespace(namespace)
-                .and_then(process::mounts_of)
-                .filter(|(found, _)| *found == namespace)
-                .map(|(_, mounts)| mounts),
-        };
-        let Some(mounts) = read.map(mounts::relevant) else { return Vec::new() };
+        let read = Instant::now();
+        let of = |pid| process::mounts_of(pid).filter(|(found, _)| *found == namespace);
+        // A table that was read before is better than a search through all processes for each failed call.
+        let found = of(pid).or_else(|| match known {
+            Some(_) => None,
+            None => process::pid_in_mount_namespace(namespace).and_then(of),
+        });
+        let Some(mounts) = found.map(|(_, mounts)| mounts::relevant(mounts)) else { return Vec::new() };
         let changed = known.is_none_or(|table| table.mounts != mounts);
         for prefix in mounts::prefixes(&mounts) {
             self.new_prefixes |= self.prefixes.insert(prefix);
         }
-        if self.namespaces.len() < NAMESPACES || known.is_some() {
-            self.namespaces.insert(namespace, Table { read: Instant::now(), mounts: mounts.clone() });
+        if self.namespaces.len() >= NAMESPACES && known.is_none() {
+            // The one that was read longest ago makes room; if it lives, it is read again when it matters.
+            let oldest = self.namespaces.iter().min_by_key(|(_, table)| table.read).map(|(namespace, _)| *namespace);
+            oldest.and_then(|oldest| self.namespaces.remove(&oldest));
         }
+        self.namespaces.insert(namespace, Table { read, cost: read.elapsed(), mounts: mounts.clone() });
         if !changed {
             return Vec::new();
         }
         vec![Input::Facts(Facts { at, about: About::Mounts { namespace, mounts } })]
+    }
+
+    /// What `/proc` says of a process that the kernel side has told nothing of: its record was lost.
+    fn identity(&mut self, pid: Pid, at: BootTime) -> Vec<Input> {
+        if self.known.get(&pid).is_some_and(|ended| ended.is_none_or(|ended| at <= ended)) {
+            return Vec::new();
+        }
+        self.remember(pid);
+        let Some(mut process) = process::identity(pid) else { return Vec::new() };
+        process.at = at;
+        vec![Input::Process(process)]
+    }
+
+    fn remember(&mut self, pid: Pid) {
+        if self.known.len() >= PROCESSES {
+            // Whoever matters again is read again.
+            self.known.clear();
+        }
+        self.known.insert(pid, None);
     }
 }
 
@@ -219,19 +253,4 @@ impl Deleter {
         let about = About::State { id: self.id, pid: ended.pid, path, present };
         Some(Input::Facts(Facts { at: ended.at, about }))
     }
-}
-
-/// What `/proc` says of a process that the kernel side has told nothing of: its record was lost.
-fn identity(pid: Pid, at: BootTime, tracker: &Tracker) -> Vec<Input> {
-    if tracker.knows_process(pid) {
-        return Vec::new();
-    }
-    let Some(mut process) = process::identity(pid) else { return Vec::new() };
-    process.at = at;
-    vec![Input::Process(process)]
-}
-
-/// `/proc/PID/stat` tells a start time in hundredths of a second.
-fn same_start(kernel: BootTime, read: BootTime) -> bool {
-    kernel.0.abs_diff(read.0) <= 20_000_000
 }

@@ -4,16 +4,24 @@
 //! from the kernel and the host, and outputs from findings. `docs/architecture.md` is the map.
 
 pub mod cgroupfs;
+pub mod cli;
+mod commands;
 pub mod container;
+pub mod demo;
 pub mod duration;
 pub mod errno;
+pub mod explain;
+pub mod filter;
 pub mod findings;
 pub mod gather;
 pub mod hierarchy;
 pub mod input;
+pub mod kernel;
 pub mod mounts;
 pub mod name;
 pub mod oci;
+pub mod output;
+pub mod pipeline;
 pub mod process;
 pub mod runtimes;
 pub mod tracker;

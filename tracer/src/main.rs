@@ -1,2 +1,7 @@
 //! Entry point of `cgtrace`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cgtrace::cli::main()
+}

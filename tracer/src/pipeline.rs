@@ -1,7 +1,7 @@
 //! From the kernel's rings to the outputs: one tracing session.
 //!
 //! ```text
-//! kernel ─► gatherer (adds facts from the host) ─► stream: tracker ─► output
+//! kernel ─► gatherer (adds facts from the host) ─► merge (order of time) ─► stream: tracker ─► output
 //! ```
 //!
 //! [`Stream`] is the part that live tracing and a replay share; [`Session`] is the live part around it.
@@ -13,17 +13,22 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::cgroupfs;
+use crate::container;
 use crate::findings::Finding;
 use crate::gather::Gatherer;
 use crate::hierarchy::{Header, Probe};
 use crate::input::{About, BootTime, Facts, Input, Pid, Seq, Tick};
 use crate::kernel;
+use crate::name::Name;
 use crate::output::{Counts, Output};
 use crate::process;
 use crate::tracker::Tracker;
 
 /// The format number of the stream's lines.
 pub const FORMAT: u32 = 1;
+/// A kernel program takes the time, then commits its record. Records are held back for so long that an earlier one of
+/// another processor or ring has come by then.
+const LAG: Duration = Duration::from_millis(10);
 /// How often the rings are looked at when nothing wakes us, and a story may fall due.
 const BEAT: Duration = Duration::from_millis(50);
 /// How often the kernel side's loss counters are read.
@@ -112,10 +117,46 @@ impl<'a> Stream<'a> {
     }
 }
 
+/// Puts what came from several rings and processors in order of time.
+#[derive(Default)]
+struct Merge {
+    held: Vec<Input>,
+}
+
+impl Merge {
+    /// Takes in an input with the facts that belong to it, which have its time and keep their order.
+    fn extend(&mut self, inputs: Vec<Input>) {
+        self.held.extend(inputs);
+    }
+
+    fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// What is old enough at `now`, in order.
+    fn take(&mut self, now: BootTime) -> Vec<Input> {
+        self.held.sort_by_key(Input::at);
+        let rest = self.held.split_off(self.held.partition_point(|input| input.at() <= watermark(now)));
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// Everything, in order.
+    fn take_all(&mut self) -> Vec<Input> {
+        self.held.sort_by_key(Input::at);
+        std::mem::take(&mut self.held)
+    }
+}
+
+/// Up to when inputs are handed out at `now`.
+fn watermark(now: BootTime) -> BootTime {
+    BootTime(now.0.saturating_sub(LAG.as_nanos() as u64))
+}
+
 /// Kernel programs in place, and the state of the host at that moment.
 pub struct Session {
     tracer: kernel::Tracer,
     gatherer: Gatherer,
+    merge: Merge,
     header: Header,
     existing: Vec<Input>,
 }
@@ -125,15 +166,17 @@ impl Session {
     ///
     /// # Errors
     /// When this host cannot be traced.
-    pub fn start(plan: &kernel::Plan, options: &kernel::Options) -> anyhow::Result<Self> {
+    pub fn start(tracefs: kernel::Tracefs, plan: &kernel::Plan, options: &kernel::Options) -> anyhow::Result<Self> {
         let mut tracer = kernel::Tracer::start(plan, options)?;
+        // Back to the host's own mount namespace, before its mounts are read.
+        drop(tracefs);
         let clock = process::clock();
         let at = BootTime(clock.boot_ns);
         let (setup, hierarchies) = cgroupfs::hierarchies()?;
         let mut gatherer = Gatherer::new(hierarchies.clone());
         let mut existing = gatherer.at_start(at);
         if let Some(prefixes) = gatherer.take_prefixes() {
-            tracer.set_prefixes(&prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+            watch(&mut tracer, &prefixes)?;
         }
         let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| existing.push(Input::Event(event)));
         let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable };
@@ -150,11 +193,11 @@ impl Session {
             clock,
             setup,
             hierarchies,
-            backend: tracer.backend().to_owned(),
+            backend: tracer.backend().as_str().to_owned(),
             probes: tracer.probes().to_vec(),
             command: None,
         };
-        Ok(Self { tracer, gatherer, header, existing })
+        Ok(Self { tracer, gatherer, merge: Merge::default(), header, existing })
     }
 
     /// The probes, attached or not.
@@ -162,10 +205,28 @@ impl Session {
         &self.header.probes
     }
 
-    /// The stream's first line; `command` is the process that is traced, if there is one.
-    pub fn header(&mut self, command: Option<Pid>) -> &Header {
-        self.header.command = command;
+    /// The stream's first line.
+    pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// Names the process that is traced, `live -- CMD`.
+    pub fn set_command(&mut self, command: Option<Pid>) {
+        self.header.command = command;
+    }
+
+    /// How many cgroups exist, and how many of them belong to containers.
+    pub fn existing(&self) -> (usize, usize) {
+        let cgroups = self.existing.iter().filter_map(|input| match input {
+            Input::Event(event) => Some(&event.cgroup.path),
+            _ => None,
+        });
+        let (mut all, mut containers) = (0, 0);
+        for path in cgroups {
+            all += 1;
+            containers += usize::from(container::from_path(path).is_some());
+        }
+        (all, containers)
     }
 
     /// Traces until `stop` is ready, then until the stories are told, at most two seconds.
@@ -196,39 +257,69 @@ impl Session {
                     stream.feed(&mut lost)?;
                 }
             }
-            let batch = self.tracer.drain(now);
-            self.feed_all(&mut stream, batch)?;
-            stream.tick(self.tracer.watermark(now))?;
+            self.gather()?;
+            feed_all(&mut stream, self.merge.take(now))?;
+            stream.tick(watermark(now))?;
             stream.flush()?;
             if let Some(until) = last_words
-                && (stream.tracker().is_settled(now) && self.tracer.is_quiet() || tokio::time::Instant::now() >= until)
+                && (stream.tracker().is_settled(now) && self.merge.is_empty() || tokio::time::Instant::now() >= until)
             {
                 break;
             }
         }
         self.tracer.detach();
         let now = process::boot_time();
-        let rest = self.tracer.drain_all();
-        self.feed_all(&mut stream, rest)?;
+        self.gather()?;
+        feed_all(&mut stream, self.merge.take_all())?;
         for mut lost in self.tracer.losses(now) {
             stream.feed(&mut lost)?;
         }
         Ok(stream.end(now)?)
     }
 
-    fn feed_all(&mut self, stream: &mut Stream<'_>, batch: Vec<Input>) -> anyhow::Result<()> {
-        for mut input in batch {
-            for mut fact in self.gatherer.before(&mut input, stream.tracker()) {
-                stream.feed(&mut fact)?;
-            }
-            stream.feed(&mut input)?;
-            for mut fact in self.gatherer.after(&input, stream.tracker()) {
-                stream.feed(&mut fact)?;
-            }
+    /// Takes in what has arrived, with the facts that belong to it.
+    fn gather(&mut self) -> anyhow::Result<()> {
+        for input in self.tracer.arrived() {
+            let inputs = self.gatherer.arrived(input);
+            self.merge.extend(inputs);
         }
         if let Some(prefixes) = self.gatherer.take_prefixes() {
-            self.tracer.set_prefixes(&prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+            watch(&mut self.tracer, &prefixes)?;
         }
         Ok(())
+    }
+}
+
+fn feed_all(stream: &mut Stream<'_>, batch: Vec<Input>) -> io::Result<()> {
+    batch.into_iter().try_for_each(|mut input| stream.feed(&mut input))
+}
+
+/// Tells the kernel side where cgroupfs is mounted beside `/sys/fs/cgroup`.
+fn watch(tracer: &mut kernel::Tracer, prefixes: &[Name]) -> anyhow::Result<()> {
+    let unwatched =
+        tracer.set_prefixes(prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+    for mount_point in unwatched {
+        eprintln!(
+            "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too long"
+        );
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_held_until_nothing_earlier_can_come() {
+        let tick = |at| Input::Tick(Tick { at: BootTime(at) });
+        let (mut merge, lag) = (Merge::default(), LAG.as_nanos() as u64);
+        merge.extend(vec![tick(30), tick(10)]);
+        assert!(merge.take(BootTime(9 + lag)).is_empty());
+        merge.extend(vec![tick(5)]);
+        let taken: Vec<u64> = merge.take(BootTime(10 + lag)).iter().map(|input| input.at().0).collect();
+        assert_eq!(taken, [5, 10]);
+        assert_eq!(merge.take_all().len(), 1);
+        assert!(merge.is_empty());
     }
 }

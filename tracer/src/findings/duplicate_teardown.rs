@@ -36,7 +36,7 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
         more => format!(" (and {more} more processes)"),
     };
     let summary = format!(
-        "{}{also} tried to tear down {}, which {removed}{by} {} earlier{}; {}",
+        "{}{also} tried to tear down {}, which {removed}{by} {} earlier; {}{}",
         wording::who(&first.actor),
         wording::whose(story.container.as_deref(), &removal.cgroup.path),
         duration::human(before),

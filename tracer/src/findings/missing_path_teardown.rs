@@ -44,7 +44,7 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     };
     let place = &story.members.first().expect("a story begins with its first member").place;
     let summary = format!(
-        "{} tried to tear down {}, which {never}{}{why}; {}",
+        "{} tried to tear down {}, which {never}{why}; {}{}",
         wording::who(&first.actor),
         wording::whose(story.container.as_deref(), &place.path),
         wording::ladder(story.calls),

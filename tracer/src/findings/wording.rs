@@ -27,7 +27,7 @@ fn name(container: &Container) -> String {
 
 /// `it exited 1` and the like: what became of the main actor.
 pub(super) fn outcome(weighed: &Weighed) -> String {
-    let Outcome { exit, state_left, cgroup_left: _ } = weighed.outcome;
+    let Outcome { exit, state_left, exit_at: _, cgroup_left: _ } = weighed.outcome;
     let end = match exit {
         Some(Exit::Code(0)) => "it coped and exited 0".to_owned(),
         Some(Exit::Code(code)) => format!("it exited {code}"),
@@ -38,9 +38,9 @@ pub(super) fn outcome(weighed: &Weighed) -> String {
     if *state_left == Some(true) { format!("{end} and left the container's state behind") } else { end }
 }
 
-/// ` (in all, 12 failed calls)` where there is more to tell than a few.
+/// `after 12 failed calls ` where there is more to tell than a few.
 pub(super) fn ladder(calls: u64) -> String {
-    if calls > 8 { format!(", after {calls} failed calls") } else { String::new() }
+    if calls > 8 { format!("after {calls} failed calls ") } else { String::new() }
 }
 
 /// `may have been` or `had been`: a claim that depends on what was not seen says so.

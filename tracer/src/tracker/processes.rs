@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::cgroups::Cgroups;
 use crate::input::{Actor, BootTime, HierarchyId, Identity, Pid, Process, ProcessChange};
 use crate::oci::{self, RuntimeCommand};
+use crate::process::same_start;
 
 /// Thread groups kept at most; beyond, new ones are not remembered until old ones end.
 const PROCESSES: usize = 65_536;
@@ -21,7 +22,8 @@ pub(crate) struct Known {
     pub identity: Arc<Identity>,
     /// What it was asked to do, if it is an OCI runtime.
     pub command: Option<RuntimeCommand>,
-    exited: bool,
+    /// When it ended.
+    exited: Option<BootTime>,
     started: Option<BootTime>,
     heard: BootTime,
 }
@@ -44,12 +46,12 @@ impl Processes {
         match process.change {
             ProcessChange::Exit => match self.known.get_mut(&process.pid) {
                 Some(known) => {
-                    known.exited = true;
+                    known.exited = Some(process.at);
                     known.heard = process.at;
                 }
                 None => {
                     let mut known = Known::from_record(process, cgroups);
-                    known.exited = true;
+                    known.exited = Some(process.at);
                     self.insert(process.pid, known);
                 }
             },
@@ -67,7 +69,9 @@ impl Processes {
 
     /// Fills in what is known of the actor's thread group, which is alive at `now`.
     pub fn identify(&mut self, actor: &mut Actor, now: BootTime) {
-        if let Some(known) = self.known.get_mut(&actor.pid) {
+        if let Some(known) = self.known.get_mut(&actor.pid)
+            && known.exited.is_none_or(|exited| now <= exited)
+        {
             actor.identity = Some(known.identity.clone());
             known.heard = known.heard.max(now);
         }
@@ -76,7 +80,7 @@ impl Processes {
     /// Drops those that ended long ago.
     pub fn sweep(&mut self, now: BootTime) {
         self.known.retain(|_, known| {
-            let age = if known.exited { AFTER_EXIT } else { SILENT };
+            let age = if known.exited.is_some() { AFTER_EXIT } else { SILENT };
             now.since(known.heard) <= age
         });
     }
@@ -97,14 +101,14 @@ impl Known {
         let cgroup = process.cgroup.and_then(|id| cgroups.get(HierarchyId(0), id)).map(|live| live.path.clone());
         let identity =
             Identity { exe: process.exe.clone(), argv: process.argv.clone(), parents: process.parents.clone(), cgroup };
-        Self { identity: Arc::new(identity), command, exited: false, started: process.started, heard: process.at }
+        Self { identity: Arc::new(identity), command, exited: None, started: process.started, heard: process.at }
     }
 
     fn is_same_process_as(&self, later: &Self) -> bool {
         match (self.started, later.started) {
-            (Some(before), Some(after)) => before == after,
+            (Some(before), Some(after)) => same_start(before, after),
             // Without start times a record after an exit can only be of another process.
-            (None, _) | (_, None) => !self.exited,
+            (None, _) | (_, None) => self.exited.is_none(),
         }
     }
 
@@ -156,10 +160,10 @@ mod tests {
         let (mut processes, cgroups) = (Processes::default(), Cgroups::default());
         processes.learn(&record(ProcessChange::Exec, Some("runc delete a"), 1), &cgroups);
         processes.learn(&record(ProcessChange::Exit, None, 1), &cgroups);
-        assert!(processes.get(Pid(42)).is_some_and(|first| first.exited));
-        processes.learn(&record(ProcessChange::Seen, None, 99), &cgroups);
+        assert!(processes.get(Pid(42)).is_some_and(|first| first.exited.is_some()));
+        processes.learn(&record(ProcessChange::Seen, None, 99_000_000), &cgroups);
         let second = processes.get(Pid(42)).expect("known");
-        assert!(!second.exited && second.identity.argv.is_none());
+        assert!(second.exited.is_none() && second.identity.argv.is_none());
     }
 
     #[test]

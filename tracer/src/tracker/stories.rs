@@ -114,14 +114,23 @@ pub(crate) struct Participant {
     pub pid: Pid,
     /// Its first failed removal, or opening for removal.
     pub first: FindingAttempt,
-    pub ended: Option<(Seq, Option<Exit>)>,
+    pub ended: Option<End>,
     /// Its runtime's state file was still there after its end.
     pub state_left: Option<bool>,
 }
 
+/// The end of a thread group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct End {
+    pub seq: Seq,
+    pub at: BootTime,
+    /// `None` if it was not told how.
+    pub exit: Option<Exit>,
+}
+
 impl Participant {
     pub fn exit(&self) -> Option<Exit> {
-        self.ended.and_then(|(_, how)| how)
+        self.ended.and_then(|end| end.exit)
     }
 
     pub fn failed(&self) -> bool {
@@ -282,7 +291,7 @@ impl Stories {
         for number in self.with_actor.get(&pid).cloned().unwrap_or_default() {
             let Some(story) = self.stories.get_mut(&number) else { continue };
             for participant in story.participants.iter_mut().filter(|p| p.pid == pid && p.ended.is_none()) {
-                participant.ended = Some((seq, how));
+                participant.ended = Some(End { seq, at, exit: how });
             }
             if story.outcome_is_known() {
                 self.set_due(number, at + SETTLE);

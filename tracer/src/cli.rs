@@ -1,0 +1,265 @@
+//! What was typed, and what it means.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::builder::PossibleValuesParser;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use globset::GlobBuilder;
+
+use crate::commands;
+use crate::demo::Scenario;
+use crate::filter::{Class, Filter};
+use crate::findings::{Finding, Kind, Severity};
+use crate::kernel::BackendChoice;
+use crate::runtimes::RUNTIMES;
+
+/// Traces the life of every cgroup on this host, sees the calls that fail, and says who tore down what, and whether it
+/// hurt.
+#[derive(Debug, Parser)]
+#[command(name = "cgtrace", version, max_term_width = 120, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Trace this host, and print events, failed calls and findings as they happen
+    Live(Live),
+    /// Say what this kernel and this user can trace, and how to mend what is missing
+    Doctor(Doctor),
+    /// Explain a kind of finding: claim, evidence, how to confirm it by hand, what to do
+    Explain(Explain),
+    /// Play real cgroup faults on this host, traced, and print what was found
+    Demo(Demo),
+}
+
+/// `cgtrace live`
+#[derive(Debug, Args)]
+pub(crate) struct Live {
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Write results to FILE instead of stdout; a CMD then keeps its stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Exit with 1 if such a finding is made: `fault`, or a kind
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// Trace while CMD runs and until its stories are told; then exit with its status
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
+}
+
+/// What every tracing command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Tracing {
+    /// Stop after this time, such as 30s, 5m or 1h30m
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub duration: Option<Duration>,
+    /// How to watch failing calls
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
+}
+
+/// Which lines are wanted.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct FilterArgs {
+    /// Only these lines; may be given several times
+    #[arg(long, value_name = "CLASS", value_enum, value_delimiter = ',')]
+    only: Vec<Class>,
+    /// Only containers whose id begins with ID, and what is nested in them
+    #[arg(long, value_name = "ID")]
+    container: Option<String>,
+    /// Only cgroups whose path on the host matches, such as '/docker/*'
+    #[arg(long, value_name = "GLOB")]
+    cgroup: Option<String>,
+    /// Only containers of this runtime
+    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name)))]
+    runtime: Option<String>,
+    /// Report second teardowns that did no harm, too
+    #[arg(long)]
+    benign: bool,
+}
+
+impl FilterArgs {
+    pub fn build(self) -> anyhow::Result<Filter> {
+        let glob = |text: String| -> anyhow::Result<_> {
+            let glob = GlobBuilder::new(&text).literal_separator(false).backslash_escape(true).build();
+            Ok(glob.with_context(|| format!("failed to read the pattern {text:?}"))?.compile_matcher())
+        };
+        let cgroup = self.cgroup.map(glob).transpose()?;
+        Ok(Filter { only: self.only, container: self.container, cgroup, runtime: self.runtime, benign: self.benign })
+    }
+}
+
+/// What makes `--fail-on` fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailOn {
+    Fault,
+    Kind(Kind),
+}
+
+impl FailOn {
+    pub fn is_met_by(self, finding: &Finding) -> bool {
+        match self {
+            Self::Fault => finding.severity == Severity::Fault,
+            Self::Kind(kind) => finding.kind == kind,
+        }
+    }
+}
+
+impl ValueEnum for FailOn {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [FailOn; Kind::ALL.len() + 1] = {
+            let mut all = [FailOn::Fault; Kind::ALL.len() + 1];
+            let mut index = 0;
+            while index < Kind::ALL.len() {
+                all[index + 1] = FailOn::Kind(Kind::ALL[index]);
+                index += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(match self {
+            Self::Fault => Severity::Fault.as_str(),
+            Self::Kind(kind) => kind.as_str(),
+        }))
+    }
+}
+
+impl ValueEnum for Kind {
+    fn value_variants<'a>() -> &'a [Self] {
+        &Self::ALL
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        Some(clap::builder::PossibleValue::new(self.as_str()))
+    }
+}
+
+impl ValueEnum for BackendChoice {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Auto, Self::Trampoline, Self::Tracepoint]
+    }
+
+    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
+        let (name, help) = match self {
+            Self::Auto => ("auto", "The best that works"),
+            Self::Trampoline => ("trampoline", "fexit on each system call's function: other calls cost nothing"),
+            Self::Tracepoint => ("tracepoint", "The tracepoint on all system calls' exit: works everywhere"),
+        };
+        Some(clap::builder::PossibleValue::new(name).help(help))
+    }
+}
+
+/// `cgtrace doctor`
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+    /// How to watch failing calls
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
+}
+
+/// `cgtrace explain`
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The kind of finding; without it, all kinds in brief
+    pub kind: Option<Kind>,
+    /// Print all there is as Markdown
+    #[arg(long, conflicts_with = "kind")]
+    pub markdown: bool,
+}
+
+/// `cgtrace demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// What to play; without it, everything that can be played here
+    pub scenario: Option<Scenario>,
+    /// How to watch failing calls
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Play untraced, in a cgroup of this name: the traced half of the demo
+    #[arg(long, value_name = "SCRATCH", hide = true)]
+    pub play: Option<String>,
+}
+
+/// `30s`, `1h30m`, `500ms`.
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let hint = "a time with its unit, such as 30s, 5m or 1h30m";
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| format!("not {hint}"))?;
+    match Duration::try_from(parsed) {
+        Ok(duration) if !duration.is_zero() => Ok(duration),
+        Ok(_) | Err(_) => Err(format!("not {hint}, more than zero")),
+    }
+}
+
+/// The program: reads its arguments, does as told, and says what went wrong in one message.
+pub fn main() -> ExitCode {
+    if let Some(status) = crate::demo::play_a_part() {
+        return status;
+    }
+    let cli = Cli::parse();
+    let done = match cli.command {
+        Command::Live(args) => commands::live::run(args),
+        Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Explain(args) => commands::explain::run(&args),
+        Command::Demo(args) => commands::demo::run(&args),
+    };
+    match done {
+        Ok(status) => status,
+        Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Whoever read our results has had enough: that is no error.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<std::io::Error>().is_some_and(closed))
+}
+
+/// The command line's definition, for documentation and tests.
+pub fn definition() -> clap::Command {
+    Cli::command()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definition_is_sound() {
+        definition().debug_assert();
+    }
+
+    #[test]
+    fn times_need_a_unit_and_a_length() {
+        assert_eq!(parse_duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(parse_duration("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        for wrong in ["", "30", "0s", "-5s", "ever"] {
+            assert!(parse_duration(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! The commands, one module each: thin functions between what was typed and what does the work.
+
+pub mod demo;
+pub mod doctor;
+pub mod explain;
+pub mod live;
+
+use std::io::{self, IsTerminal, Write};
+
+use anyhow::Context;
+
+use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
+use crate::output::{ColorChoice, Json, Output, Palette, Text};
+use crate::pipeline::Session;
+
+/// Attaches to this kernel and says on stderr what works less well than it could.
+///
+/// Must be called before any other thread exists.
+fn start(backend: BackendChoice) -> anyhow::Result<Session> {
+    let tracefs = Tracefs::ensure();
+    let support = Support::survey(&tracefs);
+    let plan = Plan::decide(&support, backend)?;
+    for note in &plan.notes {
+        eprintln!("note: {note}");
+    }
+    let session = Session::start(tracefs, &plan, &Options::default())?;
+    for probe in session.probes().iter().filter(|probe| !probe.attached) {
+        let reason = probe.reason.as_deref().unwrap_or("unknown");
+        eprintln!("note: {} is not attached: {reason}", probe.name);
+    }
+    Ok(session)
+}
+
+/// The async half of a command: everything in one thread, because the kernel side knows us by it.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().context("failed to start the event loop")
+}
+
+/// Results as text or JSON, on stdout or wherever `to` leads.
+fn results<'a>(json: bool, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
+    let stdout = io::stdout();
+    let (out, palette, width): (Box<dyn Write>, _, _) = match to {
+        Some(file) => (Box::new(file), Palette::new(ColorChoice::Never), None),
+        None => {
+            let width = stdout.is_terminal().then(terminal_width).flatten();
+            (Box::new(io::stdout()), Palette::new(ColorChoice::of(&stdout)), width)
+        }
+    };
+    let out = io::BufWriter::with_capacity(64 << 10, out);
+    if json { Box::new(Json::new(out)) } else { Box::new(Text::new(out, palette, width)) }
+}
+
+/// Columns of the terminal that is stdout.
+fn terminal_width() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// One line on where we are and what exists.
+fn begin_line(session: &Session) -> String {
+    let header = session.header();
+    let (cgroups, containers) = session.existing();
+    let s =
+        |count: usize, one: &str, many: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {many}") };
+    format!(
+        "tracing {}: Linux {} {}, {} cgroups, {} ({}) in {}; backend {}; times are UTC",
+        header.host,
+        header.kernel,
+        header.arch,
+        header.setup,
+        s(cgroups, "cgroup exists", "cgroups exist"),
+        s(containers, "container's", "containers'"),
+        s(header.hierarchies.len(), "hierarchy", "hierarchies"),
+        header.backend,
+    )
+}

@@ -1,0 +1,96 @@
+//! `cgtrace demo`: play real faults, traced, and show what was found.
+
+use std::io::{self, Write};
+use std::process::{ExitCode, ExitStatus};
+
+use anyhow::{Context, bail};
+use clap::ValueEnum;
+use globset::GlobBuilder;
+use tokio::process::Command;
+
+use crate::cli::Demo;
+use crate::demo::{self, Scenario};
+use crate::filter::{Filter, Filtered};
+use crate::findings::Finding;
+use crate::output::{ColorChoice, Palette};
+use crate::pipeline::Stream;
+
+/// Runs the command.
+///
+/// # Errors
+/// When this host cannot be traced, a scenario cannot be played, or it did not give what it should.
+pub fn run(args: &Demo) -> anyhow::Result<ExitCode> {
+    if let (Some(scratch), Some(scenario)) = (&args.play, args.scenario) {
+        return Ok(demo::play(scenario, scratch));
+    }
+    let scenarios: Vec<Scenario> = match args.scenario {
+        Some(scenario) => vec![scenario],
+        None => Scenario::value_variants().to_vec(),
+    };
+    for scenario in scenarios {
+        match scenario.needs().filter(|program| !demo::is_installed(program)) {
+            Some(program) if args.scenario.is_some() => {
+                bail!("{program} is not installed\nhint: apt-get install {program}")
+            }
+            Some(program) => eprintln!("note: {} is not played: {program} is not installed", scenario.as_str()),
+            None => play(scenario, args)?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn play(scenario: Scenario, args: &Demo) -> anyhow::Result<()> {
+    let palette = Palette::new(ColorChoice::of(&io::stdout()));
+    if !args.json {
+        writeln!(io::stdout(), "{}: {}\n", palette.heading(scenario.as_str()), scenario.story())?;
+    }
+    let session = super::start(args.backend)?;
+    let scratch = format!("cgtrace-demo-{}", std::process::id());
+    let glob = GlobBuilder::new(&format!("/{scratch}*")).build().context("failed to make a pattern")?;
+    let filter = Filter { cgroup: Some(glob.compile_matcher()), benign: true, ..Filter::default() };
+
+    let mut findings: Vec<Finding> = Vec::new();
+    let mut tell = |finding: &Finding| findings.push(finding.clone());
+    let mut filtered = Filtered::new(&filter, super::results(args.json, None), &mut tell);
+    let mut played: Option<ExitStatus> = None;
+    super::runtime()?.block_on(async {
+        let mut command = Command::new(std::env::current_exe().context("failed to find this program")?);
+        command.args(["demo", scenario.as_str(), "--play", &scratch]).kill_on_drop(false);
+        let mut stage = command.spawn().context("failed to start the play")?;
+        let stream = Stream::begin(session.header(), &mut filtered)?;
+        session.run(stream, async { played = stage.wait().await.ok() }).await
+    })?;
+    drop(filtered);
+    if !played.is_some_and(|status| status.success()) {
+        bail!("{} could not be played", scenario.as_str());
+    }
+    check(scenario, &findings)?;
+    if !args.json {
+        writeln!(io::stdout())?;
+    }
+    Ok(())
+}
+
+/// Whether the play gave what it should: exactly one finding, of the right kind.
+fn check(scenario: Scenario, findings: &[Finding]) -> anyhow::Result<()> {
+    let expected = scenario.expected();
+    let stories = findings.iter().filter(|finding| finding.revision == 0).count();
+    let is_right = |finding: &Finding| {
+        (finding.kind, finding.cause) == (expected.kind, expected.cause)
+            && expected.severity.is_none_or(|severity| finding.severity == severity)
+    };
+    if stories == 1 && findings.last().is_some_and(is_right) {
+        return Ok(());
+    }
+    let found: Vec<String> = findings
+        .iter()
+        .map(|finding| format!("{} {} {}", finding.severity.as_str(), finding.kind.as_str(), finding.cause.as_str()))
+        .collect();
+    bail!(
+        "{} should give one finding, {} {}, but gave: {}",
+        scenario.as_str(),
+        expected.kind.as_str(),
+        expected.cause.as_str(),
+        if found.is_empty() { "none".to_owned() } else { found.join("; ") },
+    )
+}

@@ -1,0 +1,198 @@
+//! Which lines of a stream a user wants to see.
+
+use std::collections::VecDeque;
+use std::io;
+
+use clap::ValueEnum;
+use globset::GlobMatcher;
+
+use crate::container::Container;
+use crate::findings::Finding;
+use crate::hierarchy::Header;
+use crate::input::{BootTime, Cgroup, Input, Seq};
+use crate::name::Name;
+use crate::output::{Counts, Output};
+
+/// A class of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Class {
+    /// Cgroups' lives: `event` lines.
+    Lifecycle,
+    /// Failed calls: `attempt` lines.
+    Attempts,
+    /// What went wrong: `finding` lines.
+    Findings,
+}
+
+/// What is wanted. An empty filter wants everything but routine findings.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Only these classes; empty for all.
+    pub only: Vec<Class>,
+    /// Only containers whose id begins so: the container itself, or one around it.
+    pub container: Option<String>,
+    /// Only cgroups whose host path matches.
+    pub cgroup: Option<GlobMatcher>,
+    /// Only containers of this runtime.
+    pub runtime: Option<String>,
+    /// Findings of routine, too (see [`Finding::is_routine`]).
+    pub benign: bool,
+}
+
+impl Filter {
+    /// Whether a finding is reported at all.
+    pub fn reports(&self, finding: &Finding) -> bool {
+        self.is_about(&finding.cgroup, finding.container.as_deref())
+    }
+
+    fn wants(&self, input: &Input) -> bool {
+        match input {
+            Input::Event(event) => {
+                self.has(Class::Lifecycle) && self.is_about(&event.cgroup, event.container.as_deref())
+            }
+            Input::Attempt(attempt) => {
+                let about = match &attempt.cgroup {
+                    Some(cgroup) => self.is_about(cgroup, attempt.container.as_deref()),
+                    None => !self.is_narrowed(),
+                };
+                self.has(Class::Attempts) && about
+            }
+            // A loss may be of anything.
+            Input::Lost(_) => true,
+            Input::Process(_) | Input::Facts(_) | Input::Tick(_) => self.only.is_empty() && !self.is_narrowed(),
+        }
+    }
+
+    fn has(&self, class: Class) -> bool {
+        self.only.is_empty() || self.only.contains(&class)
+    }
+
+    fn is_narrowed(&self) -> bool {
+        self.container.is_some() || self.cgroup.is_some() || self.runtime.is_some()
+    }
+
+    fn is_about(&self, cgroup: &Cgroup, container: Option<&Container>) -> bool {
+        let begins = |prefix: &str, id: &Name| id.as_bytes().starts_with(prefix.as_bytes());
+        let by_container = self
+            .container
+            .as_deref()
+            .is_none_or(|prefix| container.is_some_and(|known| known.chain.iter().any(|id| begins(prefix, id))));
+        let by_runtime =
+            self.runtime.as_deref().is_none_or(|wanted| container.is_some_and(|known| known.runtime == wanted));
+        let by_path = self.cgroup.as_ref().is_none_or(|glob| {
+            use std::os::unix::ffi::OsStrExt;
+            glob.is_match(std::ffi::OsStr::from_bytes(cgroup.path.as_bytes()))
+        });
+        by_container && by_runtime && by_path
+    }
+}
+
+/// Findings shown that are remembered, so that a later revision of one is shown too.
+const SHOWN: usize = 1_024;
+
+/// An output behind a filter.
+pub struct Filtered<'a> {
+    filter: &'a Filter,
+    inner: Box<dyn Output + 'a>,
+    shown: VecDeque<String>,
+    /// What a user was told of: how `--fail-on` is decided.
+    tell: &'a mut dyn FnMut(&Finding),
+}
+
+impl<'a> Filtered<'a> {
+    /// Hands on to `inner` what `filter` wants, and every reported finding to `tell`.
+    pub fn new(filter: &'a Filter, inner: Box<dyn Output + 'a>, tell: &'a mut dyn FnMut(&Finding)) -> Self {
+        Self { filter, inner, shown: VecDeque::new(), tell }
+    }
+}
+
+impl Output for Filtered<'_> {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        self.inner.header(header)
+    }
+
+    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
+        if self.filter.wants(input) { self.inner.input(seq, input) } else { Ok(()) }
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let shown = self.shown.contains(&finding.id);
+        let routine = finding.is_routine() && !self.filter.benign && !shown;
+        if routine || !self.filter.reports(finding) {
+            return Ok(());
+        }
+        (self.tell)(finding);
+        if !shown {
+            self.shown.push_back(finding.id.clone());
+            if self.shown.len() > SHOWN {
+                self.shown.pop_front();
+            }
+        }
+        if self.filter.has(Class::Findings) { self.inner.finding(finding) } else { Ok(()) }
+    }
+
+    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
+        self.inner.end(at, counts)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::{Change, Event, HierarchyId};
+    use std::sync::Arc;
+
+    fn event(path: &str, container: Option<(&str, &[&str])>) -> Input {
+        let container = container.map(|(runtime, chain)| {
+            Arc::new(Container {
+                id: (*chain.last().expect("a container has an id")).into(),
+                runtime: runtime.into(),
+                rule: "rule".into(),
+                chain: chain.iter().map(|id| (*id).into()).collect(),
+                name: None,
+                image: None,
+                pod: None,
+                namespace: None,
+            })
+        });
+        Input::Event(Event {
+            at: BootTime(0),
+            change: Change::Created,
+            cgroup: Cgroup { hierarchy: HierarchyId(0), id: None, path: path.into(), level: None, truncated: false },
+            requested: false,
+            task: None,
+            container,
+            actor: None,
+        })
+    }
+
+    #[test]
+    fn a_filter_narrows_by_class_container_path_and_runtime() {
+        let check =
+            |filter: &Filter, wanted: bool, input: &Input| assert_eq!(filter.wants(input), wanted, "{filter:?}");
+        let nested = event("/docker/abc/def", Some(("buildkit", &["abc", "def"])));
+        let bare = event("/user.slice", None);
+        check(&Filter::default(), true, &bare);
+        check(&Filter { only: vec![Class::Findings], ..Filter::default() }, false, &bare);
+        check(&Filter { only: vec![Class::Attempts, Class::Lifecycle], ..Filter::default() }, true, &bare);
+        let container = |id: &str| Filter { container: Some(id.into()), ..Filter::default() };
+        check(&container("de"), true, &nested);
+        check(&container("ab"), true, &nested);
+        check(&container("bc"), false, &nested);
+        check(&container("ab"), false, &bare);
+        let runtime = |name: &str| Filter { runtime: Some(name.into()), ..Filter::default() };
+        check(&runtime("buildkit"), true, &nested);
+        check(&runtime("runc"), false, &nested);
+        let glob = |glob: &str| Filter {
+            cgroup: Some(globset::Glob::new(glob).expect("a glob").compile_matcher()),
+            ..Filter::default()
+        };
+        check(&glob("/docker/**"), true, &nested);
+        check(&glob("/docker/*"), true, &nested);
+        check(&glob("/user*"), false, &nested);
+    }
+}

@@ -1,0 +1,215 @@
+//! JSON lines: the contract's words, one object a line, in the order of the stream.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+
+use super::{Counts, Output};
+use crate::findings::Finding;
+use crate::hierarchy::{Clock, Header};
+use crate::input::{BootTime, Input, Parent, Process, Seq};
+
+/// Writes JSON lines.
+pub struct Json<W: Write> {
+    out: W,
+    clock: Clock,
+}
+
+/// What every line begins with.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seq: Option<Seq>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<String>,
+    #[serde(flatten)]
+    body: &'a T,
+}
+
+#[derive(Serialize)]
+struct WithParent<'a> {
+    #[serde(flatten)]
+    process: &'a Process,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    parent: Option<&'a Parent>,
+}
+
+#[derive(Serialize)]
+struct End<'a> {
+    at: BootTime,
+    counts: &'a Counts,
+}
+
+impl<W: Write> Json<W> {
+    /// Writes to `out`, which should buffer.
+    pub fn new(out: W) -> Self {
+        Self { out, clock: Clock { boot_ns: 0, unix_ns: 0 } }
+    }
+
+    fn line(
+        &mut self,
+        kind: &'static str,
+        seq: Option<Seq>,
+        at: Option<BootTime>,
+        body: &impl Serialize,
+    ) -> io::Result<()> {
+        let time = at.map(|at| self.clock.rfc3339(at));
+        serde_json::to_writer(&mut self.out, &Line { kind, seq, time, body })?;
+        self.out.write_all(b"\n")
+    }
+}
+
+impl<W: Write> Output for Json<W> {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        self.clock = header.clock;
+        self.line("header", None, None, header)
+    }
+
+    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
+        let (seq, at) = (Some(seq), Some(input.at()));
+        match input {
+            Input::Event(event) => self.line("event", seq, at, event),
+            Input::Attempt(attempt) => self.line("attempt", seq, at, attempt),
+            Input::Process(process) => {
+                let parent = process.parents.first();
+                self.line("process", seq, at, &WithParent { process, parent })
+            }
+            Input::Facts(facts) => self.line("facts", seq, at, facts),
+            Input::Lost(lost) => self.line("lost", seq, at, lost),
+            Input::Tick(tick) => self.line("tick", seq, at, tick),
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.line("finding", None, Some(finding.at), finding)
+    }
+
+    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
+        self.line("end", None, Some(at), &End { at, counts })
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::Errno;
+    use crate::hierarchy::Setup;
+    use crate::input::{
+        Actor, Attempt, Cgroup, CgroupId, Change, Event, HierarchyId, Operation, Pid, ProcessChange, Syscall,
+    };
+    use crate::name::Name;
+
+    fn header() -> Header {
+        Header {
+            format: 1,
+            tool: "cgtrace".into(),
+            host: "h".into(),
+            kernel: "6.18".into(),
+            arch: "x86_64".into(),
+            boot_id: String::new(),
+            started: String::new(),
+            clock: Clock { boot_ns: 1_000, unix_ns: 1_700_000_000_000_000_000 },
+            setup: Setup::Unified,
+            hierarchies: Vec::new(),
+            backend: "tracepoint".into(),
+            probes: Vec::new(),
+            command: None,
+        }
+    }
+
+    fn written(input: &Input) -> serde_json::Value {
+        let mut bytes = Vec::new();
+        let mut json = Json::new(&mut bytes);
+        json.header(&header()).expect("a vector can be written");
+        json.input(Seq(7), input).expect("a vector can be written");
+        let line = bytes.split(|byte| *byte == b'\n').nth(1).expect("two lines").to_vec();
+        serde_json::from_slice(&line).expect("JSON")
+    }
+
+    fn actor() -> Actor {
+        Actor { pid: Pid(4), tid: 5, comm: Name::new(b"a\"\x1b\xff"), uid: Some(0), identity: None }
+    }
+
+    #[test]
+    fn an_event_is_its_contract_line_and_reads_back() {
+        let event = Input::Event(Event {
+            at: BootTime(2_000),
+            change: Change::Created,
+            cgroup: Cgroup {
+                hierarchy: HierarchyId(0),
+                id: Some(CgroupId(9)),
+                path: Name::new(b"/a\n\xfe"),
+                level: Some(1),
+                truncated: false,
+            },
+            requested: false,
+            task: None,
+            container: None,
+            actor: Some(actor()),
+        });
+        let line = written(&event);
+        assert_eq!((&line["type"], &line["seq"], &line["at"]), (&"event".into(), &7.into(), &2_000.into()));
+        assert_eq!(line["time"], "2023-11-14T22:13:20.000001Z");
+        assert_eq!(line["change"], "created");
+        assert_eq!(line["cgroup"]["path"], "/a\n\u{effe}");
+        assert_eq!(line["actor"]["comm"], "a\"\u{1b}\u{efff}");
+        assert_eq!(serde_json::from_value::<Input>(line).expect("reads back"), event);
+    }
+
+    #[test]
+    fn an_attempt_names_call_and_errno() {
+        let attempt = Input::Attempt(Attempt {
+            at: BootTime(2_000),
+            operation: Operation::Rmdir,
+            syscall: Syscall::Unlinkat,
+            errno: Errno::EROFS,
+            flags: None,
+            path: "x".into(),
+            truncated: false,
+            directory: None,
+            mount_namespace: None,
+            cgroup: None,
+            container: None,
+            actor: actor(),
+        });
+        let line = written(&attempt);
+        assert_eq!(
+            (&line["operation"], &line["syscall"], &line["errno"]),
+            (&"rmdir".into(), &"unlinkat".into(), &"EROFS".into())
+        );
+        assert!(line.get("cgroup").is_none(), "what is not known is absent");
+        assert_eq!(serde_json::from_value::<Input>(line).expect("reads back"), attempt);
+    }
+
+    #[test]
+    fn a_process_has_its_parent() {
+        let parent = Parent { pid: Pid(1), comm: "init".into() };
+        let process = Input::Process(Process {
+            at: BootTime(1),
+            pid: Pid(2),
+            change: ProcessChange::Exit,
+            comm: "x".into(),
+            exe: None,
+            argv: None,
+            argv_truncated: false,
+            cwd: None,
+            parents: vec![parent],
+            uid: None,
+            mount_namespace: None,
+            cgroup_namespace: None,
+            cgroup: None,
+            started: None,
+            exit: Some(crate::input::Exit::Signal(9)),
+        });
+        let line = written(&process);
+        assert_eq!(line["parent"]["comm"], "init");
+        assert_eq!(line["exit"]["signal"], 9);
+        assert_eq!(serde_json::from_value::<Input>(line).expect("reads back"), process);
+    }
+}

@@ -1,0 +1,577 @@
+//! Text for people: a line an event or failed call, a block a finding.
+//!
+//! Every name goes through [`Name::printable`](crate::name::Name::printable): nothing a stranger chose reaches the
+//! terminal as it is.
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::io::{self, Write};
+
+use textwrap::core::display_width;
+
+use super::{Counts, Output, Palette};
+use crate::container::Container;
+use crate::duration;
+use crate::errno::Errno;
+use crate::explain;
+use crate::findings::{Certainty, Finding, FindingAttempt, Severity};
+use crate::hierarchy::{Clock, Header, Hierarchy};
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, HierarchyId, Input, Lost, Seq};
+use crate::name::Name;
+
+/// Without a terminal, paragraphs are this wide.
+const PARAGRAPH: usize = 100;
+/// Paragraphs are never narrower or wider than this.
+const NARROWEST: usize = 40;
+const WIDEST: usize = 120;
+/// On a terminal an id of more characters is cut to twelve, as docker does.
+const LONGEST_ID: usize = 32;
+/// Findings whose last severity is remembered, to tell a changed one from one that only grew.
+const TOLD: usize = 1_024;
+
+/// Writes text.
+pub struct Text<W: Write> {
+    out: W,
+    palette: Palette,
+    /// Columns of the terminal; `None` if there is none: then nothing is cut.
+    width: Option<usize>,
+    clock: Clock,
+    hierarchies: HashMap<HierarchyId, String>,
+    label: usize,
+    told: VecDeque<(String, Severity)>,
+}
+
+impl<W: Write> Text<W> {
+    /// Writes to `out`, which should buffer. `width` is that of the terminal, if it is one.
+    pub fn new(out: W, palette: Palette, width: Option<usize>) -> Self {
+        Self {
+            out,
+            palette,
+            width,
+            clock: Clock { boot_ns: 0, unix_ns: 0 },
+            hierarchies: HashMap::new(),
+            label: 2,
+            told: VecDeque::new(),
+        }
+    }
+
+    /// `20:13:04.123` of the day, UTC.
+    fn time(&self, at: BootTime) -> String {
+        let text = self.clock.rfc3339(at);
+        text.get(11..23).unwrap_or(&text).to_owned()
+    }
+
+    fn event(&mut self, event: &Event) -> io::Result<()> {
+        let word = match (event.change, event.requested) {
+            (Change::Frozen, true) => "freeze",
+            (Change::Thawed, true) => "thaw",
+            (change, _) => change.as_str(),
+        };
+        let task = event.task.as_ref().map(|task| format!("{}[{}]", task.comm, task.pid));
+        let line = Row {
+            at: event.at,
+            word,
+            errno: None,
+            hierarchy: Some(event.cgroup.hierarchy),
+            path: path_of(&event.cgroup),
+            tail: [
+                task.map(|task| format!("moved {task}")),
+                self.whose(&event.cgroup, event.container.as_deref()),
+                event.actor.as_ref().map(who),
+            ],
+        };
+        self.row(&line)
+    }
+
+    fn attempt(&mut self, attempt: &Attempt) -> io::Result<()> {
+        let path = match &attempt.cgroup {
+            Some(cgroup) => {
+                let file = control_file(&attempt.path, &cgroup.path);
+                format!("{}{file}", path_of(cgroup))
+            }
+            None => format!("{} (not resolved)", attempt.path.printable()),
+        };
+        let line = Row {
+            at: attempt.at,
+            word: attempt.operation.as_str(),
+            errno: Some(attempt.errno),
+            hierarchy: attempt.cgroup.as_ref().map(|cgroup| cgroup.hierarchy),
+            path,
+            tail: [
+                None,
+                attempt.cgroup.as_ref().and_then(|cgroup| self.whose(cgroup, attempt.container.as_deref())),
+                Some(who(&attempt.actor)),
+            ],
+        };
+        self.row(&line)
+    }
+
+    fn lost(&mut self, lost: &Lost) -> io::Result<()> {
+        let ring = match lost.ring {
+            crate::input::Ring::Lifecycle => "events",
+            crate::input::Ring::Attempts => "failed calls",
+        };
+        let why = match lost.reason {
+            crate::input::LossReason::RingFull => "the ring was full",
+            crate::input::LossReason::RateLimited => "one process made more than it may report",
+            crate::input::LossReason::Malformed => "they could not be read",
+        };
+        let time = self.time(lost.at);
+        writeln!(
+            self.out,
+            "{}  {}",
+            self.palette.dim(time),
+            self.palette.warning(format!("lost       {} {ring}: {why}", lost.count))
+        )
+    }
+
+    /// The runtime, and the container's id where the path does not tell it.
+    fn whose(&self, cgroup: &Cgroup, container: Option<&Container>) -> Option<String> {
+        let container = container?;
+        let in_path =
+            cgroup.path.as_bytes().windows(container.id.as_bytes().len().max(1)).any(|w| w == container.id.as_bytes());
+        Some(if in_path {
+            container.runtime.clone()
+        } else {
+            format!("{} {}", container.runtime, self.short(&container.id))
+        })
+    }
+
+    fn short(&self, id: &Name) -> String {
+        let text = id.printable();
+        match self.width {
+            Some(_) if text.len() > LONGEST_ID && text.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+                text[..12].to_owned()
+            }
+            Some(_) | None => text,
+        }
+    }
+
+    fn row(&mut self, row: &Row) -> io::Result<()> {
+        let label = row.hierarchy.map_or("?", |id| self.hierarchies.get(&id).map_or("?", String::as_str));
+        let errno = row.errno.map(|errno| errno.to_string()).unwrap_or_default();
+        let tail: Vec<&str> = row.tail.iter().flatten().map(String::as_str).collect();
+        let tail = tail.join("  ");
+        let fixed = 12 + 2 + 9 + 1 + 7 + 1 + self.label + 1 + 2;
+        let path = match self.width {
+            Some(width) => {
+                let room = width.saturating_sub(fixed + display_width(&tail)).max(16);
+                cut_middle(&row.path, room)
+            }
+            None => row.path.clone(),
+        };
+        let time = self.palette.dim(self.time(row.at)).to_string();
+        let word = format!("{:<9}", row.word);
+        let word = if row.errno.is_some() { self.palette.warning(word).to_string() } else { word };
+        let errno = self.palette.warning(format!("{errno:<7}"));
+        let label = self.palette.dim(format!("{label:<width$}", width = self.label)).to_string();
+        writeln!(self.out, "{time}  {word} {errno} {label} {path}  {}", self.palette.dim(tail))
+    }
+}
+
+/// What is common to events and attempts.
+struct Row<'a> {
+    at: BootTime,
+    word: &'a str,
+    errno: Option<Errno>,
+    hierarchy: Option<HierarchyId>,
+    path: String,
+    tail: [Option<String>; 3],
+}
+
+impl<W: Write> Output for Text<W> {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        self.clock = header.clock;
+        self.hierarchies = header.hierarchies.iter().map(|hierarchy| (hierarchy.id, label(hierarchy))).collect();
+        self.label = self.hierarchies.values().map(|label| display_width(label)).max().unwrap_or(2);
+        Ok(())
+    }
+
+    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
+        match input {
+            // What exists at the start is counted in a message, not listed.
+            Input::Event(event) if event.change == Change::Existing => Ok(()),
+            Input::Event(event) => self.event(event),
+            Input::Attempt(attempt) => self.attempt(attempt),
+            Input::Lost(lost) => self.lost(lost),
+            Input::Process(_) | Input::Facts(_) | Input::Tick(_) => Ok(()),
+        }
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let before = self.told.iter_mut().find(|(id, _)| *id == finding.id);
+        if let Some((_, severity)) = before
+            && *severity == finding.severity
+        {
+            let time = self.time(finding.at);
+            let text = format!(
+                "{} of {time}: {} failed calls by now; {}",
+                finding.kind.as_str(),
+                finding.attempt_count,
+                finding.summary
+            );
+            return writeln!(self.out, "{}  {text}", self.palette.warning("again"));
+        }
+        match self.told.iter_mut().find(|(id, _)| *id == finding.id) {
+            Some((_, severity)) => *severity = finding.severity,
+            None => {
+                self.told.push_back((finding.id.clone(), finding.severity));
+                if self.told.len() > TOLD {
+                    self.told.pop_front();
+                }
+            }
+        }
+        let time = self.time(finding.at);
+        let hierarchy = self.hierarchies.get(&finding.cgroup.hierarchy).cloned();
+        writeln!(self.out)?;
+        write_finding(&mut self.out, finding, &Look { palette: self.palette, width: self.width, time, hierarchy })?;
+        writeln!(self.out)
+    }
+
+    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// How a finding is to look.
+pub struct Look {
+    /// Its colours.
+    pub palette: Palette,
+    /// The terminal's columns, if there is one.
+    pub width: Option<usize>,
+    /// When it began, as a person says it.
+    pub time: String,
+    /// The name of its hierarchy.
+    pub hierarchy: Option<String>,
+}
+
+/// Writes a finding: the one sentence, the evidence in order, what to do.
+///
+/// # Errors
+/// When `out` cannot be written.
+pub fn write_finding(out: &mut dyn Write, finding: &Finding, look: &Look) -> io::Result<()> {
+    let Look { palette, width, time, hierarchy } = look;
+    let columns = width.unwrap_or(PARAGRAPH).clamp(NARROWEST, WIDEST);
+    let severity = finding.severity.as_str().to_uppercase();
+    let severity = match finding.severity {
+        Severity::Fault => palette.bad(severity).to_string(),
+        Severity::Undetermined => palette.warning(severity).to_string(),
+        Severity::Benign => palette.good(severity).to_string(),
+    };
+    let kind = palette.heading(format!("{}, {}", finding.kind.as_str(), finding.cause.as_str())).to_string();
+    writeln!(out, "{severity}  {kind}  {}", palette.dim(format!("{time} UTC, finding {}", finding.id)))?;
+    paragraph(out, "  ", "  ", &finding.summary, columns)?;
+    writeln!(out)?;
+    evidence(out, finding, palette)?;
+    writeln!(out)?;
+
+    let mut field = |name: &str, text: &str| {
+        let first = format!("  {} ", palette.heading(format!("{name:<11}")));
+        paragraph(out, &first, &" ".repeat(14), text, columns)
+    };
+    for (number, line) in processes(finding).iter().enumerate() {
+        field(if number == 0 { "processes" } else { "" }, line)?;
+    }
+    if let Some(container) = &finding.container {
+        field("container", &describe(container))?;
+    }
+    let in_all = match finding.hierarchies {
+        0 | 1 => String::new(),
+        more => format!(", and the same in {} more hierarchies", more - 1),
+    };
+    let hierarchy = hierarchy.as_deref().map(|name| format!(" ({name}{in_all})")).unwrap_or_default();
+    let left = match finding.outcome.cgroup_left {
+        Some(true) => "; a cgroup is there now",
+        Some(false) => "; not there now",
+        None => "",
+    };
+    field("cgroup", &format!("{}{hierarchy}{left}", path_of(&finding.cgroup)))?;
+    if finding.certainty == Certainty::Degraded {
+        field("certainty", &format!("degraded: {}", finding.because.join("; ")))?;
+    }
+    for issue in &finding.known_issues {
+        let text = format!(
+            "looks like {}: {}. Affects {}; fixed in {}.",
+            issue.id, issue.title, issue.affects, issue.fixed_in
+        );
+        field("known issue", &text)?;
+    }
+    let advice = match finding.severity {
+        Severity::Benign => Some("Nothing: whoever tried has coped. Worth knowing if something else fails here."),
+        Severity::Fault | Severity::Undetermined => explain::advice(finding.kind, finding.cause),
+    };
+    if let Some(advice) = advice {
+        field("what to do", advice)?;
+    }
+    Ok(())
+}
+
+/// The calls, the removal that came first, and the end, in order, with times relative to the first failed removal.
+fn evidence(out: &mut dyn Write, finding: &Finding, palette: &Palette) -> io::Result<()> {
+    struct Step {
+        at: BootTime,
+        who: String,
+        call: &'static str,
+        result: String,
+        what: String,
+        times: usize,
+    }
+    let mut steps: Vec<Step> = Vec::new();
+    if let Some(rival) = &finding.rival {
+        steps.push(Step {
+            at: rival.at,
+            who: rival.actor.as_ref().map_or_else(|| "somebody".to_owned(), who),
+            call: "rmdir",
+            result: "ok".to_owned(),
+            what: finding.cgroup.path.printable(),
+            times: 1,
+        });
+    }
+    for attempt in &finding.attempts {
+        let step = Step {
+            at: attempt.at,
+            who: who(&attempt.actor),
+            call: attempt.syscall.as_str(),
+            result: attempt.errno.to_string(),
+            what: attempt.path.printable(),
+            times: 1,
+        };
+        match steps.last_mut() {
+            Some(last)
+                if (&last.who, last.call, &last.result, &last.what)
+                    == (&step.who, step.call, &step.result, &step.what) =>
+            {
+                last.times += 1;
+            }
+            Some(_) | None => steps.push(step),
+        }
+    }
+    if let (Some(at), Some(exit)) = (finding.outcome.exit_at, finding.outcome.exit) {
+        let result = match exit {
+            Exit::Code(code) => code.to_string(),
+            Exit::Signal(signal) => format!("signal {signal}"),
+        };
+        let what = match finding.outcome.state_left {
+            Some(true) => "the runtime's state of the container is left behind",
+            Some(false) => "the runtime's state of the container is gone",
+            None => "",
+        };
+        steps.push(Step { at, who: who(&finding.actor), call: "exit", result, what: what.to_owned(), times: 1 });
+    }
+    steps.sort_by_key(|step| step.at);
+    let widest = |read: &dyn Fn(&Step) -> usize| steps.iter().map(read).max().unwrap_or(0);
+    let (names, calls, results) =
+        (widest(&|step| display_width(&step.who)), widest(&|step| step.call.len()), widest(&|step| step.result.len()));
+    for step in &steps {
+        let times = if step.times > 1 { format!("  ×{}", step.times) } else { String::new() };
+        let name = format!("{}{}", step.who, " ".repeat(names - display_width(&step.who)));
+        let result = format!("{:<results$}", step.result);
+        let result = match step.result.as_str() {
+            "ok" | "0" => palette.good(result).to_string(),
+            _ => palette.warning(result).to_string(),
+        };
+        let when = palette.dim(format!("{:>10}", relative(step.at, finding.at))).to_string();
+        let line = format!("  {when}  {name}  {:<calls$}  {result}  {}{times}", step.call, step.what);
+        writeln!(out, "{}", line.trim_end())?;
+    }
+    let kept = finding.attempts.len() as u64;
+    if finding.attempt_count > kept {
+        writeln!(out, "  {:>10}  {} more failed calls in between", "…", finding.attempt_count - kept)?;
+    }
+    Ok(())
+}
+
+/// Whoever has a part in it: the command line, and the parents on a line of their own where they differ.
+fn processes(finding: &Finding) -> Vec<String> {
+    let rival = finding.rival.as_ref().and_then(|rival| rival.actor.as_ref());
+    let others = finding.attempts.iter().map(|FindingAttempt { actor, .. }| actor);
+    let mut actors: Vec<&Actor> = Vec::new();
+    for actor in std::iter::once(&finding.actor).chain(rival).chain(others) {
+        if !actors.iter().any(|told| told.pid == actor.pid) {
+            actors.push(actor);
+        }
+    }
+    let parents = |actor: &Actor| -> Option<String> {
+        let parents = &actor.identity.as_ref().filter(|identity| !identity.parents.is_empty())?.parents;
+        let names: Vec<String> = parents.iter().map(|parent| format!("{}[{}]", parent.comm, parent.pid)).collect();
+        Some(format!("child of {}", names.join(", of ")))
+    };
+    let mut lines = Vec::new();
+    for (number, actor) in actors.iter().enumerate() {
+        let identity = actor.identity.as_deref();
+        let argv = identity.and_then(|identity| identity.argv.as_ref());
+        let argv = argv.map(|argv| argv.iter().map(quoted).collect::<Vec<_>>().join(" "));
+        let what = argv.or_else(|| identity.and_then(|identity| identity.exe.as_ref()).map(Name::printable));
+        lines.push(format!("{}: {}", who(actor), what.as_deref().unwrap_or("command line unknown")));
+        let next = actors.get(number + 1).and_then(|next| parents(next));
+        lines.extend(parents(actor).filter(|parents| Some(parents) != next.as_ref()));
+    }
+    lines
+}
+
+/// An argument as a shell would need it, cut where it is very long.
+fn quoted(argument: &Name) -> String {
+    const LONGEST: usize = 200;
+    let text = argument.printable();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "%+,-./:=@_\\".contains(c);
+    let text =
+        if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) };
+    cut_middle(&text, LONGEST)
+}
+
+fn describe(container: &Container) -> String {
+    let mut text = container.id.printable();
+    let known = [
+        ("name", &container.name),
+        ("image", &container.image),
+        ("pod", &container.pod),
+        ("namespace", &container.namespace),
+    ];
+    for (what, value) in known {
+        if let Some(value) = value {
+            text.push_str(&format!(", {what} {value}"));
+        }
+    }
+    text.push_str(&format!(" ({}, told by {})", container.runtime, container.rule));
+    if let [outer @ .., _] = container.chain.as_slice()
+        && !outer.is_empty()
+    {
+        let outer: Vec<String> = outer.iter().rev().map(Name::printable).collect();
+        text.push_str(&format!(", within {}", outer.join(", within ")));
+    }
+    text
+}
+
+fn who(actor: &Actor) -> String {
+    format!("{}[{}]", actor.comm, actor.pid)
+}
+
+fn path_of(cgroup: &Cgroup) -> String {
+    let cut = if cgroup.truncated { "…" } else { "" };
+    format!("{}{cut}", cgroup.path.printable())
+}
+
+/// The control file of an open, if the path names one.
+fn control_file(given: &Name, cgroup: &Name) -> String {
+    let last = |name: &Name| -> Vec<u8> {
+        let bytes = name.as_bytes();
+        let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+        bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec()
+    };
+    let file = last(given);
+    let is_control_file = file.contains(&b'.') && file != b"." && file != b".." && file != last(cgroup);
+    if is_control_file { format!(" {}", Name::from(file).printable()) } else { String::new() }
+}
+
+/// `v2`, or a v1 hierarchy's controllers.
+fn label(hierarchy: &Hierarchy) -> String {
+    match hierarchy.version {
+        2 => "v2".to_owned(),
+        _ => {
+            let names: Vec<&str> =
+                hierarchy.controllers.iter().map(|name| name.strip_prefix("name=").unwrap_or(name)).collect();
+            names.join(",")
+        }
+    }
+}
+
+/// `-391 ms`, `0`, `+2.10 ms`.
+fn relative(at: BootTime, zero: BootTime) -> String {
+    match at.cmp(&zero) {
+        std::cmp::Ordering::Less => format!("-{}", duration::human(zero.since(at))),
+        std::cmp::Ordering::Equal => "0".to_owned(),
+        std::cmp::Ordering::Greater => format!("+{}", duration::human(at.since(zero))),
+    }
+}
+
+/// Cuts a text to `room` columns by leaving out its middle.
+fn cut_middle(text: &str, room: usize) -> String {
+    if display_width(text) <= room {
+        return text.to_owned();
+    }
+    let characters: Vec<char> = text.chars().collect();
+    let keep = room.saturating_sub(1).min(characters.len().saturating_sub(1));
+    let (head, tail) = (keep / 2, keep - keep / 2);
+    let head: String = characters[..head].iter().collect();
+    let tail: String = characters[characters.len() - tail..].iter().collect();
+    format!("{head}…{tail}")
+}
+
+fn paragraph(out: &mut dyn Write, first: &str, rest: &str, text: &str, columns: usize) -> io::Result<()> {
+    // Colours take no columns: the first line's indent is as wide as the others'.
+    let options = textwrap::Options::new(columns)
+        .initial_indent(rest)
+        .subsequent_indent(rest)
+        .break_words(false)
+        .word_separator(textwrap::WordSeparator::AsciiSpace)
+        .word_splitter(textwrap::WordSplitter::NoHyphenation);
+    for (number, line) in textwrap::wrap(text, options).iter().enumerate() {
+        match number {
+            0 => writeln!(out, "{first}{}", line.strip_prefix(rest).unwrap_or(line))?,
+            _ => writeln!(out, "{line}")?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::Pid;
+    use crate::output::ColorChoice;
+
+    #[test]
+    fn a_long_path_loses_its_middle() {
+        assert_eq!(cut_middle("/abc", 4), "/abc");
+        assert_eq!(cut_middle("/abcdefgh", 5), "/a…gh");
+        assert_eq!(cut_middle("", 0), "");
+    }
+
+    #[test]
+    fn times_are_told_relative_to_the_first_failure() {
+        assert_eq!(relative(BootTime(5), BootTime(5)), "0");
+        assert_eq!(relative(BootTime(1_000), BootTime(391_001_000)), "-391 ms");
+        assert_eq!(relative(BootTime(2_101_000), BootTime(1_000)), "+2.10 ms");
+    }
+
+    #[test]
+    fn the_control_file_is_told_and_the_cgroup_is_not_told_twice() {
+        assert_eq!(control_file(&"x/cgroup.freeze".into(), &"/x".into()), " cgroup.freeze");
+        assert_eq!(control_file(&"/sys/fs/cgroup/x".into(), &"/a/x".into()), "");
+        assert_eq!(control_file(&"/sys/fs/cgroup/a.scope".into(), &"/a.scope".into()), "");
+        assert_eq!(control_file(&"..".into(), &"/".into()), "");
+    }
+
+    #[test]
+    fn arguments_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted(&"--root=/run/x".into()), "--root=/run/x");
+        assert_eq!(quoted(&"a b".into()), "'a b'");
+        assert_eq!(quoted(&"".into()), "''");
+        assert!(!quoted(&Name::new(b"\x1b[2J\n")).contains('\u{1b}'));
+    }
+
+    #[test]
+    fn nothing_that_a_stranger_chose_moves_the_cursor() {
+        let mut out = Vec::new();
+        let mut text = Text::new(&mut out, Palette::new(ColorChoice::Never), Some(80));
+        let evil = Name::new(b"/\x1b]0;x\x07\r\n\xff\xe2\x80\xae");
+        let actor = Actor { pid: Pid(1), tid: 1, comm: evil.clone(), uid: None, identity: None };
+        let event = Event {
+            at: BootTime(0),
+            change: Change::Created,
+            cgroup: Cgroup { hierarchy: HierarchyId(0), id: None, path: evil, level: None, truncated: false },
+            requested: false,
+            task: None,
+            container: None,
+            actor: Some(actor),
+        };
+        text.input(Seq(1), &Input::Event(event)).expect("a vector can be written");
+        let text = String::from_utf8(out).expect("text");
+        assert_eq!(text.lines().count(), 1);
+        assert!(!text.trim_end().chars().any(char::is_control), "{text:?}");
+    }
+}
