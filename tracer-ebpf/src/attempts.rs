@@ -118,7 +118,7 @@ fn failed(result: u64) -> bool {
 
 /// Any system call's exit.
 #[inline(always)]
-fn sys_exit(registers: impl Registers, result: u64) -> i32 {
+fn sys_exit(ctx: &impl EbpfContext, registers: impl Registers, result: u64) -> i32 {
     if !failed(result) {
         return 0;
     }
@@ -132,7 +132,7 @@ fn sys_exit(registers: impl Registers, result: u64) -> i32 {
         abi::RMDIR => syscall::RMDIR,
         _ => return 0,
     };
-    attempt(registers, result, syscall, slot::SYS_EXIT)
+    attempt(ctx, registers, result, syscall, slot::SYS_EXIT)
 }
 
 #[btf_tracepoint(function = "sys_exit")]
@@ -141,12 +141,12 @@ pub fn sys_exit_btf(ctx: BtfTracePointContext) -> i32 {
     // SAFETY: the tracepoint has two arguments, the registers and the result.
     let (registers, result) =
         unsafe { (core::ptr::read_volatile(arguments), core::ptr::read_volatile(arguments.add(1))) };
-    sys_exit(Typed(registers), result)
+    sys_exit(&ctx, Typed(registers), result)
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn sys_exit_raw(ctx: RawTracePointContext) -> i32 {
-    sys_exit(Untyped(ctx.arg(0)), ctx.arg(1))
+    sys_exit(&ctx, Untyped(ctx.arg(0)), ctx.arg(1))
 }
 
 /// Declares a trampoline on a system call's function, which has the same two arguments.
@@ -162,7 +162,7 @@ macro_rules! trampolines {
                 if !failed(result) {
                     return 0;
                 }
-                attempt(Typed(registers), result, syscall::$syscall, slot::TRAMPOLINES + syscall::$syscall as u32)
+                attempt(&ctx, Typed(registers), result, syscall::$syscall, slot::TRAMPOLINES + syscall::$syscall as u32)
             }
         )*
     };
@@ -188,7 +188,7 @@ enum Concerns {
 }
 
 #[inline(always)]
-fn attempt(registers: impl Registers, result: u64, syscall: u8, slot: u32) -> i32 {
+fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, syscall: u8, slot: u32) -> i32 {
     let is_at = matches!(syscall, syscall::OPENAT | syscall::OPENAT2 | syscall::MKDIRAT | syscall::UNLINKAT);
     if syscall == syscall::UNLINKAT && registers.argument(2) & AT_REMOVEDIR == 0 {
         return 0;
@@ -216,6 +216,7 @@ fn attempt(registers: impl Registers, result: u64, syscall: u8, slot: u32) -> i3
     actors::saw(tgid, slot);
     // SAFETY: the helper has no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
+    debug!(ctx, "{}: call {} failed with {}", tgid, syscall, result as i64);
     if !may_report(tgid, at) {
         maps::count_lost(lost::RATE_LIMITED);
         return 0;

@@ -16,8 +16,9 @@ pub const LONGEST_ARGV: usize = 4095;
 pub const LONGEST_WALK: usize = 4096;
 /// The longest name in a directory, its closing zero included.
 pub const LONGEST_NAME: usize = 256;
-/// Directories that are walked up at most.
-pub const DEEPEST_WALK: usize = 64;
+/// Directories that are walked up at most: each one costs the verifier time, at every start. What lies deeper is known
+/// by its cgroup id.
+pub const DEEPEST_WALK: usize = 32;
 /// The path of a cgroup tracepoint, its closing zero included (`TRACE_CGROUP_PATH_LEN`).
 pub const LONGEST_CGROUP_PATH: usize = 1024;
 /// Further mount points of cgroupfs that can be set, and how long one may be.

@@ -101,6 +101,7 @@ fn classic(ctx: &TracePointContext, kind: u8) -> u32 {
         kind::ATTACH_TASK => (string(ctx, 28), field(ctx, 24), string(ctx, 32)),
         _ => (string(ctx, 24), value, 0),
     };
+    debug!(ctx, "tracepoint {}", kind);
     tell(&Said { kind, hierarchy: field(ctx, 8), level: field(ctx, 12), id: field(ctx, 16), value, path, task_comm });
     0
 }
@@ -126,6 +127,7 @@ fn raw(ctx: &RawTracePointContext, kind: u8) -> i32 {
         }
         _ => (0, 0),
     };
+    debug!(ctx, "raw tracepoint {}", kind);
     tell(&Said { kind, hierarchy, level, id, value, path, task_comm });
     0
 }

@@ -7,6 +7,17 @@
 //! On the host this crate is only its wire types; the programs are built for `bpfel-unknown-none`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
+/// Says something to whoever debugs the programs (`CGTRACE_BPF_LOG=1`), and is nothing else.
+#[cfg(target_arch = "bpf")]
+macro_rules! debug {
+    ($ctx:expr, $($message:tt)*) => {
+        #[cfg(feature = "log")]
+        aya_log_ebpf::debug!($ctx, $($message)*);
+        #[cfg(not(feature = "log"))]
+        let _ = $ctx;
+    };
+}
+
 #[cfg(target_arch = "bpf")]
 mod actors;
 #[cfg(target_arch = "bpf")]

@@ -4,6 +4,7 @@
 
 mod attach;
 mod btf;
+mod messages;
 mod plan;
 mod ring;
 mod support;

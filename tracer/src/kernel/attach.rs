@@ -8,6 +8,7 @@ use aya::programs::{BtfTracePoint, FExit, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use tokio::io::unix::AsyncFd;
 
+use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
 use super::ring;
 use super::support::syscall_function;
@@ -53,6 +54,7 @@ pub struct Tracer {
     /// Dropping a link detaches its program.
     links: Vec<Box<dyn std::any::Any + Send>>,
     waiters: Option<[AsyncFd<OwnedFd>; 2]>,
+    messages: Option<Messages>,
     malformed: [u64; 2],
     told_lost: [u64; lost::COUNT as usize],
 }
@@ -85,6 +87,7 @@ impl Tracer {
             key[..length].copy_from_slice(&comm.as_bytes()[..length]);
             comms.insert(key, 1, 0).context("failed to name the runtimes to the kernel programs")?;
         }
+        let messages = Messages::of(&mut ebpf);
         let mut tracer = Self {
             ebpf,
             backend: plan.backend,
@@ -93,6 +96,7 @@ impl Tracer {
             attempts,
             links: Vec::new(),
             waiters: None,
+            messages,
             malformed: [0; 2],
             told_lost: [0; lost::COUNT as usize],
         };
@@ -156,6 +160,7 @@ impl Tracer {
 
     /// Takes out what has arrived: of each ring in order, but one ring after the other.
     pub fn arrived(&mut self) -> Vec<Input> {
+        self.messages.iter_mut().for_each(Messages::print);
         let mut inputs = Vec::new();
         let rings = [&mut self.lifecycle, &mut self.attempts];
         for (ring, malformed) in rings.into_iter().zip(&mut self.malformed) {
@@ -200,7 +205,12 @@ impl Tracer {
 
     /// Detaches all programs. What they have written stays to be drained.
     pub fn detach(&mut self) {
-        self.links.clear();
+        // Each detachment waits for all processors; together they wait once.
+        std::thread::scope(|scope| {
+            for link in self.links.drain(..) {
+                scope.spawn(|| drop(link));
+            }
+        });
     }
 
     fn attach_all(&mut self, plan: &Plan) -> anyhow::Result<()> {
@@ -297,6 +307,12 @@ impl Tracer {
     {
         let program = self.ebpf.program_mut(name).with_context(|| format!("the programs have no {name}"))?;
         Ok(program.try_into()?)
+    }
+}
+
+impl Drop for Tracer {
+    fn drop(&mut self) {
+        self.detach();
     }
 }
 
