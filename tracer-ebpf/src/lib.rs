@@ -224,7 +224,8 @@ pub struct Attempt {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Prefix {
-    /// Of the first sixteen bytes, those that are compared.
+    /// Of the first sixteen bytes, those that are compared. Never the last one: where a path's beginning is read as a
+    /// string, that is its closing zero.
     pub mask: [u64; 2],
     /// What they must be.
     pub value: [u64; 2],
@@ -243,7 +244,7 @@ impl Prefix {
         let mut bytes = [0; LONGEST_PREFIX];
         bytes[..mount_point.len()].copy_from_slice(mount_point);
         let (mut mask, mut value) = ([0u8; 16], [0u8; 16]);
-        for (index, byte) in mount_point.iter().take(16).enumerate() {
+        for (index, byte) in mount_point.iter().take(15).enumerate() {
             mask[index] = 0xff;
             value[index] = *byte;
         }

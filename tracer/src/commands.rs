@@ -14,8 +14,6 @@ use crate::output::{ColorChoice, Json, Output, Palette, Text};
 use crate::pipeline::Session;
 
 /// Attaches to this kernel and says on stderr what works less well than it could.
-///
-/// Must be called before any other thread exists.
 fn start(backend: BackendChoice) -> anyhow::Result<Session> {
     let tracefs = Tracefs::ensure();
     let support = Support::survey(&tracefs);

@@ -53,6 +53,8 @@ struct Table {
     read: Instant,
     /// How long the reading took.
     cost: Duration,
+    /// The process that it was read of.
+    through: Pid,
     mounts: Vec<Mount>,
 }
 
@@ -79,7 +81,7 @@ impl Gatherer {
     pub fn at_start(&mut self, at: BootTime) -> Vec<Input> {
         let mut facts = Vec::new();
         for (namespace, pid) in process::mount_namespaces() {
-            facts.extend(self.mounts(namespace, pid, at));
+            facts.extend(self.mounts(namespace, &[pid], at));
         }
         facts
     }
@@ -133,7 +135,7 @@ impl Gatherer {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
             if let Some(namespace) = attempt.mount_namespace {
-                facts.extend(self.mounts(namespace, pid, attempt.at));
+                facts.extend(self.mounts(namespace, &[pid], attempt.at));
             }
         }
         facts
@@ -166,7 +168,12 @@ impl Gatherer {
         }
         // A runtime's mounts are read while it is there, not when its first failed call is looked at.
         match process.mount_namespace {
-            Some(namespace) => self.mounts(namespace, process.pid, process.at),
+            Some(namespace) => {
+                // A short-lived process is gone by now; its parents see the same mounts, or are of another namespace.
+                let family: Vec<Pid> =
+                    std::iter::once(process.pid).chain(process.parents.iter().map(|parent| parent.pid)).collect();
+                self.mounts(namespace, &family, process.at)
+            }
             None => Vec::new(),
         }
     }
@@ -191,20 +198,24 @@ impl Gatherer {
         said.map(|said| Input::Facts(Facts { at: process.at, about: About::Container(said) })).into_iter().collect()
     }
 
-    /// The mount table of a namespace, if it says something new.
-    fn mounts(&mut self, namespace: NamespaceId, pid: Pid, at: BootTime) -> Vec<Input> {
+    /// The mount table of a namespace, if it says something new. `pids` may be in it.
+    fn mounts(&mut self, namespace: NamespaceId, pids: &[Pid], at: BootTime) -> Vec<Input> {
         let known = self.namespaces.get(&namespace);
         if known.is_some_and(Table::is_fresh) {
             return Vec::new();
         }
         let read = Instant::now();
-        let of = |pid| process::mounts_of(pid).filter(|(found, _)| *found == namespace);
+        let of =
+            |pid| process::mounts_of(pid).filter(|(found, _)| *found == namespace).map(|(_, mounts)| (pid, mounts));
+        let likely = pids.iter().copied().chain(known.map(|table| table.through));
         // A table that was read before is better than a search through all processes for each failed call.
-        let found = of(pid).or_else(|| match known {
+        let found = likely.filter_map(of).next().or_else(|| match known {
             Some(_) => None,
             None => process::pid_in_mount_namespace(namespace).and_then(of),
         });
-        let Some(mounts) = found.map(|(_, mounts)| mounts::relevant(mounts)) else { return Vec::new() };
+        let Some((through, mounts)) = found.map(|(pid, mounts)| (pid, mounts::relevant(mounts))) else {
+            return Vec::new();
+        };
         let changed = known.is_none_or(|table| table.mounts != mounts);
         for prefix in mounts::prefixes(&mounts) {
             self.new_prefixes |= self.prefixes.insert(prefix);
@@ -214,7 +225,7 @@ impl Gatherer {
             let oldest = self.namespaces.iter().min_by_key(|(_, table)| table.read).map(|(namespace, _)| *namespace);
             oldest.and_then(|oldest| self.namespaces.remove(&oldest));
         }
-        self.namespaces.insert(namespace, Table { read, cost: read.elapsed(), mounts: mounts.clone() });
+        self.namespaces.insert(namespace, Table { read, cost: read.elapsed(), through, mounts: mounts.clone() });
         if !changed {
             return Vec::new();
         }

@@ -22,8 +22,13 @@ impl Bundle {
     pub fn new(directory: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let path = directory.join("bundle");
         let rootfs = path.join("rootfs");
-        fs::create_dir_all(rootfs.join("proc")).context("failed to make a bundle")?;
-        let mut mounts = vec![json!({ "destination": "/proc", "type": "proc", "source": "proc" })];
+        for place in ["proc", "dev"] {
+            fs::create_dir_all(rootfs.join(place)).context("failed to make a bundle")?;
+        }
+        let mut mounts = vec![
+            json!({ "destination": "/proc", "type": "proc", "source": "proc" }),
+            json!({ "destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"] }),
+        ];
         for place in SYSTEM.map(Path::new) {
             let Ok(inside) = place.strip_prefix("/") else { continue };
             if let Ok(target) = fs::read_link(place) {

@@ -135,7 +135,7 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 /// Sees to it that tracefs is there while probes are attached.
 ///
 /// Where it is not mounted, this thread goes to a private mount namespace in which it is, and back when this value is
-/// dropped: the host sees nothing of it. That works only while the process has one thread.
+/// dropped: neither the host nor another thread sees anything of it.
 pub struct Tracefs {
     usable: bool,
     /// Where to go back to.
@@ -198,8 +198,7 @@ impl Place {
 
     fn go_back(&self) {
         let kind = rustix::thread::LinkNameSpaceType::Mount;
-        // It can fail only if a second thread was started meanwhile; then the private namespace, which has all mounts
-        // of the original one, stays in use, and so do root and working directory.
+        // Should it fail, the private namespace, which has all mounts of the original one, stays in use.
         if rustix::thread::move_into_link_name_space(self.namespace.as_fd(), Some(kind)).is_ok() {
             let _ = rustix::process::fchdir(&self.root).and_then(|()| rustix::process::chroot("."));
             let _ = rustix::process::fchdir(&self.working_directory);

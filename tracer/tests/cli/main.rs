@@ -1,0 +1,350 @@
+//! The program as its users meet it: help, exit status, messages, pipes. As root, on the real kernel.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Output, Stdio};
+
+use support::{Agent, CGTRACE, Scratch, c_path, fork, of_type, parse, rmdir, signal, traced};
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(CGTRACE).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// An error: status 2, nothing on stdout, one message that says `wanted`, no backtrace.
+fn check_error(output: &Output, wanted: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    assert!(output.stdout.is_empty(), "{}", stdout(output));
+    for wanted in wanted {
+        assert!(text.contains(wanted), "{wanted:?} is not in {text:?}");
+    }
+    assert!(!text.contains("panicked") && !text.contains("backtrace"), "{text}");
+}
+
+#[test]
+fn help_names_every_command_and_option() {
+    let help = stdout(&run(&["--help"]));
+    for command in ["live", "doctor", "explain", "demo"] {
+        assert!(help.contains(command), "{help}");
+    }
+    let help = stdout(&run(&["live", "--help"]));
+    for option in [
+        "--json",
+        "--duration",
+        "--only",
+        "--container",
+        "--cgroup",
+        "--runtime",
+        "--fail-on",
+        "--backend",
+        "--output",
+        "CMD",
+    ] {
+        assert!(help.contains(option), "{help}");
+    }
+    assert!(stdout(&run(&["--version"])).starts_with("cgtrace "));
+}
+
+#[test]
+fn what_is_mistyped_is_told_with_the_nearest_valid_one() {
+    check_error(&run(&["live", "--jsn"]), &["unexpected argument '--jsn'", "--json"]);
+    check_error(&run(&["live", "--fail-on", "duplicate-teardwn"]), &["invalid value", "duplicate-teardown"]);
+    check_error(&run(&["live", "--only", "atempts"]), &["invalid value", "attempts"]);
+    check_error(&run(&["live", "--runtime", "runcc"]), &["invalid value", "runc"]);
+    check_error(&run(&["demo", "mising-path"]), &["invalid value", "missing-path"]);
+    check_error(&run(&["explain", "duplicate-teardow"]), &["invalid value", "duplicate-teardown"]);
+    check_error(&run(&["lve"]), &["unrecognized subcommand", "live"]);
+    check_error(&run(&["live", "--duration", "5"]), &["a time with its unit, such as 30s"]);
+    check_error(&run(&["live", "--cgroup", "a[", "--", "true"]), &["failed to read the pattern \"a[\""]);
+}
+
+#[test]
+fn explain_tells_every_kind() {
+    let brief = stdout(&run(&["explain"]));
+    for kind in cgtrace::findings::Kind::ALL {
+        assert!(brief.contains(kind.as_str()));
+        let whole = run(&["explain", kind.as_str()]);
+        assert!(whole.status.success());
+        let whole = stdout(&whole);
+        for part in ["evidence", "causes", "confirm by hand", "known false positives", "what to do"] {
+            assert!(whole.contains(part), "{whole}");
+        }
+    }
+    assert_eq!(stdout(&run(&["explain", "--markdown"])), cgtrace::explain::markdown());
+}
+
+#[test]
+fn doctor_finds_every_probe_on_this_host() {
+    let report = run(&["doctor", "--json"]);
+    assert!(report.status.success(), "{}", stdout(&report));
+    let report = &parse(&report.stdout)[0];
+    assert_eq!(report["can_trace"], true);
+    let probes = report["probes"].as_array().unwrap();
+    assert!(probes.len() > 10 && probes.iter().all(|probe| probe["attached"] == true), "{probes:#?}");
+    let text = stdout(&run(&["doctor"]));
+    assert!(text.contains("this host can be traced") && text.contains("cgroup_rmdir"), "{text}");
+    assert!(!text.contains('\u{1b}'), "colour is for terminals");
+}
+
+#[test]
+fn the_status_of_a_command_is_passed_on_and_its_stdout_is_kept_from_the_results() {
+    let (lines, done) = traced(&[], &["sh", "-c", "echo hello; exit 7"]);
+    assert_eq!(done.status.code(), Some(7));
+    assert_eq!(lines[0]["type"], "header");
+    assert!(lines[0]["command"].is_u64());
+    assert_eq!(lines.last().unwrap()["type"], "end");
+    assert!(stderr(&done).contains("hello"));
+
+    let (_, done) = traced(&[], &["sh", "-c", "kill -TERM $$"]);
+    assert_eq!(done.status.code(), Some(128 + 15));
+
+    let directory = tempfile::tempdir().unwrap();
+    let results = directory.path().join("results");
+    let done = run(&["live", "--json", "-o", results.to_str().unwrap(), "--", "echo", "hello"]);
+    assert_eq!(stdout(&done), "hello\n", "with -o a command keeps its stdout");
+    assert_eq!(parse(&fs::read(results).unwrap()).last().unwrap()["type"], "end");
+
+    check_error(&run(&["live", "--", "/no/such/program"]), &["failed to run /no/such/program: No such file"]);
+}
+
+#[test]
+fn a_finding_can_fail_a_job() {
+    let scratch = Scratch::new();
+    let script = format!("rmdir {}/never; exit 0", scratch.path.display());
+    let glob = format!("{}/*", scratch.cgroup);
+    let fails =
+        |fail_on: &str| traced(&["--cgroup", &glob, "--fail-on", fail_on], &["sh", "-c", &script]).1.status.code();
+    assert_eq!(fails("missing-path-teardown"), Some(1));
+    assert_eq!(fails("fault,missing-path-teardown"), Some(1));
+    assert_eq!(fails("fault"), Some(1), "rmdir itself exits 1");
+    assert_eq!(fails("duplicate-teardown"), Some(0));
+}
+
+#[test]
+fn filters_leave_only_what_was_asked_for() {
+    let scratch = Scratch::new();
+    let glob = format!("{}/*", scratch.cgroup);
+    let script = format!("mkdir {0}/a; rmdir {0}/a; rmdir {0}/a; true", scratch.path.display());
+    let only = |class: &str| {
+        let (lines, _) = traced(&["--cgroup", &glob, "--only", class], &["sh", "-c", &script]);
+        lines.iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(only("attempts"), ["header", "attempt", "end"]);
+    assert_eq!(only("lifecycle"), ["header", "event", "event", "event", "end"]);
+    assert_eq!(only("findings"), ["header", "finding", "end"]);
+    assert_eq!(only("findings,attempts"), ["header", "attempt", "finding", "end"]);
+    let (lines, _) = traced(&["--runtime", "runc"], &["sh", "-c", &script]);
+    assert!(of_type(&lines, "event").is_empty());
+}
+
+#[test]
+fn a_teardown_of_what_is_gone_reads_as_a_sentence() {
+    let scratch = Scratch::new();
+    let glob = format!("{}*", scratch.cgroup);
+    let script = format!("mkdir {0}/a; rmdir {0}/a; rmdir {0}/a", scratch.path.display());
+    let text = stdout(&run(&["live", "--cgroup", &glob, "--", "sh", "-c", &script]));
+    let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let sentence = format!("tried to tear down cgroup {}/a, which had already been removed by rmdir[", scratch.cgroup);
+    assert!(squeezed.contains(&sentence), "{text}");
+    assert!(squeezed.contains("FAULT duplicate-teardown, removed-by-other"), "{text}");
+    assert!(squeezed.contains("earlier; it exited 1"), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
+    assert!(!text.contains('\u{1b}'), "colour is for terminals");
+}
+
+#[test]
+fn signals_end_with_the_counts() {
+    for number in [libc::SIGINT, libc::SIGTERM] {
+        let mut child = Command::new(CGTRACE)
+            .args(["live", "--json"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut messages = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        messages.read_line(&mut line).unwrap();
+        assert!(line.starts_with("tracing "), "{line}");
+        signal(child.id(), number);
+        let done = child.wait_with_output().unwrap();
+        assert!(done.status.success(), "{:?}", done.status);
+        let lines = parse(&done.stdout);
+        assert!(lines.last().unwrap()["counts"]["lost"].is_u64());
+        line.clear();
+        messages.read_to_string(&mut line).unwrap();
+        assert!(line.starts_with("ended: "), "{line}");
+    }
+}
+
+#[test]
+fn a_time_can_be_set() {
+    let done = run(&["live", "--duration", "200ms", "--json"]);
+    assert!(done.status.success());
+    assert_eq!(parse(&done.stdout).last().unwrap()["type"], "end");
+}
+
+#[test]
+fn a_reader_that_leaves_is_no_error() {
+    let scratch = Scratch::new();
+    let mut child = Command::new(CGTRACE)
+        .args(["live", "--only", "attempts", "--", "sh", "-c"])
+        .arg(format!(
+            "for i in 1 2 3 4 5 6 7 8; do rmdir {}/x; sleep 0.1; done 2>/dev/null; exit 3",
+            scratch.path.display()
+        ))
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.contains("ENOENT"), "{first}");
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(3), "the command's own status is still passed on: {}", stderr(&done));
+    assert!(!stderr(&done).contains("error"), "{}", stderr(&done));
+}
+
+#[test]
+fn a_full_disk_is_one_error() {
+    let full = fs::File::options().write(true).open("/dev/full").unwrap();
+    let done = Command::new(CGTRACE).args(["live", "--json", "--", "true"]).stdout(full).output().unwrap();
+    check_error(&done, &["error: failed to write the results: No space left on device"]);
+    check_error(&run(&["live", "-o", "/no/such/place", "--", "true"]), &["failed to create /no/such/place"]);
+}
+
+/// The program where a user without any rights can run it.
+fn for_everybody() -> (tempfile::TempDir, std::path::PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("cgtrace");
+    fs::copy(CGTRACE, &program).unwrap();
+    (directory, program)
+}
+
+#[test]
+fn without_the_rights_it_says_which() {
+    let (_directory, program) = for_everybody();
+    let nobody = |arguments: &[&str]| {
+        let mut command = Command::new("setpriv");
+        command
+            .args(["--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"])
+            .arg(&program)
+            .args(arguments);
+        command.current_dir("/").output().unwrap()
+    };
+    check_error(&nobody(&["live"]), &["error: CAP_BPF is missing", "hint: run as root"]);
+    check_error(&nobody(&["demo", "duplicate", "--json"]), &["error: CAP_BPF is missing"]);
+    let doctor = nobody(&["doctor"]);
+    assert_eq!(doctor.status.code(), Some(2));
+    let text = stdout(&doctor);
+    assert!(text.contains("this host cannot be traced") && text.contains("CAP_BPF"), "{text}");
+}
+
+/// Runs the program in a mount namespace in which `before` was done.
+fn where_(before: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new("unshare");
+    command.args([
+        "--mount",
+        "--propagation",
+        "private",
+        "sh",
+        "-ec",
+        &format!("{before}; exec \"$@\""),
+        "sh",
+        CGTRACE,
+    ]);
+    command.args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn without_cgroupfs_it_says_so() {
+    let done = where_("umount -R /sys/fs/cgroup; mount -t tmpfs none /sys/fs/cgroup", &["live", "--", "true"]);
+    check_error(&done, &["error: no cgroup hierarchy is mounted", "hint: mount -t cgroup2"]);
+}
+
+#[test]
+fn without_btf_it_still_traces_and_says_what_that_costs() {
+    let scratch = Scratch::new();
+    // Without BTF a process must live until it is looked at.
+    let script = format!("rmdir '{}/missing'; sleep 1", scratch.path.display());
+    let before = "mount --bind /dev/null /sys/kernel/btf/vmlinux";
+    let done = where_(before, &["live", "--json", "--", "perl", "-e", &script]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let text = stderr(&done);
+    assert!(text.contains("note: the kernel has no BTF: failed calls with relative paths are not seen"), "{text}");
+    let lines = parse(&done.stdout);
+    let attempts = of_type(&lines, "attempt");
+    assert!(attempts.iter().any(|line| scratch.has(line)), "{attempts:#?}");
+    let findings: Vec<_> = of_type(&lines, "finding").into_iter().filter(|line| scratch.has(line)).collect();
+    assert_eq!(findings.len(), 1);
+}
+
+#[test]
+fn without_tracefs_it_traces_by_raw_tracepoints() {
+    // Neither may be mounted anew: the mount point is covered by a file system that has none.
+    let scratch = Scratch::new();
+    let script = format!("mkdir {0}/a; rmdir {0}/a", scratch.path.display());
+    let mut command = Command::new("setpriv");
+    command.args([
+        "--bounding-set=-sys_admin",
+        "--inh-caps=-sys_admin",
+        CGTRACE,
+        "live",
+        "--json",
+        "--",
+        "sh",
+        "-c",
+        &script,
+    ]);
+    let done = command.output().unwrap();
+    assert!(done.status.success(), "{}", stderr(&done));
+    let lines = parse(&done.stdout);
+    let changes = scratch.changes(&lines, "a");
+    assert!(changes.starts_with(&["created".into(), "removed".into()]), "{changes:?}");
+}
+
+#[test]
+fn a_container_mount_elsewhere_is_watched_too() {
+    let scratch = Scratch::new();
+    let place = tempfile::tempdir().unwrap();
+    let place = place.path().join("a/place/for/cgroups");
+    fs::create_dir_all(&place).unwrap();
+    let agent = Agent::start(&[]);
+    let script = format!(
+        "mount --bind {} {place}; mkdir {place}/made; sleep 0.3; rmdir {place}/missing; rmdir {place}/made; exit 0",
+        scratch.path.display(),
+        place = place.display(),
+    );
+    let done =
+        Command::new("unshare").args(["--mount", "--propagation", "private", "sh", "-c", &script]).output().unwrap();
+    assert!(done.status.success());
+    let wanted = format!("{}/missing", scratch.cgroup);
+    agent.wait_for("the attempt", |line| line["type"] == "attempt" && line["cgroup"]["path"] == wanted.as_str());
+    agent.finish();
+}
+
+#[test]
+fn a_process_that_is_gone_at_once_is_told_with_its_command_line() {
+    let scratch = Scratch::new();
+    let agent = Agent::start(&[]);
+    let path = c_path(scratch.path.join("missing"));
+    let child = fork(|| i32::from(rmdir(&path) != libc::ENOENT));
+    let pid = child.0 as u32;
+    assert_eq!(child.wait(), 0);
+    let line = agent.wait_for("the attempt", |line| line["type"] == "attempt" && line["actor"]["pid"] == pid);
+    assert!(line["actor"]["argv"].is_array() && line["actor"]["parents"].is_array(), "{line}");
+    agent.finish();
+}

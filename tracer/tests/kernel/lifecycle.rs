@@ -1,0 +1,115 @@
+//! The cgroup tracepoints.
+
+use cgtrace::input::{Change, Event, Input};
+use cgtrace::kernel::{Options, Plan};
+
+use crate::support::{Scratch, c_path, fork, mkdir, rmdir, write};
+use crate::{Kernel, plan};
+
+fn events<'a>(inputs: &'a [Input], scratch: &Scratch) -> Vec<&'a Event> {
+    let is_ours = |path: &str| path.starts_with(&format!("{}/", scratch.cgroup));
+    inputs
+        .iter()
+        .filter_map(|input| match input {
+            Input::Event(event) => Some(event),
+            _ => None,
+        })
+        .filter(|event| event.cgroup.path.to_str().is_some_and(is_ours))
+        .filter(|event| event.cgroup.hierarchy.0 == scratch.hierarchy)
+        .collect()
+}
+
+/// With and without tracefs.
+fn both_ways(check: impl Fn(&Plan)) {
+    for classic in [true, false] {
+        check(&Plan { classic, ..plan() });
+    }
+}
+
+#[test]
+fn a_cgroups_life_is_told_in_order_with_its_id_and_whoever_did_it() {
+    use std::os::unix::fs::MetadataExt;
+    both_ways(|plan| {
+        let scratch = Scratch::new();
+        let mut kernel = Kernel::start(plan, &Options::default());
+        let path = scratch.path.join("a");
+        let (directory, procs) = (c_path(&path), c_path(path.join("cgroup.procs")));
+        let maker = fork(|| mkdir(&directory));
+        let maker_pid = maker.0 as u32;
+        assert_eq!(maker.wait(), 0);
+        let id = std::fs::metadata(&path).unwrap().ino();
+        let member = fork(|| write(&procs, b"0"));
+        let member_pid = member.0 as u32;
+        assert_eq!(member.wait(), 0);
+        let remover = fork(|| rmdir(&directory));
+        let remover_pid = remover.0 as u32;
+        assert_eq!(remover.wait(), 0);
+        let released = |inputs: &[Input]| events(inputs, &scratch).iter().any(|e| e.change == Change::Released);
+        let mut events = events(kernel.wait_until("the release", released), &scratch);
+        events.sort_by_key(|event| event.at);
+        let changes: Vec<Change> = events.iter().map(|event| event.change).collect();
+        let told: Vec<Change> = changes.iter().copied().filter(|change| *change != Change::Attached).collect();
+        let life = [Change::Created, Change::Populated, Change::Emptied, Change::Removed, Change::Released];
+        assert_eq!(told, life, "{changes:?}");
+        for event in &events {
+            assert_eq!(event.cgroup.id.map(|id| id.0), Some(id));
+            assert_eq!(event.cgroup.level, Some(2));
+            assert_eq!(event.cgroup.path.to_str(), Some(format!("{}/a", scratch.cgroup).as_str()));
+            let pid = event.actor.as_ref().map(|actor| actor.pid.0);
+            match event.change {
+                Change::Created => assert_eq!(pid, Some(maker_pid)),
+                Change::Removed => assert_eq!(pid, Some(remover_pid)),
+                Change::Released => assert_eq!(pid, None, "a kernel worker is nobody in particular"),
+                Change::Attached => assert_eq!(event.task.as_ref().map(|task| task.pid.0), Some(member_pid)),
+                _ => assert_eq!(pid, Some(member_pid)),
+            }
+        }
+        assert!(changes.contains(&Change::Attached), "{changes:?}");
+    });
+}
+
+#[test]
+fn freezing_is_told_when_it_is_asked_for_and_when_it_is_so() {
+    both_ways(|plan| {
+        let scratch = Scratch::new();
+        let mut kernel = Kernel::start(plan, &Options::default());
+        let path = scratch.path.join("f");
+        std::fs::create_dir(&path).unwrap();
+        let freeze = c_path(path.join("cgroup.freeze"));
+        assert_eq!(fork(|| write(&freeze, b"1")).wait(), 0);
+        assert_eq!(fork(|| write(&freeze, b"0")).wait(), 0);
+        let told = |inputs: &[Input]| -> Vec<(Change, bool)> {
+            let mut events = events(inputs, &scratch);
+            events.sort_by_key(|event| event.at);
+            events.iter().filter(|e| e.change != Change::Created).map(|e| (e.change, e.requested)).collect()
+        };
+        let thawed = |inputs: &[Input]| told(inputs).contains(&(Change::Thawed, false));
+        let mut all = told(kernel.wait_until("the thaw", thawed));
+        all.sort_by_key(|(change, requested)| (*change == Change::Thawed, !requested));
+        let asked_and_so =
+            [(Change::Frozen, true), (Change::Frozen, false), (Change::Thawed, true), (Change::Thawed, false)];
+        assert_eq!(all, asked_and_so);
+    });
+}
+
+#[test]
+fn a_v1_cgroup_can_have_a_new_name() {
+    let Some(scratch) = Scratch::v1("pids").or_else(|| Scratch::v1("cpu")) else {
+        // Only cgroup v1 can rename; a host without it has nothing to see.
+        println!("this host has no cgroup v1 hierarchy: rename is not exercised");
+        return;
+    };
+    both_ways(|plan| {
+        let mut kernel = Kernel::start(plan, &Options::default());
+        let (old, new) = (scratch.path.join("old"), scratch.path.join("new"));
+        std::fs::create_dir(&old).unwrap();
+        let (from, to) = (c_path(&old), c_path(&new));
+        // SAFETY: both paths end in a zero.
+        assert_eq!(fork(|| unsafe { libc::rename(from.as_ptr(), to.as_ptr()) }).wait(), 0);
+        let renamed = |inputs: &[Input]| events(inputs, &scratch).iter().any(|event| event.change == Change::Renamed);
+        let events = events(kernel.wait_until("the new name", renamed), &scratch);
+        let renamed = events.iter().find(|event| event.change == Change::Renamed).unwrap();
+        assert!(renamed.cgroup.path.to_str().unwrap().ends_with("/new"));
+        std::fs::remove_dir(new).unwrap();
+    });
+}

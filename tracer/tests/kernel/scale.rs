@@ -1,0 +1,100 @@
+//! Very many, very short.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::support::{Agent, Gate, Scratch, c_path, fork, mkdir, of_type, rmdir, write};
+
+#[test]
+fn of_two_processes_racing_a_thousand_times_every_second_one_is_told_with_its_rival() {
+    const RACES: usize = 1_000;
+    let scratch = Scratch::new();
+    let agent = Agent::start(&["--only", "findings"]);
+    // By path: who won, who lost.
+    let mut races = HashMap::new();
+    for number in 0..RACES {
+        let path = scratch.path.join(format!("race-{number}"));
+        std::fs::create_dir(&path).unwrap();
+        let path = c_path(path);
+        let gate = Gate::new();
+        let racer = || {
+            fork(|| {
+                gate.pass();
+                i32::from(rmdir(&path) != 0)
+            })
+        };
+        let (one, other) = (racer(), racer());
+        let (one_pid, other_pid) = (one.0, other.0);
+        gate.open();
+        let lost = (one.wait(), other.wait());
+        let (winner, loser) = match lost {
+            (0, 1) => (one_pid, other_pid),
+            (1, 0) => (other_pid, one_pid),
+            other => panic!("one wins and one loses: {other:?}"),
+        };
+        races.insert(format!("{}/race-{number}", scratch.cgroup), (winner, loser));
+    }
+    crate::support::wait_for("all findings", || (of_type(&agent.lines(), "finding").len() >= RACES).then_some(()));
+    let lines = agent.finish();
+    let lost: u64 = lines.last().unwrap()["counts"]["lost"].as_u64().unwrap();
+    assert_eq!(lost, 0);
+    let findings: Vec<&Value> = of_type(&lines, "finding").into_iter().filter(|line| scratch.has(line)).collect();
+    assert_eq!(findings.len(), RACES, "none is missed, none is invented, none is told twice");
+    for finding in findings {
+        let (winner, loser) = races.remove(finding["cgroup"]["path"].as_str().unwrap()).expect("a race, told once");
+        assert_eq!(finding["kind"], "duplicate-teardown");
+        assert_eq!(finding["cause"], "removed-by-other");
+        assert_eq!(finding["severity"], "fault");
+        assert_eq!(finding["certainty"], "certain");
+        assert_eq!(finding["actor"]["pid"], loser);
+        assert_eq!(finding["rival"]["actor"]["pid"], winner);
+        assert_eq!(finding["outcome"]["exit"]["code"], 1);
+        assert!(finding["rival"]["before_ms"].as_f64().unwrap() >= 0.0);
+    }
+}
+
+#[test]
+fn a_thousand_short_lived_cgroups_are_all_complete_and_attributed() {
+    const CGROUPS: usize = 1_000;
+    let scratch = Scratch::new();
+    let agent = Agent::start(&[]);
+    let mut makers = HashMap::new();
+    for number in 0..CGROUPS {
+        let path = scratch.path.join(format!("short-{number}"));
+        let (directory, procs) = (c_path(&path), c_path(path.join("cgroup.procs")));
+        let out = c_path(scratch.path.join("cgroup.procs"));
+        let maker = fork(|| {
+            let done = mkdir(&directory) == 0 && write(&procs, b"0") == 0 && write(&out, b"0") == 0;
+            i32::from(!done || rmdir(&directory) != 0)
+        });
+        makers.insert(number, maker.0);
+        assert_eq!(maker.wait(), 0);
+    }
+    let last = format!("{}/short-{}", scratch.cgroup, CGROUPS - 1);
+    agent.wait_for("the last release", |line| line["change"] == "released" && line["cgroup"]["path"] == last.as_str());
+    let released = || {
+        of_type(&agent.lines(), "event")
+            .into_iter()
+            .filter(|line| line["change"] == "released" && scratch.has(line))
+            .count()
+    };
+    crate::support::wait_for("all releases", || (released() >= CGROUPS).then_some(()));
+    let lines = agent.finish();
+    assert_eq!(lines.last().unwrap()["counts"]["lost"], 0);
+    assert!(of_type(&lines, "finding").into_iter().all(|line| !scratch.has(line)));
+    let mut by_path: HashMap<&str, Vec<&Value>> = HashMap::new();
+    for line in of_type(&lines, "event") {
+        by_path.entry(line["cgroup"]["path"].as_str().unwrap()).or_default().push(line);
+    }
+    for (number, maker) in makers {
+        let events = &by_path[format!("{}/short-{number}", scratch.cgroup).as_str()];
+        let changes: Vec<&str> =
+            events.iter().map(|line| line["change"].as_str().unwrap()).filter(|change| *change != "attached").collect();
+        assert_eq!(changes, ["created", "populated", "emptied", "removed", "released"], "{number}");
+        for event in events.iter().filter(|event| event["change"] != "released") {
+            assert_eq!(event["actor"]["pid"], maker, "{event}");
+            assert!(event["actor"]["argv"].is_array(), "unattributed: {event}");
+        }
+    }
+}

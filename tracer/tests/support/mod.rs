@@ -1,0 +1,337 @@
+//! What the tests on a real kernel share: a running agent, scratch cgroups, processes that do one thing and end.
+//!
+//! Nothing here waits for a fixed time: it waits for what must come, with one generous deadline.
+#![allow(dead_code, reason = "each test crate uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::ffi::CStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Whatever must come has come by then.
+pub const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The program.
+pub const CGTRACE: &str = env!("CARGO_BIN_EXE_cgtrace");
+
+/// Waits until `done` gives something.
+pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{what} did not come within {DEADLINE:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A tracing `cgtrace live --json`.
+pub struct Agent {
+    child: Child,
+    results: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Agent {
+    /// Starts it and waits until it traces.
+    pub fn start(arguments: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let results = directory.path().join("results");
+        let mut child = Command::new(CGTRACE)
+            .args(["live", "--json", "--output"])
+            .arg(&results)
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stderr = BufReader::new(child.stderr.take().unwrap());
+        let mut said = String::new();
+        while !said.lines().any(|line| line.starts_with("tracing ")) {
+            assert!(stderr.read_line(&mut said).unwrap() > 0, "cgtrace live ended: {said}");
+        }
+        // What else it has to say must not make it wait.
+        std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::stderr()));
+        Self { child, results, directory }
+    }
+
+    /// The lines so far.
+    pub fn lines(&self) -> Vec<Value> {
+        let text = fs::read(&self.results).unwrap();
+        let complete = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        parse(&text[..complete])
+    }
+
+    /// Waits until a line is as wanted.
+    pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_for(what, || self.lines().into_iter().find(|line| wanted(line)))
+    }
+
+    /// Sends SIGINT and returns every line, from the header to the end.
+    pub fn finish(mut self) -> Vec<Value> {
+        signal(self.child.id(), libc::SIGINT);
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "cgtrace live ended with {status}");
+        let lines = self.lines();
+        assert_eq!(lines.first().map(|line| line["type"].clone()), Some("header".into()));
+        assert_eq!(lines.last().map(|line| line["type"].clone()), Some("end".into()));
+        lines
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Runs `cgtrace live --json ARGUMENTS -- CMD` to its end. Returns its lines, and what it printed.
+pub fn traced(arguments: &[&str], command: &[&str]) -> (Vec<Value>, Output) {
+    let done = Command::new(CGTRACE)
+        .args(["live", "--json"])
+        .args(arguments)
+        .arg("--")
+        .args(command)
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    (parse(&done.stdout), done)
+}
+
+/// JSON lines.
+pub fn parse(text: &[u8]) -> Vec<Value> {
+    text.split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| {
+            serde_json::from_slice(line).unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(line)))
+        })
+        .collect()
+}
+
+/// Lines of one type.
+pub fn of_type<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+    lines.iter().filter(|line| line["type"] == kind).collect()
+}
+
+/// Sends a signal.
+pub fn signal(pid: u32, signal: i32) {
+    // SAFETY: a call without memory.
+    unsafe { libc::kill(pid as i32, signal) };
+}
+
+/// Where this host has a hierarchy mounted: cgroup2, or the v1 hierarchy of a controller.
+pub fn hierarchy(controller: Option<&str>) -> Option<(u32, PathBuf)> {
+    let (_, hierarchies) = cgtrace::cgroupfs::hierarchies().unwrap();
+    let found = hierarchies.into_iter().find(|hierarchy| match controller {
+        None => hierarchy.version == 2,
+        Some(wanted) => hierarchy.version == 1 && hierarchy.controllers.iter().any(|name| name == wanted),
+    })?;
+    let mount = found.mount?;
+    Some((found.id.0, PathBuf::from(mount.to_str()?)))
+}
+
+/// A cgroup of a test's own. It is removed at the end with all that is in it.
+pub struct Scratch {
+    /// Its directory.
+    pub path: PathBuf,
+    /// Its path from the hierarchy's root.
+    pub cgroup: String,
+    /// Its hierarchy's number.
+    pub hierarchy: u32,
+}
+
+impl Scratch {
+    /// In cgroup2.
+    pub fn new() -> Self {
+        Self::within(hierarchy(None).expect("cgroup2 is mounted on this host"))
+    }
+
+    /// In the v1 hierarchy of a controller, if the host has one.
+    pub fn v1(controller: &str) -> Option<Self> {
+        hierarchy(Some(controller)).map(Self::within)
+    }
+
+    fn within((hierarchy, mount): (u32, PathBuf)) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("cgtrace-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = mount.join(&name);
+        fs::create_dir(&path).unwrap();
+        Self { path, cgroup: format!("/{name}"), hierarchy }
+    }
+
+    /// Whether a line is about this cgroup or one below it.
+    pub fn has(&self, line: &Value) -> bool {
+        let path = line["cgroup"]["path"].as_str().unwrap_or_default();
+        line["cgroup"]["hierarchy"] == self.hierarchy
+            && (path == self.cgroup || path.starts_with(&format!("{}/", self.cgroup)))
+    }
+
+    /// The changes of a cgroup below this one, in order.
+    pub fn changes(&self, lines: &[Value], below: &str) -> Vec<String> {
+        let path = format!("{}/{below}", self.cgroup);
+        of_type(lines, "event")
+            .iter()
+            .filter(|line| line["cgroup"]["path"] == path.as_str() && line["cgroup"]["hierarchy"] == self.hierarchy)
+            .map(|line| line["change"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let begun = Instant::now();
+        while remove(&self.path).is_err() && self.path.exists() && begun.elapsed() < DEADLINE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+/// Removes a cgroup and all below it, however deep: only ever one name at a time, because a path may be too long.
+fn remove(path: &Path) -> std::io::Result<()> {
+    let name = path.file_name().unwrap();
+    let parent = fs::File::open(path.parent().unwrap())?;
+    remove_below(&OwnedFd::from(parent), name)
+}
+
+fn remove_below(parent: &OwnedFd, name: &std::ffi::OsStr) -> std::io::Result<()> {
+    use rustix::fs::{AtFlags, FileType, Mode, OFlags};
+    use std::os::unix::ffi::OsStrExt;
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let mut way: Vec<(OwnedFd, std::ffi::OsString)> = vec![(parent.try_clone()?, name.to_owned())];
+    while let Some((parent, name)) = way.last() {
+        let directory = rustix::fs::openat(parent, name, flags, Mode::empty())?;
+        let child = rustix::fs::Dir::read_from(&directory)?.flatten().find(|entry| {
+            entry.file_type() == FileType::Directory && !matches!(entry.file_name().to_bytes(), b"." | b"..")
+        });
+        match child {
+            Some(child) => {
+                let name = std::ffi::OsStr::from_bytes(child.file_name().to_bytes()).to_owned();
+                way.push((directory, name));
+            }
+            None => {
+                rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)?;
+                way.pop();
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A forked process that has not been waited for.
+pub struct Forked(pub i32);
+
+impl Forked {
+    /// Its exit status, or 128 and the signal that killed it.
+    pub fn wait(self) -> i32 {
+        let mut status = 0;
+        // SAFETY: the status is ours.
+        assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
+        if libc::WIFEXITED(status) { libc::WEXITSTATUS(status) } else { 128 + libc::WTERMSIG(status) }
+    }
+}
+
+/// Runs `act` in a process of its own, which ends with its result.
+///
+/// `act` may make system calls and nothing else: other threads of this process may hold any lock.
+pub fn fork(act: impl FnOnce() -> i32) -> Forked {
+    // SAFETY: the child makes system calls only, as the caller promises, and then ends without running anything else.
+    match unsafe { libc::fork() } {
+        0 => {
+            let status = act();
+            // SAFETY: it never returns.
+            unsafe { libc::_exit(status) }
+        }
+        pid => {
+            assert!(pid > 0, "fork failed");
+            Forked(pid)
+        }
+    }
+}
+
+/// A gate that forked processes wait at until it is dropped.
+pub struct Gate {
+    read: OwnedFd,
+    write: Option<OwnedFd>,
+}
+
+impl Gate {
+    /// Closed.
+    pub fn new() -> Self {
+        let mut ends = [0; 2];
+        // SAFETY: there is room for two descriptors, which are nobody else's.
+        let (read, write) = unsafe {
+            assert_eq!(libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC), 0);
+            (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
+        };
+        Self { read, write: Some(write) }
+    }
+
+    /// In a forked process: waits until it is opened.
+    pub fn pass(&self) {
+        if let Some(write) = &self.write {
+            // SAFETY: the descriptor is this process's own copy, which it uses no more.
+            unsafe { libc::close(write.as_raw_fd()) };
+        }
+        let mut byte = 0u8;
+        // SAFETY: there is room for one byte.
+        unsafe { libc::read(self.read.as_raw_fd(), (&raw mut byte).cast(), 1) };
+    }
+
+    /// Lets all pass.
+    pub fn open(mut self) {
+        self.write.take();
+    }
+}
+
+/// The error of a system call that failed; 0 if it did not.
+pub fn errno(result: libc::c_long) -> i32 {
+    if result < 0 { std::io::Error::last_os_error().raw_os_error().unwrap_or(-1) } else { 0 }
+}
+
+/// A path for system calls.
+pub fn c_path(path: impl AsRef<Path>) -> std::ffi::CString {
+    use std::os::unix::ffi::OsStrExt;
+    std::ffi::CString::new(path.as_ref().as_os_str().as_bytes()).unwrap()
+}
+
+/// `mkdir`
+pub fn mkdir(path: &CStr) -> i32 {
+    // SAFETY: the path ends in a zero.
+    errno(unsafe { libc::mkdir(path.as_ptr(), 0o755) }.into())
+}
+
+/// `rmdir`
+pub fn rmdir(path: &CStr) -> i32 {
+    // SAFETY: the path ends in a zero.
+    errno(unsafe { libc::rmdir(path.as_ptr()) }.into())
+}
+
+/// Writes to a file.
+pub fn write(path: &CStr, text: &[u8]) -> i32 {
+    // SAFETY: path and text are valid through the calls.
+    unsafe {
+        let fd = libc::open(path.as_ptr(), libc::O_WRONLY | libc::O_CLOEXEC);
+        if fd < 0 {
+            return errno(-1);
+        }
+        let written = errno(libc::write(fd, text.as_ptr().cast(), text.len()) as libc::c_long);
+        libc::close(fd);
+        written
+    }
+}
+
+/// Everything that a reader gives.
+pub fn read_all(mut reader: impl Read) -> String {
+    let mut text = String::new();
+    reader.read_to_string(&mut text).unwrap();
+    text
+}
