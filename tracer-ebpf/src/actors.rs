@@ -11,18 +11,18 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_ebpf::{COMM, LONGEST_ARGV, PARENTS, Parent, Process, config, feature, flag, kind, lost, offset::*};
+use tracer_ebpf::{COMM, LONGEST_ARGV, PARENTS, Parent, Process, config, feature, flag, kind, offset::*};
 
 use crate::kernel::{Address, current, namespace, pointer, read, walk_up, within};
-use crate::maps::{self, ACTORS, COMMS, LIFECYCLE, knows, slot};
+use crate::maps::{self, ACTORS, COMMS, Urgency, knows, slot};
 
 /// Reports a thread group that matters for the first time. `slot` is that of the calling program.
 #[inline(always)]
 pub fn saw(tgid: u32, slot: u32) {
     // SAFETY: only whether there is a value is looked at.
-    if unsafe { ACTORS.get(&tgid) }.is_none() {
+    if unsafe { ACTORS.get(tgid) }.is_none() {
         // Two of its threads may come here at once: then it is told twice, which does no harm.
-        let _ = ACTORS.insert(&tgid, &1, 0);
+        let _ = ACTORS.insert(tgid, 1, 0);
         tell(kind::SEEN, tgid, slot::SEEN + slot);
     }
 }
@@ -33,9 +33,9 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let Ok(comm) = bpf_get_current_comm() else { return 0 };
     // SAFETY: only whether there is a value is looked at.
-    let matters = unsafe { COMMS.get(&comm).is_some() || ACTORS.get(&tgid).is_some() };
+    let matters = unsafe { COMMS.get(comm).is_some() || ACTORS.get(tgid).is_some() };
     if matters && u64::from(tgid) != maps::config(config::SELF) {
-        let _ = ACTORS.insert(&tgid, &1, 0);
+        let _ = ACTORS.insert(tgid, 1, 0);
         tell(kind::EXEC, tgid, slot::PROCESS);
     }
     0
@@ -47,7 +47,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     // SAFETY: only whether there is a value is looked at.
-    if unsafe { ACTORS.get(&tgid) }.is_none() {
+    if unsafe { ACTORS.get(tgid) }.is_none() {
         return 0;
     }
     let mut exit = None;
@@ -64,7 +64,7 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     } else if pid_tgid as u32 != tgid {
         return 0;
     }
-    let _ = ACTORS.remove(&tgid);
+    let _ = ACTORS.remove(tgid);
     let head = Process {
         flags: if exit.is_some() { flag::HAS_EXIT } else { 0 },
         exit: exit.unwrap_or(0),
@@ -72,9 +72,8 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     };
     // SAFETY: a plain value, read as its bytes.
     let record = unsafe { core::slice::from_raw_parts((&raw const head).cast::<u8>(), size_of::<Process>()) };
-    if LIFECYCLE.output::<[u8]>(record, 0).is_err() {
-        maps::count_lost(lost::LIFECYCLE_FULL);
-    }
+    // The state of a container that was deleted is looked at now.
+    maps::tell(record, Urgency::Now);
     0
 }
 
@@ -144,9 +143,7 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
     }
     // SAFETY: head and tail were just written.
     let bytes = unsafe { core::slice::from_raw_parts(scratch, HEAD + length) };
-    if LIFECYCLE.output::<[u8]>(bytes, 0).is_err() {
-        maps::count_lost(lost::LIFECYCLE_FULL);
-    }
+    maps::tell(bytes, Urgency::Now);
     0
 }
 

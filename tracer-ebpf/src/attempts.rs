@@ -7,12 +7,14 @@
 //! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw tracepoint
 //! (kernels without BTF), and a trampoline on each system call's function (costs nothing on other calls).
 
+use core::mem::MaybeUninit;
+
 use aya_ebpf::{
     EbpfContext,
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid, bpf_probe_read_kernel,
         bpf_probe_read_user,
-        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_user_str},
+        generated::{self, bpf_ktime_get_boot_ns, bpf_probe_read_user_str},
     },
     macros::{btf_tracepoint, fexit, raw_tracepoint},
     programs::{BtfTracePointContext, FExitContext, RawTracePointContext},
@@ -135,13 +137,18 @@ fn sys_exit(ctx: &impl EbpfContext, registers: impl Registers, result: u64) -> i
     attempt(ctx, registers, result, syscall, slot::SYS_EXIT)
 }
 
+/// The two arguments of a hook: the registers, and the result.
+#[inline(always)]
+fn arguments(ctx: &impl EbpfContext) -> (Typed, u64) {
+    let arguments = ctx.as_ptr().cast::<u64>();
+    // SAFETY: the tracepoint has these two arguments; a trampoline has one, and the function's result behind it.
+    unsafe { (Typed(core::ptr::read_volatile(arguments)), core::ptr::read_volatile(arguments.add(1))) }
+}
+
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit_btf(ctx: BtfTracePointContext) -> i32 {
-    let arguments = ctx.as_ptr().cast::<u64>();
-    // SAFETY: the tracepoint has two arguments, the registers and the result.
-    let (registers, result) =
-        unsafe { (core::ptr::read_volatile(arguments), core::ptr::read_volatile(arguments.add(1))) };
-    sys_exit(&ctx, Typed(registers), result)
+    let (registers, result) = arguments(&ctx);
+    sys_exit(&ctx, registers, result)
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
@@ -155,14 +162,11 @@ macro_rules! trampolines {
         $(
             #[fexit]
             pub fn $name(ctx: FExitContext) -> i32 {
-                let arguments = ctx.as_ptr().cast::<u64>();
-                // SAFETY: the function has one argument, the registers; its result follows.
-                let (registers, result) =
-                    unsafe { (core::ptr::read_volatile(arguments), core::ptr::read_volatile(arguments.add(1))) };
+                let (registers, result) = arguments(&ctx);
                 if !failed(result) {
                     return 0;
                 }
-                attempt(&ctx, Typed(registers), result, syscall::$syscall, slot::TRAMPOLINES + syscall::$syscall as u32)
+                attempt(&ctx, registers, result, syscall::$syscall, slot::TRAMPOLINES + syscall::$syscall as u32)
             }
         )*
     };
@@ -194,12 +198,21 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, sysca
         return 0;
     }
     let path = registers.argument(usize::from(is_at));
-    let mut start = [0u64; 2];
-    // SAFETY: there is room for sixteen bytes; the helper fails where it cannot read.
-    if unsafe { bpf_probe_read_user_str(start.as_mut_ptr().cast(), 16, path as *const _) } < 0 {
+    // Not filled with zeros first: every failed open of the host pays for what is done here.
+    let mut start = MaybeUninit::<[u64; 2]>::uninit();
+    // SAFETY: there is room for sixteen bytes; the helpers fail where they cannot read.
+    let unreadable = unsafe {
+        // Sixteen bytes as they are take less time than a string, and what follows a shorter one is never looked at. But
+        // the memory may end where the string does.
+        generated::bpf_probe_read_user(start.as_mut_ptr().cast(), 16, path as *const _) != 0
+            && bpf_probe_read_user_str(start.as_mut_ptr().cast(), 16, path as *const _) < 0
+    };
+    if unreadable {
         // EFAULT is the call's own answer to such a path; it concerns nothing.
         return 0;
     }
+    // SAFETY: every value is valid; what lies behind a short string is never looked at.
+    let start = unsafe { start.assume_init() };
     let concerns = if start[0] as u8 == b'/' {
         absolute(start, path)
     } else {
@@ -337,11 +350,11 @@ fn leads_below(path: u64, prefix: &tracer_ebpf::Prefix) -> bool {
     if unsafe { bpf_probe_read_user_str(bytes.as_mut_ptr().cast(), LONGEST_PREFIX as u32 + 1, path as *const _) } < 0 {
         return false;
     }
-    for index in 0..LONGEST_PREFIX {
+    for (index, (byte, wanted)) in bytes.iter().zip(&prefix.bytes).enumerate() {
         if index as u64 >= prefix.len {
-            return bytes[index] == 0 || bytes[index] == b'/';
+            return *byte == 0 || *byte == b'/';
         }
-        if bytes[index] != prefix.bytes[index] {
+        if byte != wanted {
             return false;
         }
     }
@@ -387,7 +400,7 @@ fn opened(task: Address, fd: i32) -> Option<Address> {
 fn may_report(tgid: u32, now: u64) -> bool {
     let burst = maps::config(config::BURST);
     let refill = maps::config(config::REFILL_NS);
-    if let Some(bucket) = BUCKETS.get_ptr_mut(&tgid) {
+    if let Some(bucket) = BUCKETS.get_ptr_mut(tgid) {
         // Threads of one group may race for a token: one too many or too few does no harm.
         // SAFETY: the pointer is to a value of the map, which stays valid through the program's run.
         let bucket = unsafe { &mut *bucket };
@@ -403,6 +416,6 @@ fn may_report(tgid: u32, now: u64) -> bool {
         bucket.tokens -= 1;
         return true;
     }
-    let _ = BUCKETS.insert(&tgid, &Bucket { tokens: burst.saturating_sub(1), filled: now }, 0);
+    let _ = BUCKETS.insert(tgid, Bucket { tokens: burst.saturating_sub(1), filled: now }, 0);
     true
 }

@@ -16,7 +16,7 @@ use tracer_ebpf::{COMM, LONGEST_CGROUP_PATH, Lifecycle, config, kind, lost, offs
 
 use crate::actors;
 use crate::kernel::{pointer, read, within};
-use crate::maps::{self, LIFECYCLE, slot};
+use crate::maps::{self, Urgency, slot};
 
 /// What a tracepoint says.
 struct Said {
@@ -75,9 +75,8 @@ fn tell(said: &Said) {
     unsafe { scratch.cast::<Lifecycle>().write(head) };
     // SAFETY: head and path were just written.
     let record = unsafe { core::slice::from_raw_parts(scratch, HEAD + (path_len & (LONGEST_CGROUP_PATH - 1))) };
-    if LIFECYCLE.output::<[u8]>(record, 0).is_err() {
-        maps::count_lost(lost::LIFECYCLE_FULL);
-    }
+    // A path that was cut is completed while the cgroup is there.
+    maps::tell(record, if head.truncated == 0 { Urgency::Later } else { Urgency::Now });
 }
 
 /// Reads a field of a classic tracepoint's record.

@@ -14,6 +14,32 @@ pub static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub static ATTEMPTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
+/// Why the agent is to look at a ring now: otherwise it looks by itself twenty times a second.
+const FORCE_WAKEUP: u64 = 2;
+const NO_WAKEUP: u64 = 1;
+/// The argument of a query for how many bytes are there.
+const AVAILABLE: u64 = 0;
+const RING_SIZE: u64 = 1;
+
+/// Whether a record can wait until the agent looks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Urgency {
+    /// What it names may be gone in a moment, and is to be read from the host.
+    Now,
+    /// It says all there is to say. Waking somebody for each of these would cost more than all else.
+    Later,
+}
+
+/// Writes a record to the ring of events and processes, or counts it as lost.
+#[inline(always)]
+pub fn tell(record: &[u8], urgency: Urgency) {
+    let quarter_full = || LIFECYCLE.query(AVAILABLE) > LIFECYCLE.query(RING_SIZE) / 4;
+    let flags = if urgency == Urgency::Now || quarter_full() { FORCE_WAKEUP } else { NO_WAKEUP };
+    if LIFECYCLE.output::<[u8]>(record, flags).is_err() {
+        count_lost(lost::LIFECYCLE_FULL);
+    }
+}
+
 /// What was dropped; indexed by [`lost`].
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);

@@ -80,7 +80,7 @@ pub fn by_program(program: &[u8]) -> Option<&'static Runtime> {
             || program.len() == COMM && known.starts_with(program)
             || program.strip_suffix(known).is_some_and(|prefix| prefix.ends_with(b"-"))
     };
-    RUNTIMES.iter().find(|runtime| runtime.programs.iter().any(|known| is(&known)))
+    RUNTIMES.iter().find(|runtime| runtime.programs.iter().any(&is))
 }
 
 /// The runtime of that name.

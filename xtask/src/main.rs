@@ -1,1 +1,141 @@
-fn main() {}
+//! What developers and CI run: thin functions around real commands.
+
+mod bench;
+mod setup;
+mod test;
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, bail};
+use clap::{Parser, Subcommand};
+
+/// Everything that is done with this repository.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Bring what the build and the tests need and is missing here
+    Setup,
+    /// Build cgtrace with its kernel programs, optimised: target/release/cgtrace
+    Build,
+    /// Build it and play real cgroup faults on this host, traced
+    Demo {
+        /// Passed on to `cgtrace demo`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Format, lints, documentation, every test; needs root
+    Test,
+    /// Format, lints and documentation only
+    Lint,
+    /// Measure what tracing costs, side by side with bpftrace; needs root
+    Bench {
+        /// Rounds of each measurement
+        #[arg(long, default_value_t = 15)]
+        rounds: usize,
+        /// One measured process of the benchmark
+        #[arg(long, hide = true)]
+        measure: Option<bench::Measurement>,
+        /// Where it makes its cgroups
+        #[arg(long, hide = true)]
+        cgroup: Option<PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().task {
+        Task::Setup => setup::everything(),
+        Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
+        Task::Demo { arguments } => demo(&arguments),
+        Task::Test => test::everything(),
+        Task::Lint => setup::toolchain().and_then(|()| test::lint()),
+        Task::Bench { measure: Some(what), cgroup, .. } => bench::measure(what, cgroup.as_deref()),
+        Task::Bench { rounds, .. } => bench::run(rounds),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The workspace's directory.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+/// The cargo that runs this.
+fn cargo() -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root());
+    for (name, value) in setup::build_environment() {
+        command.env(name, value);
+    }
+    command
+}
+
+/// Builds the release binary.
+fn build() -> anyhow::Result<PathBuf> {
+    step("building cgtrace with its kernel programs");
+    run(cargo().args(["build", "--release", "--package", "cgtrace"]))?;
+    Ok(root().join("target/release/cgtrace"))
+}
+
+fn demo(arguments: &[String]) -> anyhow::Result<()> {
+    setup::toolchain()?;
+    setup::packages(&setup::DEMO, setup::Need::Optional)?;
+    let program = build()?;
+    step("playing");
+    run(as_root(&program)?.arg("demo").args(arguments))
+}
+
+/// A command that runs as root: as it is, or through sudo.
+fn as_root(program: &Path) -> anyhow::Result<Command> {
+    if is_root() {
+        return Ok(Command::new(program));
+    }
+    if !setup::is_installed("sudo") {
+        bail!("tracing needs root\nhint: run this as root, or install sudo");
+    }
+    let mut command = Command::new("sudo");
+    command.arg(program);
+    Ok(command)
+}
+
+fn is_root() -> bool {
+    std::fs::read_to_string("/proc/self/status")
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| line.strip_prefix("Uid:"))
+        .and_then(|ids| ids.split_whitespace().nth(1))
+        .is_some_and(|effective| effective == "0")
+}
+
+/// Says what is done now.
+fn step(what: &str) {
+    eprintln!("==> {what}");
+}
+
+/// Runs a command to its end, its output shown.
+fn run(command: &mut Command) -> anyhow::Result<()> {
+    let status = command.status().with_context(|| format!("failed to run {}", command.get_program().display()))?;
+    if !status.success() {
+        let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+        bail!("{} {}: {status}", command.get_program().display(), arguments.join(" "));
+    }
+    Ok(())
+}
+
+/// What a command prints; `None` if it cannot be run or fails.
+fn output(command: &mut Command) -> Option<String> {
+    let done = command.output().ok().filter(|done| done.status.success())?;
+    Some(String::from_utf8_lossy(&done.stdout).trim().to_owned())
+}

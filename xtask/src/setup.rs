@@ -1,0 +1,185 @@
+//! Brings what is missing: the standard library's sources, bpf-linker, and Debian's packages that the tests run.
+//!
+//! What is there already is left as it is, so that a second run does nothing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use crate::{is_root, output, root, run, step};
+
+const LINKER: &str = "bpf-linker";
+/// Later ones need an LLVM of the system; this one borrows that of the compiler.
+const LINKER_VERSION: &str = "0.10.4";
+/// Debian's compiler with its sources: what there is without rustup.
+const DEBIAN_COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
+const DEBIAN_TOOLCHAIN: &str = "debian";
+
+/// A program and Debian's package that has it.
+pub struct Package {
+    program: &'static str,
+    package: &'static str,
+}
+
+const fn package(program: &'static str, package: &'static str) -> Package {
+    Package { program, package }
+}
+
+/// What the demo plays.
+pub const DEMO: [Package; 1] = [package("runc", "runc")];
+/// What the tests run.
+pub const TESTS: [Package; 6] = [
+    package("runc", "runc"),
+    package("crun", "crun"),
+    package("python3", "python3-minimal"),
+    package("perl", "perl-base"),
+    package("unshare", "util-linux"),
+    package("setpriv", "util-linux"),
+];
+/// What the benchmark compares with.
+pub const BENCH: [Package; 1] = [package("bpftrace", "bpftrace")];
+
+/// Whether its absence is an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Need {
+    /// It is.
+    Required,
+    /// One can do without.
+    Optional,
+}
+
+/// Brings everything.
+pub fn everything() -> anyhow::Result<()> {
+    toolchain()?;
+    packages(&TESTS, Need::Required)?;
+    packages(&BENCH, Need::Optional)
+}
+
+/// Brings the sources of `core` and bpf-linker.
+pub fn toolchain() -> anyhow::Result<()> {
+    sources()?;
+    linker()
+}
+
+/// What the build of the kernel programs needs in its environment.
+pub fn build_environment() -> Vec<(&'static str, String)> {
+    let mut environment = vec![("CGTRACE_REQUIRE_BPF", "1".to_owned())];
+    if !has_sources(None) && has_sources(Some(DEBIAN_TOOLCHAIN)) {
+        environment.push(("CGTRACE_BPF_TOOLCHAIN", DEBIAN_TOOLCHAIN.to_owned()));
+        // bpf-linker borrows the LLVM of that compiler.
+        environment.push(("LD_LIBRARY_PATH", "/usr/lib/x86_64-linux-gnu:/usr/lib/aarch64-linux-gnu".to_owned()));
+    }
+    environment
+}
+
+fn has_sources(toolchain: Option<&str>) -> bool {
+    let mut rustc = match toolchain {
+        Some(toolchain) => {
+            let mut command = Command::new("rustup");
+            command.args(["run", toolchain, "rustc"]);
+            command
+        }
+        None => Command::new("rustc"),
+    };
+    let sysroot = output(rustc.args(["--print", "sysroot"]).current_dir(root()).stderr(Stdio::null()));
+    sysroot.is_some_and(|sysroot| Path::new(&sysroot).join("lib/rustlib/src/rust/library/core/src/lib.rs").is_file())
+}
+
+/// What is there, then rustup, then Debian's packages.
+fn sources() -> anyhow::Result<()> {
+    if has_sources(None) || has_sources(Some(DEBIAN_TOOLCHAIN)) {
+        return Ok(());
+    }
+    if is_installed("rustup") {
+        step("installing the standard library's sources (rustup component add rust-src)");
+        match run(Command::new("rustup").args(["component", "add", "rust-src"]).current_dir(root())) {
+            Ok(()) if has_sources(None) => return Ok(()),
+            Ok(()) => eprintln!("rustup has installed sources, but not those of this compiler"),
+            Err(error) => eprintln!("{error:#}"),
+        }
+    }
+    if is_installed("apt-get") && is_installed("rustup") {
+        step("installing Debian's compiler with its sources");
+        let linked = install(&DEBIAN_COMPILER)
+            .and_then(|()| run(Command::new("rustup").args(["toolchain", "link", DEBIAN_TOOLCHAIN, "/usr"])));
+        match linked {
+            Ok(()) if has_sources(Some(DEBIAN_TOOLCHAIN)) => return Ok(()),
+            Ok(()) => eprintln!("Debian's compiler has no sources where they are expected"),
+            Err(error) => eprintln!("{error:#}"),
+        }
+    }
+    bail!(
+        "the standard library's sources are not installed, and could not be\n\
+         hint: rustup component add rust-src, or apt-get install {} && rustup toolchain link {DEBIAN_TOOLCHAIN} /usr",
+        DEBIAN_COMPILER.join(" ")
+    )
+}
+
+fn linker() -> anyhow::Result<()> {
+    let own = root().join("target/tools");
+    let version = |program: PathBuf| output(Command::new(program).arg("--version").stderr(Stdio::null()));
+    let is_right = |version: String| version.split_whitespace().any(|word| word == LINKER_VERSION);
+    if version(own.join("bin").join(LINKER)).is_some_and(is_right) || version(LINKER.into()).is_some_and(is_right) {
+        return Ok(());
+    }
+    step(&format!("installing {LINKER} {LINKER_VERSION} to target/tools (some minutes)"));
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["install", LINKER, "--version", LINKER_VERSION, "--locked", "--root"]).arg(&own);
+    run(&mut cargo).with_context(|| {
+        format!("failed to install {LINKER}\nhint: cargo install {LINKER} --version {LINKER_VERSION} --locked")
+    })
+}
+
+/// Brings the packages whose programs are missing.
+pub fn packages(wanted: &[Package], need: Need) -> anyhow::Result<()> {
+    let missing = |package: &&Package| !is_installed(package.program);
+    let mut names: Vec<&str> = wanted.iter().filter(missing).map(|package| package.package).collect();
+    names.dedup();
+    if names.is_empty() {
+        return Ok(());
+    }
+    step(&format!("installing {}", names.join(", ")));
+    let installed = match is_installed("apt-get") {
+        true => install(&names),
+        false => Err(anyhow::anyhow!("there is no apt-get here")),
+    };
+    let left: Vec<&str> = wanted.iter().filter(missing).map(|package| package.program).collect();
+    match (installed, need) {
+        (Ok(()), _) if left.is_empty() => Ok(()),
+        (result, Need::Optional) => {
+            let why = result.err().map(|error| format!(": {error:#}")).unwrap_or_default();
+            eprintln!("note: going on without {}{why}", left.join(", "));
+            Ok(())
+        }
+        (result, Need::Required) => {
+            let why = result.err().map(|error| format!(": {error:#}")).unwrap_or_default();
+            bail!("{} cannot be found{why}\nhint: install {} by hand", left.join(", "), names.join(" "))
+        }
+    }
+}
+
+fn install(packages: &[&str]) -> anyhow::Result<()> {
+    let apt = |arguments: &[&str]| {
+        let mut command = match is_root() {
+            true => Command::new("apt-get"),
+            false => {
+                let mut command = Command::new("sudo");
+                command.arg("apt-get");
+                command
+            }
+        };
+        run(command.args(["-qq", "-y"]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdout(Stdio::null()))
+    };
+    let arguments: Vec<&str> =
+        ["install", "--no-install-recommends"].into_iter().chain(packages.iter().copied()).collect();
+    // The lists may be missing or old.
+    apt(&arguments).or_else(|_| apt(&["update"]).and_then(|()| apt(&arguments)))
+}
+
+/// Whether a program is on the path, or where only root looks.
+pub fn is_installed(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
+    places.into_iter().any(|directory| directory.join(program).is_file())
+}

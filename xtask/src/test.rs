@@ -1,0 +1,192 @@
+//! Lints and tests, and what they were run on.
+
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, bail};
+
+use crate::{cargo, is_root, output, root, run, setup, step};
+
+/// How many tests passed and failed.
+#[derive(Default)]
+struct Tally {
+    passed: u64,
+    failed: u64,
+}
+
+/// Format, lints, documentation and every test.
+pub fn everything() -> anyhow::Result<()> {
+    setup::toolchain()?;
+    setup::packages(&setup::TESTS, setup::Need::Required)?;
+    lint()?;
+    step("building the tests");
+    let programs = test_programs()?;
+    let mut tally = Tally::default();
+    for program in programs {
+        // The last two components name it: deps/kernel-0123456789abcdef.
+        let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
+        step(&format!("testing: {name}"));
+        run_tests(&program, &mut tally)?;
+    }
+    report()?;
+    println!("{} passed, {} failed", tally.passed, tally.failed);
+    if tally.failed > 0 {
+        bail!("{} tests failed", tally.failed);
+    }
+    if tally.passed == 0 {
+        bail!("no test was run");
+    }
+    Ok(())
+}
+
+/// Format, clippy on the host's and the kernel's side, and documentation.
+pub fn lint() -> anyhow::Result<()> {
+    step("cargo fmt");
+    run(cargo().args(["fmt", "--all", "--check"]))?;
+    step("cargo clippy (host)");
+    run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    step("cargo clippy (kernel programs)");
+    let tools = root().join("target/tools/bin");
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
+    let mut kernel = kernel_cargo();
+    kernel
+        .args([
+            "clippy",
+            "--quiet",
+            "--package",
+            "tracer-ebpf",
+            "--target",
+            "bpfel-unknown-none",
+            "-Z",
+            "build-std=core",
+        ])
+        .args(["--bins", "--target-dir", "target/lint-bpf", "--", "-D", "warnings"])
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env("PATH", path)
+        .env(
+            "RUSTFLAGS",
+            format!("--cfg bpf_target_arch=\"{}\" -C debuginfo=2 -C link-arg=--btf", std::env::consts::ARCH),
+        );
+    run(&mut kernel)?;
+    step("cargo doc");
+    run(cargo()
+        .args(["doc", "--quiet", "--no-deps", "--workspace", "--document-private-items"])
+        .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private-intra-doc-links"))
+}
+
+/// The cargo that builds the kernel programs: Debian's, where only that has the sources.
+fn kernel_cargo() -> Command {
+    let environment = setup::build_environment();
+    let debian = environment.iter().find(|(name, _)| *name == "CGTRACE_BPF_TOOLCHAIN");
+    let mut command = match debian {
+        Some((_, toolchain)) => {
+            let mut command = Command::new("rustup");
+            command.args(["run", toolchain, "cargo"]);
+            command
+        }
+        None => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
+    };
+    command.current_dir(root()).envs(environment);
+    command
+}
+
+/// Builds every test program, as whoever runs this; they are then run as root.
+fn test_programs() -> anyhow::Result<Vec<PathBuf>> {
+    let mut cargo = cargo();
+    cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]).stdout(Stdio::piped());
+    let mut child = cargo.spawn().context("failed to run cargo test")?;
+    let stdout = child.stdout.take().context("cargo has a pipe")?;
+    let mut programs = Vec::new();
+    for line in BufReader::new(stdout).lines() {
+        let line: serde_json::Value = serde_json::from_str(&line.context("failed to read from cargo")?)?;
+        let is_test = line["reason"] == "compiler-artifact" && line["profile"]["test"] == true;
+        if let (true, Some(program)) = (is_test, line["executable"].as_str()) {
+            programs.push(PathBuf::from(program));
+        }
+    }
+    let status = child.wait().context("failed to wait for cargo test")?;
+    if !status.success() || programs.is_empty() {
+        bail!("cargo test --no-run: {status}, {} test programs", programs.len());
+    }
+    Ok(programs)
+}
+
+/// Runs one test program as root: those on the kernel one after the other, because they count what the kernel does.
+fn run_tests(program: &std::path::Path, tally: &mut Tally) -> anyhow::Result<()> {
+    let mut command = crate::as_root(program)?;
+    command.arg("--test-threads=1").current_dir(root().join("tracer"));
+    if !is_root() {
+        eprintln!("(as root, through sudo)");
+    }
+    count(&mut command, tally)
+}
+
+/// Shows what a test run says, and adds up its results.
+fn count(command: &mut Command, tally: &mut Tally) -> anyhow::Result<()> {
+    let mut child = command.stdout(Stdio::piped()).spawn().context("failed to run the tests")?;
+    let stdout = child.stdout.take().context("the tests have a pipe")?;
+    let mut summaries = 0;
+    for line in BufReader::new(stdout).lines() {
+        let line = line.context("failed to read from the tests")?;
+        println!("{line}");
+        if let Some((passed, failed)) = summary(&line) {
+            summaries += 1;
+            tally.passed += passed;
+            tally.failed += failed;
+        }
+    }
+    let status = child.wait().context("failed to wait for the tests")?;
+    if summaries == 0 {
+        bail!("a test program ended without a result: {status}");
+    }
+    Ok(())
+}
+
+/// `test result: ok. 82 passed; 0 failed; …`
+fn summary(line: &str) -> Option<(u64, u64)> {
+    let rest = line.strip_prefix("test result: ")?;
+    let number = |word: &str| {
+        let part = rest.split([';', '.']).find(|part| part.trim_end().ends_with(word))?;
+        part.trim().split(' ').next()?.parse().ok()
+    };
+    Some((number("passed")?, number("failed")?))
+}
+
+/// What the tests were run on: the kernel, the backend, the runtimes.
+fn report() -> anyhow::Result<()> {
+    let program = root().join("target/debug/cgtrace");
+    let doctor = crate::as_root(&program)?.args(["doctor", "--json"]).output().context("failed to run the doctor")?;
+    let doctor: serde_json::Value =
+        serde_json::from_slice(&doctor.stdout).context("failed to read the doctor's report")?;
+    let checked = |what: &str| {
+        let checks = doctor["checks"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let found = checks.iter().find(|check| check["what"] == what).and_then(|check| check["found"].as_str());
+        found.unwrap_or("unknown").to_owned()
+    };
+    println!("exercised:");
+    println!("  kernel    {}", checked("kernel"));
+    println!("  cgroups   {}", checked("cgroups"));
+    println!("  backend   {}; tracepoint (sys_exit, raw)", doctor["backend"].as_str().unwrap_or("none"));
+    println!("  fexit     {}", checked("trampolines"));
+    for runtime in ["runc", "crun"] {
+        let version = output(Command::new(runtime).arg("--version")).unwrap_or_default();
+        println!("  runtime   {}", version.lines().next().unwrap_or("unknown"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn results_are_read_as_cargo_prints_them() {
+        let line =
+            "test result: FAILED. 20 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 31.12s";
+        assert_eq!(summary(line), Some((20, 1)));
+        assert_eq!(summary("test a ... ok"), None);
+    }
+}
