@@ -130,7 +130,7 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
             let exe = pointer(mm, MM_EXE_FILE).and_then(|file| pointer(within(file, FILE_PATH), PATH_DENTRY));
             if let Some(dentry) = exe {
                 // SAFETY: a command line is at most LONGEST_ARGV long, and a walk fits behind it.
-                let (walked, whole) = walk_up(dentry, unsafe { tail.add(length & LONGEST_ARGV) });
+                let (walked, whole) = walk_up(dentry, unsafe { tail.add(maps::unbounded(length) & LONGEST_ARGV) });
                 if whole {
                     record.exe_len = walked as u16;
                     length += walked;
@@ -138,6 +138,7 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
             }
         }
     }
+    let length = maps::unbounded(length);
     if length > 2 * LONGEST_ARGV {
         return 0;
     }

@@ -283,7 +283,7 @@ fn report(head: Attempt, path: u64, concerns: &Concerns, slot: u32) {
         maps::count_lost(lost::ATTEMPT_UNREADABLE);
         return;
     }
-    let path_len = (got as usize - 1) & (LONGEST_PATH - 1);
+    let path_len = maps::unbounded(got as usize - 1) & (LONGEST_PATH - 1);
     record.path_len = path_len as u16;
     if path_len == LONGEST_PATH - 1 {
         record.flags |= flag::PATH_TRUNCATED;
@@ -307,6 +307,7 @@ fn report(head: Attempt, path: u64, concerns: &Concerns, slot: u32) {
             record.flags |= flag::WALK_TRUNCATED;
         }
     }
+    let length = maps::unbounded(length);
     if length > LONGEST_PATH + LONGEST_WALK {
         return;
     }

@@ -3,7 +3,7 @@
 use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_probe_read_kernel_str};
 use tracer_ebpf::{DEEPEST_WALK, LONGEST_NAME, LONGEST_WALK, offset::*};
 
-use crate::maps::offset;
+use crate::maps::{offset, unbounded};
 
 /// A kernel address.
 pub type Address = u64;
@@ -65,7 +65,7 @@ pub fn walk_up(dentry: Address, out: *mut u8) -> (usize, bool) {
         // SAFETY: `length` leaves room for one more name.
         let got = unsafe {
             bpf_probe_read_kernel_str(
-                out.add(length & (LONGEST_WALK - 1)).cast(),
+                out.add(unbounded(length) & (LONGEST_WALK - 1)).cast(),
                 LONGEST_NAME as u32,
                 name as *const _,
             )

@@ -73,8 +73,9 @@ fn tell(said: &Said) {
     };
     // SAFETY: the head fits at the start of the scratch memory, which is aligned for it.
     unsafe { scratch.cast::<Lifecycle>().write(head) };
+    let length = maps::unbounded(path_len) & (LONGEST_CGROUP_PATH - 1);
     // SAFETY: head and path were just written.
-    let record = unsafe { core::slice::from_raw_parts(scratch, HEAD + (path_len & (LONGEST_CGROUP_PATH - 1))) };
+    let record = unsafe { core::slice::from_raw_parts(scratch, HEAD + length) };
     // A path that was cut is completed while the cgroup is there.
     maps::tell(record, if head.truncated == 0 { Urgency::Later } else { Urgency::Now });
 }

@@ -187,8 +187,8 @@ impl<F: Fn() -> BootTime> Walk<'_, F> {
 const FILEID_KERNFS: i32 = 0xfe;
 
 /// The whole path of a cgroup that exists, by its id: for those the kernel cut short. `None` if it is gone, or without
-/// the right (CAP_DAC_READ_SEARCH) or the mount to ask.
-pub fn complete_path(hierarchy: &Hierarchy, id: CgroupId) -> Option<Name> {
+/// the right (CAP_DAC_READ_SEARCH) or the mount to ask. `known` gives the whole path of a cgroup around it, if it can.
+pub fn complete_path(hierarchy: &Hierarchy, id: CgroupId, known: impl Fn(CgroupId) -> Option<Name>) -> Option<Name> {
     #[repr(C)]
     struct Handle {
         bytes: u32,
@@ -208,18 +208,20 @@ pub fn complete_path(hierarchy: &Hierarchy, id: CgroupId) -> Option<Name> {
     // The names on the way up: readlink of /proc/self/fd would stop at one page.
     let root = rustix::fs::fstat(&mount).ok()?.st_ino;
     let mut parts: Vec<Vec<u8>> = Vec::new();
-    loop {
+    let mut path = loop {
         let own = rustix::fs::fstat(&fd).ok()?.st_ino;
         if own == root || parts.len() > DEEPEST {
-            break;
+            break Vec::new();
+        }
+        if let Some(path) = known(CgroupId(own)) {
+            break path.as_bytes().to_vec();
         }
         let parent = openat(&fd, c"..", directory_flags(), Mode::empty()).ok()?;
         let mut entries = Dir::read_from(parent.as_fd()).ok()?;
         let entry = entries.find_map(|entry| entry.ok().filter(|entry| entry.ino() == own))?;
         parts.push(entry.file_name().to_bytes().to_vec());
         fd = parent;
-    }
-    let mut path = Vec::new();
+    };
     for part in parts.iter().rev() {
         path.push(b'/');
         path.extend_from_slice(part);

@@ -42,8 +42,6 @@ enum Command {
 pub(crate) struct Live {
     #[command(flatten)]
     pub tracing: Tracing,
-    #[command(flatten)]
-    pub filter: FilterArgs,
     /// Print JSON lines
     #[arg(long)]
     pub json: bool,
@@ -56,6 +54,8 @@ pub(crate) struct Live {
     /// Trace while CMD runs and until its stories are told; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
 }
 
 /// What every tracing command takes.

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 use crate::cgroupfs;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, Change, Event, Facts, Input, Mount, NamespaceId, Pid, Process, ProcessChange,
+    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, Mount, NamespaceId, Pid, Process,
+    ProcessChange,
 };
 use crate::mounts;
 use crate::name::Name;
@@ -24,6 +25,8 @@ const MOUNTS_SHARE: u32 = 10;
 const NAMESPACES: usize = 4_096;
 /// Processes whose end is waited for with a state file to look at.
 const DELETERS: usize = 4_096;
+/// Long paths remembered at most.
+const LONG_PATHS: usize = 4_096;
 /// Processes remembered as known at most.
 const PROCESSES: usize = 65_536;
 
@@ -36,6 +39,8 @@ pub struct Gatherer {
     known: HashMap<Pid, Option<BootTime>>,
     /// Processes that are deleting a container, with its id and state file.
     deleters: HashMap<Pid, Deleter>,
+    /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
+    long_paths: HashMap<(HierarchyId, CgroupId), Name>,
     /// Cgroup mount points outside `/sys/fs/cgroup` that were found since they were last asked for.
     new_prefixes: bool,
     prefixes: HashSet<Name>,
@@ -45,6 +50,8 @@ pub struct Gatherer {
 struct Deleter {
     id: Name,
     state: PathBuf,
+    /// Its mount namespace.
+    namespace: Option<NamespaceId>,
     /// Processes that see what it sees and may outlive it.
     witnesses: Vec<Pid>,
 }
@@ -72,6 +79,7 @@ impl Gatherer {
             namespaces: HashMap::new(),
             known: HashMap::new(),
             deleters: HashMap::new(),
+            long_paths: HashMap::new(),
             new_prefixes: false,
             prefixes: HashSet::new(),
         }
@@ -116,10 +124,18 @@ impl Gatherer {
             && event.change == Change::Created
             && let Some(id) = event.cgroup.id
             && let Some(hierarchy) = self.hierarchies.iter().find(|h| h.id == event.cgroup.hierarchy)
-            && let Some(path) = cgroupfs::complete_path(hierarchy, id)
+            && let Some(path) =
+                cgroupfs::complete_path(hierarchy, id, |id| self.long_paths.get(&(hierarchy.id, id)).cloned())
         {
+            if self.long_paths.len() >= LONG_PATHS {
+                self.long_paths.clear();
+            }
+            self.long_paths.insert((hierarchy.id, id), path.clone());
             event.cgroup.path = path;
             event.cgroup.truncated = false;
+        }
+        if let (Change::Removed, Some(id)) = (event.change, event.cgroup.id) {
+            self.long_paths.remove(&(event.cgroup.hierarchy, id));
         }
         match &event.actor {
             Some(actor) => self.identity(actor.pid, event.at),
@@ -192,7 +208,8 @@ impl Gatherer {
             && let (Some(id), Some(state)) = (command.id.clone(), oci::state_file(&command))
         {
             let witnesses = process.parents.iter().map(|parent| parent.pid).collect();
-            self.deleters.insert(process.pid, Deleter { id, state, witnesses });
+            let namespace = process.mount_namespace;
+            self.deleters.insert(process.pid, Deleter { id, state, namespace, witnesses });
         }
         let said = oci::read_bundle(process.pid, process.cwd.as_ref(), &command);
         said.map(|said| Input::Facts(Facts { at: process.at, about: About::Container(said) })).into_iter().collect()
@@ -255,10 +272,11 @@ impl Gatherer {
 impl Deleter {
     /// Looks for the state file, as the process that just ended would see it.
     fn look(self, ended: &Process) -> Option<Input> {
-        let namespace = self.witnesses.first().copied().and_then(process::mount_namespace);
+        let namespace = self.namespace?;
         let own = Pid(std::process::id());
-        let same = |pid: &Pid| process::mount_namespace(*pid) == namespace;
-        let witness = self.witnesses.iter().copied().chain([own]).find(same)?;
+        let same = |pid: &Pid| process::mount_namespace(*pid) == Some(namespace);
+        let family = self.witnesses.iter().copied().chain([own]).find(same);
+        let witness = family.or_else(|| process::pid_in_mount_namespace(namespace))?;
         let present = oci::state_present(witness, &self.state)?;
         let path = Name::new(self.state.as_os_str().as_encoded_bytes());
         let about = About::State { id: self.id, pid: ended.pid, path, present };

@@ -23,5 +23,6 @@ pub mod oci;
 pub mod output;
 pub mod pipeline;
 pub mod process;
+pub mod recording;
 pub mod runtimes;
 pub mod tracker;

@@ -70,10 +70,18 @@ impl<'a> Stream<'a> {
         {
             return Ok(());
         }
-        self.seq.0 += 1;
-        let findings = self.tracker.apply(self.seq, input);
+        self.replay(Seq(self.seq.0 + 1), input)
+    }
+
+    /// Takes in an input that has its number already, from a trace file.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn replay(&mut self, seq: Seq, input: &mut Input) -> io::Result<()> {
+        self.seq = seq;
+        let findings = self.tracker.apply(seq, input);
         self.counts.count(input);
-        self.output.input(self.seq, input)?;
+        self.output.input(seq, input)?;
         self.tell(findings)
     }
 

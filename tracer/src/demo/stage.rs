@@ -55,8 +55,11 @@ impl Stage {
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("failed to make a mount namespace")?;
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         rustix::mount::mount_change("/", private).context("failed to make mounts private")?;
-        rustix::mount::mount("cgroup2", CGROUPFS, "cgroup2", MountFlags::empty(), None::<&std::ffi::CStr>)
-            .context("failed to mount cgroup2")?;
+        match rustix::mount::mount("cgroup2", CGROUPFS, "cgroup2", MountFlags::empty(), None::<&std::ffi::CStr>) {
+            // It is busy where cgroup2 is mounted there already.
+            Ok(()) | Err(Errno::BUSY) => {}
+            Err(error) => return Err(error).context("failed to mount cgroup2"),
+        }
         let directory = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(CGROUPFS, directory, Mode::empty()).context("failed to open cgroup2")?;
         rustix::fs::mkdirat(&root, scratch, Mode::from_raw_mode(0o755)).context("failed to make the scratch cgroup")?;

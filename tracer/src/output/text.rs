@@ -165,7 +165,8 @@ impl<W: Write> Text<W> {
         let word = if row.errno.is_some() { self.palette.warning(word).to_string() } else { word };
         let errno = self.palette.warning(format!("{errno:<7}"));
         let label = self.palette.dim(format!("{label:<width$}", width = self.label)).to_string();
-        writeln!(self.out, "{time}  {word} {errno} {label} {path}  {}", self.palette.dim(tail))
+        let tail = if tail.is_empty() { String::new() } else { format!("  {}", self.palette.dim(tail)) };
+        writeln!(self.out, "{time}  {word} {errno} {label} {path}{tail}")
     }
 }
 

@@ -1,0 +1,125 @@
+//! One line of a stream, read back.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::hierarchy::Header;
+use crate::input::{BootTime, Input, Seq};
+
+/// One line of a stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Line {
+    /// The first one.
+    Header(Box<Header>),
+    /// What the tracker is to be told.
+    Input(Seq, Box<Input>),
+    /// The last one: the trace is whole.
+    End(BootTime),
+    /// What this version does not read: findings, and types of later versions.
+    Other,
+}
+
+/// Why a line cannot be read.
+#[derive(Debug)]
+pub struct LineError(serde_json::Error);
+
+impl fmt::Display for LineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for LineError {}
+
+impl From<serde_json::Error> for LineError {
+    fn from(error: serde_json::Error) -> Self {
+        Self(error)
+    }
+}
+
+/// What tells a line's type and number, wherever in the object they are.
+#[derive(Deserialize)]
+struct Head<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(default)]
+    seq: Seq,
+}
+
+#[derive(Deserialize)]
+struct End {
+    at: BootTime,
+}
+
+impl Line {
+    /// Reads a line, without its newline. Types and fields that are not known are passed over.
+    ///
+    /// # Errors
+    /// When it is not a JSON object, or a field does not hold what it should.
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let (kind, seq) = match head(line) {
+            Some((kind, seq)) => (std::borrow::Cow::Borrowed(kind), seq),
+            None => {
+                let head: Head = serde_json::from_slice(line)?;
+                (head.kind, head.seq)
+            }
+        };
+        let input = |input: Input| Self::Input(seq, Box::new(input));
+        Ok(match &*kind {
+            "header" => Self::Header(Box::new(read(line)?)),
+            "event" => input(Input::Event(read(line)?)),
+            "attempt" => input(Input::Attempt(read(line)?)),
+            "process" => input(Input::Process(read(line)?)),
+            "facts" => input(Input::Facts(read(line)?)),
+            "lost" => input(Input::Lost(read(line)?)),
+            "tick" => input(Input::Tick(read(line)?)),
+            "end" => Self::End(read::<End>(line)?.at),
+            _ => Self::Other,
+        })
+    }
+}
+
+fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(line)
+}
+
+/// Type and number of a line as this program writes it: `{"type":"event","seq":7,…`. `None` if it begins otherwise.
+fn head(line: &[u8]) -> Option<(&str, Seq)> {
+    let rest = line.strip_prefix(b"{\"type\":\"")?;
+    let quote = rest.iter().position(|byte| *byte == b'"')?;
+    let kind = std::str::from_utf8(&rest[..quote]).ok().filter(|kind| kind.bytes().all(|b| b.is_ascii_lowercase()))?;
+    let Some(rest) = rest[quote + 1..].strip_prefix(b",\"seq\":") else { return None };
+    let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    let seq = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
+    Some((kind, Seq(seq)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::Tick;
+
+    #[test]
+    fn a_line_is_read_whatever_the_order_of_its_fields() {
+        let tick = Line::Input(Seq(7), Box::new(Input::Tick(Tick { at: BootTime(5) })));
+        for text in [
+            r#"{"type":"tick","seq":7,"at":5}"#,
+            r#"{"at":5,"seq":7,"type":"tick"}"#,
+            r#" { "seq" : 7, "type" : "tick", "at" : 5, "later": [1] }"#,
+        ] {
+            assert_eq!(Line::parse(text.as_bytes()).expect(text), tick);
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_passed_over_and_what_is_wrong_is_said() {
+        assert_eq!(Line::parse(br#"{"type":"later","seq":1}"#).expect("passed over"), Line::Other);
+        assert_eq!(Line::parse(br#"{"type":"finding","id":"x"}"#).expect("passed over"), Line::Other);
+        for wrong in [r#"{"type":"tick","seq":1}"#, "", "[]", "{", r#"{"seq":1}"#, r#"{"type":"tick","seq":1,"at":-1}"#]
+        {
+            assert!(Line::parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Recordings of real runs, replayed: the same lines, derived fields and findings included, byte for byte.
+//!
+//! `recordings/NAME.jsonl` is what `cgtrace live --benign --json` printed. A recording whose lines change because a rule
+//! has changed is written anew with `CGTRACE_BLESS=1 cargo test -p cgtrace --test replay`; its inputs stay.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cgtrace::output::Json;
+use cgtrace::pipeline::Stream;
+use cgtrace::recording::Line;
+
+fn recordings() -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
+    let mut paths: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
+    paths.sort();
+    assert!(!paths.is_empty());
+    paths
+}
+
+fn replay(recording: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut json = Json::new(&mut out);
+    let mut lines =
+        recording.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| Line::parse(line).unwrap());
+    let Some(Line::Header(header)) = lines.next() else { panic!("a recording begins with its header") };
+    let mut stream = Stream::begin(&header, &mut json).unwrap();
+    for line in lines {
+        match line {
+            Line::Input(seq, mut input) => stream.replay(seq, &mut input).unwrap(),
+            Line::End(at) => {
+                stream.end(at).unwrap();
+                break;
+            }
+            Line::Other => {}
+            Line::Header(_) => panic!("a second header"),
+        }
+    }
+    out
+}
+
+#[test]
+fn every_recording_replays_to_the_very_same_lines() {
+    for path in recordings() {
+        let recorded = fs::read(&path).unwrap();
+        let replayed = replay(&recorded);
+        assert_eq!(replay(&recorded), replayed, "{}: a replay is deterministic", path.display());
+        if std::env::var_os("CGTRACE_BLESS").is_some() {
+            fs::write(&path, &replayed).unwrap();
+        } else if replayed != recorded {
+            let (old, new) = (String::from_utf8_lossy(&recorded), String::from_utf8_lossy(&replayed));
+            let differing = old.lines().zip(new.lines()).find(|(old, new)| old != new);
+            panic!("{}: {differing:#?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_recordings_tell_what_they_are_named_for() {
+    let findings = |name: &str| -> Vec<serde_json::Value> {
+        let path = recordings().into_iter().find(|path| path.file_stem().is_some_and(|stem| stem == name)).unwrap();
+        let text = fs::read_to_string(path).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        lines.filter(|line| line["type"] == "finding").collect()
+    };
+    let check = |name: &str, kind: &str, cause: &str, severity: &str| {
+        let findings = findings(name);
+        let last = findings.last().unwrap_or_else(|| panic!("{name}: no finding"));
+        assert!(findings.iter().all(|finding| finding["id"] == last["id"]), "{name}");
+        assert_eq!((&last["kind"], &last["cause"], &last["severity"]), (&kind.into(), &cause.into(), &severity.into()));
+    };
+    check("incident", "missing-path-teardown", "read-only-mount", "fault");
+    check("incident-coped", "missing-path-teardown", "read-only-mount", "benign");
+    check("race", "duplicate-teardown", "removed-by-other", "fault");
+    check("runc-read-only", "missing-path-teardown", "read-only-mount", "benign");
+    assert!(findings("runc-v1").is_empty());
+}
