@@ -286,8 +286,10 @@ pub mod config {
     pub const BURST: usize = 1;
     /// How many nanoseconds give it one more.
     pub const REFILL_NS: usize = 2;
+    /// With so many bytes in the ring of events the agent is woken.
+    pub const WAKE_BYTES: usize = 3;
     /// How many there are.
-    pub const COUNT: usize = 3;
+    pub const COUNT: usize = 4;
 }
 
 /// Declares the offsets that the programs need: constants that index global `OFFSETS`, and the table of where each is

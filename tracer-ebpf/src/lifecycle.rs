@@ -6,8 +6,8 @@
 use aya_ebpf::{
     EbpfContext,
     helpers::{
-        bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
+        bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
+        generated::{self, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str},
     },
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
@@ -49,35 +49,36 @@ fn tell(said: &Said) {
         maps::count_lost(lost::LIFECYCLE_UNREADABLE);
     }
     let path_len = if got > 0 && got as usize <= LONGEST_CGROUP_PATH { got as usize - 1 } else { 0 };
-    let mut task_comm = [0u8; COMM];
+    // SAFETY: the scratch memory is aligned for a head and has room for it. It is built in place: a head on the stack
+    // would be filled and copied once more, for each event of the host.
+    let record = unsafe { &mut *scratch.cast::<Lifecycle>() };
+    record.kind = said.kind;
+    record.truncated = u8::from(path_len == LONGEST_CGROUP_PATH - 1 || path_len == 0);
+    record.path_len = path_len as u16;
+    record.value = said.value;
+    // SAFETY: the helper has no arguments.
+    record.at = unsafe { bpf_ktime_get_boot_ns() };
+    record.id = said.id;
+    record.hierarchy = said.hierarchy;
+    record.level = said.level;
+    record.tgid = tgid;
+    record.tid = pid_tgid as u32;
+    record.uid = bpf_get_current_uid_gid() as u32;
+    record.padding = 0;
+    // SAFETY: there is room for a comm.
+    unsafe { generated::bpf_get_current_comm(record.comm.as_mut_ptr().cast(), COMM as u32) };
+    record.task_comm = [0; COMM];
     if said.task_comm != 0 {
-        // SAFETY: as above; a name that cannot be read stays empty.
-        unsafe { bpf_probe_read_kernel_str(task_comm.as_mut_ptr().cast(), COMM as u32, said.task_comm as *const _) };
+        let to = record.task_comm.as_mut_ptr().cast();
+        // SAFETY: there is room for a comm; a name that cannot be read stays empty.
+        unsafe { bpf_probe_read_kernel_str(to, COMM as u32, said.task_comm as *const _) };
     }
-    let head = Lifecycle {
-        kind: said.kind,
-        truncated: u8::from(path_len == LONGEST_CGROUP_PATH - 1 || path_len == 0),
-        path_len: path_len as u16,
-        value: said.value,
-        // SAFETY: the helper has no arguments.
-        at: unsafe { bpf_ktime_get_boot_ns() },
-        id: said.id,
-        hierarchy: said.hierarchy,
-        level: said.level,
-        tgid,
-        tid: pid_tgid as u32,
-        uid: bpf_get_current_uid_gid() as u32,
-        padding: 0,
-        comm: bpf_get_current_comm().unwrap_or_default(),
-        task_comm,
-    };
-    // SAFETY: the head fits at the start of the scratch memory, which is aligned for it.
-    unsafe { scratch.cast::<Lifecycle>().write(head) };
+    let is_cut = record.truncated != 0;
     let length = maps::unbounded(path_len) & (LONGEST_CGROUP_PATH - 1);
     // SAFETY: head and path were just written.
     let record = unsafe { core::slice::from_raw_parts(scratch, HEAD + length) };
     // A path that was cut is completed while the cgroup is there.
-    maps::tell(record, if head.truncated == 0 { Urgency::Later } else { Urgency::Now });
+    maps::tell(record, if is_cut { Urgency::Now } else { Urgency::Later });
 }
 
 /// Reads a field of a classic tracepoint's record.

@@ -19,7 +19,6 @@ const FORCE_WAKEUP: u64 = 2;
 const NO_WAKEUP: u64 = 1;
 /// The argument of a query for how many bytes are there.
 const AVAILABLE: u64 = 0;
-const RING_SIZE: u64 = 1;
 
 /// Whether a record can wait until the agent looks.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,8 +32,11 @@ pub enum Urgency {
 /// Writes a record to the ring of events and processes, or counts it as lost.
 #[inline(always)]
 pub fn tell(record: &[u8], urgency: Urgency) {
-    let quarter_full = || LIFECYCLE.query(AVAILABLE) > LIFECYCLE.query(RING_SIZE) / 4;
-    let flags = if urgency == Urgency::Now || quarter_full() { FORCE_WAKEUP } else { NO_WAKEUP };
+    let flags = if urgency == Urgency::Now || LIFECYCLE.query(AVAILABLE) > config(config::WAKE_BYTES) {
+        FORCE_WAKEUP
+    } else {
+        NO_WAKEUP
+    };
     if LIFECYCLE.output::<[u8]>(record, flags).is_err() {
         count_lost(lost::LIFECYCLE_FULL);
     }

@@ -42,7 +42,8 @@ pub fn run(args: &Demo) -> anyhow::Result<ExitCode> {
 fn play(scenario: Scenario, args: &Demo) -> anyhow::Result<()> {
     let palette = Palette::new(ColorChoice::of(&io::stdout()));
     if !args.json {
-        writeln!(io::stdout(), "{}: {}\n", palette.heading(scenario.as_str()), scenario.story())?;
+        let story = textwrap::fill(&format!("{}: {}", scenario.as_str(), scenario.story()), 100);
+        writeln!(io::stdout(), "{}\n", palette.heading(story))?;
     }
     let session = super::start(args.backend)?;
     let scratch = format!("cgtrace-demo-{}", std::process::id());

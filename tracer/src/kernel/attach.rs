@@ -70,6 +70,7 @@ impl Tracer {
         config[config::SELF] = u64::from(std::process::id());
         config[config::BURST] = u64::from(options.burst.max(1));
         config[config::REFILL_NS] = 1_000_000_000 / u64::from(options.rate.max(1));
+        config[config::WAKE_BYTES] = u64::from(options.lifecycle_bytes / 4);
         let mut ebpf = EbpfLoader::new()
             .override_global("OFFSETS", &plan.offsets[..], true)
             .override_global("CONFIG", &config[..], true)

@@ -126,7 +126,7 @@ pub enum BackendChoice {
 pub struct Plan {
     /// How failed calls are watched.
     pub backend: Backend,
-    /// Lifecycle events come by classic tracepoints, which need tracefs; else by raw ones.
+    /// Lifecycle events come by classic tracepoints, which need tracefs; else by raw ones, which need BTF.
     pub classic: bool,
     /// Offsets for the programs.
     pub offsets: [u32; offset::COUNT],
@@ -171,9 +171,12 @@ impl Plan {
                 return refuse(format!("{name} is missing"), "run as root, or grant CAP_BPF and CAP_PERFMON");
             }
         }
-        if !support.tracefs && !support.knows(feature::RAW_LIFECYCLE) {
+        // Raw tracepoints cost less, at every event and at the end. They read kernel memory, which lockdown may forbid.
+        let raw = support.knows(feature::RAW_LIFECYCLE) && !support.is_confidential();
+        if !support.tracefs && !raw {
             return refuse(
-                "there is neither tracefs nor BTF: cgroup events cannot be read".to_owned(),
+                "there is no tracefs, and without BTF (or under lockdown) cgroup events cannot be read otherwise"
+                    .to_owned(),
                 "mount -t tracefs tracefs /sys/kernel/tracing",
             );
         }
@@ -189,7 +192,7 @@ impl Plan {
         for (slot, found) in offsets.iter_mut().zip(&support.offsets) {
             *slot = found.unwrap_or(offset::MISSING);
         }
-        Ok(Self { backend, classic: support.tracefs, offsets, notes: notes(support) })
+        Ok(Self { backend, classic: !raw, offsets, notes: notes(support) })
     }
 }
 
@@ -204,7 +207,7 @@ fn notes(support: &Support) -> Vec<String> {
     ];
     let why = if support.has_btf() { "this kernel's structures are not as expected" } else { "the kernel has no BTF" };
     notes.extend(features.iter().filter(|(needs, _)| !support.knows(needs)).map(|(_, cost)| format!("{why}: {cost}")));
-    if support.lockdown.as_deref() == Some("confidentiality") {
+    if support.is_confidential() {
         notes.push(
             "lockdown (confidentiality) forbids reading kernel memory: only failed calls with absolute paths are told"
                 .to_owned(),
@@ -272,7 +275,7 @@ mod tests {
         check(|s| s.capabilities = Capabilities(1 << 39), Auto, Err("CAP_PERFMON is missing"));
         check(|s| s.built = false, Auto, Err("built without"));
         check(|s| s.tracefs = false, Auto, Ok(Backend::Trampoline));
-        check(|s| (s.offsets, s.tracefs) = (vec![], false), Auto, Err("neither tracefs nor BTF"));
+        check(|s| (s.offsets, s.tracefs) = (vec![], false), Auto, Err("there is no tracefs"));
     }
 
     #[test]

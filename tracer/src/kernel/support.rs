@@ -69,6 +69,11 @@ impl Support {
         all.map(|((structure, member), _)| format!("{structure}.{member}")).collect()
     }
 
+    /// Lockdown forbids reading kernel memory.
+    pub fn is_confidential(&self) -> bool {
+        self.lockdown.as_deref() == Some("confidentiality")
+    }
+
     /// The kernel has BTF.
     pub fn has_btf(&self) -> bool {
         !self.offsets.is_empty()

@@ -348,3 +348,13 @@ fn a_process_that_is_gone_at_once_is_told_with_its_command_line() {
     assert!(line["actor"]["argv"].is_array() && line["actor"]["parents"].is_array(), "{line}");
     agent.finish();
 }
+
+#[test]
+fn the_classic_tracepoints_do_where_kernel_structures_are_not_known() {
+    let scratch = Scratch::new();
+    let script = format!("mkdir {0}/a; rmdir {0}/a", scratch.path.display());
+    let done = where_("mount --bind /dev/null /sys/kernel/btf/vmlinux", &["live", "--json", "--", "sh", "-c", &script]);
+    assert!(done.status.success(), "{}", stderr(&done));
+    let changes = scratch.changes(&parse(&done.stdout), "a");
+    assert!(changes.starts_with(&["created".into(), "removed".into()]), "{changes:?}");
+}
