@@ -90,7 +90,7 @@ fn head(line: &[u8]) -> Option<(&str, Seq)> {
     let rest = line.strip_prefix(b"{\"type\":\"")?;
     let quote = rest.iter().position(|byte| *byte == b'"')?;
     let kind = std::str::from_utf8(&rest[..quote]).ok().filter(|kind| kind.bytes().all(|b| b.is_ascii_lowercase()))?;
-    let Some(rest) = rest[quote + 1..].strip_prefix(b",\"seq\":") else { return None };
+    let rest = rest[quote + 1..].strip_prefix(b",\"seq\":")?;
     let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
     let seq = std::str::from_utf8(&rest[..digits]).ok()?.parse().ok()?;
     Some((kind, Seq(seq)))
