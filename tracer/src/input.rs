@@ -522,10 +522,12 @@ pub struct Mount {
 pub struct ContainerFacts {
     /// The container's id, as given to the runtime.
     pub id: Name,
-    /// The runtime that was given it, by the registry's name (`runc`, `crun` …).
+    /// The runtime that was given it, by the registry's name (`runc`, `crun` …); for one that was there before tracing
+    /// began, the one whose naming scheme its cgroup follows.
     pub runtime: String,
-    /// The process whose command line led here.
-    pub pid: Pid,
+    /// The process whose command line led here. `None` for a container that was there before tracing began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Pid>,
     /// The file that was read.
     pub source: Name,
     /// Cgroup path asked for in the bundle (`linux.cgroupsPath`), not resolved.

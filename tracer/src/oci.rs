@@ -248,31 +248,86 @@ pub fn read_bundle(pid: Pid, cwd: Option<&Name>, command: &RuntimeCommand) -> Op
         (None, Some(cwd)) => as_path(cwd),
         (None, None) => bundle.clone(),
     };
-    let config: Config = serde_json::from_slice(&read_small(&bundle.join("config.json"))?).ok()?;
+    let source = Name::new(source.join("config.json").as_os_str().as_bytes());
+    let mut facts = read_config(&bundle.join("config.json"), source, id, command.runtime)?;
+    facts.pid = Some(pid);
+    facts.state_file = state_file(command).map(|path| Name::new(path.as_os_str().as_bytes()));
+    Some(facts.and_docker(&process.join("root")))
+}
+
+/// Where engines keep the bundles of running containers on the host: the directories that `ID` is in, and the bundle below it.
+const STANDING: [(&str, &str); 3] = [
+    ("/run/containers/storage/overlay-containers", "userdata"),
+    ("/var/lib/containers/storage/overlay-containers", "userdata"),
+    ("/var/lib/containers/storage/vfs-containers", "userdata"),
+];
+/// Containerd has a directory for each of its namespaces here.
+const CONTAINERD_TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
+
+/// What the host says of a container that was there before tracing began: its bundle, where engines keep it, and docker's own
+/// file. `None` if there is neither.
+pub fn read_standing(id: &Name, runtime: &str) -> Option<ContainerFacts> {
+    let text = id.to_str().filter(|id| !id.is_empty() && !id.contains('/') && !id.starts_with('.'))?;
+    let engines = STANDING.iter().map(|(directory, below)| Path::new(directory).join(text).join(below));
+    let namespaces =
+        std::fs::read_dir(CONTAINERD_TASKS).into_iter().flatten().flatten().map(|entry| entry.path().join(text));
+    let read = |bundle: PathBuf| {
+        let path = bundle.join("config.json");
+        read_config(&path, Name::new(path.as_os_str().as_bytes()), id.clone(), runtime)
+    };
+    if let Some(facts) = engines.chain(namespaces).find_map(read) {
+        return Some(facts.and_docker(Path::new("/")));
+    }
+    let nothing = ContainerFacts {
+        id: id.clone(),
+        runtime: runtime.to_owned(),
+        pid: None,
+        source: Name::from(format!("{DOCKER_CONTAINERS}/{text}/{DOCKER_CONFIG}")),
+        cgroups_path: None,
+        state_file: None,
+        name: None,
+        image: None,
+        pod: None,
+        namespace: None,
+    };
+    Some(nothing.and_docker(Path::new("/"))).filter(|facts| facts.name.is_some() || facts.image.is_some())
+}
+
+fn read_config(path: &Path, source: Name, id: Name, runtime: &str) -> Option<ContainerFacts> {
+    let config: Config = serde_json::from_slice(&read_small(path)?).ok()?;
     let find = |keys: &[&str]| keys.iter().find_map(|key| config.annotations.get(*key)).map(|v| Name::from(v.as_str()));
-    let mut facts = ContainerFacts {
+    Some(ContainerFacts {
         id,
-        runtime: command.runtime.to_owned(),
-        pid,
-        source: Name::new(source.join("config.json").as_os_str().as_bytes()),
-        cgroups_path: config.linux.and_then(|linux| linux.cgroups_path).filter(|path| !path.is_empty()).map(Name::from),
-        state_file: state_file(command).map(|path| Name::new(path.as_os_str().as_bytes())),
+        runtime: runtime.to_owned(),
+        pid: None,
+        source,
         name: find(&NAME),
         image: find(&IMAGE),
         pod: find(&POD),
         namespace: find(&NAMESPACE),
-    };
-    if let Some(docker) = docker_config(&process, &facts.id) {
-        facts.name = facts.name.or(docker.name.map(|name| Name::from(name.trim_start_matches('/'))));
-        facts.image = facts.image.or(docker.config.and_then(|config| config.image).map(Name::from));
-    }
-    Some(facts)
+        cgroups_path: config.linux.and_then(|linux| linux.cgroups_path).filter(|path| !path.is_empty()).map(Name::from),
+        state_file: None,
+    })
 }
 
+impl ContainerFacts {
+    /// Adds what docker says, seen from a root directory.
+    fn and_docker(mut self, root: &Path) -> Self {
+        if let Some(docker) = docker_config(root, &self.id) {
+            self.name = self.name.or(docker.name.map(|name| Name::from(name.trim_start_matches('/'))));
+            self.image = self.image.or(docker.config.and_then(|config| config.image).map(Name::from));
+        }
+        self
+    }
+}
+
+const DOCKER_CONTAINERS: &str = "/var/lib/docker/containers";
+const DOCKER_CONFIG: &str = "config.v2.json";
+
 /// Docker keeps a container's name and image in a file of its own.
-fn docker_config(process: &Path, id: &Name) -> Option<DockerConfig> {
+fn docker_config(root: &Path, id: &Name) -> Option<DockerConfig> {
     let id = id.to_str().filter(|id| id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()))?;
-    let path = process.join("root/var/lib/docker/containers").join(id).join("config.v2.json");
+    let path = root.join(DOCKER_CONTAINERS.trim_start_matches('/')).join(id).join(DOCKER_CONFIG);
     serde_json::from_slice(&read_small(&path)?).ok()
 }
 
@@ -333,7 +388,7 @@ mod tests {
             let facts = asked.map(|asked| ContainerFacts {
                 id: "web".into(),
                 runtime: "runc".into(),
-                pid: Pid(1),
+                pid: Some(Pid(1)),
                 source: "/b/config.json".into(),
                 cgroups_path: Some(asked.into()),
                 state_file: None,
@@ -356,5 +411,29 @@ mod tests {
     fn a_pipe_in_place_of_a_bundle_does_not_hang() {
         assert_eq!(read_small(Path::new("/dev/zero")), None);
         assert_eq!(read_small(Path::new("/nowhere")), None);
+    }
+
+    #[test]
+    fn a_bundle_that_stands_tells_name_image_and_pod() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config.json");
+        let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"web","io.kubernetes.cri.image-name":"nginx:1",
+            "io.kubernetes.cri.sandbox-name":"pod-1","io.kubernetes.cri.sandbox-namespace":"shop"},
+            "linux":{"cgroupsPath":"/kubepods/x"}}"#;
+        std::fs::write(&path, config).expect("it can be written");
+        let facts = read_config(&path, "source".into(), "id".into(), "containerd").expect("it is read");
+        let told = [facts.name, facts.image, facts.pod, facts.namespace, facts.cgroups_path];
+        assert_eq!(
+            told.map(|name| name.map(|name| name.to_string())),
+            ["web", "nginx:1", "pod-1", "shop", "/kubepods/x"].map(|text| Some(text.to_owned()))
+        );
+        assert!(facts.pid.is_none());
+    }
+
+    #[test]
+    fn an_id_that_would_lead_elsewhere_is_not_looked_for() {
+        for id in ["", "..", "../../etc", "a/b"] {
+            assert!(read_standing(&id.into(), "runc").is_none(), "{id}");
+        }
     }
 }

@@ -6,6 +6,7 @@
 //!
 //! [`Stream`] is the part that live tracing and a replay share; [`Session`] is the live part around it.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::time::Duration;
@@ -17,9 +18,10 @@ use crate::container;
 use crate::findings::Finding;
 use crate::gather::Gatherer;
 use crate::hierarchy::{Header, Probe};
-use crate::input::{About, BootTime, Facts, Input, Pid, Seq, Tick};
+use crate::input::{About, BootTime, Event, Facts, Input, Pid, Seq, Tick};
 use crate::kernel;
 use crate::name::Name;
+use crate::oci;
 use crate::output::{Counts, Output};
 use crate::process;
 use crate::tracker::Tracker;
@@ -186,7 +188,10 @@ impl Session {
         if let Some(prefixes) = gatherer.take_prefixes() {
             watch(&mut tracer, &prefixes)?;
         }
-        let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| existing.push(Input::Event(event)));
+        let mut events = Vec::new();
+        let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| events.push(event));
+        existing.extend(standing(&events, at));
+        existing.extend(events.into_iter().map(Input::Event));
         let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable };
         existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
         let system = process::system();
@@ -300,6 +305,14 @@ impl Session {
 
 fn feed_all(stream: &mut Stream<'_>, batch: Vec<Input>) -> io::Result<()> {
     batch.into_iter().try_for_each(|mut input| stream.feed(&mut input))
+}
+
+/// What the host says of the containers whose cgroups exist.
+fn standing(events: &[Event], at: BootTime) -> Vec<Input> {
+    let containers = events.iter().filter_map(|event| container::from_path(&event.cgroup.path));
+    let known: BTreeMap<Name, String> = containers.map(|container| (container.id, container.runtime)).collect();
+    let said = known.iter().filter_map(|(id, runtime)| oci::read_standing(id, runtime));
+    said.map(|said| Input::Facts(Facts { at, about: About::Container(said) })).collect()
 }
 
 /// Tells the kernel side where cgroupfs is mounted beside `/sys/fs/cgroup`.
