@@ -29,6 +29,10 @@ pub(crate) struct Cli {
 enum Command {
     /// Trace this host, and print events, failed calls and findings as they happen
     Live(Live),
+    /// Trace this host into a trace file
+    Record(Record),
+    /// Replay trace files, on any machine: what went wrong, and the lives of the containers
+    Report(Report),
     /// Say what this kernel and this user can trace, and how to mend what is missing
     Doctor(Doctor),
     /// Explain a kind of finding: claim, evidence, how to confirm it by hand, what to do
@@ -56,6 +60,68 @@ pub(crate) struct Live {
     pub command: Vec<std::ffi::OsString>,
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+/// `cgtrace record`
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    #[command(flatten)]
+    pub tracing: Tracing,
+    /// The file, which must not exist; without it, cgtrace-HOST-TIME.jsonl.zst
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Begin a new file when one has reached this size, such as 64M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub rotate_size: Option<u64>,
+    /// Begin a new file after this time, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    pub rotate_every: Option<Duration>,
+    /// Keep so many files, and remove older ones
+    #[arg(long, value_name = "COUNT")]
+    pub keep: Option<usize>,
+    /// Keep the files together within this size
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_total: Option<u64>,
+    /// Exit with 1 if such a finding is made: `fault`, or a kind
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// Trace while CMD runs and until its stories are told; then exit with its status
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// `cgtrace report`
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Trace files, directories of them, or - for stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print each container's life: its cgroups, with every step, time and actor
+    #[arg(long)]
+    pub lives: bool,
+    /// Read on while the file is being written, until it ends
+    #[arg(long)]
+    pub follow: bool,
+    /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub format: Format,
+    /// Exit with 1 if such a finding is in it: `fault`, or a kind
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// JSON lines: the findings as `live --json` printed them
+    Json,
 }
 
 /// What every tracing command takes.
@@ -97,7 +163,14 @@ impl FilterArgs {
             Ok(glob.with_context(|| format!("failed to read the pattern {text:?}"))?.compile_matcher())
         };
         let cgroup = self.cgroup.map(glob).transpose()?;
-        Ok(Filter { only: self.only, container: self.container, cgroup, runtime: self.runtime, benign: self.benign })
+        Ok(Filter {
+            only: self.only,
+            container: self.container,
+            cgroup,
+            runtime: self.runtime,
+            benign: self.benign,
+            context: false,
+        })
     }
 }
 
@@ -211,6 +284,21 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// `64M`, `1G`, `500k`, `4096`.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let wrong = || "not a size, such as 500k, 64M or 1G".to_owned();
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit: u64 = match &text[digits.len()..] {
+        "" | "B" => 1,
+        "k" | "K" | "kB" | "KiB" => 1 << 10,
+        "M" | "MB" | "MiB" => 1 << 20,
+        "G" | "GB" | "GiB" => 1 << 30,
+        _ => return Err(wrong()),
+    };
+    let size = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit)).ok_or_else(wrong)?;
+    if size == 0 { Err(wrong()) } else { Ok(size) }
+}
+
 /// The program: reads its arguments, does as told, and says what went wrong in one message.
 pub fn main() -> ExitCode {
     if let Some(status) = crate::demo::play_a_part() {
@@ -219,6 +307,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         Command::Live(args) => commands::live::run(args),
+        Command::Record(args) => commands::record::run(args),
+        Command::Report(args) => commands::report::run(args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
@@ -251,6 +341,15 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         definition().debug_assert();
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(parse_size("64M"), Ok(64 << 20));
+        assert_eq!(parse_size("4096"), Ok(4096));
+        for wrong in ["", "M", "0", "1X", "-1", "99999999999999999999G"] {
+            assert!(parse_size(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

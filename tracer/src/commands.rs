@@ -4,6 +4,8 @@ pub mod demo;
 pub mod doctor;
 pub mod explain;
 pub mod live;
+pub mod record;
+pub mod report;
 
 use std::io::{self, IsTerminal, Write};
 

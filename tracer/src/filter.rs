@@ -9,7 +9,7 @@ use globset::GlobMatcher;
 use crate::container::Container;
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Cgroup, Input, Seq};
+use crate::input::{BootTime, Cgroup, Change, Input, Seq};
 use crate::name::Name;
 use crate::output::{Counts, Output};
 
@@ -37,6 +37,8 @@ pub struct Filter {
     pub runtime: Option<String>,
     /// Findings of routine, too (see [`Finding::is_routine`]).
     pub benign: bool,
+    /// What is needed to judge is kept whatever else is wanted: processes, facts, ticks, and what exists at the start.
+    pub context: bool,
 }
 
 impl Filter {
@@ -45,8 +47,21 @@ impl Filter {
         self.is_about(&finding.cgroup, finding.container.as_deref())
     }
 
+    /// Whether a finding is shown when all has been told.
+    pub fn shows(&self, finding: &Finding) -> bool {
+        self.reports(finding) && (self.benign || !finding.is_routine())
+    }
+
+    /// Whether a container is wanted.
+    pub fn is_of(&self, container: &Container) -> bool {
+        let begins = |id: &Name, prefix: &str| id.as_bytes().starts_with(prefix.as_bytes());
+        self.container.as_deref().is_none_or(|prefix| container.chain.iter().any(|id| begins(id, prefix)))
+            && self.runtime.as_deref().is_none_or(|wanted| container.runtime == wanted)
+    }
+
     fn wants(&self, input: &Input) -> bool {
         match input {
+            Input::Event(event) if self.context && event.change == Change::Existing => true,
             Input::Event(event) => {
                 self.has(Class::Lifecycle) && self.is_about(&event.cgroup, event.container.as_deref())
             }
@@ -59,7 +74,9 @@ impl Filter {
             }
             // A loss may be of anything.
             Input::Lost(_) => true,
-            Input::Process(_) | Input::Facts(_) | Input::Tick(_) => self.only.is_empty() && !self.is_narrowed(),
+            Input::Process(_) | Input::Facts(_) | Input::Tick(_) => {
+                self.context || self.only.is_empty() && !self.is_narrowed()
+            }
         }
     }
 
@@ -72,18 +89,13 @@ impl Filter {
     }
 
     fn is_about(&self, cgroup: &Cgroup, container: Option<&Container>) -> bool {
-        let begins = |prefix: &str, id: &Name| id.as_bytes().starts_with(prefix.as_bytes());
-        let by_container = self
-            .container
-            .as_deref()
-            .is_none_or(|prefix| container.is_some_and(|known| known.chain.iter().any(|id| begins(prefix, id))));
-        let by_runtime =
-            self.runtime.as_deref().is_none_or(|wanted| container.is_some_and(|known| known.runtime == wanted));
+        let by_container =
+            self.container.is_none() && self.runtime.is_none() || container.is_some_and(|known| self.is_of(known));
         let by_path = self.cgroup.as_ref().is_none_or(|glob| {
             use std::os::unix::ffi::OsStrExt;
             glob.is_match(std::ffi::OsStr::from_bytes(cgroup.path.as_bytes()))
         });
-        by_container && by_runtime && by_path
+        by_container && by_path
     }
 }
 
@@ -138,12 +150,20 @@ impl Output for Filtered<'_> {
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
     }
+
+    fn wants_new_part(&self) -> bool {
+        self.inner.wants_new_part()
+    }
+
+    fn new_part(&mut self, header: &Header) -> io::Result<()> {
+        self.inner.new_part(header)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{Change, Event, HierarchyId};
+    use crate::input::{Event, HierarchyId};
     use std::sync::Arc;
 
     fn event(path: &str, container: Option<(&str, &[&str])>) -> Input {

@@ -203,6 +203,7 @@ pub(crate) fn is_false(value: &bool) -> bool {
 
 /// The thread behind an event or attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "RecordedActor")]
 pub struct Actor {
     /// Its thread group.
     pub pid: Pid,
@@ -214,8 +215,25 @@ pub struct Actor {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uid: Option<u32>,
     /// Derived: what is known of its thread group.
-    #[serde(flatten, skip_deserializing)]
+    #[serde(flatten)]
     pub identity: Option<Arc<Identity>>,
+}
+
+/// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows which
+/// ones are wanted.
+#[derive(Deserialize)]
+struct RecordedActor {
+    pid: Pid,
+    tid: u32,
+    comm: Name,
+    #[serde(default)]
+    uid: Option<u32>,
+}
+
+impl From<RecordedActor> for Actor {
+    fn from(RecordedActor { pid, tid, comm, uid }: RecordedActor) -> Self {
+        Self { pid, tid, comm, uid, identity: None }
+    }
 }
 
 /// What is known of a thread group beyond its number.
@@ -558,6 +576,8 @@ pub enum Ring {
     Lifecycle,
     /// Attempts.
     Attempts,
+    /// No ring of the kernel's: the trace file that this is read from.
+    Recording,
 }
 
 /// Why something did not reach us.
@@ -568,6 +588,8 @@ pub enum LossReason {
     RingFull,
     /// One thread group made more attempts than it is allowed to report.
     RateLimited,
+    /// The trace file could not be written.
+    NotWritten,
     /// A record could not be understood, or memory that should hold a path could not be read.
     Malformed,
 }

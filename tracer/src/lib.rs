@@ -24,5 +24,6 @@ pub mod output;
 pub mod pipeline;
 pub mod process;
 pub mod recording;
+pub mod report;
 pub mod runtimes;
 pub mod tracker;

@@ -37,6 +37,11 @@ impl MountTable {
         Self(mounts)
     }
 
+    /// The mounts, as they were given.
+    pub fn mounts(&self) -> &[Mount] {
+        &self.0
+    }
+
     /// Follows an absolute path. Of the mounts around it the innermost counts, of several at one place the last.
     pub fn resolve(&self, path: &Name) -> Resolution {
         let path = join(&Name::from("/"), path);

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub use json::Json;
 pub use palette::{ColorChoice, Palette};
-pub use text::{Text, write_finding};
+pub use text::{Look, Text, hierarchy_label, write_finding};
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;
@@ -32,6 +32,15 @@ pub trait Output {
     fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()>;
     /// Hands on what is buffered.
     fn flush(&mut self) -> io::Result<()>;
+    /// Whether what follows is to begin with a header of its own and all that is known: a trace file is rotated.
+    fn wants_new_part(&self) -> bool {
+        false
+    }
+    /// Begins a part with that header; what is known follows as inputs.
+    fn new_part(&mut self, header: &Header) -> io::Result<()> {
+        let _ = header;
+        Ok(())
+    }
 }
 
 /// How many there were of everything, by the contract's words.

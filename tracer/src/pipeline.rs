@@ -17,17 +17,16 @@ use crate::cgroupfs;
 use crate::container;
 use crate::findings::Finding;
 use crate::gather::Gatherer;
-use crate::hierarchy::{Header, Probe};
+use crate::hierarchy::{Clock, Header, Probe};
 use crate::input::{About, BootTime, Event, Facts, Input, Pid, Seq, Tick};
 use crate::kernel;
 use crate::name::Name;
 use crate::oci;
 use crate::output::{Counts, Output};
 use crate::process;
+use crate::recording;
 use crate::tracker::Tracker;
 
-/// The format number of the stream's lines.
-pub const FORMAT: u32 = 1;
 /// A kernel program takes the time, then commits its record. Records are held back for so long that an earlier one of
 /// another processor or ring has come by then.
 const LAG: Duration = Duration::from_millis(10);
@@ -108,6 +107,22 @@ impl<'a> Stream<'a> {
         self.counts.evicted = self.tracker.evicted();
         self.output.end(at, &self.counts)?;
         Ok(self.counts)
+    }
+
+    /// Begins a new part of a trace, if the output wants one: a header with the clock of now, then all that is known.
+    ///
+    /// # Errors
+    /// When the output cannot be written.
+    pub fn rotate(&mut self, header: &Header, clock: impl Fn() -> Clock) -> io::Result<()> {
+        if !self.output.wants_new_part() {
+            return Ok(());
+        }
+        let clock = clock();
+        self.output.new_part(&Header { clock, ..header.clone() })?;
+        for mut input in self.tracker.snapshot() {
+            self.feed(&mut input)?;
+        }
+        Ok(())
     }
 
     /// Hands what is buffered on to whoever reads.
@@ -196,7 +211,7 @@ impl Session {
         existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
         let system = process::system();
         let header = Header {
-            format: FORMAT,
+            format: recording::FORMAT,
             tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
             host: system.host,
             kernel: system.kernel,
@@ -273,6 +288,7 @@ impl Session {
             self.gather()?;
             feed_all(&mut stream, self.merge.take(now))?;
             stream.tick(watermark(now))?;
+            stream.rotate(&self.header, process::clock)?;
             stream.flush()?;
             if let Some(until) = last_words
                 && (stream.tracker().is_settled(now) && self.merge.is_empty() || tokio::time::Instant::now() >= until)

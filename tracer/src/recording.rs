@@ -1,8 +1,18 @@
-//! Trace files: the stream's inputs as lines of JSON. The only module that knows their bytes.
+//! Trace files: a stream's inputs as lines of JSON in zstd frames. The only module that knows their bytes.
 //!
-//! What is derived (findings, the container and identity fields of a line) is written for whoever reads a trace without
-//! this program, and ignored when it is read back: the tracker derives it anew.
+//! What is derived (the container and identity fields of a line) is written for whoever reads a trace without this
+//! program, and ignored when it is read back: the tracker derives it anew. Findings are not written at all.
+//! `docs/recording.md` states the format and the promise.
 
+mod frames;
 mod line;
+mod reader;
+mod writer;
 
+pub use frames::{Damage, FrameReader, FrameWriter, Piece};
 pub use line::{Line, LineError};
+pub use reader::{Item, OpenError, Recording};
+pub use writer::{Limits, Recorder, Written, default_name};
+
+/// The format number that is written, and the newest that is read.
+pub const FORMAT: u32 = 1;

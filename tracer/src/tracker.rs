@@ -143,6 +143,37 @@ impl Tracker {
         self.facts.get(id)
     }
 
+    /// What is known now, as inputs: with these a trace can be read that begins here. Taking them in again changes
+    /// nothing.
+    pub fn snapshot(&self) -> Vec<Input> {
+        let at = self.now;
+        let mut tables: Vec<_> = self.mount_tables.iter().collect();
+        tables.sort_by_key(|(namespace, _)| **namespace);
+        let mounts = tables
+            .into_iter()
+            .map(|(namespace, table)| About::Mounts { namespace: *namespace, mounts: table.mounts().to_vec() });
+        let mut containers: Vec<&ContainerFacts> = self.facts.values().collect();
+        containers.sort_by(|a, b| a.id.cmp(&b.id));
+        let containers = containers.into_iter().cloned().map(About::Container);
+        let about = |about| Input::Facts(Facts { at, about });
+        let cgroups = self.cgroups.all();
+        let walked = About::Walked { cgroups: cgroups.len() as u64, unreadable: self.coverage.unreadable() };
+        let existing = cgroups.into_iter().map(|cgroup| {
+            Input::Event(Event {
+                at,
+                change: Change::Existing,
+                cgroup,
+                requested: false,
+                task: None,
+                container: None,
+                actor: None,
+            })
+        });
+        let processes = self.processes.alive(at).into_iter().map(Input::Process);
+        let facts = mounts.chain(containers).map(about);
+        facts.chain(processes).chain(existing).chain(std::iter::once(about(walked))).collect()
+    }
+
     /// How many cgroups exist.
     pub fn live_cgroups(&self) -> usize {
         self.cgroups.len()

@@ -45,16 +45,18 @@ pub fn run(args: Live) -> anyhow::Result<ExitCode> {
     super::runtime()?.block_on(live.run(session, output))
 }
 
-struct Job {
-    filter: Filter,
-    fail_on: Vec<FailOn>,
-    duration: Option<Duration>,
-    command: Vec<OsString>,
-    command_keeps_stdout: bool,
+/// What is to be traced, and how it ends.
+pub(super) struct Job {
+    pub filter: Filter,
+    pub fail_on: Vec<FailOn>,
+    pub duration: Option<Duration>,
+    pub command: Vec<OsString>,
+    pub command_keeps_stdout: bool,
 }
 
 impl Job {
-    async fn run(self, mut session: Session, output: Box<dyn Output + '_>) -> anyhow::Result<ExitCode> {
+    /// Traces until a signal, the time or the command's end.
+    pub async fn run(self, mut session: Session, output: Box<dyn Output + '_>) -> anyhow::Result<ExitCode> {
         let mut signals = Signals::new()?;
         let mut child = self.spawn()?;
         if child.is_none() && std::io::stderr().is_terminal() {

@@ -61,6 +61,13 @@ impl<W: Write> Json<W> {
     }
 }
 
+impl Json<Vec<u8>> {
+    /// The lines since this was last called.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+}
+
 impl<W: Write> Output for Json<W> {
     fn header(&mut self, header: &Header) -> io::Result<()> {
         self.clock = header.clock;

@@ -110,10 +110,12 @@ impl<W: Write> Text<W> {
         let ring = match lost.ring {
             crate::input::Ring::Lifecycle => "events",
             crate::input::Ring::Attempts => "failed calls",
+            crate::input::Ring::Recording => "lines",
         };
         let why = match lost.reason {
             crate::input::LossReason::RingFull => "the ring was full",
             crate::input::LossReason::RateLimited => "one process made more than it may report",
+            crate::input::LossReason::NotWritten => "the trace file could not be written",
             crate::input::LossReason::Malformed => "they could not be read",
         };
         let time = self.time(lost.at);
@@ -183,7 +185,8 @@ struct Row<'a> {
 impl<W: Write> Output for Text<W> {
     fn header(&mut self, header: &Header) -> io::Result<()> {
         self.clock = header.clock;
-        self.hierarchies = header.hierarchies.iter().map(|hierarchy| (hierarchy.id, label(hierarchy))).collect();
+        self.hierarchies =
+            header.hierarchies.iter().map(|hierarchy| (hierarchy.id, hierarchy_label(hierarchy))).collect();
         self.label = self.hierarchies.values().map(|label| display_width(label)).max().unwrap_or(2);
         Ok(())
     }
@@ -469,7 +472,7 @@ fn control_file(given: &Name, cgroup: &Name) -> String {
 }
 
 /// `v2`, or a v1 hierarchy's controllers.
-fn label(hierarchy: &Hierarchy) -> String {
+pub fn hierarchy_label(hierarchy: &Hierarchy) -> String {
     match hierarchy.version {
         2 => "v2".to_owned(),
         _ => {

@@ -221,6 +221,23 @@ impl Cgroups {
         since >= self.forgotten_before
     }
 
+    /// All that exist, in the order of hierarchy and path: a cgroup comes after the one around it.
+    pub fn all(&self) -> Vec<Cgroup> {
+        let mut all: Vec<Cgroup> = self
+            .live
+            .iter()
+            .map(|((hierarchy, id), live)| Cgroup {
+                hierarchy: *hierarchy,
+                id: Some(*id),
+                path: live.path.clone(),
+                level: live.level,
+                truncated: false,
+            })
+            .collect();
+        all.sort_by(|a, b| (a.hierarchy, &a.path, a.id).cmp(&(b.hierarchy, &b.path, b.id)));
+        all
+    }
+
     /// Drops removals that are too old.
     pub fn sweep(&mut self, now: BootTime) {
         self.dying.retain(|_, dying| now.since(dying.since) <= DYING_AGE);

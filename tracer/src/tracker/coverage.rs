@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::hierarchy::Header;
-use crate::input::{BootTime, LossReason, Lost, Ring};
+use crate::input::{BootTime, Lost, Ring};
 
 /// The probes without which a cgroup can come or go unseen.
 const ESSENTIAL: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
@@ -38,11 +38,12 @@ impl Coverage {
     }
 
     pub fn lost(&mut self, lost: &Lost) {
-        match (lost.ring, lost.reason) {
-            (Ring::Lifecycle, LossReason::RingFull | LossReason::RateLimited | LossReason::Malformed) => {
+        // Whatever the reason: what is gone is gone.
+        match lost.ring {
+            Ring::Lifecycle => self.lifecycle_lost = Some(lost.at),
+            Ring::Attempts => self.attempts_lost = Some(lost.at),
+            Ring::Recording => {
                 self.lifecycle_lost = Some(lost.at);
-            }
-            (Ring::Attempts, LossReason::RingFull | LossReason::RateLimited | LossReason::Malformed) => {
                 self.attempts_lost = Some(lost.at);
             }
         }
@@ -51,6 +52,11 @@ impl Coverage {
     pub fn walked(&mut self, unreadable: u64) {
         self.walked = true;
         self.unreadable = unreadable;
+    }
+
+    /// Directories that the walk at the start could not read.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
     }
 
     /// How long tracing had been on at `at`.

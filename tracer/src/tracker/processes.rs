@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cgroups::Cgroups;
-use crate::input::{Actor, BootTime, HierarchyId, Identity, Pid, Process, ProcessChange};
+use crate::input::{Actor, BootTime, HierarchyId, Identity, NamespaceId, Pid, Process, ProcessChange};
+use crate::name::Name;
 use crate::oci::{self, RuntimeCommand};
 use crate::process::same_start;
 
@@ -19,6 +20,9 @@ const SILENT: Duration = Duration::from_secs(24 * 60 * 60);
 /// A thread group, from its first record to a while after its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
+    pub comm: Name,
+    pub uid: Option<u32>,
+    pub mount_namespace: Option<NamespaceId>,
     pub identity: Arc<Identity>,
     /// What it was asked to do, if it is an OCI runtime.
     pub command: Option<RuntimeCommand>,
@@ -77,6 +81,34 @@ impl Processes {
         }
     }
 
+    /// Those that are alive, as records of `now`, in the order of their numbers.
+    pub fn alive(&self, now: BootTime) -> Vec<Process> {
+        let mut alive: Vec<Process> = self
+            .known
+            .iter()
+            .filter(|(_, known)| known.exited.is_none())
+            .map(|(pid, known)| Process {
+                at: now,
+                pid: *pid,
+                change: ProcessChange::Seen,
+                comm: known.comm.clone(),
+                exe: known.identity.exe.clone(),
+                argv: known.identity.argv.clone(),
+                argv_truncated: false,
+                cwd: None,
+                parents: known.identity.parents.clone(),
+                uid: known.uid,
+                mount_namespace: known.mount_namespace,
+                cgroup_namespace: None,
+                cgroup: None,
+                started: known.started,
+                exit: None,
+            })
+            .collect();
+        alive.sort_by_key(|process| process.pid);
+        alive
+    }
+
     /// Drops those that ended long ago.
     pub fn sweep(&mut self, now: BootTime) {
         self.known.retain(|_, known| {
@@ -101,7 +133,16 @@ impl Known {
         let cgroup = process.cgroup.and_then(|id| cgroups.get(HierarchyId(0), id)).map(|live| live.path.clone());
         let identity =
             Identity { exe: process.exe.clone(), argv: process.argv.clone(), parents: process.parents.clone(), cgroup };
-        Self { identity: Arc::new(identity), command, exited: None, started: process.started, heard: process.at }
+        Self {
+            comm: process.comm.clone(),
+            uid: process.uid,
+            mount_namespace: process.mount_namespace,
+            identity: Arc::new(identity),
+            command,
+            exited: None,
+            started: process.started,
+            heard: process.at,
+        }
     }
 
     fn is_same_process_as(&self, later: &Self) -> bool {

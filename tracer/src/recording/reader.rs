@@ -1,0 +1,194 @@
+//! Reads a trace, whatever state it is in: the intact part is given out, the damage is said.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::Deserialize;
+
+use super::frames::{Damage, FrameReader, Piece};
+use super::{FORMAT, Line};
+use crate::hierarchy::Header;
+use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
+
+/// Why a file cannot be read as a trace.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The file itself cannot be read.
+    Io(io::Error),
+    /// It is empty.
+    Empty,
+    /// It does not begin with a header that can be read; what is there instead.
+    NoHeader(String),
+    /// It is of a later format.
+    Newer {
+        /// Its format number.
+        format: u32,
+        /// The program that wrote it.
+        tool: String,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Empty => f.write_str("it is empty"),
+            Self::NoHeader(what) => write!(f, "it is no trace, for it does not begin with a header: {what}"),
+            Self::Newer { format, tool } => write!(
+                f,
+                "it has format {format}, written by {tool}; this version reads up to format {FORMAT}\nhint: read it with a \
+                 newer cgtrace"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// What a trace holds, one after the other.
+#[derive(Debug)]
+pub enum Item {
+    /// What the tracker is to be told.
+    Input(Seq, Box<Input>),
+    /// The trace is whole.
+    End(BootTime),
+    /// Another trace begins: files were joined.
+    Header(Box<Header>),
+    /// Something could not be read.
+    Damage(Damage),
+}
+
+/// A trace that is being read.
+pub struct Recording<R: Read> {
+    frames: FrameReader<R>,
+    header: Header,
+    /// The last input's number.
+    seq: Seq,
+    at: BootTime,
+    /// What comes after a loss that was told by a gap in the numbers.
+    held: Option<Item>,
+}
+
+impl<R: Read> Recording<R> {
+    /// Reads the header.
+    ///
+    /// # Errors
+    /// When there is none, or it is of a later format.
+    pub fn open(from: R) -> Result<Self, OpenError> {
+        let mut frames = FrameReader::new(from);
+        let header = match frames.next_piece()? {
+            None => None,
+            Some(Piece::Damage(damage)) => return Err(OpenError::NoHeader(damage.to_string())),
+            Some(Piece::Line(line)) => Some(read_header(line)?),
+        };
+        let Some(header) = header else {
+            return Err(match frames.remainder() {
+                0 => OpenError::Empty,
+                bytes => OpenError::NoHeader(format!("{bytes} bytes that are no whole frame")),
+            });
+        };
+        let at = BootTime(header.clock.boot_ns);
+        Ok(Self { frames, header, seq: Seq(0), at, held: None })
+    }
+
+    /// The trace's header.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// How many bytes of the file have been used.
+    pub fn position(&self) -> u64 {
+        self.frames.position()
+    }
+
+    /// Bytes at the end of the file that are no whole frame: it was cut short, or is still being written.
+    pub fn remainder(&self) -> usize {
+        self.frames.remainder()
+    }
+
+    /// The next item; `None` at the end of what is there.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn next_item(&mut self) -> io::Result<Option<Item>> {
+        loop {
+            if let Some(item) = self.held.take() {
+                return Ok(Some(item));
+            }
+            let (frame, offset) = (self.frames.frame(), self.frames.position());
+            let line = match self.frames.next_piece()? {
+                None => return Ok(None),
+                Some(Piece::Damage(damage)) => return Ok(Some(Item::Damage(damage))),
+                Some(Piece::Line(line)) => Line::parse(line).map_err(|error| (error, line.len())),
+            };
+            match line {
+                Ok(Line::Other) => {}
+                Ok(Line::End(at)) => return Ok(Some(Item::End(at))),
+                Ok(Line::Header(header)) => {
+                    // A part of the same recording goes on with the numbers.
+                    if header.started != self.header.started || header.boot_id != self.header.boot_id {
+                        self.seq = Seq(0);
+                    }
+                    self.header = (*header).clone();
+                    return Ok(Some(Item::Header(header)));
+                }
+                Ok(Line::Input(seq, input)) => {
+                    let first = self.seq == Seq(0);
+                    if seq <= self.seq && !first {
+                        let what = format!("line {} comes after line {}", seq.0, self.seq.0);
+                        return Ok(Some(Item::Damage(Damage { frame, offset, what })));
+                    }
+                    let missing = seq.0.saturating_sub(self.seq.0).saturating_sub(1);
+                    let before = std::mem::replace(&mut self.at, input.at());
+                    self.seq = seq;
+                    // What could not be written is told by the recorder itself.
+                    let is_told = matches!(&*input, Input::Lost(lost) if lost.ring == Ring::Recording);
+                    let item = Item::Input(seq, input);
+                    if missing == 0 || first || is_told {
+                        return Ok(Some(item));
+                    }
+                    self.held = Some(item);
+                    let lost =
+                        Lost { at: before, ring: Ring::Recording, reason: LossReason::Malformed, count: missing };
+                    return Ok(Some(Item::Input(Seq(seq.0 - 1), Box::new(Input::Lost(lost)))));
+                }
+                Err((error, length)) => {
+                    let what = format!("a line of {length} bytes cannot be read: {error}");
+                    return Ok(Some(Item::Damage(Damage { frame: frame.max(1), offset, what })));
+                }
+            }
+        }
+    }
+}
+
+fn read_header(line: &[u8]) -> Result<Header, OpenError> {
+    /// What every format's header has.
+    #[derive(Deserialize)]
+    struct Any {
+        #[serde(rename = "type")]
+        kind: String,
+        format: u32,
+        #[serde(default)]
+        tool: String,
+    }
+    let no_header = |error: &dyn fmt::Display| OpenError::NoHeader(error.to_string());
+    let any: Any = serde_json::from_slice(line).map_err(|error| no_header(&error))?;
+    if any.kind != "header" {
+        return Err(no_header(&format!("a line of type {:?}", any.kind)));
+    }
+    if any.format > FORMAT {
+        return Err(OpenError::Newer { format: any.format, tool: any.tool });
+    }
+    // Older formats are brought up to date here, one step each; there is none older than the first.
+    match Line::parse(line) {
+        Ok(Line::Header(header)) => Ok(*header),
+        Ok(_) => Err(no_header(&"another line")),
+        Err(error) => Err(no_header(&error)),
+    }
+}
