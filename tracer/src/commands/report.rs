@@ -154,7 +154,7 @@ fn open(path: &Path) -> anyhow::Result<Recording<Box<dyn Read>>> {
 }
 
 /// Replays a recording's files through one tracker. Returns what could not be read.
-pub(super) fn replay(source: &Source, output: &mut Report, follow: bool) -> anyhow::Result<Vec<String>> {
+fn replay(source: &Source, output: &mut Report, follow: bool) -> anyhow::Result<Vec<String>> {
     let mut damages = Vec::new();
     let mut stream: Option<Stream<'_>> = None;
     let mut output = Some(output);
