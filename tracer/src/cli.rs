@@ -122,6 +122,8 @@ pub(crate) enum Format {
     Text,
     /// JSON lines: the findings as `live --json` printed them
     Json,
+    /// One self-contained page, with a timeline of every container
+    Html,
 }
 
 /// What every tracing command takes.

@@ -1,9 +1,12 @@
 //! What a trace tells when it is replayed: the sums, the findings, the lives of containers.
 
+pub mod html;
+
 use std::collections::BTreeMap;
 use std::io;
 
-use crate::findings::Finding;
+use crate::duration;
+use crate::findings::{Finding, Severity};
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Cgroup, Change, HierarchyId, Input, Seq};
 use crate::name::Name;
@@ -74,12 +77,70 @@ impl Report {
         Self { lives: with_lives.then(Lives::default), ..Self::default() }
     }
 
+    /// What the trace covers and what it lacks, a name and a text each.
+    pub fn summary(&self, header: &Header) -> Vec<(&'static str, String)> {
+        let mut fields = vec![(
+            "host",
+            format!(
+                "{}, Linux {} {}, {} cgroups, backend {}, {}",
+                header.host,
+                printable(&header.kernel),
+                printable(&header.arch),
+                header.setup,
+                printable(&header.backend),
+                printable(&header.tool)
+            ),
+        )];
+        if let Some((first, last)) = self.span {
+            let time = header.clock.rfc3339(first);
+            let time = time.get(..19).unwrap_or(&time).replace('T', " ");
+            fields.push(("span", format!("{time} UTC, {}", duration::human(last.since(first)))));
+        }
+        let count = |change: Change| self.counts.events.get(change.as_str()).copied().unwrap_or(0);
+        fields.push((
+            "cgroups",
+            format!(
+                "{} were there, {} created, {} removed, {} released",
+                count(Change::Existing),
+                count(Change::Created),
+                count(Change::Removed),
+                count(Change::Released)
+            ),
+        ));
+        let failed = self.failed.iter().map(|((operation, errno), count)| format!("{count} {operation} {errno}"));
+        fields.push(("failed", or(failed, "no call")));
+        let lost = self.lost.iter().map(|((ring, reason), count)| format!("{count} ({ring}, {reason})"));
+        fields.push(("lost", or(lost, "nothing")));
+        let of = |severity: Severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+        fields.push((
+            "findings",
+            format!(
+                "{}: {} fault, {} undetermined, {} benign",
+                self.findings.len(),
+                of(Severity::Fault),
+                of(Severity::Undetermined),
+                of(Severity::Benign)
+            ),
+        ));
+        fields
+    }
+
     /// Findings by what they are worth: faults first, then by time.
     pub fn worst_first(&self) -> Vec<&Finding> {
         let mut findings: Vec<&Finding> = self.findings.iter().collect();
         findings.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.at));
         findings
     }
+}
+
+fn or(parts: impl Iterator<Item = String>, none: &str) -> String {
+    let parts: Vec<String> = parts.collect();
+    if parts.is_empty() { none.to_owned() } else { parts.join(", ") }
+}
+
+/// A header's text may be anybody's.
+fn printable(text: &str) -> String {
+    Name::from(text).printable()
 }
 
 impl Output for Report {

@@ -29,12 +29,13 @@ const fn package(program: &'static str, package: &'static str) -> Package {
 /// What the demo plays.
 pub const DEMO: [Package; 1] = [package("runc", "runc")];
 /// What the tests run.
-pub const TESTS: [Package; 7] = [
+pub const TESTS: [Package; 8] = [
     package("runc", "runc"),
     package("crun", "crun"),
     package("python3", "python3-minimal"),
     package("perl", "perl-base"),
     package("zstd", "zstd"),
+    package("chromium", "chromium"),
     package("unshare", "util-linux"),
     package("setpriv", "util-linux"),
 ];

@@ -11,13 +11,13 @@ use anyhow::{Context, bail};
 use crate::cli::{Format, Report as Args};
 use crate::duration;
 use crate::filter::Filter;
-use crate::findings::{Finding, Severity};
+use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Change};
+use crate::input::BootTime;
 use crate::output::{ColorChoice, Json, Look, Output, Palette, hierarchy_label, write_finding};
 use crate::pipeline::Stream;
 use crate::recording::{Item, Recording};
-use crate::report::{Life, Report};
+use crate::report::{Life, Report, html};
 
 /// A file that takes longer gets a progress bar.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut reports = Vec::new();
     let mut damaged = false;
     for source in sources(&args.files)? {
-        let mut report = Report::new(args.lives);
+        let mut report = Report::new(args.lives || args.format == Format::Html);
         let damages = replay(&source, &mut report, args.follow)?;
         for damage in &damages {
             eprintln!("warning: {damage}");
@@ -52,6 +52,18 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     match args.format {
         Format::Text => look.all(&mut out, &reports)?,
+        Format::Html => {
+            let shown = |report: &'_ Report| -> Vec<Finding> {
+                report.worst_first().into_iter().filter(|finding| filter.shows(finding)).cloned().collect()
+            };
+            let findings: Vec<Vec<Finding>> = reports.iter().map(|(_, report)| shown(report)).collect();
+            let parts: Vec<_> = reports
+                .iter()
+                .zip(&findings)
+                .map(|((source, report), findings)| (files_of(source), report, findings.iter().collect()))
+                .collect();
+            html::write(&mut out, &parts)?;
+        }
         Format::Json => {
             for (source, report) in &reports {
                 json(&mut out, source, report, &filter)?;
@@ -253,6 +265,10 @@ fn json(out: &mut impl Write, _source: &Source, report: &Report, filter: &Filter
     json.end(report.span.map_or(BootTime(0), |(_, last)| last), &report.counts)
 }
 
+fn files_of(source: &Source) -> String {
+    source.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
 struct Printer<'a> {
     palette: Palette,
     width: Option<usize>,
@@ -300,50 +316,9 @@ impl Printer<'_> {
 
     fn summary(&self, out: &mut impl Write, source: &Source, report: &Report) -> io::Result<()> {
         let Some(header) = &report.header else { return Ok(()) };
-        let mut field =
-            |name: &str, text: String| writeln!(out, "{} {text}", self.palette.heading(format!("{name:<9}")));
-        let files: Vec<String> = source.files.iter().map(|file| file.display().to_string()).collect();
-        field("trace", files.join(", "))?;
-        field(
-            "host",
-            format!(
-                "{}, Linux {} {}, {} cgroups, backend {}, {}",
-                header.host, header.kernel, header.arch, header.setup, header.backend, header.tool
-            ),
-        )?;
-        if let Some((first, last)) = report.span {
-            let time = header.clock.rfc3339(first);
-            let time = time.get(..19).unwrap_or(&time).replace('T', " ");
-            field("span", format!("{time} UTC, {}", duration::human(last.since(first))))?;
-        }
-        let count = |change: Change| report.counts.events.get(change.as_str()).copied().unwrap_or(0);
-        field(
-            "cgroups",
-            format!(
-                "{} were there, {} created, {} removed, {} released",
-                count(Change::Existing),
-                count(Change::Created),
-                count(Change::Removed),
-                count(Change::Released)
-            ),
-        )?;
-        let failed: Vec<String> =
-            report.failed.iter().map(|((operation, errno), count)| format!("{count} {operation} {errno}")).collect();
-        field("failed", if failed.is_empty() { "no call".to_owned() } else { failed.join(", ") })?;
-        let lost: Vec<String> =
-            report.lost.iter().map(|((ring, reason), count)| format!("{count} ({ring}, {reason})")).collect();
-        field("lost", if lost.is_empty() { "nothing".to_owned() } else { lost.join(", ") })?;
-        let of = |severity: Severity| report.findings.iter().filter(|finding| finding.severity == severity).count();
-        field(
-            "findings",
-            format!(
-                "{}: {} fault, {} undetermined, {} benign",
-                report.findings.len(),
-                of(Severity::Fault),
-                of(Severity::Undetermined),
-                of(Severity::Benign)
-            ),
-        )
+        let mut field = |name: &str, text: &str| writeln!(out, "{} {text}", self.palette.heading(format!("{name:<9}")));
+        field("trace", &files_of(source))?;
+        report.summary(header).iter().try_for_each(|(name, text)| field(name, text))
     }
 
     /// A container's life as a tree: its cgroups, and the steps of each.
