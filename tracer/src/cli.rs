@@ -82,6 +82,12 @@ pub(crate) struct Record {
     /// Keep the files together within this size
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_total: Option<u64>,
+    /// Keep the last TIME in memory and write it only around a finding, with as much after it
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["rotate_size", "rotate_every", "keep", "max_total"])]
+    pub flight: Option<Duration>,
+    /// With --flight: only around such findings
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]
+    pub flight_on: Vec<FailOn>,
     /// Exit with 1 if such a finding is made: `fault`, or a kind
     #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,

@@ -4,11 +4,13 @@
 //! program, and ignored when it is read back: the tracker derives it anew. Findings are not written at all.
 //! `docs/recording.md` states the format and the promise.
 
+mod flight;
 mod frames;
 mod line;
 mod reader;
 mod writer;
 
+pub use flight::Flight;
 pub use frames::{Damage, FrameReader, FrameWriter, Piece};
 pub use line::{Line, LineError};
 pub use reader::{Item, OpenError, Recording};

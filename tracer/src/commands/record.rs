@@ -12,7 +12,7 @@ use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, Seq};
 use crate::output::{Counts, Output};
-use crate::recording::{Limits, Recorder, default_name};
+use crate::recording::{Flight, Limits, Recorder, Written, default_name};
 
 /// How often the line of progress is drawn anew.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -29,8 +29,16 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let header = session.header();
     let path = args.output.unwrap_or_else(|| default_name(&header.host.printable(), header.clock));
     let limits = Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total };
-    let recorder =
-        Rc::new(RefCell::new(Recorder::create(path.clone(), limits, |error| eprintln!("\nwarning: {error}"))?));
+    let warn = |error: &str| eprintln!("\nwarning: {error}");
+    let sink: Box<dyn Sink> = match args.flight {
+        Some(window) => {
+            let on = args.flight_on;
+            let matters = move |finding: &Finding| on.is_empty() || on.iter().any(|wanted| wanted.is_met_by(finding));
+            Box::new(Flight::new(path.clone(), window, Box::new(matters), warn))
+        }
+        None => Box::new(Recorder::create(path.clone(), limits, warn)?),
+    };
+    let recorder = Rc::new(RefCell::new(sink));
     let output = Progress::new(recorder.clone());
     let job = Job {
         filter,
@@ -42,7 +50,10 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let status = super::runtime()?.block_on(job.run(session, Box::new(output)))?;
     let recorder = recorder.borrow();
     let written = recorder.written();
-    let files = if written.files == 1 { path.display().to_string() } else { format!("{} files", written.files) };
+    let files = match (written.files, args.flight) {
+        (1, None) => path.display().to_string(),
+        (files, _) => format!("{files} files"),
+    };
     eprintln!("recorded: {files}, {} bytes", written.bytes);
     match &written.error {
         None => Ok(status),
@@ -53,9 +64,26 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     }
 }
 
+/// An output that says what it has written.
+trait Sink: Output {
+    fn written(&self) -> &Written;
+}
+
+impl Sink for Recorder {
+    fn written(&self) -> &Written {
+        Self::written(self)
+    }
+}
+
+impl Sink for Flight {
+    fn written(&self) -> &Written {
+        Self::written(self)
+    }
+}
+
 /// A recorder that draws a line of progress, where somebody looks.
 struct Progress {
-    recorder: Rc<RefCell<Recorder>>,
+    recorder: Rc<RefCell<Box<dyn Sink>>>,
     draws: bool,
     drawn: Instant,
     events: u64,
@@ -64,7 +92,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(recorder: Rc<RefCell<Recorder>>) -> Self {
+    fn new(recorder: Rc<RefCell<Box<dyn Sink>>>) -> Self {
         let draws = io::stderr().is_terminal();
         Self { recorder, draws, drawn: Instant::now(), events: 0, findings: 0, lost: 0 }
     }
@@ -100,7 +128,7 @@ impl Output for Progress {
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         self.findings += u64::from(finding.revision == 0);
-        Ok(())
+        self.recorder.borrow_mut().finding(finding)
     }
 
     fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {

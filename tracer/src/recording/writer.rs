@@ -299,12 +299,12 @@ impl Output for Recorder {
 }
 
 /// Makes a file that nobody else can read, and never touches one that is there, or follows a link.
-fn create(path: &Path) -> io::Result<File> {
+pub(super) fn create(path: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path)
 }
 
 /// `NAME.0001.jsonl.zst`
-fn part_name(path: &Path, part: u32) -> PathBuf {
+pub(super) fn part_name(path: &Path, part: u32) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let (stem, extension) = match name.find(".jsonl") {
         Some(at) => (name[..at].to_owned(), name[at..].to_owned()),

@@ -32,8 +32,32 @@ fn lines(path: &Path) -> Vec<Value> {
     parse(&out.stdout)
 }
 
-/// A recorder that has begun.
-fn record(path: &Path, arguments: &[&str]) -> Child {
+/// A recorder, killed with its test.
+struct Running(Child);
+
+impl std::ops::Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts a recorder.
+fn record(path: &Path, arguments: &[&str]) -> Running {
     let child = Command::new(CGTRACE)
         .args(["record", "-o"])
         .arg(path)
@@ -42,7 +66,7 @@ fn record(path: &Path, arguments: &[&str]) -> Child {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    child
+    Running(child)
 }
 
 fn wait_until_it_traces(child: &mut Child) -> std::process::ChildStderr {
@@ -220,6 +244,46 @@ fn every_part_of_a_rotated_recording_is_readable_alone_and_all_together() {
         1,
         "the parts are one recording"
     );
+}
+
+#[test]
+fn a_flight_recorder_writes_only_around_what_matters() {
+    let scratch = Scratch::new();
+    let directory = tempfile::tempdir().unwrap();
+    let base = directory.path().join("flight.jsonl.zst");
+    let glob = format!("{}/*", scratch.cgroup);
+    let mut child = record(&base, &["--flight", "1s", "--flight-on", "missing-path-teardown", "--cgroup", &glob]);
+    let stderr = wait_until_it_traces(&mut child);
+    let files = || fs::read_dir(directory.path()).unwrap().count();
+    churn(&scratch, "early", 10);
+    std::thread::sleep(Duration::from_millis(2_500));
+    assert_eq!(files(), 0, "nothing happened that matters");
+    churn(&scratch, "before", 10);
+    let missing = c_path(scratch.path.join("missing"));
+    assert_eq!(fork(|| rmdir(&missing)).wait(), libc::ENOENT);
+    support::wait_for("the file", || (files() == 1).then_some(()));
+    churn(&scratch, "after", 10);
+    std::thread::sleep(Duration::from_millis(2_500));
+    churn(&scratch, "late", 10);
+    // The same path again would be the same story.
+    let another = c_path(scratch.path.join("another"));
+    assert_eq!(fork(|| rmdir(&another)).wait(), libc::ENOENT);
+    support::wait_for("another file", || (files() == 2).then_some(()));
+    signal(child.id(), libc::SIGINT);
+    assert!(child.wait().unwrap().success());
+    drop(stderr);
+    let first = directory.path().join("flight.0000.jsonl.zst");
+    let all = lines(&first);
+    assert_eq!((&all[0]["type"], &all.last().unwrap()["type"]), (&"header".into(), &"end".into()));
+    let has = |name: &str| {
+        !scratch.changes(&all, name).iter().filter(|change| *change == "created").collect::<Vec<_>>().is_empty()
+    };
+    assert!(has("before") && has("after"), "the seconds before and after are in it");
+    assert!(!has("early") && !has("late"), "and no others");
+    let told = report(&first);
+    assert!(told.status.success(), "{}", text(&told.stderr));
+    assert!(of_type(&parse(&told.stdout), "finding").into_iter().any(|line| scratch.has(line)));
+    assert!(report(&directory.path().join("flight.0001.jsonl.zst")).status.success());
 }
 
 #[test]
