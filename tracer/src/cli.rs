@@ -33,6 +33,8 @@ enum Command {
     Record(Record),
     /// Replay trace files, on any machine: what went wrong, and the lives of the containers
     Report(Report),
+    /// Convert trace files for other tools
+    Export(Export),
     /// Say what this kernel and this user can trace, and how to mend what is missing
     Doctor(Doctor),
     /// Explain a kind of finding: claim, evidence, how to confirm it by hand, what to do
@@ -118,6 +120,20 @@ pub(crate) struct Report {
     pub fail_on: Vec<FailOn>,
     #[command(flatten)]
     pub filter: FilterArgs,
+}
+
+/// `cgtrace export`
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Trace files of one recording, a directory of its parts, or - for stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The form to convert to
+    #[arg(long, value_name = "FORMAT", value_enum)]
+    pub to: crate::export::Format,
+    /// The file to write, which must not exist; - for stdout
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
 }
 
 /// How a report is printed.
@@ -317,6 +333,7 @@ pub fn main() -> ExitCode {
         Command::Live(args) => commands::live::run(args),
         Command::Record(args) => commands::record::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Export(args) => commands::export::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Demo(args) => commands::demo::run(&args),

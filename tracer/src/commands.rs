@@ -3,6 +3,7 @@
 pub mod demo;
 pub mod doctor;
 pub mod explain;
+pub mod export;
 pub mod live;
 pub mod record;
 pub mod report;

@@ -1,5 +1,6 @@
 //! The cgroup hierarchies of a host, and the header of a stream that names them.
 
+use std::collections::HashMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -44,6 +45,46 @@ pub struct Hierarchy {
     /// Its superblock's device. `None` if it is mounted nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<Device>,
+}
+
+impl Hierarchy {
+    /// `v2`, or a v1 hierarchy's controllers.
+    pub fn label(&self) -> String {
+        match self.version {
+            2 => "v2".to_owned(),
+            _ => {
+                let names = self.controllers.iter().map(|name| name.strip_prefix("name=").unwrap_or(name));
+                names.collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+}
+
+/// The labels of a host's hierarchies.
+#[derive(Clone, Debug, Default)]
+pub struct HierarchyLabels(HashMap<HierarchyId, String>);
+
+impl HierarchyLabels {
+    /// Those that a header names.
+    pub fn of_header(header: &Header) -> Self {
+        Self(
+            header
+                .hierarchies
+                .iter()
+                .map(|hierarchy| (hierarchy.id, Name::from(hierarchy.label()).printable()))
+                .collect(),
+        )
+    }
+
+    /// The label of one; `?` if it is not known.
+    pub fn of(&self, hierarchy: HierarchyId) -> &str {
+        self.0.get(&hierarchy).map_or("?", String::as_str)
+    }
+
+    /// All of them.
+    pub fn all(&self) -> impl Iterator<Item = &str> {
+        self.0.values().map(String::as_str)
+    }
 }
 
 /// A pair of readings of two clocks, taken together, that turns boot time into calendar time.

@@ -11,6 +11,7 @@ pub mod demo;
 pub mod duration;
 pub mod errno;
 pub mod explain;
+pub mod export;
 pub mod filter;
 pub mod findings;
 pub mod gather;

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 pub use json::Json;
 pub use palette::{ColorChoice, Palette};
-pub use text::{Look, Text, hierarchy_label, write_finding};
+pub use text::{Look, Text, write_finding};
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;

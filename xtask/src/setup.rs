@@ -51,10 +51,39 @@ pub enum Need {
     Optional,
 }
 
+/// Python's packages that the tests read exports with, and their versions.
+const PYTHON: [&str; 1] = ["perfetto==0.59.1"];
+
+/// Brings what the tests run.
+pub fn tests() -> anyhow::Result<()> {
+    packages(&TESTS, Need::Required)?;
+    python()
+}
+
+/// Puts Python's packages where only the tests see them: target/python.
+fn python() -> anyhow::Result<()> {
+    let place = root().join("target/python");
+    let done = place.join("installed");
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == PYTHON.join(" ")) {
+        return Ok(());
+    }
+    step(&format!("installing {} to target/python", PYTHON.join(", ")));
+    let environment = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place).stdout(Stdio::null()));
+    if environment().is_err() {
+        install(&["python3-venv"])?;
+        environment()?;
+    }
+    let pip = run(Command::new(place.join("bin/pip"))
+        .args(["install", "--quiet", "--disable-pip-version-check"])
+        .args(PYTHON));
+    pip.context("failed to install Python's packages\nhint: pip needs a package index")?;
+    std::fs::write(done, PYTHON.join(" ")).context("failed to note what is installed")
+}
+
 /// Brings everything.
 pub fn everything() -> anyhow::Result<()> {
     toolchain()?;
-    packages(&TESTS, Need::Required)?;
+    tests()?;
     packages(&BENCH, Need::Optional)
 }
 

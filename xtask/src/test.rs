@@ -18,7 +18,7 @@ struct Tally {
 /// Format, lints, documentation and every test.
 pub fn everything() -> anyhow::Result<()> {
     setup::toolchain()?;
-    setup::packages(&setup::TESTS, setup::Need::Required)?;
+    setup::tests()?;
     lint()?;
     step("building the tests");
     let programs = test_programs()?;

@@ -14,7 +14,7 @@ use crate::filter::Filter;
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::BootTime;
-use crate::output::{ColorChoice, Json, Look, Output, Palette, hierarchy_label, write_finding};
+use crate::output::{ColorChoice, Json, Look, Output, Palette, write_finding};
 use crate::pipeline::Stream;
 use crate::recording::{Item, Recording};
 use crate::report::{Life, Report, html};
@@ -25,7 +25,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// One recording: a file, or the parts that one was rotated into.
-struct Source {
+pub(super) struct Source {
     files: Vec<PathBuf>,
     header: Header,
 }
@@ -84,7 +84,7 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Every recording among files and directories: the parts of one together, in order.
-fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
+pub(super) fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
     let mut files = Vec::new();
     for path in paths {
         if !path.is_dir() {
@@ -166,7 +166,7 @@ fn open(path: &Path) -> anyhow::Result<Recording<Box<dyn Read>>> {
 }
 
 /// Replays a recording's files through one tracker. Returns what could not be read.
-fn replay(source: &Source, output: &mut Report, follow: bool) -> anyhow::Result<Vec<String>> {
+pub(super) fn replay(source: &Source, output: &mut dyn Output, follow: bool) -> anyhow::Result<Vec<String>> {
     let mut damages = Vec::new();
     let mut stream: Option<Stream<'_>> = None;
     let mut output = Some(output);
@@ -296,7 +296,11 @@ impl Printer<'_> {
                 writeln!(out, "{}", self.palette.dim(format!("on {}", header.host)))?;
             }
             let time = header.clock.rfc3339(finding.at);
-            let hierarchy = header.hierarchies.iter().find(|h| h.id == finding.cgroup.hierarchy).map(hierarchy_label);
+            let hierarchy = header
+                .hierarchies
+                .iter()
+                .find(|h| h.id == finding.cgroup.hierarchy)
+                .map(crate::hierarchy::Hierarchy::label);
             let time = time.get(11..23).unwrap_or(&time).to_owned();
             write_finding(out, finding, &Look { palette: self.palette, width: self.width, time, hierarchy })?;
             writeln!(out)?;
@@ -330,7 +334,12 @@ impl Printer<'_> {
         for (number, ((hierarchy, path), steps)) in life.cgroups.iter().enumerate() {
             let last = number + 1 == count;
             let (branch, bar) = if last { ("└─", "  ") } else { ("├─", "│ ") };
-            let label = header.hierarchies.iter().find(|h| h.id == *hierarchy).map(hierarchy_label).unwrap_or_default();
+            let label = header
+                .hierarchies
+                .iter()
+                .find(|h| h.id == *hierarchy)
+                .map(crate::hierarchy::Hierarchy::label)
+                .unwrap_or_default();
             writeln!(out, "{branch} {path} ({label})")?;
             let mut before: Option<BootTime> = None;
             for step in steps {

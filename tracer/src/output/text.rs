@@ -3,7 +3,6 @@
 //! Every name goes through [`Name::printable`](crate::name::Name::printable): nothing a stranger chose reaches the
 //! terminal as it is.
 
-use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
@@ -15,7 +14,7 @@ use crate::duration;
 use crate::errno::Errno;
 use crate::explain;
 use crate::findings::{Certainty, Finding, FindingAttempt, Severity};
-use crate::hierarchy::{Clock, Header, Hierarchy};
+use crate::hierarchy::{Clock, Header, HierarchyLabels};
 use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, HierarchyId, Input, Lost, Seq};
 use crate::name::Name;
 
@@ -36,7 +35,7 @@ pub struct Text<W: Write> {
     /// Columns of the terminal; `None` if there is none: then nothing is cut.
     width: Option<usize>,
     clock: Clock,
-    hierarchies: HashMap<HierarchyId, String>,
+    labels: HierarchyLabels,
     label: usize,
     told: VecDeque<(String, Severity)>,
 }
@@ -49,7 +48,7 @@ impl<W: Write> Text<W> {
             palette,
             width,
             clock: Clock { boot_ns: 0, unix_ns: 0 },
-            hierarchies: HashMap::new(),
+            labels: HierarchyLabels::default(),
             label: 2,
             told: VecDeque::new(),
         }
@@ -150,7 +149,7 @@ impl<W: Write> Text<W> {
     }
 
     fn row(&mut self, row: &Row) -> io::Result<()> {
-        let label = row.hierarchy.map_or("?", |id| self.hierarchies.get(&id).map_or("?", String::as_str));
+        let label = row.hierarchy.map_or("?", |id| self.labels.of(id));
         let errno = row.errno.map(|errno| errno.to_string()).unwrap_or_default();
         let tail: Vec<&str> = row.tail.iter().flatten().map(String::as_str).collect();
         let tail = tail.join("  ");
@@ -185,9 +184,8 @@ struct Row<'a> {
 impl<W: Write> Output for Text<W> {
     fn header(&mut self, header: &Header) -> io::Result<()> {
         self.clock = header.clock;
-        self.hierarchies =
-            header.hierarchies.iter().map(|hierarchy| (hierarchy.id, hierarchy_label(hierarchy))).collect();
-        self.label = self.hierarchies.values().map(|label| display_width(label)).max().unwrap_or(2);
+        self.labels = HierarchyLabels::of_header(header);
+        self.label = self.labels.all().map(display_width).max().unwrap_or(2);
         Ok(())
     }
 
@@ -226,7 +224,7 @@ impl<W: Write> Output for Text<W> {
             }
         }
         let time = self.time(finding.at);
-        let hierarchy = self.hierarchies.get(&finding.cgroup.hierarchy).cloned();
+        let hierarchy = Some(self.labels.of(finding.cgroup.hierarchy).to_owned());
         writeln!(self.out)?;
         write_finding(&mut self.out, finding, &Look { palette: self.palette, width: self.width, time, hierarchy })?;
         writeln!(self.out)
@@ -469,18 +467,6 @@ fn control_file(given: &Name, cgroup: &Name) -> String {
     let file = last(given);
     let is_control_file = file.contains(&b'.') && file != b"." && file != b".." && file != last(cgroup);
     if is_control_file { format!(" {}", Name::from(file).printable()) } else { String::new() }
-}
-
-/// `v2`, or a v1 hierarchy's controllers.
-pub fn hierarchy_label(hierarchy: &Hierarchy) -> String {
-    match hierarchy.version {
-        2 => "v2".to_owned(),
-        _ => {
-            let names: Vec<&str> =
-                hierarchy.controllers.iter().map(|name| name.strip_prefix("name=").unwrap_or(name)).collect();
-            names.join(",")
-        }
-    }
 }
 
 /// `-391 ms`, `0`, `+2.10 ms`.

@@ -9,7 +9,7 @@ use crate::duration;
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::BootTime;
-use crate::output::{ColorChoice, Look, Palette, hierarchy_label, write_finding};
+use crate::output::{ColorChoice, Look, Palette, write_finding};
 
 /// Rows of a timeline at most: the containers whose lives ended first are left out, and that is said.
 const ROWS: usize = 4_000;
@@ -56,7 +56,8 @@ fn summary(out: &mut impl Write, report: &Report, header: &Header) -> io::Result
 fn write_one(out: &mut impl Write, finding: &Finding, header: &Header) -> io::Result<()> {
     let mut text = Vec::new();
     let time = header.clock.rfc3339(finding.at);
-    let hierarchy = header.hierarchies.iter().find(|h| h.id == finding.cgroup.hierarchy).map(hierarchy_label);
+    let hierarchy =
+        header.hierarchies.iter().find(|h| h.id == finding.cgroup.hierarchy).map(crate::hierarchy::Hierarchy::label);
     let look = Look { palette: Palette::new(ColorChoice::Never), width: Some(110), time: time.clone(), hierarchy };
     write_finding(&mut text, finding, &look)?;
     let text = String::from_utf8_lossy(&text);
@@ -102,7 +103,12 @@ fn timeline(out: &mut impl Write, report: &Report, header: &Header) -> io::Resul
         row(out, "container", &title, &text_of(life, header), "")?;
         rows += 1;
         for ((hierarchy, path), steps) in &life.cgroups {
-            let label = header.hierarchies.iter().find(|h| h.id == *hierarchy).map(hierarchy_label).unwrap_or_default();
+            let label = header
+                .hierarchies
+                .iter()
+                .find(|h| h.id == *hierarchy)
+                .map(crate::hierarchy::Hierarchy::label)
+                .unwrap_or_default();
             let lines: Vec<String> = steps.iter().map(|step| line_of(step, header)).collect();
             let name = format!("{label} {path}");
             row(out, "cgroup", &name, &format!("{name}\n{}", lines.join("\n")), &picture(steps, last, &place))?;

@@ -1,0 +1,98 @@
+//! Exports, read by those they are for.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn recording(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings").join(name)
+}
+
+fn export(trace: &Path, to: &str, output: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_cgtrace"))
+        .args(["export", "--to", to, "--output", output])
+        .arg(trace)
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn jsonl_is_what_live_printed() {
+    let path = recording("incident.jsonl");
+    let done = export(&path, "jsonl", "-");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    assert_eq!(done.stdout, fs::read(path).unwrap());
+}
+
+#[test]
+fn otlp_has_one_record_a_finding_with_its_host_and_container() {
+    let done = export(&recording("incident.jsonl"), "otlp-json", "-");
+    let request: Value = serde_json::from_slice(&done.stdout).unwrap();
+    let resource = &request["resourceLogs"][0];
+    let find = |attributes: &Value, key: &str| -> Value {
+        let all = attributes.as_array().unwrap();
+        all.iter().find(|attribute| attribute["key"] == key).unwrap_or_else(|| panic!("no {key}"))["value"].clone()
+    };
+    assert_eq!(find(&resource["resource"]["attributes"], "service.name")["stringValue"], "cgtrace");
+    assert_eq!(find(&resource["resource"]["attributes"], "host.name")["stringValue"], "vm");
+    let records = resource["scopeLogs"][0]["logRecords"].as_array().unwrap();
+    let [record] = records.as_slice() else { panic!("{records:#?}") };
+    assert_eq!((&record["severityNumber"], &record["severityText"]), (&17.into(), &"ERROR".into()));
+    assert!(record["timeUnixNano"].as_str().unwrap().starts_with("17"), "64-bit numbers are text");
+    assert!(record["body"]["stringValue"].as_str().unwrap().contains("was never created"));
+    assert_eq!(find(&record["attributes"], "cgtrace.finding.kind")["stringValue"], "missing-path-teardown");
+    assert_eq!(find(&record["attributes"], "cgtrace.known_issues")["stringValue"], "runc#4518");
+    assert!(find(&record["attributes"], "container.id")["stringValue"].is_string());
+}
+
+/// Reads a trace with Perfetto's own definitions, and says what is in it.
+const READER: &str = r#"
+import json, sys
+from perfetto.protos.perfetto.trace import perfetto_trace_pb2 as proto
+trace = proto.Trace()
+trace.ParseFromString(open(sys.argv[1], "rb").read())
+tracks, events, unknown = {}, [], 0
+for packet in trace.packet:
+    if packet.HasField("track_descriptor"):
+        d = packet.track_descriptor
+        tracks[d.uuid] = {"name": d.name or d.process.process_name, "parent": d.parent_uuid, "pid": d.process.pid}
+    elif packet.HasField("track_event"):
+        e = packet.track_event
+        events.append({"at": packet.timestamp, "type": e.type, "name": e.name, "track": e.track_uuid})
+    else:
+        unknown += 1
+print(json.dumps({"tracks": tracks, "events": events, "unknown": unknown}))
+"#;
+
+#[test]
+fn perfetto_reads_a_track_for_each_container_cgroup_and_process() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("trace.perfetto-trace");
+    let done = export(&recording("runc-v1.jsonl"), "perfetto", path.to_str().unwrap());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python/bin/python3");
+    let read = Command::new(python).args(["-c", READER]).arg(&path).output().expect("cargo xtask setup installs it");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let read: Value = serde_json::from_slice(&read.stdout).unwrap();
+    assert_eq!(read["unknown"], 0);
+    let tracks = read["tracks"].as_object().unwrap();
+    let named = |name: &str| tracks.iter().find(|(_, track)| track["name"] == name).map(|(uuid, _)| uuid.clone());
+    let container = named("runc web").expect("the container's track");
+    let cgroups = tracks.values().filter(|track| track["parent"].to_string() == container).count();
+    assert_eq!(cgroups, 10, "one for each hierarchy");
+    assert!(tracks.values().any(|track| track["name"] == "runc" && track["pid"].as_i64().unwrap() > 0));
+    let events = read["events"].as_array().unwrap();
+    let count = |kind: i64| events.iter().filter(|event| event["type"] == kind).count();
+    assert!(count(1) > 20 && count(1) == count(2), "every slice that begins ends: {} and {}", count(1), count(2));
+    for name in ["exists", "populated", "dying", "attached"] {
+        assert!(events.iter().any(|event| event["name"] == name), "{name}");
+    }
+    for event in events {
+        assert!(tracks.contains_key(&event["track"].to_string()), "an event without its track: {event}");
+    }
+    let again = export(&recording("runc-v1.jsonl"), "perfetto", path.to_str().unwrap());
+    assert_eq!(again.status.code(), Some(2), "what is there is not overwritten");
+}
