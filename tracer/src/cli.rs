@@ -125,13 +125,13 @@ pub(crate) struct Report {
 /// `cgtrace export`
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// Trace files of one recording, a directory of its parts, or - for stdin
+    /// Trace files of one recording (for parquet, of several), a directory of them, or - for stdin
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The form to convert to
     #[arg(long, value_name = "FORMAT", value_enum)]
     pub to: crate::export::Format,
-    /// The file to write, which must not exist; - for stdout
+    /// The file to write, which must not exist; - for stdout. For parquet, the directory to write to
     #[arg(short, long, value_name = "OUT")]
     pub output: PathBuf,
 }

@@ -1,9 +1,11 @@
 //! Traces in the forms of other tools: the registry of formats.
 
 mod otlp;
+mod parquet;
 mod perfetto;
 
 use std::io::Write;
+use std::path::Path;
 
 use clap::ValueEnum;
 
@@ -16,16 +18,24 @@ pub enum Format {
     Jsonl,
     /// A trace for the Perfetto UI (ui.perfetto.dev): a track for each container and each process
     Perfetto,
+    /// Tables for DuckDB, Spark, Trino or ClickHouse: a directory with inputs, lives and findings
+    Parquet,
     /// Findings as OpenTelemetry log records (OTLP/JSON)
     OtlpJson,
 }
 
 impl Format {
-    /// An output that writes this form.
-    pub fn output<'a>(self, out: impl Write + 'a) -> Box<dyn Output + 'a> {
+    /// Whether it is a directory of files rather than one file.
+    pub fn is_directory(self) -> bool {
+        self == Self::Parquet
+    }
+
+    /// An output that writes this form to `out`; for a directory, below `directory`.
+    pub fn output<'a>(self, directory: &Path, out: impl Write + 'a) -> Box<dyn Output + 'a> {
         match self {
             Self::Jsonl => Box::new(Json::new(out)),
             Self::Perfetto => Box::new(perfetto::Perfetto::new(out)),
+            Self::Parquet => Box::new(parquet::Parquet::new(directory)),
             Self::OtlpJson => Box::new(otlp::Otlp::new(out)),
         }
     }

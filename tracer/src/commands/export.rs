@@ -16,13 +16,18 @@ use crate::cli::Export;
 /// When a file cannot be read as a trace, or the output cannot be written.
 pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let sources = sources(&args.files)?;
-    if sources.len() > 1 {
+    if sources.len() > 1 && !args.to.is_directory() {
         bail!(
             "these are {} recordings\nhint: export them one by one; the parts of one recording may be given together",
             sources.len()
         );
     }
-    let mut out: Box<dyn Write> = if args.output == Path::new("-") {
+    let mut out: Box<dyn Write> = if args.to.is_directory() {
+        if args.output == Path::new("-") {
+            bail!("this form is a directory of files\nhint: --output DIRECTORY");
+        }
+        Box::new(io::sink())
+    } else if args.output == Path::new("-") {
         Box::new(io::stdout())
     } else {
         let made: io::Result<File> = OpenOptions::new().write(true).create_new(true).open(&args.output);
@@ -30,8 +35,9 @@ pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
     };
     let mut damaged = false;
     for source in &sources {
-        let mut output = args.to.output(BufWriter::new(&mut out));
-        for damage in replay(source, &mut *output, false)? {
+        let mut output = args.to.output(&args.output, BufWriter::new(&mut out));
+        let damages = replay(source, &mut *output, false).context("failed to export")?;
+        for damage in damages {
             damaged = true;
             eprintln!("warning: {damage}");
         }

@@ -96,3 +96,55 @@ fn perfetto_reads_a_track_for_each_container_cgroup_and_process() {
     let again = export(&recording("runc-v1.jsonl"), "perfetto", path.to_str().unwrap());
     assert_eq!(again.status.code(), Some(2), "what is there is not overwritten");
 }
+
+/// Queries the tables as an analyst would.
+const QUERIES: &str = r#"
+import duckdb, json, sys
+root = sys.argv[1]
+def table(name):
+    return f"read_parquet('{root}/{name}/**/*.parquet', hive_partitioning=true)"
+def one(query):
+    return duckdb.sql(query).fetchall()
+print(json.dumps({
+    "inputs": one(f"select type, count(*) from {table('inputs')} group by 1 order by 1"),
+    "errnos": one(f"select operation, errno, count(*) from {table('inputs')} where type = 'attempt' group by 1, 2 order by 1, 2"),
+    "lives": one(f"select count(*), count(created), count(removed), count(released), count(container) from {table('lives')}"),
+    "ordered": one(f"select count(*) from {table('lives')} where created <= populated and populated <= emptied and emptied <= removed and removed <= released"),
+    "findings": one(f"select severity, kind, known_issues, host, cast(date as varchar) from {table('findings')} order by time"),
+    "times": one(f"select count(*) from {table('inputs')} where time between '2026-01-01' and '2027-01-01'"),
+}))
+"#;
+
+#[test]
+fn duckdb_counts_what_the_trace_says() {
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("tables");
+    let traces = ["incident.jsonl", "runc-v1.jsonl"];
+    let mut counted = std::collections::BTreeMap::new();
+    for trace in traces {
+        let done = export(&recording(trace), "parquet", out.to_str().unwrap());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        for line in fs::read_to_string(recording(trace)).unwrap().lines() {
+            let line: Value = serde_json::from_str(line).unwrap();
+            if line["seq"].is_u64() {
+                *counted.entry(line["type"].as_str().unwrap().to_owned()).or_insert(0u64) += 1;
+            }
+        }
+    }
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python/bin/python3");
+    let read = Command::new(python).args(["-c", QUERIES]).arg(&out).output().expect("cargo xtask setup installs it");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let read: Value = serde_json::from_slice(&read.stdout).unwrap();
+    let expected: Vec<Value> = counted.iter().map(|(kind, count)| serde_json::json!([kind, count])).collect();
+    assert_eq!(read["inputs"], Value::Array(expected));
+    assert_eq!(read["times"][0][0], counted.values().sum::<u64>());
+    assert!(read["errnos"].as_array().unwrap().contains(&serde_json::json!(["mkdir", "EROFS", 1])), "{read}");
+    assert_eq!(read["lives"], serde_json::json!([[11, 11, 11, 11, 10]]), "ten of runc, one scratch cgroup");
+    assert_eq!(read["ordered"][0][0], 10, "created, populated, emptied, removed, released");
+    assert_eq!(
+        read["findings"],
+        serde_json::json!([["fault", "missing-path-teardown", "runc#4518", "vm", "2026-11-24"]])
+    );
+    let again = export(&recording("incident.jsonl"), "parquet", out.to_str().unwrap());
+    assert_eq!(again.status.code(), Some(2), "what is there is not overwritten");
+}
