@@ -331,7 +331,7 @@ impl Parquet {
 /// The cells of an input by the names of the columns.
 fn cells(seq: Seq, time: Cell, input: &Input) -> Vec<Cell> {
     let mut named: Vec<(&str, Cell)> = vec![("seq", Cell::number(seq.0)), ("time", time)];
-    let mut about = |cgroup: Option<&Cgroup>, container: Option<&Arc<Container>>| {
+    let about = |cgroup: Option<&Cgroup>, container: Option<&Arc<Container>>| {
         let mut cells = Vec::new();
         if let Some(cgroup) = cgroup {
             cells.push(("hierarchy", Cell::number(cgroup.hierarchy.0)));

@@ -81,7 +81,7 @@ fn perfetto_reads_a_track_for_each_container_cgroup_and_process() {
     let tracks = read["tracks"].as_object().unwrap();
     let named = |name: &str| tracks.iter().find(|(_, track)| track["name"] == name).map(|(uuid, _)| uuid.clone());
     let container = named("runc web").expect("the container's track");
-    let cgroups = tracks.values().filter(|track| track["parent"].to_string() == container).count();
+    let cgroups = tracks.values().filter(|track| track["parent"].as_u64() == container.parse().ok()).count();
     assert_eq!(cgroups, 10, "one for each hierarchy");
     assert!(tracks.values().any(|track| track["name"] == "runc" && track["pid"].as_i64().unwrap() > 0));
     let events = read["events"].as_array().unwrap();
