@@ -4,12 +4,13 @@
 //! chain, so that nested containers are found. What no rule recognises is no container: nothing is guessed from a name
 //! that merely looks like an id. Sources: the runtimes' own code and `tests/data/container-paths.tsv`.
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::name::Name;
 
 /// The container behind a cgroup path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Container {
     /// The innermost container's id.
     pub id: Name,

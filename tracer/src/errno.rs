@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A system call's error number, positive (2 is `ENOENT`).
@@ -13,7 +14,17 @@ pub struct Errno(pub u16);
 /// `asm-generic/errno*.h`, shared by x86_64 and arm64.
 macro_rules! errnos {
     ($($name:ident = $number:literal, $meaning:literal;)*) => {
-        impl Errno {
+        impl JsonSchema for Errno {
+    fn schema_name() -> Cow<'static, str> {
+        "Errno".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "By name, such as ENOENT; by number where it has none." })
+    }
+}
+
+impl Errno {
             $(#[doc = $meaning] pub const $name: Errno = Errno($number);)*
 
             const TABLE: &'static [(u16, &'static str, &'static str)] =

@@ -10,6 +10,7 @@ mod wording;
 
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::container::Container;
@@ -19,7 +20,7 @@ use crate::name::Name;
 use crate::tracker::{Cgroups, Coverage, Participant, Place, Removal, Story};
 
 /// The kinds of finding this version can make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Somebody tried to remove, or to enumerate for removal, a cgroup that had already been removed.
@@ -42,7 +43,7 @@ impl Kind {
 }
 
 /// Why it happened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Cause {
     /// Duplicate: another process had removed it.
@@ -75,7 +76,7 @@ impl Cause {
 }
 
 /// Whether it hurt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
     /// The actor coped.
@@ -98,7 +99,7 @@ impl Severity {
 }
 
 /// How far the claim can be trusted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Certainty {
     /// Everything the claim depends on was seen.
@@ -108,7 +109,7 @@ pub enum Certainty {
 }
 
 /// Who removed it first.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Rival {
     /// Who. `None` if the removal was seen without its actor.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -122,7 +123,7 @@ pub struct Rival {
 }
 
 /// One failed call of a story.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct FindingAttempt {
     /// The attempt's own line.
     pub seq: Seq,
@@ -141,7 +142,7 @@ pub struct FindingAttempt {
 }
 
 /// What became of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Outcome {
     /// How the actor ended. `None` while it runs, or if its end was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -158,7 +159,7 @@ pub struct Outcome {
 }
 
 /// A known problem that looks like this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct KnownIssue {
     /// Where it is discussed, like `runc#4518`.
     pub id: &'static str,
@@ -171,7 +172,7 @@ pub struct KnownIssue {
 }
 
 /// One thing that went wrong, and everything that tells so.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Finding {
     /// Stable for the story: the same in every revision, and in a replay.
     pub id: String,

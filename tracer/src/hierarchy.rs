@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::input::{BootTime, Device, HierarchyId, Pid};
 use crate::name::Name;
 
 /// Which layout `/sys/fs/cgroup` has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Setup {
     /// cgroup2 only.
@@ -31,7 +32,7 @@ impl fmt::Display for Setup {
 }
 
 /// One cgroup hierarchy.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Hierarchy {
     /// Its number; 0 is cgroup2.
     pub id: HierarchyId,
@@ -88,7 +89,7 @@ impl HierarchyLabels {
 }
 
 /// A pair of readings of two clocks, taken together, that turns boot time into calendar time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Clock {
     /// Nanoseconds since boot.
     pub boot_ns: u64,
@@ -112,7 +113,7 @@ impl Clock {
 }
 
 /// Whether a kernel program is in place.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Probe {
     /// Its name in the registry of probes, such as `cgroup_rmdir` or `openat`.
     pub name: String,
@@ -124,7 +125,7 @@ pub struct Probe {
 }
 
 /// The first line of a stream: where and by what it was made.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Header {
     /// The format's number.
     pub format: u32,

@@ -9,6 +9,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::container::Container;
@@ -16,7 +17,7 @@ use crate::errno::Errno;
 use crate::name::Name;
 
 /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct BootTime(pub u64);
 
@@ -36,22 +37,22 @@ impl std::ops::Add<std::time::Duration> for BootTime {
 }
 
 /// The number of an input within its stream, from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Seq(pub u64);
 
 /// A cgroup hierarchy's number as in `/proc/PID/cgroup`; 0 is cgroup2.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct HierarchyId(pub u32);
 
 /// A cgroup's id: the inode number of its directory. Unique within its hierarchy only, and reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct CgroupId(pub u64);
 
 /// A thread group's id, in the initial pid namespace.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct Pid(pub u32);
 
@@ -62,7 +63,7 @@ impl fmt::Display for Pid {
 }
 
 /// A namespace's inode number, as in `readlink /proc/PID/ns/mnt`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct NamespaceId(pub u32);
 
@@ -90,6 +91,16 @@ impl std::str::FromStr for Device {
     }
 }
 
+impl JsonSchema for Device {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Device".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[0-9]+:[0-9]+$" })
+    }
+}
+
 impl Serialize for Device {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -104,7 +115,7 @@ impl<'de> Deserialize<'de> for Device {
 }
 
 /// One thing the tracker learns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Input {
     /// A cgroup's life went one step on.
@@ -136,7 +147,7 @@ impl Input {
 }
 
 /// What is now true of a cgroup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Change {
     /// It was there when tracing began (found by walking cgroupfs).
@@ -180,7 +191,7 @@ impl Change {
 }
 
 /// A cgroup as somebody named it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 pub struct Cgroup {
     /// Its hierarchy.
     pub hierarchy: HierarchyId,
@@ -202,7 +213,7 @@ pub(crate) fn is_false(value: &bool) -> bool {
 }
 
 /// The thread behind an event or attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(from = "RecordedActor")]
 pub struct Actor {
     /// Its thread group.
@@ -221,7 +232,7 @@ pub struct Actor {
 
 /// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows which
 /// ones are wanted.
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 struct RecordedActor {
     pid: Pid,
     tid: u32,
@@ -237,7 +248,7 @@ impl From<RecordedActor> for Actor {
 }
 
 /// What is known of a thread group beyond its number.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Identity {
     /// The program file.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -254,7 +265,7 @@ pub struct Identity {
 }
 
 /// One ancestor of a process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Parent {
     /// Its thread group.
     pub pid: Pid,
@@ -263,7 +274,7 @@ pub struct Parent {
 }
 
 /// A cgroup's life went one step on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Event {
     /// When.
     pub at: BootTime,
@@ -286,7 +297,7 @@ pub struct Event {
 }
 
 /// What an attempt tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Operation {
     /// To make a cgroup.
@@ -309,7 +320,7 @@ impl Operation {
 }
 
 /// The system call that was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 #[allow(missing_docs, reason = "each is the kernel's own name")]
 pub enum Syscall {
@@ -351,7 +362,7 @@ impl Syscall {
 }
 
 /// A call that concerns cgroupfs failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Attempt {
     /// When it returned.
     pub at: BootTime,
@@ -386,7 +397,7 @@ pub struct Attempt {
 }
 
 /// A directory on cgroupfs that a relative path starts at, as the kernel's own structures name it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Directory {
     /// Its superblock, which tells the hierarchy.
     pub device: Device,
@@ -400,7 +411,7 @@ pub struct Directory {
 }
 
 /// How a process came to be known, or ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProcessChange {
     /// It began to run a program.
@@ -412,7 +423,7 @@ pub enum ProcessChange {
 }
 
 /// How a thread group ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Exit {
     /// It exited by itself with this status, 0 to 255.
@@ -431,7 +442,7 @@ impl Exit {
 /// A process of interest began a program, ended, or was seen for the first time.
 ///
 /// For `exit` only `pid`, `comm` and `exit` are set. A field that could not be read is `None`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Process {
     /// When.
     pub at: BootTime,
@@ -477,7 +488,7 @@ pub struct Process {
 }
 
 /// Something was read from the host that is needed to judge later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {
     /// When it was read.
     pub at: BootTime,
@@ -487,7 +498,7 @@ pub struct Facts {
 }
 
 /// What a fact is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "about", rename_all = "kebab-case")]
 pub enum About {
     /// The mounts of a mount namespace; replaces what was known of it.
@@ -520,7 +531,7 @@ pub enum About {
 }
 
 /// A mount, as `/proc/PID/mountinfo` gives it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
     /// The superblock's device.
     pub device: Device,
@@ -536,7 +547,7 @@ pub struct Mount {
 }
 
 /// What an OCI bundle or a runtime's state file says of a container.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ContainerFacts {
     /// The container's id, as given to the runtime.
     pub id: Name,
@@ -569,7 +580,7 @@ pub struct ContainerFacts {
 }
 
 /// Which of the kernel's rings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Ring {
     /// Events and processes.
@@ -581,7 +592,7 @@ pub enum Ring {
 }
 
 /// Why something did not reach us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum LossReason {
     /// The ring was full.
@@ -595,7 +606,7 @@ pub enum LossReason {
 }
 
 /// Something did not reach us.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Lost {
     /// When it was noticed; the loss itself is between the previous notice and this.
     pub at: BootTime,
@@ -608,7 +619,7 @@ pub struct Lost {
 }
 
 /// Nothing happened, and time went on far enough for a decision to fall due.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Tick {
     /// The time it is.
     pub at: BootTime,

@@ -7,6 +7,7 @@ mod text;
 use std::collections::BTreeMap;
 use std::io;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 
 pub use json::Json;
@@ -44,7 +45,7 @@ pub trait Output {
 }
 
 /// How many there were of everything, by the contract's words.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Counts {
     /// Events, by change.
     pub events: BTreeMap<&'static str, u64>,

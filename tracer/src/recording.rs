@@ -8,12 +8,14 @@ mod flight;
 mod frames;
 mod line;
 mod reader;
+mod schema;
 mod writer;
 
 pub use flight::Flight;
 pub use frames::{Damage, FrameReader, FrameWriter, Piece};
 pub use line::{Line, LineError};
 pub use reader::{Item, OpenError, Recording};
+pub use schema::schema;
 pub use writer::{Limits, Recorder, Written, default_name};
 
 /// The format number that is written, and the newest that is read.

@@ -148,3 +148,46 @@ fn duckdb_counts_what_the_trace_says() {
     let again = export(&recording("incident.jsonl"), "parquet", out.to_str().unwrap());
     assert_eq!(again.status.code(), Some(2), "what is there is not overwritten");
 }
+
+/// Validates every line of some files; prints how many, and what is wrong with the first wrong one.
+const VALIDATOR: &str = r#"
+import json, sys
+from jsonschema import Draft202012Validator
+schema = json.load(open(sys.argv[1]))
+Draft202012Validator.check_schema(schema)
+validator, count = Draft202012Validator(schema), 0
+for path in sys.argv[2:]:
+    for line in open(path):
+        error = next(validator.iter_errors(json.loads(line)), None)
+        if error:
+            sys.exit(f"{path}: {error.message[:300]}: {[str(e.message)[:200] for e in (error.context or [])][:12]}: {line[:300]}")
+        count += 1
+for wrong in ({"type": "event", "seq": 1}, {"type": "tick", "at": 1}, {"type": "lost", "seq": 1, "at": 1, "ring": "x"}, {}):
+    if validator.is_valid(wrong):
+        sys.exit(f"{wrong} is valid")
+print(count)
+"#;
+
+#[test]
+fn every_line_is_as_the_published_schema_says() {
+    let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/trace.schema.json");
+    let schema = serde_json::to_string_pretty(&cgtrace::recording::schema()).unwrap() + "\n";
+    if std::env::var_os("CGTRACE_BLESS").is_some() {
+        fs::write(&published, &schema).unwrap();
+    }
+    assert!(
+        fs::read_to_string(&published).unwrap() == schema,
+        "docs/trace.schema.json is stale: CGTRACE_BLESS=1 cargo test -p cgtrace --test export schema"
+    );
+    let recordings: Vec<PathBuf> = fs::read_dir(recording(".")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python/bin/python3");
+    let read = Command::new(python)
+        .args(["-c", VALIDATOR])
+        .arg(&published)
+        .args(&recordings)
+        .output()
+        .expect("cargo xtask setup installs it");
+    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
+    let count: u64 = String::from_utf8_lossy(&read.stdout).trim().parse().unwrap();
+    assert!(count > 100, "{count}");
+}
