@@ -4,6 +4,8 @@
 //! chain, so that nested containers are found. What no rule recognises is no container: nothing is guessed from a name
 //! that merely looks like an id. Sources: the runtimes' own code and `tests/data/container-paths.tsv`.
 
+use std::borrow::Cow;
+
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -39,7 +41,7 @@ struct Here<'a> {
     /// The component, systemd's escapes undone, with `.scope` or `.service` where it has that.
     name: &'a str,
     /// The components before it, outermost first.
-    before: &'a [String],
+    before: &'a [Cow<'a, str>],
     /// It is the last one.
     last: bool,
     /// A container around it was found already.
@@ -48,7 +50,7 @@ struct Here<'a> {
 
 impl Here<'_> {
     fn parent(&self) -> &str {
-        self.before.last().map_or("", String::as_str)
+        self.before.last().map_or("", |name| name)
     }
 
     fn scope(&self) -> Option<&str> {
@@ -105,61 +107,60 @@ const RULES: &[Rule] = &[
     Rule { name: "nomad-scope", runtime: "nomad", read: nomad },
 ];
 
-/// The container that a path belongs to, if a rule says so.
-pub fn from_path(path: &Name) -> Option<Container> {
-    let (mut chain, mut found, mut pod) = (Vec::new(), None, None);
-    read(path, |here, rule, verdict| match verdict {
-        Some(Verdict::Container(id)) => {
-            chain.push(Name::from(id));
-            found = Some(rule);
-            pod = here.before.iter().rev().chain([&here.name.to_owned()]).find_map(|component| pod_uid(component));
+/// Whose a cgroup is, as far as its path says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A container's.
+    Container(Container),
+    /// A helper's beside a container (conmon, a monitor).
+    Helper,
+    /// No rule says.
+    Unknown,
+}
+
+/// Whose a path is, by the first rule that recognises each of its components.
+pub fn owner(path: &Name) -> Owner {
+    let Some(text) = path.to_str() else { return Owner::Unknown };
+    let components: Vec<Cow<str>> = text.split('/').filter(|part| !part.is_empty()).map(unescape).collect();
+    let mut chain: Vec<Name> = Vec::new();
+    let mut found: Option<(&Rule, usize)> = None;
+    for (index, name) in components.iter().enumerate() {
+        let last = index + 1 == components.len();
+        let here = Here { name, before: &components[..index], last, nested: !chain.is_empty() };
+        match RULES.iter().find_map(|rule| Some((rule, (rule.read)(&here)?))) {
+            Some((rule, Verdict::Container(id))) => {
+                chain.push(Name::from(id));
+                found = Some((rule, index));
+            }
+            Some((_, Verdict::Helper)) => return Owner::Helper,
+            None => {}
         }
-        Some(Verdict::Helper) => found = None,
-        None => {}
-    });
-    let rule: &Rule = found?;
-    Some(Container {
-        id: chain.last()?.clone(),
+    }
+    let (Some((rule, index)), Some(id)) = (found, chain.last().cloned()) else { return Owner::Unknown };
+    Owner::Container(Container {
+        id,
         runtime: rule.runtime.to_owned(),
         rule: rule.name.to_owned(),
         chain,
         name: None,
         image: None,
-        pod: pod.map(Name::from),
+        pod: components[..=index].iter().rev().find_map(|component| pod_uid(component)).map(Name::from),
         namespace: None,
     })
 }
 
-/// Whether a path belongs to a helper beside a container (conmon, a monitor).
-pub fn is_helper(path: &Name) -> bool {
-    let mut helper = false;
-    read(path, |_, _, verdict| helper |= matches!(verdict, Some(Verdict::Helper)));
-    helper
-}
-
-/// Calls `tell` for each component that a rule recognises, and stops at a helper.
-fn read(path: &Name, mut tell: impl FnMut(&Here, &'static Rule, Option<Verdict>)) {
-    let Some(text) = path.to_str() else { return };
-    let components: Vec<String> = text.split('/').filter(|part| !part.is_empty()).map(unescape).collect();
-    let mut nested = false;
-    for (index, name) in components.iter().enumerate() {
-        let here = Here { name, before: &components[..index], last: index + 1 == components.len(), nested };
-        let told = RULES.iter().find_map(|rule| Some((rule, (rule.read)(&here)?)));
-        if let Some((rule, verdict)) = told {
-            let helper = matches!(verdict, Verdict::Helper);
-            tell(&here, rule, Some(verdict));
-            if helper {
-                return;
-            }
-            nested = true;
-        }
+/// The container that a path belongs to, if a rule says so.
+pub fn from_path(path: &Name) -> Option<Container> {
+    match owner(path) {
+        Owner::Container(container) => Some(container),
+        Owner::Helper | Owner::Unknown => None,
     }
 }
 
 /// Undoes systemd's `\xNN` escapes, where they give valid text.
-fn unescape(component: &str) -> String {
+fn unescape(component: &str) -> Cow<'_, str> {
     if !component.contains("\\x") {
-        return component.to_owned();
+        return Cow::Borrowed(component);
     }
     let mut out = Vec::with_capacity(component.len());
     let mut rest = component.as_bytes();
@@ -174,7 +175,7 @@ fn unescape(component: &str) -> String {
             rest = tail;
         }
     }
-    String::from_utf8(out).unwrap_or_else(|_| component.to_owned())
+    String::from_utf8(out).map_or(Cow::Borrowed(component), Cow::Owned)
 }
 
 /// 64 lower-case hexadecimal digits: docker, containerd and podman ids.
@@ -245,7 +246,7 @@ fn containerd_unit(here: &Here) -> Option<Verdict> {
 /// `/NAMESPACE/ID` at the root: the two namespaces that ctr and the CRI plugin use by default.
 fn containerd_namespace(here: &Here) -> Option<Verdict> {
     let [namespace] = here.before else { return None };
-    match namespace.as_str() {
+    match &**namespace {
         "k8s.io" => container(is_hex_id(here.name).then(|| here.name.to_owned())),
         "default" if here.last => container(here.name.to_owned()),
         _ => None,
@@ -307,7 +308,8 @@ mod tests {
             let found = from_path(&path.into());
             if id == "-" {
                 assert_eq!(found, None, "{path}");
-                assert_eq!(is_helper(&path.into()), runtime != "-", "{path}: only a helper names a runtime");
+                let is_helper = owner(&path.into()) == Owner::Helper;
+                assert_eq!(is_helper, runtime != "-", "{path}: only a helper names a runtime");
             } else {
                 let found = found.unwrap_or_else(|| panic!("{path}: no container"));
                 assert_eq!((found.id.to_string().as_str(), found.runtime.as_str()), (id, runtime), "{path}");

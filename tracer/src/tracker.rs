@@ -19,7 +19,7 @@ pub(crate) use cgroups::{Cgroups, Place, Removal};
 pub(crate) use coverage::Coverage;
 pub(crate) use stories::{Case, Note, Participant, Story};
 
-use crate::container::{self, Container};
+use crate::container::{self, Container, Owner};
 use crate::errno::Errno;
 use crate::findings::{self, Finding, FindingAttempt, Kind};
 use crate::hierarchy::Header;
@@ -41,6 +41,8 @@ const SETTLED_NS: u64 = 2_000_000_000;
 /// Mount tables, and containers' facts, kept at most.
 const MOUNT_TABLES: usize = 4_096;
 const CONTAINERS: usize = 65_536;
+/// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
+const OWNERS: usize = 4_096;
 /// A removal that failed with ENOENT although the cgroup exists: it was made anew after the call had looked, but no
 /// longer before the call returned than this.
 const MADE_ANEW: Duration = Duration::from_millis(100);
@@ -53,6 +55,7 @@ pub struct Tracker {
     hierarchies: HashMap<Device, HierarchyId>,
     mount_tables: HashMap<NamespaceId, MountTable>,
     facts: HashMap<Name, ContainerFacts>,
+    owners: HashMap<Name, Owner>,
     cgroups: Cgroups,
     processes: Processes,
     coverage: Coverage,
@@ -71,6 +74,7 @@ impl Tracker {
             hierarchies,
             mount_tables: HashMap::new(),
             facts: HashMap::new(),
+            owners: HashMap::new(),
             cgroups: Cgroups::default(),
             processes: Processes::default(),
             coverage: Coverage::new(header),
@@ -370,12 +374,11 @@ impl Tracker {
 
     /// The container that a path belongs to: as its name says, else as the cgroup around it does, else as the command
     /// line of the process that touches it, or of one of its parents, does.
-    fn container_of(&self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
-        if container::is_helper(&place.path) {
-            return None;
-        }
-        if let Some(container) = container::from_path(&place.path) {
-            return Some(Arc::new(self.with_facts(container)));
+    fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
+        match self.owner(&place.path) {
+            Owner::Container(container) => return Some(Arc::new(self.with_facts(container))),
+            Owner::Helper => return None,
+            Owner::Unknown => {}
         }
         if let Some(container) = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone()) {
             return Some(container);
@@ -402,6 +405,18 @@ impl Tracker {
                 namespace: None,
             })))
         })
+    }
+
+    fn owner(&mut self, path: &Name) -> Owner {
+        if let Some(owner) = self.owners.get(path) {
+            return owner.clone();
+        }
+        if self.owners.len() >= OWNERS {
+            self.owners.clear();
+        }
+        let owner = container::owner(path);
+        self.owners.insert(path.clone(), owner.clone());
+        owner
     }
 
     fn with_facts(&self, mut container: Container) -> Container {
