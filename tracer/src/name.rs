@@ -64,7 +64,8 @@ impl Name {
 
     /// Reads what [`Name::to_json_text`] wrote.
     pub fn from_json_text(text: &str) -> Self {
-        if !text.chars().any(is_escape) {
+        // In UTF-8 the characters in question begin with this byte.
+        if memchr::memchr(0xee, text.as_bytes()).is_none() {
             return Self::new(text.as_bytes());
         }
         let mut bytes = Vec::with_capacity(text.len());
@@ -202,8 +203,21 @@ impl Serialize for Name {
 
 impl<'de> Deserialize<'de> for Name {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
-        Ok(Self::from_json_text(&text))
+        struct Text;
+
+        impl serde::de::Visitor<'_> for Text {
+            type Value = Name;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+                Ok(Name::from_json_text(text))
+            }
+        }
+
+        deserializer.deserialize_str(Text)
     }
 }
 

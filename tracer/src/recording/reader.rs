@@ -6,7 +6,8 @@ use std::io::{self, Read};
 use serde::Deserialize;
 
 use super::frames::{Damage, FrameReader, Piece};
-use super::{FORMAT, Line};
+use super::line::{Line, Lines};
+use super::FORMAT;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
 
@@ -67,6 +68,7 @@ pub enum Item {
 /// A trace that is being read.
 pub struct Recording<R: Read> {
     frames: FrameReader<R>,
+    lines: Lines,
     header: Header,
     /// The last input's number.
     seq: Seq,
@@ -94,7 +96,7 @@ impl<R: Read> Recording<R> {
             });
         };
         let at = BootTime(header.clock.boot_ns);
-        Ok(Self { frames, header, seq: Seq(0), at, held: None })
+        Ok(Self { frames, lines: Lines::default(), header, seq: Seq(0), at, held: None })
     }
 
     /// The trace's header.
@@ -125,7 +127,7 @@ impl<R: Read> Recording<R> {
             let line = match self.frames.next_piece()? {
                 None => return Ok(None),
                 Some(Piece::Damage(damage)) => return Ok(Some(Item::Damage(damage))),
-                Some(Piece::Line(line)) => Line::parse(line).map_err(|error| (error, line.len())),
+                Some(Piece::Line(line)) => self.lines.parse(line).map_err(|error| (error, line.len())),
             };
             match line {
                 Ok(Line::Other) => {}
