@@ -6,6 +6,7 @@ pub mod explain;
 pub mod export;
 pub mod live;
 pub mod record;
+mod replay;
 pub mod report;
 
 use std::io::{self, IsTerminal, Write};

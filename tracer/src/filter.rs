@@ -102,11 +102,40 @@ impl Filter {
 /// Findings shown that are remembered, so that a later revision of one is shown too.
 const SHOWN: usize = 1_024;
 
+/// Decides which findings are told, one after the other.
+pub struct Telling<'a> {
+    filter: &'a Filter,
+    shown: VecDeque<String>,
+}
+
+impl<'a> Telling<'a> {
+    /// As `filter` says.
+    pub fn new(filter: &'a Filter) -> Self {
+        Self { filter, shown: VecDeque::new() }
+    }
+
+    /// Whether a finding is told: it is wanted, and it is no routine, or was told before it turned out to be.
+    pub fn tells(&mut self, finding: &Finding) -> bool {
+        let shown = self.shown.contains(&finding.id);
+        let routine = finding.is_routine() && !self.filter.benign && !shown;
+        if routine || !self.filter.reports(finding) {
+            return false;
+        }
+        if !shown {
+            self.shown.push_back(finding.id.clone());
+            if self.shown.len() > SHOWN {
+                self.shown.pop_front();
+            }
+        }
+        true
+    }
+}
+
 /// An output behind a filter.
 pub struct Filtered<'a> {
     filter: &'a Filter,
     inner: Box<dyn Output + 'a>,
-    shown: VecDeque<String>,
+    telling: Telling<'a>,
     /// What a user was told of: how `--fail-on` is decided.
     tell: &'a mut dyn FnMut(&Finding),
 }
@@ -114,7 +143,7 @@ pub struct Filtered<'a> {
 impl<'a> Filtered<'a> {
     /// Hands on to `inner` what `filter` wants, and every reported finding to `tell`.
     pub fn new(filter: &'a Filter, inner: Box<dyn Output + 'a>, tell: &'a mut dyn FnMut(&Finding)) -> Self {
-        Self { filter, inner, shown: VecDeque::new(), tell }
+        Self { filter, inner, telling: Telling::new(filter), tell }
     }
 }
 
@@ -128,18 +157,10 @@ impl Output for Filtered<'_> {
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        let shown = self.shown.contains(&finding.id);
-        let routine = finding.is_routine() && !self.filter.benign && !shown;
-        if routine || !self.filter.reports(finding) {
+        if !self.telling.tells(finding) {
             return Ok(());
         }
         (self.tell)(finding);
-        if !shown {
-            self.shown.push_back(finding.id.clone());
-            if self.shown.len() > SHOWN {
-                self.shown.pop_front();
-            }
-        }
         if self.filter.has(Class::Findings) { self.inner.finding(finding) } else { Ok(()) }
     }
 

@@ -71,7 +71,7 @@ impl Counts {
             Input::Attempt(attempt) => *self.attempts.entry(attempt.operation.as_str()).or_default() += 1,
             Input::Process(_) => self.processes += 1,
             Input::Facts(_) => self.facts += 1,
-            Input::Lost(lost) => self.lost += lost.count,
+            Input::Lost(lost) => self.lost = self.lost.saturating_add(lost.count),
             Input::Tick(_) => {}
         }
     }

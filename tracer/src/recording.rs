@@ -4,19 +4,24 @@
 //! program, and ignored when it is read back: the tracker derives it anew. Findings are not written at all.
 //! `docs/recording.md` states the format and the promise.
 
+mod file;
 mod flight;
 mod frames;
 mod line;
 mod reader;
 mod schema;
+mod shelf;
+mod sink;
 mod writer;
 
-pub use flight::Flight;
+pub use flight::record_around;
 pub use frames::{Damage, FrameReader, FrameWriter, Piece};
 pub use line::{Line, LineError};
-pub use reader::{Item, OpenError, Recording};
+pub use reader::{Item, OpenError, Reader};
 pub use schema::schema;
-pub use writer::{Limits, Recorder, Written, default_name};
+pub use shelf::{Limits, default_name, next_part_name};
+pub use sink::{Recording, Written};
+pub use writer::{Place, record};
 
 /// The format number that is written, and the newest that is read.
 pub const FORMAT: u32 = 1;

@@ -2,7 +2,7 @@
 
 pub mod html;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 
 use crate::duration;
@@ -12,10 +12,14 @@ use crate::input::{BootTime, Cgroup, Change, HierarchyId, Input, Seq};
 use crate::name::Name;
 use crate::output::{Counts, Output};
 
-/// Containers whose lives are kept at most; those that ended first make room.
+/// Findings kept at most: the worst.
+const FINDINGS: usize = 1_000;
+/// Containers whose lives are kept at most, and steps of all of them together. The oldest make room, those without a failed
+/// call first.
 const LIVES: usize = 10_000;
+const STEPS: usize = 250_000;
 /// Steps kept of one cgroup's life.
-const STEPS: usize = 256;
+const STEPS_OF_ONE: usize = 256;
 
 /// Gathers a report from a stream.
 #[derive(Default)]
@@ -30,14 +34,62 @@ pub struct Report {
     pub failed: BTreeMap<(&'static str, String), u64>,
     /// What was lost, by ring and reason.
     pub lost: BTreeMap<(String, String), u64>,
-    /// The last word of each finding, in the order they were first made.
-    pub findings: Vec<Finding>,
-    /// Every finding, in the order they were told: what `live` printed.
-    pub told: Vec<Finding>,
+    /// What went wrong.
+    pub findings: Findings,
     /// Containers' lives, if they were asked for.
     pub lives: Option<Lives>,
     /// The trace has its last line.
     pub whole: bool,
+}
+
+/// The last word of each finding.
+#[derive(Default)]
+pub struct Findings {
+    kept: HashMap<String, Finding>,
+    by_severity: BTreeMap<Severity, u64>,
+}
+
+impl Findings {
+    fn add(&mut self, finding: &Finding) {
+        let before = self.kept.insert(finding.id.clone(), finding.clone());
+        match before {
+            Some(before) if before.severity == finding.severity => return,
+            Some(before) => *self.by_severity.entry(before.severity).or_default() -= 1,
+            // One that had made room has become worth keeping after all; it was counted.
+            None if finding.revision > 0 => return,
+            None => {}
+        }
+        *self.by_severity.entry(finding.severity).or_default() += 1;
+        if self.kept.len() > 2 * FINDINGS {
+            let beyond: Vec<String> = self.sorted().skip(FINDINGS).map(|finding| finding.id.clone()).collect();
+            beyond.iter().for_each(|id| drop(self.kept.remove(id)));
+        }
+    }
+
+    fn sorted(&self) -> impl Iterator<Item = &Finding> {
+        let mut findings: Vec<&Finding> = self.kept.values().collect();
+        findings.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.at, &finding.id));
+        findings.into_iter()
+    }
+
+    /// By what they are worth: faults first, then by time.
+    pub fn worst_first(&self) -> Vec<&Finding> {
+        self.sorted().take(FINDINGS).collect()
+    }
+
+    /// How many were made.
+    pub fn count(&self) -> u64 {
+        self.by_severity.values().sum()
+    }
+
+    /// How many of them are of less weight than those that are kept.
+    pub fn left_out(&self) -> u64 {
+        self.count().saturating_sub(self.kept.len().min(FINDINGS) as u64)
+    }
+
+    fn of(&self, severity: Severity) -> u64 {
+        self.by_severity.get(&severity).copied().unwrap_or(0)
+    }
 }
 
 /// The lives of containers, by id.
@@ -47,6 +99,10 @@ pub struct Lives {
     pub containers: BTreeMap<Name, Life>,
     /// How many were left out for want of room.
     pub left_out: u64,
+    /// In the order they were first seen: those all of whose calls succeeded, and those that had one that failed.
+    quiet: VecDeque<Name>,
+    troubled: VecDeque<Name>,
+    steps: usize,
 }
 
 /// One container's life.
@@ -57,6 +113,7 @@ pub struct Life {
     pub cgroups: BTreeMap<(HierarchyId, Name), Vec<Step>>,
     /// Steps that were left out for want of room.
     pub left_out: u64,
+    troubled: bool,
 }
 
 /// One step of a cgroup's life.
@@ -111,25 +168,18 @@ impl Report {
         fields.push(("failed", or(failed, "no call")));
         let lost = self.lost.iter().map(|((ring, reason), count)| format!("{count} ({ring}, {reason})"));
         fields.push(("lost", or(lost, "nothing")));
-        let of = |severity: Severity| self.findings.iter().filter(|finding| finding.severity == severity).count();
+        let of = |severity: Severity| self.findings.of(severity);
         fields.push((
             "findings",
             format!(
                 "{}: {} fault, {} undetermined, {} benign",
-                self.findings.len(),
+                self.findings.count(),
                 of(Severity::Fault),
                 of(Severity::Undetermined),
                 of(Severity::Benign)
             ),
         ));
         fields
-    }
-
-    /// Findings by what they are worth: faults first, then by time.
-    pub fn worst_first(&self) -> Vec<&Finding> {
-        let mut findings: Vec<&Finding> = self.findings.iter().collect();
-        findings.sort_by_key(|finding| (std::cmp::Reverse(finding.severity), finding.at));
-        findings
     }
 }
 
@@ -178,7 +228,8 @@ impl Output for Report {
                     value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
                 };
                 let (ring, reason) = (word(serde_json::to_value(lost.ring)), word(serde_json::to_value(lost.reason)));
-                *self.lost.entry((ring, reason)).or_default() += lost.count;
+                let count = self.lost.entry((ring, reason)).or_default();
+                *count = count.saturating_add(lost.count);
             }
             Input::Process(_) | Input::Tick(_) => {}
         }
@@ -190,11 +241,7 @@ impl Output for Report {
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         self.counts.count_finding(finding);
-        match self.findings.iter_mut().find(|known| known.id == finding.id) {
-            Some(known) => *known = finding.clone(),
-            None => self.findings.push(finding.clone()),
-        }
-        self.told.push(finding.clone());
+        self.findings.add(finding);
         Ok(())
     }
 
@@ -209,20 +256,97 @@ impl Output for Report {
 
 impl Lives {
     fn add(&mut self, container: &crate::container::Container, cgroup: &Cgroup, step: Step) {
-        if !self.containers.contains_key(&container.id) && self.containers.len() >= LIVES {
-            self.left_out += 1;
-            return;
+        let id = &container.id;
+        if !self.containers.contains_key(id) {
+            self.quiet.push_back(id.clone());
         }
-        let life = self.containers.entry(container.id.clone()).or_insert_with(|| Life {
+        let life = self.containers.entry(id.clone()).or_insert_with(|| Life {
             container: container.clone(),
             cgroups: BTreeMap::new(),
             left_out: 0,
+            troubled: false,
         });
-        let steps = life.cgroups.entry((cgroup.hierarchy, cgroup.path.clone())).or_default();
-        if steps.len() < STEPS {
-            steps.push(step);
-        } else {
-            life.left_out += 1;
+        if step.failed && !std::mem::replace(&mut life.troubled, true) {
+            self.troubled.push_back(id.clone());
         }
+        let place = (cgroup.hierarchy, cgroup.path.clone());
+        if self.steps > STEPS || life.cgroups.get(&place).is_some_and(|steps| steps.len() >= STEPS_OF_ONE) {
+            life.left_out += 1;
+        } else {
+            life.cgroups.entry(place).or_default().push(step);
+            self.steps += 1;
+        }
+        while self.containers.len() > LIVES || self.steps > STEPS && self.containers.len() > 1 {
+            self.make_room();
+        }
+    }
+
+    /// Leaves out the oldest life without a failed call; if there is none, the oldest.
+    fn make_room(&mut self) {
+        while let Some(id) = self.quiet.pop_front() {
+            if self.containers.get(&id).is_some_and(|life| !life.troubled) {
+                return self.leave_out(&id);
+            }
+        }
+        if let Some(id) = self.troubled.pop_front() {
+            self.leave_out(&id);
+        }
+    }
+
+    fn leave_out(&mut self, id: &Name) {
+        if let Some(life) = self.containers.remove(id) {
+            self.steps -= life.cgroups.values().map(Vec::len).sum::<usize>();
+            self.left_out += 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::Container;
+
+    fn lived(lives: &mut Lives, id: &str, path: &str, failed: bool) {
+        let container = Container {
+            id: id.into(),
+            runtime: "runc".into(),
+            rule: "rule".into(),
+            chain: vec![id.into()],
+            name: None,
+            image: None,
+            pod: None,
+            namespace: None,
+        };
+        let cgroup =
+            Cgroup { hierarchy: HierarchyId(0), id: None, path: path.into(), level: None, truncated: false };
+        let step = Step { at: BootTime(0), what: "created".into(), failed, who: None };
+        lives.add(&container, &cgroup, step);
+    }
+
+    #[test]
+    fn the_oldest_lives_make_room_and_trouble_is_kept_longest() {
+        let mut lives = Lives::default();
+        lived(&mut lives, "troubled", "/troubled", true);
+        for number in 0..LIVES + 5 {
+            lived(&mut lives, &format!("c{number}"), "/c", false);
+        }
+        assert_eq!((lives.containers.len(), lives.left_out), (LIVES, 6));
+        assert!(lives.containers.contains_key(&Name::from("troubled")));
+        assert!(!lives.containers.contains_key(&Name::from("c5")) && lives.containers.contains_key(&Name::from("c6")));
+    }
+
+    #[test]
+    fn one_life_of_many_cgroups_does_not_grow_for_ever() {
+        let mut lives = Lives::default();
+        for number in 0..STEPS + 10 {
+            lived(&mut lives, ["a", "b"][number % 2], &format!("/{number}"), number % 2 == 0);
+        }
+        assert!(lives.steps <= STEPS, "{}", lives.steps);
+        let mut alone = Lives::default();
+        for number in 0..STEPS + 10 {
+            lived(&mut alone, "a", &format!("/{number}"), false);
+        }
+        let life = &alone.containers[&Name::from("a")];
+        assert_eq!((life.cgroups.len(), life.left_out), (STEPS + 1, 9));
     }
 }

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, bail};
 
-use super::report::{replay, sources};
+use super::replay::{replay, sources};
 use crate::cli::Export;
 
 /// Runs the command.
@@ -15,7 +15,7 @@ use crate::cli::Export;
 /// # Errors
 /// When a file cannot be read as a trace, or the output cannot be written.
 pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
-    let sources = sources(&args.files)?;
+    let mut sources = sources(&args.files, false)?;
     if sources.len() > 1 && !args.to.is_directory() {
         bail!(
             "these are {} recordings\nhint: export them one by one; the parts of one recording may be given together",
@@ -33,15 +33,11 @@ pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
         let made: io::Result<File> = OpenOptions::new().write(true).create_new(true).open(&args.output);
         Box::new(made.with_context(|| format!("failed to create {}", args.output.display()))?)
     };
-    let mut damaged = false;
-    for source in &sources {
+    let mut whole = true;
+    for source in &mut sources {
         let mut output = args.to.output(&args.output, BufWriter::new(&mut out));
-        let damages = replay(source, &mut *output, false).context("failed to export")?;
-        for damage in damages {
-            damaged = true;
-            eprintln!("warning: {damage}");
-        }
+        whole &= replay(source, &mut *output, false).context("failed to export")?;
         output.flush().context("failed to write the export")?;
     }
-    Ok(ExitCode::from(if damaged { 2 } else { 0 }))
+    Ok(ExitCode::from(if whole { 0 } else { 2 }))
 }

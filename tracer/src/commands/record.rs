@@ -1,9 +1,7 @@
 //! `cgtrace record`: trace this host into a file.
 
-use std::cell::RefCell;
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
-use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::live::Job;
@@ -12,7 +10,7 @@ use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, Seq};
 use crate::output::{Counts, Output};
-use crate::recording::{Flight, Limits, Recorder, Written, default_name};
+use crate::recording::{Limits, Place, Recording, default_name, record, record_around};
 
 /// How often the line of progress is drawn anew.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -28,18 +26,23 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let session = super::start(args.tracing.backend)?;
     let header = session.header();
     let path = args.output.unwrap_or_else(|| default_name(&header.host.printable(), header.clock));
-    let limits = Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total };
-    let warn = |error: &str| eprintln!("\nwarning: {error}");
-    let sink: Box<dyn Sink> = match args.flight {
+    let place = Place {
+        path: path.clone(),
+        limits: Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total },
+        adopts_older: false,
+        report: |error| eprintln!("\nwarning: {error}"),
+        confine: Box::new(|| {}),
+    };
+    let recording = match args.flight {
         Some(window) => {
             let on = args.flight_on;
             let matters = move |finding: &Finding| on.is_empty() || on.iter().any(|wanted| wanted.is_met_by(finding));
-            Box::new(Flight::new(path.clone(), window, Box::new(matters), warn))
+            record_around(place, window, Box::new(matters))?
         }
-        None => Box::new(Recorder::create(path.clone(), limits, warn)?),
+        None => record(place)?,
     };
-    let recorder = Rc::new(RefCell::new(sink));
-    let output = Progress::new(recorder.clone());
+    let written = recording.written().clone();
+    let output = Progress::new(recording);
     let job = Job {
         filter,
         fail_on: args.fail_on,
@@ -48,42 +51,24 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
         command_keeps_stdout: true,
     };
     let status = super::runtime()?.block_on(job.run(session, Box::new(output)))?;
-    let recorder = recorder.borrow();
-    let written = recorder.written();
-    let files = match (written.files, args.flight) {
+    let files = match (written.files(), args.flight) {
         (1, None) => path.display().to_string(),
         (files, _) => format!("{files} files"),
     };
-    eprintln!("recorded: {files}, {} bytes", written.bytes);
-    match &written.error {
-        None => Ok(status),
-        Some(error) => {
-            eprintln!("error: {} lines were not recorded: {error}", written.lost_lines);
+    eprintln!("recorded: {files}, {} bytes", written.bytes());
+    match written.error() {
+        None if written.lost() == 0 => Ok(status),
+        error => {
+            let error = error.unwrap_or_else(|| "writing could not keep up".to_owned());
+            eprintln!("error: {} lines were not recorded: {error}", written.lost());
             Ok(ExitCode::from(2))
         }
     }
 }
 
-/// An output that says what it has written.
-trait Sink: Output {
-    fn written(&self) -> &Written;
-}
-
-impl Sink for Recorder {
-    fn written(&self) -> &Written {
-        Self::written(self)
-    }
-}
-
-impl Sink for Flight {
-    fn written(&self) -> &Written {
-        Self::written(self)
-    }
-}
-
 /// A recorder that draws a line of progress, where somebody looks.
 struct Progress {
-    recorder: Rc<RefCell<Box<dyn Sink>>>,
+    recording: Recording,
     draws: bool,
     drawn: Instant,
     events: u64,
@@ -92,15 +77,15 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(recorder: Rc<RefCell<Box<dyn Sink>>>) -> Self {
+    fn new(recording: Recording) -> Self {
         let draws = io::stderr().is_terminal();
-        Self { recorder, draws, drawn: Instant::now(), events: 0, findings: 0, lost: 0 }
+        Self { recording, draws, drawn: Instant::now(), events: 0, findings: 0, lost: 0 }
     }
 
     fn draw(&mut self) {
         if self.draws && self.drawn.elapsed() >= REDRAW {
             self.drawn = Instant::now();
-            let bytes = self.recorder.borrow().written().bytes;
+            let bytes = self.recording.written().bytes();
             let _ = write!(
                 io::stderr(),
                 "\r{} events and failed calls, {} findings, {bytes} bytes, {} lost\x1b[K",
@@ -114,40 +99,40 @@ impl Progress {
 
 impl Output for Progress {
     fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.recorder.borrow_mut().header(header)
+        self.recording.header(header)
     }
 
     fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
         match input {
             Input::Event(_) | Input::Attempt(_) => self.events += 1,
-            Input::Lost(lost) => self.lost += lost.count,
+            Input::Lost(lost) => self.lost = self.lost.saturating_add(lost.count),
             Input::Process(_) | Input::Facts(_) | Input::Tick(_) => {}
         }
-        self.recorder.borrow_mut().input(seq, input)
+        self.recording.input(seq, input)
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         self.findings += u64::from(finding.revision == 0);
-        self.recorder.borrow_mut().finding(finding)
+        self.recording.finding(finding)
     }
 
     fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
         if self.draws {
             let _ = write!(io::stderr(), "\r\x1b[K");
         }
-        self.recorder.borrow_mut().end(at, counts)
+        self.recording.end(at, counts)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.draw();
-        self.recorder.borrow_mut().flush()
+        self.recording.flush()
     }
 
     fn wants_new_part(&self) -> bool {
-        self.recorder.borrow().wants_new_part()
+        self.recording.wants_new_part()
     }
 
     fn new_part(&mut self, header: &Header) -> io::Result<()> {
-        self.recorder.borrow_mut().new_part(header)
+        self.recording.new_part(header)
     }
 }

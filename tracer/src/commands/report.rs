@@ -1,34 +1,17 @@
 //! `cgtrace report`: replay trace files, on any machine.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, Write};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
-
-use crate::cli::{Format, Report as Args};
+use super::replay::{Source, replay, sources};
+use crate::cli::{FailOn, Format, Report as Args};
 use crate::duration;
-use crate::filter::Filter;
+use crate::filter::{Filter, Telling};
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::BootTime;
-use crate::output::{ColorChoice, Json, Look, Output, Palette, write_finding};
-use crate::pipeline::Stream;
-use crate::recording::{Item, Recording};
+use crate::input::{BootTime, Input, Seq};
+use crate::output::{ColorChoice, Counts, Json, Look, Output, Palette, Text, write_finding};
 use crate::report::{Life, Report, html};
-
-/// A file that takes longer gets a progress bar.
-const PATIENCE: Duration = Duration::from_secs(1);
-/// What a followed file is looked at again after.
-const AGAIN: Duration = Duration::from_millis(200);
-
-/// One recording: a file, or the parts that one was rotated into.
-pub(super) struct Source {
-    files: Vec<PathBuf>,
-    header: Header,
-}
 
 /// Runs the command.
 ///
@@ -36,237 +19,94 @@ pub(super) struct Source {
 /// When a file cannot be read as a trace, or stdout cannot be written.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let filter = args.filter.build()?;
-    let mut out = io::BufWriter::new(io::stdout().lock());
+    let mut out = io::BufWriter::new(io::stdout());
     let palette = Palette::new(ColorChoice::of(&io::stdout()));
-    let look = Printer { palette, width: super::terminal_width(), filter: &filter };
+    let width = super::terminal_width();
     let mut reports = Vec::new();
-    let mut damaged = false;
-    for source in sources(&args.files)? {
+    let (mut whole, mut failed) = (true, false);
+    for mut source in sources(&args.files, args.follow)? {
         let mut report = Report::new(args.lives || args.format == Format::Html);
-        let damages = replay(&source, &mut report, args.follow)?;
-        for damage in &damages {
-            eprintln!("warning: {damage}");
-        }
-        damaged |= !damages.is_empty();
+        // What is told while it is read: every word, as `live` told it.
+        let telling: Option<Box<dyn Output + '_>> = match args.format {
+            Format::Json => Some(Box::new(Json::new(&mut out))),
+            Format::Text if args.follow => Some(Box::new(Text::new(&mut out, palette, width))),
+            Format::Text | Format::Html => None,
+        };
+        let mut told = Told {
+            report: &mut report,
+            telling,
+            filter: Telling::new(&filter),
+            fail_on: &args.fail_on,
+            failed: false,
+        };
+        whole &= replay(&mut source, &mut told, args.follow)?;
+        failed |= told.failed;
+        drop(told);
         reports.push((source, report));
     }
     match args.format {
-        Format::Text => look.all(&mut out, &reports)?,
+        Format::Text => Printer { palette, width, filter: &filter }.all(&mut out, &reports, !args.follow)?,
         Format::Html => {
             let shown = |report: &'_ Report| -> Vec<Finding> {
-                report.worst_first().into_iter().filter(|finding| filter.shows(finding)).cloned().collect()
+                report.findings.worst_first().into_iter().filter(|finding| filter.shows(finding)).cloned().collect()
             };
             let findings: Vec<Vec<Finding>> = reports.iter().map(|(_, report)| shown(report)).collect();
             let parts: Vec<_> = reports
                 .iter()
                 .zip(&findings)
-                .map(|((source, report), findings)| (files_of(source), report, findings.iter().collect()))
+                .map(|((source, report), findings)| (source.names(), report, findings.iter().collect()))
                 .collect();
             html::write(&mut out, &parts)?;
         }
-        Format::Json => {
-            for (source, report) in &reports {
-                json(&mut out, source, report, &filter)?;
-            }
-        }
+        Format::Json => {}
     }
     out.flush()?;
-    let findings = reports.iter().flat_map(|(_, report)| &report.findings).filter(|finding| filter.shows(finding));
-    let failed = findings.into_iter().any(|finding| args.fail_on.iter().any(|wanted| wanted.is_met_by(finding)));
     // The intact part was told; that there is another is an outcome too.
     Ok(ExitCode::from(if failed {
         1
-    } else if damaged {
-        2
-    } else {
+    } else if whole {
         0
+    } else {
+        2
     }))
 }
 
-/// Every recording among files and directories: the parts of one together, in order.
-pub(super) fn sources(paths: &[PathBuf]) -> anyhow::Result<Vec<Source>> {
-    let mut files = Vec::new();
-    for path in paths {
-        if !path.is_dir() {
-            files.push(path.clone());
-            continue;
-        }
-        let entries = path.read_dir().with_context(|| format!("failed to read {}", path.display()))?;
-        let mut inside: Vec<PathBuf> =
-            entries.flatten().map(|entry| entry.path()).filter(|path| is_trace(path)).collect();
-        if inside.is_empty() {
-            bail!("there is no trace in {}\nhint: traces end in .jsonl.zst or .jsonl", path.display());
-        }
-        inside.sort();
-        files.extend(inside);
-    }
-    let mut sources: Vec<Source> = Vec::new();
-    for file in files {
-        if file == Path::new("-") {
-            // Its header is read with the rest of it.
-            sources.push(Source { files: vec![file], header: nowhere() });
-            continue;
-        }
-        let header = open(&file)?.header().clone();
-        let same = |source: &&mut Source| {
-            (&source.header.boot_id, &source.header.started, &source.header.host)
-                == (&header.boot_id, &header.started, &header.host)
-        };
-        match sources.iter_mut().find(same) {
-            Some(source) => source.files.push(file),
-            None => sources.push(Source { files: vec![file], header }),
-        }
-    }
-    for source in &mut sources {
-        if source.files.len() > 1 {
-            let mut parts: Vec<(u64, PathBuf)> = Vec::new();
-            for file in source.files.drain(..) {
-                parts.push((open(&file)?.header().clock.boot_ns, file));
-            }
-            parts.sort();
-            source.files = parts.into_iter().map(|(_, file)| file).collect();
-            source.header = open(&source.files[0])?.header().clone();
-        }
-    }
-    // On one axis: by the clocks of their hosts.
-    sources.sort_by_key(|source| source.header.clock.unix_ns(BootTime(source.header.clock.boot_ns)));
-    Ok(sources)
+/// Gathers a report, and tells the findings that are wanted as they are made.
+struct Told<'a> {
+    report: &'a mut Report,
+    telling: Option<Box<dyn Output + 'a>>,
+    filter: Telling<'a>,
+    fail_on: &'a [FailOn],
+    failed: bool,
 }
 
-fn nowhere() -> Header {
-    Header {
-        format: crate::recording::FORMAT,
-        tool: String::new(),
-        host: "-".into(),
-        kernel: String::new(),
-        arch: String::new(),
-        boot_id: String::new(),
-        started: String::new(),
-        clock: crate::hierarchy::Clock { boot_ns: 0, unix_ns: 0 },
-        setup: crate::hierarchy::Setup::Unified,
-        hierarchies: Vec::new(),
-        backend: String::new(),
-        probes: Vec::new(),
-        command: None,
+impl Output for Told<'_> {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        self.report.header(header)?;
+        self.telling.as_mut().map_or(Ok(()), |telling| telling.header(header))
     }
-}
 
-fn is_trace(path: &Path) -> bool {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    path.is_file() && (name.ends_with(".jsonl.zst") || name.ends_with(".jsonl"))
-}
+    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
+        self.report.input(seq, input)
+    }
 
-fn open(path: &Path) -> anyhow::Result<Recording<Box<dyn Read>>> {
-    let from: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path).with_context(|| format!("failed to open {}", path.display()))?)
-    };
-    Recording::open(from).with_context(|| format!("failed to read {}", path.display()))
-}
-
-/// Replays a recording's files through one tracker. Returns what could not be read.
-pub(super) fn replay(source: &Source, output: &mut dyn Output, follow: bool) -> anyhow::Result<Vec<String>> {
-    let mut damages = Vec::new();
-    let mut stream: Option<Stream<'_>> = None;
-    let mut output = Some(output);
-    let mut ended = None;
-    let mut last = BootTime(0);
-    for (number, file) in source.files.iter().enumerate() {
-        let mut recording = open(file)?;
-        let mut progress = Progress::new(file);
-        if let Some(output) = output.take() {
-            stream = Some(Stream::begin(recording.header(), output)?);
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.report.finding(finding)?;
+        if !self.filter.tells(finding) {
+            return Ok(());
         }
-        let Some(stream) = &mut stream else { continue };
-        let named = |what: &dyn std::fmt::Display| format!("{}: {what}", file.display());
-        loop {
-            match recording.next_item().with_context(|| format!("failed to read {}", file.display()))? {
-                Some(Item::Input(seq, mut input)) => {
-                    last = last.max(input.at());
-                    stream.replay(seq, &mut input)?;
-                }
-                Some(Item::End(at)) => {
-                    ended = Some(at);
-                    if follow {
-                        break;
-                    }
-                }
-                Some(Item::Header(header)) => {
-                    if header.started != source.header.started && !source.header.started.is_empty() {
-                        damages.push(named(&"another recording begins in the same file; it is left out"));
-                        break;
-                    }
-                }
-                Some(Item::Damage(damage)) => damages.push(named(&damage)),
-                None if follow && ended.is_none() => std::thread::sleep(AGAIN),
-                None => break,
-            }
-            progress.draw(recording.position());
-        }
-        progress.end();
-        let is_last = number + 1 == source.files.len();
-        if recording.remainder() > 0 {
-            let bytes = recording.remainder();
-            damages.push(named(&format!("cut short: the last {bytes} bytes are no whole frame")));
-        } else if is_last && ended.is_none() {
-            damages.push(named(&"cut short: it has no end; at most its last second is missing"));
-        }
-    }
-    if let Some(stream) = stream {
-        stream.end(ended.unwrap_or(last))?;
-    }
-    Ok(damages)
-}
-
-/// A bar for files that take a while, where somebody looks.
-struct Progress {
-    total: u64,
-    begun: Instant,
-    drawn: Option<Instant>,
-    draws: bool,
-}
-
-impl Progress {
-    fn new(path: &Path) -> Self {
-        let total = std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0);
-        Self { total, begun: Instant::now(), drawn: None, draws: total > 0 && io::stderr().is_terminal() }
+        self.failed |= self.fail_on.iter().any(|wanted| wanted.is_met_by(finding));
+        self.telling.as_mut().map_or(Ok(()), |telling| telling.finding(finding))
     }
 
-    fn draw(&mut self, position: u64) {
-        if !self.draws
-            || self.begun.elapsed() < PATIENCE
-            || self.drawn.is_some_and(|drawn| drawn.elapsed() < PATIENCE / 8)
-        {
-            return;
-        }
-        self.drawn = Some(Instant::now());
-        let share = (position as f64 / self.total as f64).min(1.0);
-        let full = (share * 40.0) as usize;
-        let _ = write!(io::stderr(), "\r[{}{}] {:3.0} %", "#".repeat(full), " ".repeat(40 - full), share * 100.0);
+    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
+        self.report.end(at, counts)?;
+        self.telling.as_mut().map_or(Ok(()), |telling| telling.end(at, counts))
     }
 
-    fn end(&self) {
-        if self.drawn.is_some() {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
+    fn flush(&mut self) -> io::Result<()> {
+        self.telling.as_mut().map_or(Ok(()), |telling| telling.flush())
     }
-}
-
-/// The findings as `live --json` printed them, between a header and an end.
-fn json(out: &mut impl Write, _source: &Source, report: &Report, filter: &Filter) -> io::Result<()> {
-    let mut json = Json::new(out);
-    if let Some(header) = &report.header {
-        json.header(header)?;
-    }
-    for finding in report.told.iter().filter(|finding| filter.shows(finding)) {
-        json.finding(finding)?;
-    }
-    json.end(report.span.map_or(BootTime(0), |(_, last)| last), &report.counts)
-}
-
-fn files_of(source: &Source) -> String {
-    source.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
 }
 
 struct Printer<'a> {
@@ -276,14 +116,22 @@ struct Printer<'a> {
 }
 
 impl Printer<'_> {
-    fn all(&self, out: &mut impl Write, reports: &[(Source, Report)]) -> io::Result<()> {
+    /// Everything; `findings` are left out if they were told already.
+    fn all(&self, out: &mut impl Write, reports: &[(Source, Report)], findings: bool) -> io::Result<()> {
         for (source, report) in reports {
             self.summary(out, source, report)?;
             writeln!(out)?;
         }
+        if findings {
+            self.findings(out, reports)?;
+        }
+        self.lives(out, reports)
+    }
+
+    fn findings(&self, out: &mut impl Write, reports: &[(Source, Report)]) -> io::Result<()> {
         let mut findings: Vec<(&Report, &Finding)> = reports
             .iter()
-            .flat_map(|(_, report)| report.worst_first().into_iter().map(move |finding| (report, finding)))
+            .flat_map(|(_, report)| report.findings.worst_first().into_iter().map(move |finding| (report, finding)))
             .filter(|(_, finding)| self.filter.shows(finding))
             .collect();
         findings.sort_by_key(|(report, finding)| {
@@ -305,13 +153,21 @@ impl Printer<'_> {
             write_finding(out, finding, &Look { palette: self.palette, width: self.width, time, hierarchy })?;
             writeln!(out)?;
         }
+        for (_, report) in reports.iter().filter(|(_, report)| report.findings.left_out() > 0) {
+            let left_out = report.findings.left_out();
+            writeln!(out, "{left_out} more findings of less weight are left out; --format json has them all\n")?;
+        }
+        Ok(())
+    }
+
+    fn lives(&self, out: &mut impl Write, reports: &[(Source, Report)]) -> io::Result<()> {
         for (_, report) in reports {
             if let (Some(lives), Some(header)) = (&report.lives, &report.header) {
                 for life in lives.containers.values().filter(|life| self.filter.is_of(&life.container)) {
                     self.life(out, life, header)?;
                 }
                 if lives.left_out > 0 {
-                    writeln!(out, "{} more events of containers are left out", lives.left_out)?;
+                    writeln!(out, "{} more containers are left out", lives.left_out)?;
                 }
             }
         }
@@ -321,7 +177,7 @@ impl Printer<'_> {
     fn summary(&self, out: &mut impl Write, source: &Source, report: &Report) -> io::Result<()> {
         let Some(header) = &report.header else { return Ok(()) };
         let mut field = |name: &str, text: &str| writeln!(out, "{} {text}", self.palette.heading(format!("{name:<9}")));
-        field("trace", &files_of(source))?;
+        field("trace", &source.names())?;
         report.summary(header).iter().try_for_each(|(name, text)| field(name, text))
     }
 

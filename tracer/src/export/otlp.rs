@@ -1,6 +1,8 @@
 //! Findings as OpenTelemetry log records: one `ExportLogsServiceRequest` in JSON (opentelemetry-proto, `logs/v1`).
 
+use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -9,16 +11,53 @@ use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, Seq};
 use crate::output::{Counts, Output};
 
-/// Gathers the last word of each finding, and writes them at the end.
+/// A finding that was not told anew for so long will not be: stories are closed long before.
+const LAST_WORD: Duration = Duration::from_secs(60 * 60);
+
+/// Writes each finding when its last word has been told.
 pub(super) struct Otlp<W: Write> {
     out: W,
     header: Option<Header>,
-    findings: Vec<Finding>,
+    /// Findings that may be told anew, with the time and the number of their last telling.
+    open: HashMap<String, (u64, Finding)>,
+    /// Their tellings, oldest first.
+    order: VecDeque<(BootTime, u64, String)>,
+    told: u64,
+    now: BootTime,
+    written: u64,
 }
 
 impl<W: Write> Otlp<W> {
     pub fn new(out: W) -> Self {
-        Self { out, header: None, findings: Vec::new() }
+        Self {
+            out,
+            header: None,
+            open: HashMap::new(),
+            order: VecDeque::new(),
+            told: 0,
+            now: BootTime(0),
+            written: 0,
+        }
+    }
+
+    /// Writes the findings whose last telling was before `until`.
+    fn write_until(&mut self, until: Option<BootTime>) -> io::Result<()> {
+        while let Some((at, number, id)) = self.order.pop_front() {
+            if until.is_some_and(|until| at >= until) {
+                self.order.push_front((at, number, id));
+                return Ok(());
+            }
+            if self.open.get(&id).is_none_or(|(last, _)| *last != number) {
+                continue;
+            }
+            let (Some((_, finding)), Some(header)) = (self.open.remove(&id), &self.header) else { continue };
+            if self.written > 0 {
+                self.out.write_all(b",")?;
+            }
+            self.written += 1;
+            serde_json::to_writer(&mut self.out, &record(&finding, header))?;
+        }
+        Ok(())
     }
 }
 
@@ -83,25 +122,6 @@ fn record(finding: &Finding, header: &Header) -> Value {
 
 impl<W: Write> Output for Otlp<W> {
     fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.header = Some(header.clone());
-        Ok(())
-    }
-
-    fn input(&mut self, _: Seq, _: &Input) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        match self.findings.iter_mut().find(|known| known.id == finding.id) {
-            Some(known) => *known = finding.clone(),
-            None => self.findings.push(finding.clone()),
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
-        let Some(header) = &self.header else { return Ok(()) };
-        let records: Vec<Value> = self.findings.iter().map(|finding| record(finding, header)).collect();
         let resource = [
             attribute("service.name", "cgtrace"),
             attribute("host.name", header.host.to_json_text().into_owned()),
@@ -109,12 +129,35 @@ impl<W: Write> Output for Otlp<W> {
             attribute("os.type", "linux"),
             attribute("os.version", header.kernel.as_str()),
         ];
-        let request = json!({ "resourceLogs": [{
-            "resource": { "attributes": resource },
-            "scopeLogs": [{ "scope": { "name": "cgtrace", "version": env!("CARGO_PKG_VERSION") }, "logRecords": records }]
-        }] });
-        serde_json::to_writer(&mut self.out, &request)?;
-        self.out.write_all(b"\n")
+        let scope = json!({ "name": "cgtrace", "version": env!("CARGO_PKG_VERSION") });
+        write!(
+            self.out,
+            "{{\"resourceLogs\":[{{\"resource\":{},\"scopeLogs\":[{{\"scope\":{scope},\"logRecords\":[",
+            json!({ "attributes": resource })
+        )?;
+        self.header = Some(header.clone());
+        Ok(())
+    }
+
+    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
+        self.now = self.now.max(input.at());
+        Ok(())
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.told += 1;
+        self.open.insert(finding.id.clone(), (self.told, finding.clone()));
+        self.order.push_back((self.now, self.told, finding.id.clone()));
+        let old = self.now.0.saturating_sub(LAST_WORD.as_nanos() as u64);
+        self.write_until(Some(BootTime(old)))
+    }
+
+    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+        if self.header.is_none() {
+            return Ok(());
+        }
+        self.write_until(None)?;
+        self.out.write_all(b"]}]}]}\n")
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -62,6 +62,16 @@ impl<W: Write> Json<W> {
 }
 
 impl Json<Vec<u8>> {
+    /// Bytes of lines since they were last taken.
+    pub fn len(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Whether there is no line.
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty()
+    }
+
     /// The lines since this was last called.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)

@@ -4,34 +4,74 @@
 //! recording do. So the oldest can be dropped, and what is left can be read.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::PathBuf;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+
+use super::file::TraceFile;
 use super::frames::FrameWriter;
-use super::writer::{Written, create, part_name};
+use super::shelf::Shelf;
+use super::sink::{Batch, FRAME_AGE, Recording, Sink, Written};
+use super::writer::{AGAIN, Place};
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, Seq};
+use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
 use crate::output::{Counts, Json, Output};
 
 /// What is kept in memory at most; beyond, the seconds before a finding are fewer.
 const MEMORY: usize = 64 << 20;
 
-/// Keeps the last seconds, and writes them when it matters.
-pub struct Flight {
-    path: PathBuf,
+/// Keeps `window` before a finding that matters, and writes on for `window` after it, to files of their own.
+///
+/// # Errors
+/// When there can be no thread, or the directory cannot be read.
+pub fn record_around(
+    place: Place,
     window: Duration,
-    /// Whether a finding is worth a file.
     matters: Box<dyn Fn(&Finding) -> bool>,
+) -> anyhow::Result<Recording> {
+    let directory = place.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // What cannot be written should be known before it matters.
+    rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)
+        .with_context(|| format!("failed to write to {}", directory.display()))?;
+    let flight = Flight {
+        shelf: place.shelf(true)?,
+        window,
+        parts: VecDeque::new(),
+        active: None,
+        header: None,
+        last: (Seq(0), BootTime(0)),
+        counts: Counts::default(),
+        wanted: None,
+        tried: Instant::now(),
+        untold: 0,
+        dropped_early: false,
+        written: Arc::new(Written::default()),
+        report: place.report,
+    };
+    Recording::start(flight, matters, place.confine)
+}
+
+/// A sink that keeps the last seconds, and writes them when it matters.
+struct Flight {
+    shelf: Shelf,
+    window: Duration,
     parts: VecDeque<Part>,
     active: Option<Active>,
-    line: Json<Vec<u8>>,
+    header: Option<Header>,
+    last: (Seq, BootTime),
     counts: Counts,
-    last_at: BootTime,
+    /// A file is wanted that cannot be made, and until when.
+    wanted: Option<Instant>,
+    /// When that was last tried.
+    tried: Instant,
+    /// Lines that were lost and are not yet told of in the trace.
+    untold: u64,
     dropped_early: bool,
-    written: Written,
+    written: Arc<Written>,
     report: fn(&str),
 }
 
@@ -43,61 +83,112 @@ struct Part {
 
 /// A file that is being written.
 struct Active {
-    file: FrameWriter<File>,
+    file: FrameWriter<TraceFile>,
     until: Instant,
     frame_begun: Instant,
+    unclosed: u64,
 }
 
 impl Flight {
-    /// Keeps `window` before a finding, and writes on for `window` after it, to files named after `path`.
-    pub fn new(path: PathBuf, window: Duration, matters: Box<dyn Fn(&Finding) -> bool>, report: fn(&str)) -> Self {
-        Self {
-            path,
-            window,
-            matters,
-            parts: VecDeque::new(),
-            active: None,
-            line: Json::new(Vec::new()),
-            counts: Counts::default(),
-            last_at: BootTime(0),
-            dropped_early: false,
-            written: Written::default(),
-            report,
+    /// A line that is not the stream's own.
+    fn own_line(&self, line: impl FnOnce(&mut Json<Vec<u8>>) -> io::Result<()>) -> Vec<u8> {
+        let mut json = Json::new(Vec::new());
+        // It gives the clock. A vector can be written.
+        let made = self.header.as_ref().map(|header| json.header(header).map(|()| json.take()).and_then(|_| line(&mut json)));
+        if matches!(made, Some(Ok(()))) { json.take() } else { Vec::new() }
+    }
+
+    /// Writes what is kept, and goes on writing until `until`.
+    fn begin_file(&mut self, until: Instant) {
+        self.tried = Instant::now();
+        let mut before = Vec::new();
+        for part in &mut self.parts {
+            // A vector can be written.
+            let _ = part.frames.close_frame();
+            before.extend_from_slice(part.frames.get_ref());
         }
-    }
-
-    /// What was written so far.
-    pub fn written(&self) -> &Written {
-        &self.written
-    }
-
-    fn begin_part(&mut self, header: &Header) -> io::Result<()> {
-        let mut frames = FrameWriter::new(Vec::new())?;
-        self.line.header(header)?;
-        frames.line(&self.line.take())?;
-        self.parts.push_back(Part { begun: Instant::now(), frames });
-        // A part is dropped when the one after it is old enough by itself.
-        while self.parts.get(1).is_some_and(|next| next.begun.elapsed() >= self.window) {
-            self.parts.pop_front();
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, line: &[u8]) -> io::Result<()> {
-        if let Some(active) = &mut self.active {
-            if active.file.pending() == 0 {
-                active.frame_begun = Instant::now();
+        let begun = self.shelf.create().and_then(|mut file| file.frames(&before).map(|()| file));
+        match begun {
+            Ok(file) => {
+                self.written.add_file();
+                self.written.add_bytes(file.written());
+                self.shelf.resize(file.get_ref().size());
+                self.parts.clear();
+                self.wanted = None;
+                self.active = Some(Active { file, until, frame_begun: Instant::now(), unclosed: 0 });
             }
-            let before = active.file.written();
-            let done = active.file.line(line);
-            self.written.bytes += active.file.written() - before;
-            if let Err(error) = done {
-                self.fail(&error);
+            Err(error) => {
+                // What is kept is kept, and tried again.
+                self.wanted = Some(until);
+                self.fail(&error, 0);
             }
-            return Ok(());
         }
-        let Some(part) = self.parts.back_mut() else { return Ok(()) };
-        part.frames.line(line)?;
+    }
+
+    /// Writes to the file, if there is one. One that cannot be written is given up.
+    fn write(&mut self, what: impl FnOnce(&mut Active) -> io::Result<()>) {
+        let Some(active) = &mut self.active else { return };
+        let before = active.file.written();
+        let done = what(active);
+        let bytes = active.file.written() - before;
+        if bytes > 0 {
+            active.unclosed = u64::from(active.file.pending() > 0);
+        }
+        let lost = active.unclosed;
+        self.written.add_bytes(bytes);
+        self.shelf.resize(active.file.get_ref().size());
+        if let Err(error) = done {
+            self.active = None;
+            self.fail(&error, lost);
+        }
+    }
+
+    fn fail(&mut self, error: &io::Error, lost: u64) {
+        self.lose(lost);
+        let text = format!("failed to write {}: {error}", self.shelf.newest_name().display());
+        if self.written.add_error(&text) {
+            (self.report)(&text);
+        }
+    }
+
+    fn lose(&mut self, lines: u64) {
+        self.written.add_lost(lines);
+        self.untold += lines;
+    }
+
+    fn end_file(&mut self) {
+        let (at, counts) = (self.last.1, self.counts.clone());
+        let end = self.own_line(|json| json.end(at, &counts));
+        self.write(|active| active.file.line(&end).and_then(|()| active.file.close_frame()));
+        self.active = None;
+    }
+
+    /// Says what was lost before the line after `before`.
+    fn tell_loss(&mut self, before: Seq) {
+        let count = self.untold;
+        if count == 0 || self.active.is_none() && self.parts.is_empty() {
+            return;
+        }
+        let lost = Lost { at: self.last.1, ring: Ring::Recording, reason: LossReason::NotWritten, count };
+        let line = self.own_line(|json| json.input(before, &Input::Lost(lost)));
+        self.untold = 0;
+        self.take(&line);
+    }
+
+    /// Writes a line, or keeps it. Where neither can be done it is of a time that is passed over.
+    fn take(&mut self, line: &[u8]) {
+        if self.active.is_some() {
+            return self.write(|active| {
+                if active.file.pending() == 0 {
+                    active.frame_begun = Instant::now();
+                }
+                active.unclosed += 1;
+                active.file.line(line)
+            });
+        }
+        let Some(part) = self.parts.back_mut() else { return };
+        // A vector can be written.
+        let _ = part.frames.line(line);
         let held: usize = self.parts.iter().map(|part| part.frames.get_ref().len() + part.frames.pending()).sum();
         if held > MEMORY && self.parts.len() > 1 {
             self.parts.pop_front();
@@ -105,105 +196,73 @@ impl Flight {
                 (self.report)("so much happens that less than the wanted time before a finding is kept");
             }
         }
-        Ok(())
-    }
-
-    /// Writes what is kept, and goes on writing.
-    fn begin_file(&mut self) {
-        let path = part_name(&self.path, u32::try_from(self.written.files).unwrap_or(u32::MAX));
-        let begun = create(&path).and_then(|mut file| {
-            for part in &mut self.parts {
-                part.frames.close_frame()?;
-                file.write_all(part.frames.get_ref())?;
-                self.written.bytes += part.frames.get_ref().len() as u64;
-            }
-            FrameWriter::new(file)
-        });
-        match begun {
-            Ok(file) => {
-                self.written.files += 1;
-                self.parts.clear();
-                let until = Instant::now() + self.window;
-                self.active = Some(Active { file, until, frame_begun: Instant::now() });
-            }
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    fn end_file(&mut self) {
-        let Some(mut active) = self.active.take() else { return };
-        let ended = self.line.end(self.last_at, &self.counts);
-        let line = self.line.take();
-        let before = active.file.written();
-        let done = ended.and_then(|()| active.file.line(&line)).and_then(|()| active.file.close_frame());
-        self.written.bytes += active.file.written() - before;
-        if let Err(error) = done {
-            self.fail(&error);
-        }
-    }
-
-    fn fail(&mut self, error: &io::Error) {
-        self.active = None;
-        self.written.lost_lines += 1;
-        if self.written.error.is_none() {
-            let text = format!("failed to write {}: {error}", self.path.display());
-            (self.report)(&text);
-            self.written.error = Some(text);
-        }
     }
 }
 
-impl Output for Flight {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.begin_part(header)
+impl Sink for Flight {
+    fn written(&self) -> &Arc<Written> {
+        &self.written
     }
 
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        self.last_at = input.at();
-        self.counts.count(input);
-        self.line.input(seq, input)?;
-        let line = self.line.take();
-        self.add(&line)
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        if !(self.matters)(finding) {
-            return Ok(());
+    fn part(&mut self, header: &Header) {
+        self.header = Some(header.clone());
+        let line = self.own_line(|json| json.header(header));
+        if self.active.is_some() {
+            // A file began while this was on its way: it goes on.
+            return self.take(&line);
         }
+        let Ok(frames) = FrameWriter::new(Vec::new()) else { return };
+        self.parts.push_back(Part { begun: Instant::now(), frames });
+        self.take(&line);
+        self.tell_loss(self.last.0);
+        // A part is dropped when the one after it is old enough by itself.
+        while self.parts.get(1).is_some_and(|next| next.begun.elapsed() >= self.window) {
+            self.parts.pop_front();
+        }
+    }
+
+    fn lines(&mut self, batch: &Batch) {
+        self.lose(batch.lost_before);
+        self.tell_loss(batch.before());
+        batch.each().for_each(|line| self.take(line));
+        self.last = batch.last;
+        self.counts.clone_from(&batch.counts);
+    }
+
+    fn finding(&mut self) {
+        let until = Instant::now() + self.window;
         match &mut self.active {
-            Some(active) => active.until = Instant::now() + self.window,
-            None => self.begin_file(),
+            Some(active) => active.until = until,
+            None => self.begin_file(until),
         }
-        Ok(())
     }
 
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
-        self.end_file();
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let Some(active) = &mut self.active else { return Ok(()) };
-        if active.file.pending() > 0 && active.frame_begun.elapsed() >= Duration::from_secs(1) {
-            let before = active.file.written();
-            let done = active.file.close_frame();
-            self.written.bytes += active.file.written() - before;
-            if let Err(error) = done {
-                self.fail(&error);
-            }
-        }
-        if self.active.as_ref().is_some_and(|active| active.until <= Instant::now()) {
-            self.end_file();
-        }
-        Ok(())
-    }
-
-    fn wants_new_part(&self) -> bool {
+    fn wants_part(&self) -> bool {
         // After a file has ended nothing is kept: it begins anew.
         self.active.is_none() && self.parts.back().is_none_or(|part| part.begun.elapsed() >= self.window / 2)
     }
 
-    fn new_part(&mut self, header: &Header) -> io::Result<()> {
-        self.begin_part(header)
+    fn beat(&mut self) {
+        match self.wanted {
+            Some(until) if Instant::now() >= until => self.wanted = None,
+            Some(until) if self.tried.elapsed() >= AGAIN => self.begin_file(until),
+            Some(_) | None => {}
+        }
+        if let Some(active) = &self.active {
+            if active.until <= Instant::now() {
+                self.end_file();
+            } else if active.file.pending() > 0 && active.frame_begun.elapsed() >= FRAME_AGE {
+                self.write(|active| active.file.close_frame());
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        self.end_file();
+    }
+
+    fn end(&mut self, at: BootTime, counts: &Counts) {
+        (self.last.1, self.counts) = (at, counts.clone());
+        self.end_file();
     }
 }

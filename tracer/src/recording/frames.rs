@@ -68,6 +68,17 @@ impl<W: Write> FrameWriter<W> {
         Ok(())
     }
 
+    /// Adds whole frames that were made elsewhere.
+    ///
+    /// # Errors
+    /// When they could not be written.
+    pub fn frames(&mut self, frames: &[u8]) -> io::Result<()> {
+        self.close_frame()?;
+        self.out.write_all(frames)?;
+        self.written += frames.len() as u64;
+        Ok(())
+    }
+
     /// Bytes that are in the file.
     pub fn written(&self) -> u64 {
         self.written

@@ -4,12 +4,26 @@ use std::fmt;
 use std::io::{self, Read};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::frames::{Damage, FrameReader, Piece};
 use super::line::{Line, Lines};
 use super::FORMAT;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
+
+/// Turns a line of one format into a line of the next.
+type FixUp = fn(&mut Value);
+
+/// From each older format to the one after it. Whoever raises [`FORMAT`] is made to add a step here.
+const FIX_UPS: [FixUp; FORMAT as usize - 1] = [];
+
+/// A line of an older format as one of this version's.
+fn brought_up_to_date(line: &[u8], steps: &[FixUp]) -> Result<Vec<u8>, serde_json::Error> {
+    let mut value = serde_json::from_slice(line)?;
+    steps.iter().for_each(|step| step(&mut value));
+    serde_json::to_vec(&value)
+}
 
 /// Why a file cannot be read as a trace.
 #[derive(Debug)]
@@ -66,9 +80,11 @@ pub enum Item {
 }
 
 /// A trace that is being read.
-pub struct Recording<R: Read> {
+pub struct Reader<R: Read> {
     frames: FrameReader<R>,
     lines: Lines,
+    /// What brings this trace's lines up to date.
+    fix_ups: &'static [FixUp],
     header: Header,
     /// The last input's number.
     seq: Seq,
@@ -77,7 +93,7 @@ pub struct Recording<R: Read> {
     held: Option<Item>,
 }
 
-impl<R: Read> Recording<R> {
+impl<R: Read> Reader<R> {
     /// Reads the header.
     ///
     /// # Errors
@@ -89,14 +105,14 @@ impl<R: Read> Recording<R> {
             Some(Piece::Damage(damage)) => return Err(OpenError::NoHeader(damage.to_string())),
             Some(Piece::Line(line)) => Some(read_header(line)?),
         };
-        let Some(header) = header else {
+        let Some((header, fix_ups)) = header else {
             return Err(match frames.remainder() {
                 0 => OpenError::Empty,
                 bytes => OpenError::NoHeader(format!("{bytes} bytes that are no whole frame")),
             });
         };
         let at = BootTime(header.clock.boot_ns);
-        Ok(Self { frames, lines: Lines::default(), header, seq: Seq(0), at, held: None })
+        Ok(Self { frames, lines: Lines::default(), fix_ups, header, seq: Seq(0), at, held: None })
     }
 
     /// The trace's header.
@@ -127,7 +143,13 @@ impl<R: Read> Recording<R> {
             let line = match self.frames.next_piece()? {
                 None => return Ok(None),
                 Some(Piece::Damage(damage)) => return Ok(Some(Item::Damage(damage))),
-                Some(Piece::Line(line)) => self.lines.parse(line).map_err(|error| (error, line.len())),
+                Some(Piece::Line(line)) if self.fix_ups.is_empty() => {
+                    self.lines.parse(line).map_err(|error| (error, line.len()))
+                }
+                Some(Piece::Line(line)) => brought_up_to_date(line, self.fix_ups)
+                    .map_err(Into::into)
+                    .and_then(|line| Line::parse(&line))
+                    .map_err(|error| (error, line.len())),
             };
             match line {
                 Ok(Line::Other) => {}
@@ -169,7 +191,7 @@ impl<R: Read> Recording<R> {
     }
 }
 
-fn read_header(line: &[u8]) -> Result<Header, OpenError> {
+fn read_header(line: &[u8]) -> Result<(Header, &'static [FixUp]), OpenError> {
     /// What every format's header has.
     #[derive(Deserialize)]
     struct Any {
@@ -187,10 +209,31 @@ fn read_header(line: &[u8]) -> Result<Header, OpenError> {
     if any.format > FORMAT {
         return Err(OpenError::Newer { format: any.format, tool: any.tool });
     }
-    // Older formats are brought up to date here, one step each; there is none older than the first.
-    match Line::parse(line) {
-        Ok(Line::Header(header)) => Ok(*header),
+    let steps = any.format.checked_sub(1).and_then(|older| FIX_UPS.get(older as usize..));
+    let steps = steps.ok_or_else(|| no_header(&"there is no format 0"))?;
+    let line = brought_up_to_date(line, steps).map_err(|error| no_header(&error))?;
+    match Line::parse(&line) {
+        Ok(Line::Header(header)) => Ok((*header, steps)),
         Ok(_) => Err(no_header(&"another line")),
         Err(error) => Err(no_header(&error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_an_older_format_goes_through_every_step_since() {
+        let steps: [FixUp; 2] = [
+            |line| {
+                let before = line["when"].take();
+                line["at"] = before;
+            },
+            |line| line["at"] = (line["at"].as_u64().unwrap_or(0) * 1_000).into(),
+        ];
+        let tick = brought_up_to_date(br#"{"type":"tick","seq":3,"when":5}"#, &steps).expect("JSON");
+        assert!(matches!(Line::parse(&tick), Ok(Line::Input(Seq(3), input)) if input.at() == BootTime(5_000)));
+        assert!(brought_up_to_date(b"{", &steps).is_err());
     }
 }

@@ -153,6 +153,11 @@ impl Cgroups {
         while self.removals.len() > REMOVALS {
             self.forget_oldest_removal();
         }
+        // A place that is removed over and over leaves an entry behind each time.
+        if self.removal_order.len() > 2 * REMOVALS {
+            let current = &self.removals;
+            self.removal_order.retain(|(seq, place)| current.get(place).is_some_and(|removal| removal.seq == *seq));
+        }
     }
 
     /// The kernel let go of a removed cgroup. Returns the container that it was of.
@@ -339,6 +344,19 @@ mod tests {
         assert!(cgroups.removal(&place("/9")).is_none());
         assert!(cgroups.removal(&place("/10")).is_some());
         assert!(!cgroups.remembers_since(BootTime(8)));
+    }
+
+    #[test]
+    fn a_place_that_is_removed_over_and_over_takes_no_more_room() {
+        let mut cgroups = Cgroups::default();
+        cgroups.removed(Seq(1), BootTime(1), &cgroup(1, "/once"), None);
+        for number in 2..5 * REMOVALS as u64 {
+            cgroups.removed(Seq(number), BootTime(number), &cgroup(number, "/again"), None);
+            cgroups.released(&cgroup(number, "/again"));
+        }
+        assert!(cgroups.removal_order.len() <= 2 * REMOVALS + 1);
+        assert_eq!(cgroups.removals.len(), 2);
+        assert!(cgroups.remembers_since(BootTime(1)));
     }
 
     #[test]

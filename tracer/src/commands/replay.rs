@@ -1,0 +1,235 @@
+//! Trace files in, a stream out: what `report` and `export` have in common.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::hierarchy::Header;
+use crate::input::BootTime;
+use crate::output::Output;
+use crate::pipeline::Stream;
+use crate::recording::{Item, OpenError, Reader, next_part_name};
+
+/// A file that takes longer gets a progress bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What a followed file is looked at again after.
+const AGAIN: Duration = Duration::from_millis(200);
+/// Damaged places of a file that are named; the rest is counted.
+const NAMED: u64 = 20;
+/// What stands for stdin.
+const STDIN: &str = "-";
+
+/// One recording: a file, or the parts that one was rotated into, in order.
+pub(super) struct Source {
+    pub files: Vec<PathBuf>,
+    /// Of the first part. `None` for stdin, whose header is read with the rest of it.
+    header: Option<Header>,
+}
+
+impl Source {
+    /// The names of its files.
+    pub fn names(&self) -> String {
+        self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Whether a header is of the same recording.
+fn is_same(one: &Header, other: &Header) -> bool {
+    (&one.boot_id, &one.started, &one.host) == (&other.boot_id, &other.started, &other.host)
+}
+
+/// Every recording among files and directories, on one axis: by the clocks of their hosts.
+///
+/// # Errors
+/// When a file cannot be read as a trace, or a directory has none.
+pub(super) fn sources(paths: &[PathBuf], follow: bool) -> anyhow::Result<Vec<Source>> {
+    let mut sources: Vec<Source> = Vec::new();
+    for file in files(paths)? {
+        if file == Path::new(STDIN) {
+            sources.push(Source { files: vec![file], header: None });
+            continue;
+        }
+        let header = open(&file, follow)?.header().clone();
+        let known = sources.iter_mut().find(|source| source.header.as_ref().is_some_and(|known| is_same(known, &header)));
+        match known {
+            Some(source) => source.files.push(file),
+            None => sources.push(Source { files: vec![file], header: Some(header) }),
+        }
+    }
+    for source in sources.iter_mut().filter(|source| source.files.len() > 1) {
+        let mut parts: Vec<(u64, PathBuf)> = Vec::new();
+        for file in source.files.drain(..) {
+            parts.push((open(&file, false)?.header().clock.boot_ns, file));
+        }
+        parts.sort();
+        source.files = parts.into_iter().map(|(_, file)| file).collect();
+        source.header = Some(open(&source.files[0], false)?.header().clone());
+    }
+    sources.sort_by_key(|source| source.header.as_ref().map(|h| h.clock.unix_ns(BootTime(h.clock.boot_ns))));
+    Ok(sources)
+}
+
+/// The files themselves, and the traces in the directories.
+fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for path in paths {
+        if !path.is_dir() {
+            files.push(path.clone());
+            continue;
+        }
+        let entries = path.read_dir().with_context(|| format!("failed to read {}", path.display()))?;
+        let mut inside: Vec<PathBuf> =
+            entries.flatten().map(|entry| entry.path()).filter(|path| is_trace(path)).collect();
+        if inside.is_empty() {
+            bail!("there is no trace in {}\nhint: traces end in .jsonl.zst or .jsonl", path.display());
+        }
+        inside.sort();
+        files.extend(inside);
+    }
+    Ok(files)
+}
+
+fn is_trace(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.is_file() && (name.ends_with(".jsonl.zst") || name.ends_with(".jsonl"))
+}
+
+/// Opens a trace. One that is followed may have no header yet.
+fn open(path: &Path, follow: bool) -> anyhow::Result<Reader<Box<dyn Read>>> {
+    loop {
+        let from: Box<dyn Read> = if path == Path::new(STDIN) {
+            Box::new(io::stdin())
+        } else {
+            Box::new(File::open(path).with_context(|| format!("failed to open {}", path.display()))?)
+        };
+        match Reader::open(from) {
+            Err(OpenError::Empty) if follow => std::thread::sleep(AGAIN),
+            opened => return opened.with_context(|| format!("failed to read {}", path.display())),
+        }
+    }
+}
+
+/// Replays a recording's files through one tracker. With `follow`, until its end comes. Returns whether all could be read; what
+/// could not is said on stderr.
+///
+/// # Errors
+/// When a file cannot be read, or the output cannot be written.
+pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool) -> anyhow::Result<bool> {
+    let mut whole = true;
+    let mut stream: Option<Stream<'_>> = None;
+    let mut output = Some(output);
+    let mut ended = None;
+    let mut last = BootTime(0);
+    let mut number = 0;
+    while let Some(file) = source.files.get(number).cloned() {
+        number += 1;
+        let mut reader = open(&file, follow)?;
+        let header = source.header.get_or_insert_with(|| reader.header().clone()).clone();
+        let mut progress = Progress::new(&file);
+        if let Some(output) = output.take() {
+            stream = Some(Stream::begin(reader.header(), output)?);
+        }
+        let Some(stream) = &mut stream else { continue };
+        loop {
+            match reader.next_item().with_context(|| format!("failed to read {}", file.display()))? {
+                Some(Item::Input(seq, mut input)) => {
+                    last = last.max(input.at());
+                    stream.replay(seq, &mut input)?;
+                }
+                Some(Item::End(at)) => {
+                    ended = Some(at);
+                    if follow {
+                        break;
+                    }
+                }
+                Some(Item::Header(another)) if !is_same(&header, &another) => {
+                    progress.damage(&"another recording begins in the same file; it is left out");
+                    break;
+                }
+                Some(Item::Header(_)) => {}
+                Some(Item::Damage(damage)) => progress.damage(&damage),
+                None if follow && ended.is_none() && number == source.files.len() && file != Path::new(STDIN) => {
+                    match next_part_name(&file).filter(|next| next.exists()) {
+                        // It was begun after the last line of this one was written.
+                        Some(next) => source.files.push(next),
+                        None => {
+                            stream.flush()?;
+                            std::thread::sleep(AGAIN);
+                        }
+                    }
+                }
+                None => break,
+            }
+            progress.draw(reader.position());
+        }
+        let is_last = number == source.files.len();
+        if reader.remainder() > 0 {
+            progress.damage(&format!("cut short: the last {} bytes are no whole frame", reader.remainder()));
+        } else if is_last && ended.is_none() {
+            progress.damage(&"cut short: it has no end; at most its last second is missing");
+        }
+        whole &= progress.end();
+    }
+    if let Some(stream) = stream {
+        stream.end(ended.unwrap_or(last))?;
+    }
+    Ok(whole)
+}
+
+/// How far a file was read, and what of it could not be: a bar for files that take a while, where somebody looks.
+struct Progress {
+    name: String,
+    total: u64,
+    begun: Instant,
+    drawn: Option<Instant>,
+    draws: bool,
+    damages: u64,
+}
+
+impl Progress {
+    fn new(path: &Path) -> Self {
+        let total = std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0);
+        let draws = total > 0 && io::stderr().is_terminal();
+        Self { name: path.display().to_string(), total, begun: Instant::now(), drawn: None, draws, damages: 0 }
+    }
+
+    fn draw(&mut self, position: u64) {
+        // Asking for the time is not free either.
+        if !self.draws
+            || self.begun.elapsed() < PATIENCE
+            || self.drawn.is_some_and(|drawn| drawn.elapsed() < PATIENCE / 8)
+        {
+            return;
+        }
+        self.drawn = Some(Instant::now());
+        let share = (position as f64 / self.total as f64).min(1.0);
+        let full = (share * 40.0) as usize;
+        let _ = write!(io::stderr(), "\r[{}{}] {:3.0} %", "#".repeat(full), " ".repeat(40 - full), share * 100.0);
+    }
+
+    fn clear(&mut self) {
+        if self.drawn.take().is_some() {
+            let _ = write!(io::stderr(), "\r\x1b[K");
+        }
+    }
+
+    fn damage(&mut self, what: &dyn std::fmt::Display) {
+        self.damages += 1;
+        if self.damages <= NAMED {
+            self.clear();
+            eprintln!("warning: {}: {what}", self.name);
+        }
+    }
+
+    /// Whether there was no damage.
+    fn end(&mut self) -> bool {
+        self.clear();
+        if self.damages > NAMED {
+            eprintln!("warning: {}: {} more places that cannot be read", self.name, self.damages - NAMED);
+        }
+        self.damages == 0
+    }
+}

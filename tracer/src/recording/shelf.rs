@@ -1,0 +1,215 @@
+//! The files of one recorder: what they are called, and which of them are kept.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::file::TraceFile;
+use super::frames::FrameWriter;
+use crate::hierarchy::Clock;
+use crate::input::BootTime;
+
+/// What traces are called that nobody gave a name.
+const DEFAULT_PREFIX: &str = "cgtrace-";
+/// How traces end.
+const EXTENSION: &str = ".jsonl.zst";
+
+/// When a new file is begun, and which old ones are kept.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limits {
+    /// A file this large is ended.
+    pub size: Option<u64>,
+    /// A file this old is ended.
+    pub age: Option<Duration>,
+    /// So many files are kept.
+    pub keep: Option<usize>,
+    /// The files together are no larger than this.
+    pub total: Option<u64>,
+}
+
+impl Limits {
+    /// Whether there will be more than one file.
+    pub fn rotates(&self) -> bool {
+        self.size.is_some() || self.age.is_some() || self.total.is_some()
+    }
+}
+
+/// `cgtrace-HOST-20261124T043330Z.jsonl.zst`
+pub fn default_name(host: &str, clock: Clock) -> PathBuf {
+    let host: String =
+        host.chars().map(|c| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' }).collect();
+    let time = clock.rfc3339(BootTime(clock.boot_ns));
+    let time: String = time.chars().take(19).filter(|c| !matches!(c, '-' | ':')).collect();
+    PathBuf::from(format!("{DEFAULT_PREFIX}{host}-{time}Z{EXTENSION}"))
+}
+
+/// The files of one recorder, oldest first, with their sizes.
+pub(super) struct Shelf {
+    path: PathBuf,
+    limits: Limits,
+    numbered: bool,
+    next: u32,
+    files: VecDeque<(PathBuf, u64)>,
+    report: fn(&str),
+}
+
+impl Shelf {
+    /// Files named after `path`: it alone, or numbered. `report` is told of what cannot be removed.
+    pub fn new(path: PathBuf, limits: Limits, numbered: bool, report: fn(&str)) -> Self {
+        Self { path, limits, numbered, next: 0, files: VecDeque::new(), report }
+    }
+
+    /// Counts the traces that earlier runs left beside this one among those to keep.
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn adopt_older(&mut self) -> io::Result<()> {
+        let directory = self.path.parent().unwrap_or(Path::new("."));
+        let mut found = Vec::new();
+        for entry in directory.read_dir()? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_trace = name.to_str().is_some_and(|n| n.starts_with(DEFAULT_PREFIX) && n.ends_with(EXTENSION));
+            if let (true, Ok(metadata)) = (is_trace, entry.metadata())
+                && metadata.is_file()
+            {
+                found.push((metadata.modified()?, entry.path(), metadata.len()));
+            }
+        }
+        found.sort();
+        self.files = found.into_iter().map(|(_, path, size)| (path, size)).collect();
+        self.prune();
+        Ok(())
+    }
+
+    /// Makes the next file.
+    ///
+    /// # Errors
+    /// When it exists, or cannot be made.
+    pub fn create(&mut self) -> io::Result<FrameWriter<TraceFile>> {
+        // A name that somebody else took is passed over, once numbers are given anyway.
+        let file = loop {
+            let path = if self.numbered { part_name(&self.path, self.next) } else { self.path.clone() };
+            match TraceFile::create(&path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.next > 0 && self.numbered => {
+                    self.next += 1;
+                }
+                made => break made?,
+            }
+        };
+        let writer = FrameWriter::new(file)?;
+        self.next += 1;
+        self.numbered |= self.next > 0;
+        self.files.push_back((writer.get_ref().path().to_path_buf(), 0));
+        self.prune();
+        Ok(writer)
+    }
+
+    /// The first file's name.
+    pub fn first_name(&self) -> PathBuf {
+        if self.numbered { part_name(&self.path, 0) } else { self.path.clone() }
+    }
+
+    /// The newest file's name, or the one that it would have.
+    pub fn newest_name(&self) -> PathBuf {
+        self.files.back().map_or_else(|| self.first_name(), |(path, _)| path.clone())
+    }
+
+    /// The newest file has this size now.
+    pub fn resize(&mut self, size: u64) {
+        if let Some((_, newest)) = self.files.back_mut() {
+            *newest = size;
+        }
+    }
+
+    /// Whether the newest file is as large as one may be.
+    pub fn is_full(&self) -> bool {
+        let size = self.files.back().map_or(0, |(_, size)| *size);
+        // Together within the total, in four steps, so that what is dropped is a quarter at most.
+        self.limits.size.is_some_and(|most| size >= most)
+            || self.limits.total.is_some_and(|total| size >= (total / 4).max(1))
+    }
+
+    /// Whether a file of that age is as old as one may be.
+    pub fn is_old(&self, age: Duration) -> bool {
+        self.limits.age.is_some_and(|most| age >= most)
+    }
+
+    /// Removes the oldest files until the rest is within the limits. The newest stays.
+    fn prune(&mut self) {
+        let total = |files: &VecDeque<(PathBuf, u64)>| files.iter().map(|(_, size)| size).sum::<u64>();
+        while self.files.len() > 1
+            && (self.limits.keep.is_some_and(|keep| self.files.len() > keep.max(1))
+                // The newest will grow to a quarter.
+                || self.limits.total.is_some_and(|most| total(&self.files) > most - most / 4))
+        {
+            let Some((path, _)) = self.files.pop_front() else { break };
+            if let Err(error) = std::fs::remove_file(&path)
+                && error.kind() != io::ErrorKind::NotFound
+            {
+                (self.report)(&format!("failed to remove {}: {error}", path.display()));
+            }
+        }
+    }
+}
+
+/// `NAME.0001.jsonl.zst`
+fn part_name(path: &Path, part: u32) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let (stem, extension) = match name.find(".jsonl") {
+        Some(at) => (name[..at].to_owned(), name[at..].to_owned()),
+        None => (name, String::new()),
+    };
+    path.with_file_name(format!("{stem}.{part:04}{extension}"))
+}
+
+/// The part that would come after this one; `None` if the name is not that of a part.
+pub fn next_part_name(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.to_str()?;
+    let (stem, extension) = name.split_at(name.find(".jsonl").unwrap_or(name.len()));
+    let (stem, number) = stem.rsplit_once('.')?;
+    let next = number.parse::<u32>().ok().filter(|_| number.len() >= 4)?.checked_add(1)?;
+    Some(path.with_file_name(format!("{stem}.{next:04}{extension}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_numbered_before_the_extension() {
+        assert_eq!(part_name(Path::new("/a/b.jsonl.zst"), 3), Path::new("/a/b.0003.jsonl.zst"));
+        assert_eq!(part_name(Path::new("trace"), 12), Path::new("trace.0012"));
+        assert_eq!(next_part_name(Path::new("/a/b.0009.jsonl.zst")), Some("/a/b.0010.jsonl.zst".into()));
+        assert_eq!(next_part_name(Path::new("trace.9999")), Some("trace.10000".into()));
+        assert_eq!(next_part_name(Path::new("/a/b.jsonl.zst")), None);
+        assert_eq!(next_part_name(Path::new("/a/host.1.jsonl.zst")), None);
+    }
+
+    #[test]
+    fn the_default_name_tells_host_and_time() {
+        let clock = Clock { boot_ns: 0, unix_ns: 1_700_000_000_000_000_000 };
+        assert_eq!(default_name("a/b", clock), Path::new("cgtrace-a_b-20231114T221320Z.jsonl.zst"));
+    }
+
+    #[test]
+    fn what_earlier_runs_left_counts_and_what_is_not_ours_stays() {
+        let directory = tempfile::tempdir().expect("a directory");
+        for name in ["cgtrace-a.0000.jsonl.zst", "cgtrace-b.0000.jsonl.zst", "other.jsonl.zst", "cgtrace-notes.txt"] {
+            std::fs::write(directory.path().join(name), "1234567890").expect("written");
+        }
+        let limits = Limits { keep: Some(2), ..Limits::default() };
+        let mut shelf = Shelf::new(directory.path().join("cgtrace-c.jsonl.zst"), limits, true, |error| panic!("{error}"));
+        shelf.adopt_older().expect("read");
+        shelf.create().expect("made");
+        let mut left: Vec<_> = std::fs::read_dir(directory.path())
+            .expect("read")
+            .map(|entry| entry.expect("read").file_name().into_string().expect("text"))
+            .collect();
+        left.sort();
+        assert_eq!(left.len(), 4, "{left:?}");
+        assert!(left.contains(&"other.jsonl.zst".to_owned()) && left.contains(&"cgtrace-notes.txt".to_owned()));
+        assert!(left.contains(&"cgtrace-c.0000.jsonl.zst".to_owned()));
+    }
+}

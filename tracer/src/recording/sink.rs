@@ -1,0 +1,300 @@
+//! The thread that writes: a disk that is slow or full never holds up tracing.
+//!
+//! [`Recording`] is the output that a stream is given. It makes lines and hands them over in batches; a [`Sink`] in a thread of
+//! its own compresses and writes them. When the thread falls behind, lines are lost, and that is counted and said.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::findings::Finding;
+use crate::hierarchy::Header;
+use crate::input::{BootTime, Input, Seq};
+use crate::output::{Counts, Json, Output};
+
+/// A frame is closed at the latest when it is this old: with the way here, a second is lost when the machine dies.
+pub(super) const FRAME_AGE: Duration = Duration::from_millis(900);
+/// How often a sink looks at its clock when nothing comes.
+const BEAT: Duration = Duration::from_millis(100);
+/// Lines are handed over when there are so many bytes of them, and at every flush.
+const BATCH: usize = 64 << 10;
+/// Batches that may wait: 16 MiB, some seconds of the worst churn.
+const WAITING: usize = 256;
+
+/// What was written, and what could not be. Shared between the two threads.
+#[derive(Debug, Default)]
+pub struct Written {
+    files: AtomicU64,
+    bytes: AtomicU64,
+    lost: AtomicU64,
+    errors: AtomicU64,
+    error: Mutex<Option<String>>,
+    wants_part: AtomicBool,
+}
+
+impl Written {
+    /// Files begun.
+    pub fn files(&self) -> u64 {
+        self.files.load(Ordering::Relaxed)
+    }
+
+    /// Bytes in them.
+    pub fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    /// Lines that could not be written.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+
+    /// Times that writing failed.
+    pub fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// The first reason why.
+    pub fn error(&self) -> Option<String> {
+        self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn add_file(&self) {
+        self.files.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_bytes(&self, bytes: u64) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_lost(&self, lines: u64) {
+        self.lost.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Counts a failure. `true` if it is the first one.
+    pub(super) fn add_error(&self, text: &str) -> bool {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = error.is_none();
+        error.get_or_insert_with(|| text.to_owned());
+        first
+    }
+}
+
+/// Some lines of a stream, numbered without a gap.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// Each with its newline.
+    pub bytes: Vec<u8>,
+    /// How many they are.
+    pub lines: u64,
+    /// Lines before these that never got here.
+    pub lost_before: u64,
+    /// The number and the time of the last one, whether it got here or not.
+    pub last: (Seq, BootTime),
+    /// How many there were of everything so far.
+    pub counts: Counts,
+}
+
+impl Batch {
+    /// Line by line, newlines included.
+    pub fn each(&self) -> impl Iterator<Item = &[u8]> {
+        self.bytes.split_inclusive(|byte| *byte == b'\n')
+    }
+
+    /// The number before that of the first line.
+    pub fn before(&self) -> Seq {
+        Seq(self.last.0.0.saturating_sub(self.lines))
+    }
+}
+
+/// Writes lines somewhere, and never fails: what it cannot write it counts.
+pub(super) trait Sink: Send {
+    /// Numbers are kept here.
+    fn written(&self) -> &Arc<Written>;
+    /// A part begins: the first one, or one that was wanted. All that is known follows.
+    fn part(&mut self, header: &Header);
+    /// Lines.
+    fn lines(&mut self, batch: &Batch);
+    /// A finding was made that is worth writing for.
+    fn finding(&mut self);
+    /// Whether what follows should begin with a header and all that is known.
+    fn wants_part(&self) -> bool;
+    /// Time has passed.
+    fn beat(&mut self);
+    /// The files are to be begun anew: somebody has moved them.
+    fn reopen(&mut self);
+    /// The trace is over.
+    fn end(&mut self, at: BootTime, counts: &Counts);
+}
+
+enum Message {
+    Part(Box<Header>),
+    Lines(Batch),
+    Finding,
+    Reopen,
+    End(BootTime, Box<Counts>),
+}
+
+/// An output that is recorded in a thread of its own.
+///
+/// It numbers the lines itself: a filter may have left some out.
+pub struct Recording {
+    json: Json<Vec<u8>>,
+    batch: Batch,
+    matters: Box<dyn Fn(&Finding) -> bool>,
+    to: Option<SyncSender<Message>>,
+    thread: Option<JoinHandle<()>>,
+    written: Arc<Written>,
+}
+
+impl Recording {
+    /// Runs `sink` in a thread of its own, which calls `confine` first. It is told of the findings that matter.
+    ///
+    /// # Errors
+    /// When there can be no thread.
+    pub(super) fn start(
+        sink: impl Sink + 'static,
+        matters: Box<dyn Fn(&Finding) -> bool>,
+        confine: Box<dyn FnOnce() + Send>,
+    ) -> anyhow::Result<Self> {
+        let written = sink.written().clone();
+        let (to, from) = sync_channel(WAITING);
+        let run = move || {
+            confine();
+            work(sink, &from);
+        };
+        let thread = std::thread::Builder::new().name("record".into()).spawn(run).context("failed to start a thread")?;
+        let json = Json::new(Vec::with_capacity(BATCH));
+        Ok(Self { json, batch: Batch::default(), matters, to: Some(to), thread: Some(thread), written })
+    }
+
+    /// What was written so far.
+    pub fn written(&self) -> &Arc<Written> {
+        &self.written
+    }
+
+    /// Begins a new file at the next opportunity: somebody has moved the old one.
+    pub fn reopen(&mut self) {
+        self.send(Message::Reopen);
+    }
+
+    /// Hands over what there is, unless too much waits already: then it is lost.
+    fn hand_over(&mut self) {
+        if self.batch.lines == 0 {
+            return;
+        }
+        self.batch.bytes = self.json.take();
+        let batch = std::mem::take(&mut self.batch);
+        (self.batch.last, self.batch.counts) = (batch.last, batch.counts.clone());
+        let Some(to) = &self.to else { return };
+        let refused = match to.try_send(Message::Lines(batch)) {
+            Err(TrySendError::Full(Message::Lines(batch)) | TrySendError::Disconnected(Message::Lines(batch))) => batch,
+            Ok(()) | Err(_) => return,
+        };
+        self.batch.lost_before = refused.lost_before + refused.lines;
+    }
+
+    /// Hands over what is rare and must not be lost, and waits for it if need be.
+    fn send(&mut self, message: Message) {
+        self.hand_over();
+        if let Some(to) = &self.to {
+            // The thread is there as long as this is, unless it has died; that is told at the end.
+            let _ = to.send(message);
+        }
+    }
+
+    fn close(&mut self) {
+        self.to = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            self.written.add_error("the thread that writes has died");
+        }
+    }
+}
+
+impl Drop for Recording {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Output for Recording {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        // Its clock is needed for the lines that follow; the sink writes the line itself.
+        self.json.header(header)?;
+        self.json.take();
+        self.send(Message::Part(Box::new(header.clone())));
+        Ok(())
+    }
+
+    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
+        let number = Seq(self.batch.last.0.0 + 1);
+        self.batch.last = (number, input.at());
+        self.batch.lines += 1;
+        self.batch.counts.count(input);
+        self.json.input(number, input)?;
+        if self.json.len() >= BATCH {
+            self.hand_over();
+        }
+        Ok(())
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        if (self.matters)(finding) {
+            self.send(Message::Finding);
+        }
+        Ok(())
+    }
+
+    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
+        self.hand_over();
+        let rest = std::mem::take(&mut self.batch);
+        self.send(Message::Lines(rest));
+        self.send(Message::End(at, Box::new(counts.clone())));
+        self.close();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.hand_over();
+        Ok(())
+    }
+
+    fn wants_new_part(&self) -> bool {
+        self.written.wants_part.load(Ordering::Relaxed)
+    }
+
+    fn new_part(&mut self, header: &Header) -> io::Result<()> {
+        self.hand_over();
+        self.written.wants_part.store(false, Ordering::Relaxed);
+        self.header(header)
+    }
+}
+
+fn work(mut sink: impl Sink, from: &Receiver<Message>) {
+    // What is on its way when a part is wanted does not answer that.
+    let mut asked = false;
+    loop {
+        match from.recv_timeout(BEAT) {
+            Ok(Message::Part(header)) => {
+                asked = false;
+                sink.part(&header);
+            }
+            Ok(Message::Lines(batch)) => sink.lines(&batch),
+            Ok(Message::Finding) => sink.finding(),
+            Ok(Message::Reopen) => sink.reopen(),
+            Ok(Message::End(at, counts)) => sink.end(at, &counts),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        sink.beat();
+        if !asked && sink.wants_part() {
+            asked = true;
+            sink.written().wants_part.store(true, Ordering::Relaxed);
+        }
+    }
+}
