@@ -317,8 +317,7 @@ mod tests {
             pod: None,
             namespace: None,
         };
-        let cgroup =
-            Cgroup { hierarchy: HierarchyId(0), id: None, path: path.into(), level: None, truncated: false };
+        let cgroup = Cgroup { hierarchy: HierarchyId(0), id: None, path: path.into(), level: None, truncated: false };
         let step = Step { at: BootTime(0), what: "created".into(), failed, who: None };
         lives.add(&container, &cgroup, step);
     }

@@ -53,7 +53,8 @@ pub(super) fn sources(paths: &[PathBuf], follow: bool) -> anyhow::Result<Vec<Sou
             continue;
         }
         let header = open(&file, follow)?.header().clone();
-        let known = sources.iter_mut().find(|source| source.header.as_ref().is_some_and(|known| is_same(known, &header)));
+        let known =
+            sources.iter_mut().find(|source| source.header.as_ref().is_some_and(|known| is_same(known, &header)));
         match known {
             Some(source) => source.files.push(file),
             None => sources.push(Source { files: vec![file], header: Some(header) }),

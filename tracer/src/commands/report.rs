@@ -32,13 +32,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
             Format::Text if args.follow => Some(Box::new(Text::new(&mut out, palette, width))),
             Format::Text | Format::Html => None,
         };
-        let mut told = Told {
-            report: &mut report,
-            telling,
-            filter: Telling::new(&filter),
-            fail_on: &args.fail_on,
-            failed: false,
-        };
+        let mut told =
+            Told { report: &mut report, telling, filter: Telling::new(&filter), fail_on: &args.fail_on, failed: false };
         whole &= replay(&mut source, &mut told, args.follow)?;
         failed |= told.failed;
         drop(told);

@@ -29,15 +29,7 @@ pub(super) struct Otlp<W: Write> {
 
 impl<W: Write> Otlp<W> {
     pub fn new(out: W) -> Self {
-        Self {
-            out,
-            header: None,
-            open: HashMap::new(),
-            order: VecDeque::new(),
-            told: 0,
-            now: BootTime(0),
-            written: 0,
-        }
+        Self { out, header: None, open: HashMap::new(), order: VecDeque::new(), told: 0, now: BootTime(0), written: 0 }
     }
 
     /// Writes the findings whose last telling was before `until`.

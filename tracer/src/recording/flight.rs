@@ -94,7 +94,8 @@ impl Flight {
     fn own_line(&self, line: impl FnOnce(&mut Json<Vec<u8>>) -> io::Result<()>) -> Vec<u8> {
         let mut json = Json::new(Vec::new());
         // It gives the clock. A vector can be written.
-        let made = self.header.as_ref().map(|header| json.header(header).map(|()| json.take()).and_then(|_| line(&mut json)));
+        let made =
+            self.header.as_ref().map(|header| json.header(header).map(|()| json.take()).and_then(|_| line(&mut json)));
         if matches!(made, Some(Ok(()))) { json.take() } else { Vec::new() }
     }
 

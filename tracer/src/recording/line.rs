@@ -136,9 +136,9 @@ impl Lines {
         self.closed.clear();
         self.closed.extend_from_slice(head);
         self.closed.extend_from_slice(CLOSING);
-        Line::parse(&self.closed)
-            .ok()
-            .filter(|line| matches!(line, Line::Input(_, input) if matches!(**input, Input::Event(_) | Input::Attempt(_))))
+        Line::parse(&self.closed).ok().filter(
+            |line| matches!(line, Line::Input(_, input) if matches!(**input, Input::Event(_) | Input::Attempt(_))),
+        )
     }
 }
 

@@ -6,9 +6,9 @@ use std::io::{self, Read};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::FORMAT;
 use super::frames::{Damage, FrameReader, Piece};
 use super::line::{Line, Lines};
-use super::FORMAT;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
 

@@ -200,7 +200,8 @@ mod tests {
             std::fs::write(directory.path().join(name), "1234567890").expect("written");
         }
         let limits = Limits { keep: Some(2), ..Limits::default() };
-        let mut shelf = Shelf::new(directory.path().join("cgtrace-c.jsonl.zst"), limits, true, |error| panic!("{error}"));
+        let mut shelf =
+            Shelf::new(directory.path().join("cgtrace-c.jsonl.zst"), limits, true, |error| panic!("{error}"));
         shelf.adopt_older().expect("read");
         shelf.create().expect("made");
         let mut left: Vec<_> = std::fs::read_dir(directory.path())

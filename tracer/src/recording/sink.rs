@@ -168,7 +168,8 @@ impl Recording {
             confine();
             work(sink, &from);
         };
-        let thread = std::thread::Builder::new().name("record".into()).spawn(run).context("failed to start a thread")?;
+        let thread =
+            std::thread::Builder::new().name("record".into()).spawn(run).context("failed to start a thread")?;
         let json = Json::new(Vec::with_capacity(BATCH));
         Ok(Self { json, batch: Batch::default(), matters, to: Some(to), thread: Some(thread), written })
     }

@@ -56,9 +56,12 @@ pub fn record(place: Place) -> anyhow::Result<Recording> {
 /// A sink that is a trace file, or a row of them.
 struct Recorder {
     shelf: Shelf,
-    file: FrameWriter<TraceFile>,
+    /// `None` if it was removed, and could not be made anew.
+    file: Option<FrameWriter<TraceFile>>,
     /// When the file was begun.
     begun: Instant,
+    /// When a new one could not be made.
+    refused: Option<Instant>,
     frame_begun: Instant,
     /// Lines in the frame that is not closed yet.
     unclosed: u64,
@@ -82,8 +85,9 @@ impl Recorder {
         written.add_file();
         Ok(Self {
             shelf,
-            file,
+            file: Some(file),
             begun: now,
+            refused: None,
             frame_begun: now,
             unclosed: 0,
             failing: None,
@@ -98,27 +102,41 @@ impl Recorder {
 
     /// Writes something, and counts what became of it.
     fn write(&mut self, what: impl FnOnce(&mut FrameWriter<TraceFile>) -> io::Result<()>) {
-        let before = self.file.written();
-        let done = what(&mut self.file);
-        let bytes = self.file.written() - before;
+        let Some(file) = &mut self.file else { return };
+        let before = file.written();
+        let done = what(file);
+        let bytes = file.written() - before;
+        let pending = file.pending();
         self.written.add_bytes(bytes);
-        self.shelf.resize(self.file.get_ref().size());
+        self.shelf.resize(file.get_ref().size());
         match done {
-            Ok(()) if bytes > 0 => self.unclosed = u64::from(self.file.pending() > 0),
+            Ok(()) if bytes > 0 => self.unclosed = u64::from(pending > 0),
             Ok(()) => {}
-            Err(error) => self.fail(&error),
+            Err(error) => {
+                // One that nobody can reach any more only takes up room.
+                self.file.take_if(|file| file.get_ref().is_removed());
+                self.fail(&error);
+            }
         }
     }
 
+    /// Nothing can be written for now. What was not written yet is lost.
     fn fail(&mut self, error: &io::Error) {
+        self.failing = Some(Instant::now());
         let lost = std::mem::take(&mut self.unclosed);
         self.lose(lost);
-        let path = self.file.get_ref().path().display();
-        let text = format!("failed to write {path}: {error}");
+        self.say(error);
+    }
+
+    fn say(&self, error: &io::Error) {
+        let text = format!("failed to write {}: {error}", self.shelf.newest_name().display());
         if self.written.add_error(&text) {
             (self.report)(&text);
         }
-        self.failing = Some(Instant::now());
+    }
+
+    fn pending(&self) -> bool {
+        self.file.as_ref().is_some_and(|file| file.pending() > 0)
     }
 
     fn lose(&mut self, lines: u64) {
@@ -166,17 +184,20 @@ impl Sink for Recorder {
         let first = self.header.replace(header.clone()).is_none();
         if !first {
             self.write(FrameWriter::close_frame);
-            match self.shelf.create() {
+            let made = self.shelf.create();
+            self.refused = made.is_err().then(Instant::now);
+            match made {
                 Ok(file) => {
-                    self.file = file;
+                    self.begun = Instant::now();
+                    self.file = Some(file);
                     self.failing = None;
+                    self.reopens = false;
                     self.written.add_file();
                 }
-                // The old file goes on.
-                Err(error) => self.fail(&error),
+                Err(error) if self.file.is_none() => self.fail(&error),
+                // The old one goes on, and a new one is tried again.
+                Err(error) => self.say(&error),
             }
-            self.begun = Instant::now();
-            self.reopens = false;
         }
         if self.failing.is_none() {
             self.write_header();
@@ -192,7 +213,7 @@ impl Sink for Recorder {
                 self.lose(1);
                 continue;
             }
-            if self.file.pending() == 0 {
+            if !self.pending() {
                 self.frame_begun = Instant::now();
             }
             self.unclosed += 1;
@@ -204,26 +225,24 @@ impl Sink for Recorder {
     fn finding(&mut self) {}
 
     fn wants_part(&self) -> bool {
-        match self.failing {
-            // Whoever removed it will have it anew, when there is a place for it.
-            Some(since) => self.file.get_ref().is_removed() && since.elapsed() >= AGAIN,
-            None => self.reopens || self.shelf.is_full() || self.shelf.is_old(self.begun.elapsed()),
+        if self.refused.is_some_and(|refused| refused.elapsed() < AGAIN) {
+            return false;
         }
+        // Whoever removed the file will have it anew, when there is a place for it.
+        self.file.is_none() || self.reopens || self.shelf.is_full() || self.shelf.is_old(self.begun.elapsed())
     }
 
     fn beat(&mut self) {
         match self.failing {
-            Some(since) if since.elapsed() >= AGAIN && !self.file.get_ref().is_removed() => {
+            Some(since) if since.elapsed() >= AGAIN && self.file.is_some() => {
                 self.failing = None;
-                if self.file.get_ref().size() == 0 {
+                if self.file.as_ref().is_some_and(|file| file.get_ref().size() == 0) {
                     self.write_header();
                 }
                 self.tell_loss(self.last.0);
             }
             Some(_) => {}
-            None if self.file.pending() > 0 && self.frame_begun.elapsed() >= FRAME_AGE => {
-                self.write(FrameWriter::close_frame);
-            }
+            None if self.pending() && self.frame_begun.elapsed() >= FRAME_AGE => self.write(FrameWriter::close_frame),
             None => {}
         }
     }
@@ -234,7 +253,7 @@ impl Sink for Recorder {
 
     fn end(&mut self, at: BootTime, counts: &Counts) {
         // One more time: the disk may have room again.
-        self.failing = None;
+        self.failing = self.failing.filter(|_| self.file.is_none());
         self.write(FrameWriter::close_frame);
         self.tell_loss(self.last.0);
         if self.failing.is_none() {

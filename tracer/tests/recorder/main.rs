@@ -4,11 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -159,6 +160,78 @@ fn a_report_says_byte_for_byte_what_live_said() {
     assert!(checked >= 5);
 }
 
+/// What a finding claims, without the numbers and times that are a tracer's own.
+fn claim(finding: &Value) -> Value {
+    let calls: Vec<Value> = finding["attempts"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|call| serde_json::json!([call["syscall"], call["errno"], call["path"], call["actor"]["pid"]]))
+        .collect();
+    let mut claim = serde_json::json!({
+        "calls": calls,
+        "rival": finding["rival"]["actor"]["pid"],
+        "exit": finding["outcome"]["exit"],
+        "state_left": finding["outcome"]["state_left"],
+    });
+    for field in ["kind", "cause", "severity", "certainty", "container", "cgroup", "actor", "known_issues"] {
+        claim[field] = finding[field].clone();
+    }
+    claim
+}
+
+#[test]
+fn every_scenario_and_a_real_runc_life_are_reported_as_they_were_told_live() {
+    for scenario in ["duplicate", "missing-path", "missing-path-benign", "runc"] {
+        let directory = tempfile::tempdir().unwrap();
+        let (results, trace) = (directory.path().join("live.jsonl"), directory.path().join("trace.jsonl.zst"));
+        let mut recorder = record(&trace, &[]);
+        let stderr = wait_until_it_traces(&mut recorder);
+        let live = run(&[
+            "live",
+            "--json",
+            "--benign",
+            "-o",
+            results.to_str().unwrap(),
+            "--",
+            CGTRACE,
+            "demo",
+            scenario,
+            "--play",
+            &format!("cgtrace-told-{scenario}"),
+        ]);
+        assert!(live.status.success(), "{scenario}: {}", text(&live.stderr));
+        signal(recorder.id(), libc::SIGINT);
+        let status = recorder.wait().unwrap();
+        assert!(status.success(), "{scenario}: {status}: {}", support::read_all(stderr));
+
+        // The same stream, without its findings, through a file: byte for byte.
+        let live = fs::read_to_string(&results).unwrap();
+        let is_finding = |line: &&str| line.starts_with("{\"type\":\"finding\"");
+        let told: Vec<&str> = live.lines().filter(is_finding).collect();
+        assert!(!told.is_empty(), "{scenario}: no finding");
+        let inputs: String = live.lines().filter(|line| !is_finding(line)).map(|line| format!("{line}\n")).collect();
+        let copy = directory.path().join("copy.jsonl");
+        fs::write(&copy, inputs).unwrap();
+        assert!(Command::new("zstd").args(["-q", "--rm"]).arg(&copy).status().unwrap().success());
+        let reported = report(&directory.path().join("copy.jsonl.zst"));
+        let reported_text = text(&reported.stdout);
+        assert_eq!(reported_text.lines().filter(is_finding).collect::<Vec<_>>(), told, "{scenario}");
+
+        // What another tracer recorded of the same: the same claims and evidence.
+        let recorded = parse(&report(&trace).stdout);
+        let live = parse(live.as_bytes());
+        let last = |lines: &[Value]| -> Vec<Value> {
+            let findings: BTreeMap<&str, &Value> =
+                of_type(lines, "finding").into_iter().map(|line| (line["id"].as_str().unwrap(), line)).collect();
+            let mut claims: Vec<Value> = findings.values().map(|finding| claim(finding)).collect();
+            claims.sort_by_key(|claim| claim["actor"]["pid"].as_u64());
+            claims
+        };
+        assert_eq!(last(&recorded), last(&live), "{scenario}");
+    }
+}
+
 #[test]
 fn what_is_there_is_never_overwritten_and_no_link_is_followed() {
     let directory = tempfile::tempdir().unwrap();
@@ -286,52 +359,138 @@ fn a_flight_recorder_writes_only_around_what_matters() {
     assert!(report(&directory.path().join("flight.0001.jsonl.zst")).status.success());
 }
 
+/// A recorder of `d/t.jsonl.zst` on a file system of its own.
+struct Stranded {
+    child: Running,
+    stderr: std::process::ChildStderr,
+    /// The file system, seen from outside.
+    inside: PathBuf,
+    directory: tempfile::TempDir,
+}
+
+impl Stranded {
+    fn start(size: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let at = directory.path().display();
+        // It records while a command runs, and then its shell brings out what is there: the file system goes with them.
+        let script = format!(
+            "mkdir {at}/fs; mount -t tmpfs -o size={size} none {at}/fs; mkdir {at}/fs/d; status=0
+             {CGTRACE} record -o {at}/fs/d/t.jsonl.zst -- sh -c 'until test -e {at}/stop; do sleep 0.05; done' || status=$?
+             cp -rT {at}/fs/d {at}/copy; exit $status"
+        );
+        let child = Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut child = Running(child);
+        let stderr = wait_until_it_traces(&mut child);
+        let inside = PathBuf::from(format!("/proc/{}/root{at}/fs", child.id()));
+        support::wait_for("the header", || {
+            fs::metadata(inside.join("d/t.jsonl.zst")).is_ok_and(|m| m.len() > 0).then_some(())
+        });
+        Self { child, stderr, inside, directory }
+    }
+
+    /// Runs a command where the recorder is.
+    fn enter(&self, command: &str) {
+        let target = self.child.id().to_string();
+        let done =
+            Command::new("nsenter").args(["--mount", "--target", &target, "sh", "-ec", command]).status().unwrap();
+        assert!(done.success(), "{command}");
+    }
+
+    fn path(&self) -> String {
+        self.directory.path().join("fs").display().to_string()
+    }
+
+    /// Ends it: status 2, and what it said. Every file that it left is whole, and says what was lost.
+    fn end(mut self, wanted: &str) {
+        fs::write(self.directory.path().join("stop"), "").unwrap();
+        let status = self.child.wait().unwrap();
+        let said = support::read_all(self.stderr);
+        assert_eq!(status.code(), Some(2), "{said}");
+        assert!(said.contains(wanted) && said.contains("lines were not recorded"), "{said}");
+        let copy = self.directory.path().join("copy");
+        let told = run(&["report", copy.to_str().unwrap()]);
+        let human = text(&told.stdout);
+        assert!(human.contains("(recording, not-written)"), "{human}\n{}", text(&told.stderr));
+        assert_eq!(told.status.code(), Some(0), "no damage, for what is lost is told: {}", text(&told.stderr));
+    }
+}
+
+/// Gives the recorder something to write for so many frames.
+fn busy(scratch: &Scratch, frames: u32) {
+    for _ in 0..frames {
+        churn(scratch, "busy", 300);
+        std::thread::sleep(Duration::from_millis(1_000));
+    }
+}
+
 #[test]
 fn a_full_disk_loses_lines_says_so_and_goes_on_when_there_is_room() {
     let scratch = Scratch::new();
-    let directory = tempfile::tempdir().unwrap();
-    let script = format!(
-        "mount -t tmpfs -o size=128k none {0}; exec {CGTRACE} record -o {0}/t.jsonl.zst",
-        directory.path().display()
-    );
-    let mut child = Command::new("unshare")
-        .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let stderr = wait_until_it_traces(&mut child);
-    let inside = PathBuf::from(format!("/proc/{}/root{}", child.id(), directory.path().display()));
-    let filler = inside.join("filler");
+    let recorder = Stranded::start("128k");
+    let filler = recorder.inside.join("filler");
     let _ = fs::write(&filler, vec![0u8; 256 << 10]);
-    // Two frames fall due on a full disk, then one with room.
-    for _ in 0..4 {
-        churn(&scratch, "full", 500);
-        std::thread::sleep(Duration::from_millis(700));
-    }
+    busy(&scratch, 3);
     fs::remove_file(&filler).unwrap();
-    for _ in 0..4 {
-        churn(&scratch, "room", 100);
-        std::thread::sleep(Duration::from_millis(700));
-    }
-    signal(child.id(), libc::SIGINT);
-    let copy = tempfile::tempdir().unwrap();
-    let copy = copy.path().join("t.jsonl.zst");
-    // The file system goes with the process: it is copied when its end is in it.
-    let begun = Instant::now();
-    fs::create_dir_all(copy.parent().unwrap()).unwrap();
-    while let Ok(bytes) = fs::read(inside.join("t.jsonl.zst")) {
-        fs::write(&copy, bytes).unwrap();
-        assert!(begun.elapsed() < support::DEADLINE);
-    }
-    let status = child.wait().unwrap();
-    let said = support::read_all(stderr);
-    assert_eq!(status.code(), Some(2), "{said}");
-    assert!(said.contains("No space left on device") && said.contains("lines were not recorded"), "{said}");
-    let told = report(&copy);
-    let all = parse(&told.stdout);
-    assert!(!all.is_empty(), "{}", text(&told.stderr));
-    let human = text(&run(&["report", copy.to_str().unwrap()]).stdout);
-    assert!(human.contains("(recording, not-written)"), "{human}\n{}", text(&told.stderr));
+    busy(&scratch, 3);
+    recorder.end("No space left on device");
+}
+
+#[test]
+fn a_directory_that_was_removed_is_written_to_again_when_it_is_back() {
+    let scratch = Scratch::new();
+    let recorder = Stranded::start("10m");
+    fs::remove_dir_all(recorder.inside.join("d")).unwrap();
+    busy(&scratch, 3);
+    fs::create_dir(recorder.inside.join("d")).unwrap();
+    busy(&scratch, 3);
+    recorder.end("it was removed");
+}
+
+#[test]
+fn a_file_system_that_turns_read_only_is_written_to_again_when_it_turns_back() {
+    let scratch = Scratch::new();
+    let recorder = Stranded::start("10m");
+    let path = recorder.path();
+    // A file that is open for writing keeps a file system from turning.
+    recorder.enter(&format!("rm -r {path}/d"));
+    busy(&scratch, 2);
+    recorder.enter(&format!("mount -o remount,ro {path}"));
+    busy(&scratch, 3);
+    recorder.enter(&format!("mount -o remount,rw {path}; mkdir {path}/d"));
+    busy(&scratch, 3);
+    recorder.end("it was removed");
+}
+
+#[test]
+fn a_file_system_with_errors_that_the_kernel_turns_read_only_does_not_stop_tracing() {
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display();
+    let script = format!(
+        "truncate -s 16M {at}/image; mkfs.ext4 -q -O ^has_journal {at}/image; mkdir {at}/fs
+         mount -o loop,errors=remount-ro {at}/image {at}/fs; disk=$(basename $(findmnt -n -o SOURCE {at}/fs)); status=0
+         {CGTRACE} record -o {at}/fs/t.jsonl.zst -- sh -c \"
+             sleep 2; echo test > /sys/fs/ext4/$disk/trigger_fs_error; sleep 2
+             mkdir $scratch/late; rmdir $scratch/late; sleep 2\" || status=$?
+         cp {at}/fs/t.jsonl.zst {at}/copy.jsonl.zst; exit $status"
+    );
+    let scratch = Scratch::new();
+    let done = Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-ec", &script])
+        .env("scratch", &scratch.path)
+        .output()
+        .unwrap();
+    let said = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("Read-only file system") && said.contains("lines were not recorded"), "{said}");
+    let counted = said.lines().find(|line| line.starts_with("ended: ")).unwrap();
+    assert!(!counted.starts_with("ended: 0 events"), "tracing went on: {said}");
+    let told = report(&directory.path().join("copy.jsonl.zst"));
+    assert!(text(&told.stderr).contains("cut short"), "{}", text(&told.stderr));
+    assert!(!told.stdout.is_empty());
 }
 
 /// What `report` says of such a file: status 2, and one message.
@@ -397,16 +556,118 @@ fn damage_is_said_and_the_rest_is_told() {
     assert!(!check(&evil, "findings").contains('\u{1b}'), "nothing from a trace moves the terminal");
 }
 
+/// `golden/format-N.jsonl.zst` is a trace of format N, and never changes; `format-N.findings.jsonl` is what is told of it.
 #[test]
-fn traces_of_format_1_are_read_for_ever() {
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/incident.jsonl.zst");
-    let told = report(&golden);
-    assert!(told.status.success(), "{}", text(&told.stderr));
-    let lines = parse(&told.stdout);
-    assert_eq!(lines[0]["format"], 1);
-    let finding = of_type(&lines, "finding").into_iter().next_back().unwrap().clone();
-    assert_eq!(finding["kind"], "missing-path-teardown");
-    assert_eq!((&finding["severity"], &finding["known_issues"][0]["id"]), (&"fault".into(), &"runc#4518".into()));
+fn traces_of_every_format_are_read_for_ever() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for format in 1..=cgtrace::recording::FORMAT {
+        let told = report(&directory.join(format!("format-{format}.jsonl.zst")));
+        assert!(told.status.success(), "{}", text(&told.stderr));
+        let findings = directory.join(format!("format-{format}.findings.jsonl"));
+        if std::env::var_os("CGTRACE_BLESS").is_some() {
+            fs::write(&findings, &told.stdout).unwrap();
+        }
+        assert_eq!(text(&told.stdout), fs::read_to_string(findings).unwrap(), "format {format}");
+    }
+}
+
+/// Replays bytes as a trace. Returns the findings' lines, and whether it was said that something is amiss.
+fn replayed(bytes: &[u8]) -> Option<(Vec<String>, bool)> {
+    let mut reader = cgtrace::recording::Reader::open(bytes).ok()?;
+    let mut out = Vec::new();
+    let mut json = cgtrace::output::Json::new(&mut out);
+    let mut stream = cgtrace::pipeline::Stream::begin(reader.header(), &mut json).unwrap();
+    let (mut amiss, mut ended) = (false, None);
+    while let Some(item) = reader.next_item().unwrap() {
+        match item {
+            cgtrace::recording::Item::Input(seq, mut input) => stream.replay(seq, &mut input).unwrap(),
+            cgtrace::recording::Item::End(at) => ended = Some(at),
+            cgtrace::recording::Item::Header(_) | cgtrace::recording::Item::Damage(_) => amiss = true,
+        }
+    }
+    amiss |= ended.is_none() || reader.remainder() > 0;
+    stream.end(ended.unwrap_or_default()).unwrap();
+    let lines = text(&out).lines().filter(|line| line.starts_with("{\"type\":\"finding")).map(str::to_owned).collect();
+    Some((lines, amiss))
+}
+
+/// A trace of many frames.
+fn small_trace() -> Vec<u8> {
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/incident.jsonl");
+    let mut writer = cgtrace::recording::FrameWriter::new(Vec::new()).unwrap();
+    let text = fs::read_to_string(recording).unwrap();
+    let inputs = text.lines().filter(|line| !line.starts_with("{\"type\":\"finding"));
+    for (number, line) in inputs.enumerate() {
+        writer.line(format!("{line}\n").as_bytes()).unwrap();
+        if number % 8 == 0 {
+            writer.close_frame().unwrap();
+        }
+    }
+    writer.close_frame().unwrap();
+    writer.get_ref().clone()
+}
+
+#[test]
+fn a_trace_cut_at_any_byte_tells_the_rest_and_that_it_was_cut() {
+    let whole = small_trace();
+    let (told, amiss) = replayed(&whole).unwrap();
+    assert!(!amiss && told.last().is_some_and(|finding| finding.contains("\"severity\":\"fault\"")));
+    let mut readable = 0;
+    for cut in 0..whole.len() {
+        if let Some((_, amiss)) = replayed(&whole[..cut]) {
+            assert!(amiss, "cut at {cut}: nothing is said");
+            readable += 1;
+        }
+    }
+    assert!(readable > whole.len() / 2, "only {readable} of {} are readable", whole.len());
+}
+
+#[test]
+fn a_trace_with_any_byte_flipped_tells_the_rest_and_never_a_certain_lie() {
+    let whole = small_trace();
+    let (told, _) = replayed(&whole).unwrap();
+    for position in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[position] ^= flip;
+            let Some((findings, amiss)) = replayed(&damaged) else { continue };
+            assert!(amiss || findings == told, "byte {position}: another finding, and nothing is said");
+        }
+    }
+}
+
+#[test]
+fn what_would_fill_the_memory_is_refused_within_little_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let header =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/incident.jsonl")).unwrap();
+    let header = header.lines().next().unwrap();
+    let long = format!("{header}\n{{\"type\":\"tick\",\"seq\":1,\"at\":1,\"x\":\"{}\"}}\n", "x".repeat(100 << 20));
+    let deep = format!("{header}\n{{\"type\":\"tick\",\"seq\":1,\"at\":1,\"x\":{}\n", "[".repeat(1 << 20));
+    let range = format!("{header}\n{{\"type\":\"tick\",\"seq\":1,\"at\":99999999999999999999999}}\n");
+    let check = |name: &str, bytes: &[u8], wanted: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let script = format!("ulimit -v 600000; exec {CGTRACE} report {}", path.display());
+        let told = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = text(&told.stderr);
+        assert_eq!(told.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains(wanted) && said.contains(name) && !said.contains("panicked"), "{name}: {said}");
+    };
+    check("long.jsonl", long.as_bytes(), "a line is longer than 32 MiB");
+    check("deep.jsonl", deep.as_bytes(), "cannot be read");
+    check("range.jsonl", range.as_bytes(), "cannot be read");
+    // A few kilobytes that would be gigabytes: zeros, and lines.
+    let bomb = |unit: &[u8], count: usize| {
+        let mut packed = zstd::stream::Encoder::new(Vec::new(), 19).unwrap();
+        let block = unit.repeat((1 << 20) / unit.len());
+        std::io::Write::write_all(&mut packed, format!("{header}\n").as_bytes()).unwrap();
+        (0..count).for_each(|_| std::io::Write::write_all(&mut packed, &block).unwrap());
+        packed.finish().unwrap()
+    };
+    check("bomb.jsonl.zst", &bomb(b"\0", 2_000), "32 MiB");
+    let joined = [header.as_bytes(), b"\n", header.replace("vm", "other").as_bytes(), b"\n"].concat();
+    check("joined.jsonl", &joined, "another recording begins in the same file");
 }
 
 #[test]
