@@ -6,12 +6,15 @@
 use std::io::{self, Read, Write};
 
 use zstd::bulk::Compressor;
-use zstd::zstd_safe;
+use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
 /// A frame is closed when it holds so many bytes of lines.
 pub const FRAME: usize = 256 << 10;
-/// A line, and what a frame holds, is never longer than this: an argv of a megabyte, escaped, fits many times.
+/// A line is never longer than this: an argv of a megabyte, escaped, fits many times. A frame that holds more (whoever
+/// compresses a trace anew makes one frame of it) is read piece by piece.
 pub const LONGEST: usize = 32 << 20;
+/// A window larger than that is of no use to anybody but an attacker.
+const WINDOW_LOG: u32 = 25;
 /// How hard to compress: 11.5 bytes an event of cgroup churn at 314 MB a second, where 6 gives 13.8 bytes at 383, and 10
 /// takes a third longer than this for nothing.
 const LEVEL: i32 = 8;
@@ -133,13 +136,30 @@ pub struct FrameReader<R: Read> {
     /// The lines of the current frame.
     lines: Vec<u8>,
     next_line: usize,
+    /// Where the last whole line ends.
+    whole: usize,
     plain: Option<bool>,
+    decoder: Option<Decoder<'static>>,
+    /// The current frame is a long one, read piece by piece.
+    within: bool,
 }
 
 impl<R: Read> FrameReader<R> {
     /// Reads from `from`, which need not buffer.
     pub fn new(from: R) -> Self {
-        Self { from, buffer: Vec::new(), used: 0, offset: 0, frame: 0, lines: Vec::new(), next_line: 0, plain: None }
+        Self {
+            from,
+            buffer: Vec::new(),
+            used: 0,
+            offset: 0,
+            frame: 0,
+            lines: Vec::new(),
+            next_line: 0,
+            whole: 0,
+            plain: None,
+            decoder: None,
+            within: false,
+        }
     }
 
     /// The number of the frame that the last piece was of, from 1; the number of lines so far, for plain text.
@@ -158,8 +178,8 @@ impl<R: Read> FrameReader<R> {
     /// When the file cannot be read.
     pub fn next_piece(&mut self) -> io::Result<Option<Piece<'_>>> {
         loop {
-            if self.next_line < self.lines.len() {
-                let rest = &self.lines[self.next_line..];
+            if self.next_line < self.whole {
+                let rest = &self.lines[self.next_line..self.whole];
                 let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
                 let from = self.next_line;
                 self.next_line += length + 1;
@@ -171,6 +191,7 @@ impl<R: Read> FrameReader<R> {
             let filled = match self.is_plain()? {
                 None => return Ok(None),
                 Some(true) => self.plain_line()?,
+                Some(false) if self.within => self.continue_frame()?,
                 Some(false) => self.read_frame()?,
             };
             match filled {
@@ -237,6 +258,7 @@ impl<R: Read> FrameReader<R> {
                 self.frame += 1;
                 let from = self.used;
                 self.lines.extend_from_slice(&self.buffer[from..from + length]);
+                self.whole = length;
                 self.used += length + 1;
                 return Ok(Filled::Lines);
             }
@@ -270,54 +292,109 @@ impl<R: Read> FrameReader<R> {
             self.skip_to_magic(1)?;
             return Ok(Filled::Damage(damage));
         }
-        let length = loop {
-            match zstd_safe::find_frame_compressed_size(self.rest()) {
-                Ok(length) => break Some(length),
-                Err(_) if self.rest().len() > LONGEST => break None,
-                Err(_) => {
-                    if !self.read_more()? {
-                        break None;
+        self.lines.clear();
+        (self.next_line, self.whole) = (0, 0);
+        self.restart_decoder()?;
+        let mut taken = 0;
+        while self.lines.len() <= LONGEST {
+            if self.rest().len() == taken && !self.read_more()? {
+                if self.has_magic_after(MAGIC.len()) {
+                    return self.give_up_frame("it is cut short".to_owned());
+                }
+                // Cut short at the end, or still being written.
+                self.lines.clear();
+                return Ok(Filled::End);
+            }
+            match self.decode_some(self.used + taken) {
+                Ok((read, done)) => {
+                    taken += read;
+                    if done {
+                        self.frame += 1;
+                        self.used += taken;
+                        self.whole = self.lines.len();
+                        return Ok(Filled::Lines);
                     }
                 }
+                Err(what) => return self.give_up_frame(what),
             }
-        };
-        let Some(length) = length else {
-            if self.rest().len() > LONGEST || self.has_magic_after(MAGIC.len()) {
-                self.frame += 1;
-                let damage = self.damage("its length cannot be told".to_owned());
-                self.skip_to_magic(MAGIC.len())?;
-                return Ok(Filled::Damage(damage));
-            }
-            // Cut short, or still being written.
-            return Ok(Filled::End);
-        };
+        }
         self.frame += 1;
-        match self.decompress(length) {
-            Ok(()) => {
-                self.used += length;
-                Ok(Filled::Lines)
-            }
-            Err(what) => {
-                self.lines.clear();
-                self.next_line = 0;
-                let damage = self.damage(what);
-                // Its length may be what is wrong.
-                self.skip_to_magic(MAGIC.len())?;
-                Ok(Filled::Damage(damage))
+        self.used += taken;
+        self.within = true;
+        self.whole = memchr::memrchr(b'\n', &self.lines).map_or(0, |last| last + 1);
+        Ok(Filled::Lines)
+    }
+
+    /// What is in this frame is left out: its length may be what is wrong, so the next one is looked for.
+    fn give_up_frame(&mut self, what: String) -> io::Result<Filled> {
+        self.frame += 1;
+        self.lines.clear();
+        let damage = self.damage(what);
+        self.skip_to_magic(MAGIC.len())?;
+        Ok(Filled::Damage(damage))
+    }
+
+    fn restart_decoder(&mut self) -> io::Result<()> {
+        match &mut self.decoder {
+            Some(decoder) => decoder.reinit(),
+            None => {
+                let mut decoder = Decoder::new()?;
+                decoder.set_parameter(zstd::zstd_safe::DParameter::WindowLogMax(WINDOW_LOG))?;
+                self.decoder = Some(decoder);
+                Ok(())
             }
         }
     }
 
-    fn decompress(&mut self, length: usize) -> Result<(), String> {
+    /// Decompresses what is in the buffer from `from` on, at most a chunk. Returns how much of it was used, and whether the
+    /// frame has ended: then its checksum was right.
+    fn decode_some(&mut self, from: usize) -> Result<(usize, bool), String> {
+        let Some(decoder) = &mut self.decoder else { return Ok((0, false)) };
+        let before = self.lines.len();
+        self.lines.resize(before + CHUNK, 0);
+        let mut input = InBuffer::around(&self.buffer[from..]);
+        let mut output = OutBuffer::around_pos(&mut self.lines[..], before);
+        let left = decoder.run(&mut input, &mut output);
+        let (read, written) = (input.pos(), output.pos());
+        self.lines.truncate(written);
+        let left = left.map_err(|error| format!("it cannot be decompressed: {error}"))?;
+        Ok((read, left == 0))
+    }
+
+    /// More lines of a long frame. They are given out before its checksum is known, which is at its end.
+    fn continue_frame(&mut self) -> io::Result<Filled> {
+        self.lines.drain(..self.whole);
+        (self.next_line, self.whole) = (0, 0);
+        loop {
+            let before = self.lines.len();
+            if before > LONGEST {
+                return self.leave_frame("a line is longer than 32 MiB".to_owned());
+            }
+            if self.rest().is_empty() && !self.read_more()? {
+                return Ok(Filled::End);
+            }
+            match self.decode_some(self.used) {
+                Ok((read, done)) => {
+                    self.used += read;
+                    self.within = !done;
+                    let last = memchr::memrchr(b'\n', &self.lines[before..]).map(|last| before + last + 1);
+                    if let Some(whole) = if done { Some(self.lines.len()) } else { last } {
+                        self.whole = whole;
+                        return Ok(Filled::Lines);
+                    }
+                }
+                Err(what) => return self.leave_frame(format!("{what}; its lines before that are told")),
+            }
+        }
+    }
+
+    /// The rest of a long frame is left out.
+    fn leave_frame(&mut self, what: String) -> io::Result<Filled> {
+        self.within = false;
         self.lines.clear();
-        self.next_line = 0;
-        let frame = &self.buffer[self.used..self.used + length];
-        let mut decoder = zstd::stream::read::Decoder::with_buffer(frame).map_err(|error| error.to_string())?;
-        // A window larger than what a frame may hold is of no use to anybody but an attacker.
-        decoder.window_log_max(25).map_err(|error| error.to_string())?;
-        let read = (&mut decoder).take(LONGEST as u64 + 1).read_to_end(&mut self.lines);
-        read.map_err(|error| format!("it cannot be decompressed: {error}"))?;
-        if self.lines.len() > LONGEST { Err("it holds more than 32 MiB".to_owned()) } else { Ok(()) }
+        let damage = self.damage(what);
+        self.skip_to_magic(0)?;
+        Ok(Filled::Damage(damage))
     }
 
     fn damage(&self, what: String) -> Damage {
@@ -352,7 +429,7 @@ impl<R: Read> FrameReader<R> {
 
     /// Bytes at the end of the file that are no whole frame or line.
     pub fn remainder(&self) -> usize {
-        self.rest().len()
+        self.rest().len() + usize::from(self.within)
     }
 }
 
@@ -434,8 +511,21 @@ mod tests {
     }
 
     #[test]
+    fn a_trace_that_was_compressed_anew_is_one_long_frame_and_read_all_the_same() {
+        let line = format!("{{\"x\":\"{}\"}}", "y".repeat(1_000));
+        let text = format!("{line}\n").repeat(2 * LONGEST / line.len());
+        let count = text.lines().count();
+        let packed = zstd::stream::encode_all(text.as_bytes(), 1).expect("compresses");
+        let (lines, damages, remainder) = read(&packed);
+        assert_eq!((lines.len(), damages.len(), remainder), (count, 0, 0));
+        assert!(lines.iter().all(|read| *read == line));
+        let (cut, _, remainder) = read(&packed[..packed.len() - 100]);
+        assert!(cut.len() > count / 2 && cut.len() < count && remainder > 0, "{} of {count}", cut.len());
+    }
+
+    #[test]
     fn what_would_fill_memory_is_refused() {
-        let bomb = zstd::bulk::compress(&vec![b' '; LONGEST + 10], 3).expect("compresses");
+        let bomb = zstd::bulk::compress(&vec![b' '; 2 * LONGEST], 3).expect("compresses");
         let (lines, damages, _) = read(&bomb);
         assert!(lines.is_empty() && damages.len() == 1, "{damages:?}");
         let mut long = vec![b'{'; LONGEST + CHUNK + 10];

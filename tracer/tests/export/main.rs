@@ -19,6 +19,15 @@ fn export(trace: &Path, to: &str, output: &str) -> Output {
         .unwrap()
 }
 
+/// Runs a script with the packages that `cargo xtask setup` installs for it. Returns what it prints.
+fn python(script: &str, arguments: &[impl AsRef<std::ffi::OsStr>]) -> Vec<u8> {
+    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python/bin/python3");
+    let done =
+        Command::new(python).args(["-c", script]).args(arguments).output().expect("cargo xtask setup installs it");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    done.stdout
+}
+
 #[test]
 fn jsonl_is_what_live_printed() {
     let path = recording("incident.jsonl");
@@ -73,10 +82,7 @@ fn perfetto_reads_a_track_for_each_container_cgroup_and_process() {
     let path = directory.path().join("trace.perfetto-trace");
     let done = export(&recording("runc-v1.jsonl"), "perfetto", path.to_str().unwrap());
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python/bin/python3");
-    let read = Command::new(python).args(["-c", READER]).arg(&path).output().expect("cargo xtask setup installs it");
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    let read: Value = serde_json::from_slice(&read.stdout).unwrap();
+    let read: Value = serde_json::from_slice(&python(READER, &[&path])).unwrap();
     assert_eq!(read["unknown"], 0);
     let tracks = read["tracks"].as_object().unwrap();
     let named = |name: &str| tracks.iter().find(|(_, track)| track["name"] == name).map(|(uuid, _)| uuid.clone());
@@ -131,10 +137,7 @@ fn duckdb_counts_what_the_trace_says() {
             }
         }
     }
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python/bin/python3");
-    let read = Command::new(python).args(["-c", QUERIES]).arg(&out).output().expect("cargo xtask setup installs it");
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    let read: Value = serde_json::from_slice(&read.stdout).unwrap();
+    let read: Value = serde_json::from_slice(&python(QUERIES, &[&out])).unwrap();
     let expected: Vec<Value> = counted.iter().map(|(kind, count)| serde_json::json!([kind, count])).collect();
     assert_eq!(read["inputs"], Value::Array(expected));
     assert_eq!(read["times"][0][0], counted.values().sum::<u64>());
@@ -147,6 +150,78 @@ fn duckdb_counts_what_the_trace_says() {
     );
     let again = export(&recording("incident.jsonl"), "parquet", out.to_str().unwrap());
     assert_eq!(again.status.code(), Some(2), "what is there is not overwritten");
+}
+
+/// Reads names back as they were written.
+const NAMES: &str = r#"
+import duckdb, json, sys
+root = sys.argv[1]
+rows = duckdb.sql(f"select distinct comm, path from read_parquet('{root}/inputs/**/*.parquet', hive_partitioning=true) where type = 'attempt' and operation = 'mkdir'").fetchall()
+hosts = duckdb.sql(f"select distinct host from read_parquet('{root}/inputs/**/*.parquet', hive_partitioning=true)").fetchall()
+print(json.dumps([rows, hosts]))
+"#;
+
+#[test]
+fn names_that_attack_are_only_names_in_every_form() {
+    let directory = tempfile::tempdir().unwrap();
+    let evil = "a'; drop table inputs;--\u{1b}[2J\n\"\\\u{0}</script>\u{202e}\u{efff}";
+    let lines: String = fs::read_to_string(recording("incident.jsonl"))
+        .unwrap()
+        .lines()
+        .filter(|line| !line.starts_with("{\"type\":\"finding\""))
+        .map(|line| {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            if line["type"] == "header" {
+                line["host"] = "../../../etc".into();
+            }
+            if line["type"] == "attempt" {
+                line["actor"]["comm"] = evil.into();
+            }
+            format!("{line}\n")
+        })
+        .collect();
+    let trace = directory.path().join("evil.jsonl");
+    fs::write(&trace, lines).unwrap();
+    let tables = directory.path().join("tables");
+    let done = export(&trace, "parquet", tables.to_str().unwrap());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let read: Value = serde_json::from_slice(&python(NAMES, &[&tables])).unwrap();
+    assert_eq!(read[0][0][0], evil, "kept to the letter");
+    assert_eq!(read[1], serde_json::json!([[".._.._.._etc"]]), "a partition's name leads nowhere");
+    for to in ["jsonl", "otlp-json"] {
+        let done = export(&trace, to, "-");
+        for line in done.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+            serde_json::from_slice::<Value>(line).unwrap();
+        }
+        assert!(!done.stdout.iter().any(|byte| byte.is_ascii_control() && *byte != b'\n'), "{to}");
+    }
+    let packed = directory.path().join("evil.perfetto-trace");
+    assert!(export(&trace, "perfetto", packed.to_str().unwrap()).status.success());
+    let read: Value = serde_json::from_slice(&python(READER, &[&packed])).unwrap();
+    assert_eq!(read["unknown"], 0);
+}
+
+/// What is really written on this host, now: a life of the real runc, a fault, and what live tells of them.
+fn fresh_lines(directory: &Path) -> Vec<PathBuf> {
+    let program = env!("CARGO_BIN_EXE_cgtrace");
+    let traced = |arguments: &[&str], path: &Path, scenario: &str| {
+        let scratch = format!("cgtrace-fresh-{}", std::process::id());
+        let done = Command::new(program)
+            .args(arguments)
+            .arg("-o")
+            .arg(path)
+            .args(["--", program, "demo", scenario, "--play", &scratch])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let (packed, recorded, live) =
+        (directory.join("t.jsonl.zst"), directory.join("recorded.jsonl"), directory.join("live.jsonl"));
+    traced(&["record"], &packed, "runc");
+    traced(&["live", "--json", "--benign"], &live, "missing-path");
+    let unpacked = Command::new("zstd").args(["-q", "-d", "-o"]).arg(&recorded).arg(&packed).status().unwrap();
+    assert!(unpacked.success());
+    vec![recorded, live]
 }
 
 /// Validates every line of some files; prints how many, and what is wrong with the first wrong one.
@@ -179,15 +254,10 @@ fn every_line_is_as_the_published_schema_says() {
         fs::read_to_string(&published).unwrap() == schema,
         "docs/trace.schema.json is stale: CGTRACE_BLESS=1 cargo test -p cgtrace --test export schema"
     );
-    let recordings: Vec<PathBuf> = fs::read_dir(recording(".")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    let python = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../python/bin/python3");
-    let read = Command::new(python)
-        .args(["-c", VALIDATOR])
-        .arg(&published)
-        .args(&recordings)
-        .output()
-        .expect("cargo xtask setup installs it");
-    assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
-    let count: u64 = String::from_utf8_lossy(&read.stdout).trim().parse().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let mut files: Vec<PathBuf> = fs::read_dir(recording(".")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.extend(fresh_lines(directory.path()));
+    files.insert(0, published);
+    let count: u64 = String::from_utf8_lossy(&python(VALIDATOR, &files)).trim().parse().unwrap();
     assert!(count > 100, "{count}");
 }
