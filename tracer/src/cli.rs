@@ -85,7 +85,7 @@ pub(crate) struct Record {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_total: Option<u64>,
     /// Keep the last TIME in memory and write it only around a finding, with as much after it
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["rotate_size", "rotate_every", "keep", "max_total"])]
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,
     /// With --flight: only around such findings
     #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]

@@ -173,6 +173,20 @@ pub enum Change {
 }
 
 impl Change {
+    /// All of them, the most frequent first.
+    pub const ALL: [Self; 10] = [
+        Self::Created,
+        Self::Removed,
+        Self::Released,
+        Self::Populated,
+        Self::Emptied,
+        Self::Attached,
+        Self::Existing,
+        Self::Renamed,
+        Self::Frozen,
+        Self::Thawed,
+    ];
+
     /// The word of the contract.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -187,6 +201,11 @@ impl Change {
             Self::Thawed => "thawed",
             Self::Attached => "attached",
         }
+    }
+
+    /// What a word of the contract means.
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|change| change.as_str() == word)
     }
 }
 

@@ -4,6 +4,7 @@
 //! program, and ignored when it is read back: the tracker derives it anew. Findings are not written at all.
 //! `docs/recording.md` states the format and the promise.
 
+mod events;
 mod file;
 mod flight;
 mod frames;

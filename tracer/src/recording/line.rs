@@ -89,67 +89,6 @@ fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
     }
 }
 
-/// Reads lines one after the other.
-///
-/// What is derived of an actor ends most lines, is the longest part of them, and is the same in one line after the other: it
-/// is compared with what was read before instead of being read again.
-#[derive(Default)]
-pub(super) struct Lines {
-    /// Ends of lines that were read, from the derived fields of the actor on.
-    known: [Vec<u8>; KNOWN],
-    next: usize,
-    closed: Vec<u8>,
-}
-
-/// So many actors take turns.
-const KNOWN: usize = 4;
-/// What closes the actor, and the line.
-const CLOSING: &[u8] = b"}}";
-
-impl Lines {
-    /// Reads a line as [`Line::parse`] does.
-    ///
-    /// # Errors
-    /// As there.
-    pub fn parse(&mut self, line: &[u8]) -> Result<Line, LineError> {
-        let head = self.known.iter().find_map(|end| line.strip_suffix(&end[..]).filter(|head| head.len() < line.len()));
-        if let Some(parsed) = head.and_then(|head| self.parse_head(head)) {
-            return Ok(parsed);
-        }
-        let parsed = Line::parse(line)?;
-        if let Some(head) = without_derived(line)
-            && self.parse_head(head).is_some_and(|without| without == parsed)
-        {
-            let known = &mut self.known[self.next];
-            known.clear();
-            known.extend_from_slice(&line[head.len()..]);
-            self.next = (self.next + 1) % KNOWN;
-        }
-        Ok(parsed)
-    }
-
-    /// Reads a line without the derived fields at its end. `None` if that is none, or has none.
-    ///
-    /// Nothing is taken for what it is not: what such an end holds means nothing in any object of these two types, and
-    /// `head` is only read if two braces make it whole.
-    fn parse_head(&mut self, head: &[u8]) -> Option<Line> {
-        self.closed.clear();
-        self.closed.extend_from_slice(head);
-        self.closed.extend_from_slice(CLOSING);
-        Line::parse(&self.closed).ok().filter(
-            |line| matches!(line, Line::Input(_, input) if matches!(**input, Input::Event(_) | Input::Attempt(_))),
-        )
-    }
-}
-
-/// A line up to the last of an actor's own fields, as this program writes it.
-fn without_derived(line: &[u8]) -> Option<&[u8]> {
-    let actor = memchr::memmem::rfind(line, b"\"actor\":{")?;
-    let uid = actor + memchr::memmem::find(&line[actor..], b",\"uid\":")? + b",\"uid\":".len();
-    let digits = line[uid..].iter().position(|byte| !byte.is_ascii_digit())?;
-    (line.ends_with(CLOSING) && line[uid + digits..] != *CLOSING).then(|| &line[..uid + digits])
-}
-
 /// Type and number of a line as this program writes it: `{"type":"event","seq":7,…`. `None` if it begins otherwise.
 fn head(line: &[u8]) -> Option<(&str, Seq)> {
     let rest = line.strip_prefix(b"{\"type\":\"")?;
@@ -176,36 +115,6 @@ mod tests {
         ] {
             assert_eq!(Line::parse(text.as_bytes()).expect(text), tick);
         }
-    }
-
-    #[test]
-    fn an_end_that_is_known_changes_nothing() {
-        let line = |seq: u64, comm: &str, end: &str| {
-            format!(
-                "{{\"type\":\"event\",\"seq\":{seq},\"at\":5,\"change\":\"removed\",\"cgroup\":{{\"hierarchy\":0,\"id\":7,\"path\":\"/a\"}},\
-                 \"actor\":{{\"pid\":1,\"tid\":2,\"comm\":\"{comm}\",\"uid\":0{end}"
-            )
-        };
-        let end = ",\"exe\":\"/x\",\"argv\":[\"a\",\"\\\",\\\"uid\\\":1\"],\"cgroup\":\"/\"}}";
-        let mut lines = Lines::default();
-        for text in [
-            line(1, "one", end),
-            line(2, "two", end),
-            line(3, "two", "}}"),
-            line(4, "}}", end),
-            // Ends that are like it, where they are not what they were.
-            line(5, "one", &format!("}},\"task\":{{\"pid\":3,\"comm\":\"c\"{end}")),
-            line(6, "one", &format!(",\"x\":\"{end}")),
-            line(7, "one", &format!(",\"x\":{{\"y\":1{end}")),
-            line(8, "one", &format!("}}{end}")),
-            line(9, "one", &format!("x{end}")),
-            end.to_owned(),
-            format!("{{\"type\":\"process\",\"seq\":1,\"at\":5,\"x\":{{\"y\":1{end}"),
-        ] {
-            let (once, again) = (Line::parse(text.as_bytes()), lines.parse(text.as_bytes()));
-            assert_eq!(once.ok(), again.ok(), "{text}");
-        }
-        assert!(!lines.known[0].is_empty());
     }
 
     #[test]

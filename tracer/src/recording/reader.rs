@@ -7,8 +7,9 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::FORMAT;
+use super::events::Lines;
 use super::frames::{Damage, FrameReader, Piece};
-use super::line::{Line, Lines};
+use super::line::Line;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
 
