@@ -29,7 +29,7 @@ const fn package(program: &'static str, package: &'static str) -> Package {
 /// What the demo plays.
 pub const DEMO: [Package; 1] = [package("runc", "runc")];
 /// What the tests run.
-pub const TESTS: [Package; 8] = [
+pub const TESTS: [Package; 10] = [
     package("runc", "runc"),
     package("crun", "crun"),
     package("python3", "python3-minimal"),
@@ -38,6 +38,8 @@ pub const TESTS: [Package; 8] = [
     package("chromium", "chromium"),
     package("unshare", "util-linux"),
     package("setpriv", "util-linux"),
+    package("promtool", "prometheus"),
+    package("systemd-analyze", "systemd"),
 ];
 /// What the benchmark compares with.
 pub const BENCH: [Package; 1] = [package("bpftrace", "bpftrace")];
