@@ -1,6 +1,7 @@
 //! What developers and CI run: thin functions around real commands.
 
 mod bench;
+mod fuzz;
 mod setup;
 mod test;
 
@@ -34,6 +35,17 @@ enum Task {
     Test,
     /// Format, lints and documentation only
     Lint,
+    /// Fuzz what reads and judges traces, for a bounded time
+    Fuzz {
+        /// Only this one
+        target: Option<fuzz::Target>,
+        /// How long each is fuzzed
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Run this input alone, as it was found
+        #[arg(long, requires = "target", value_name = "FILE")]
+        input: Option<PathBuf>,
+    },
     /// Measure what tracing costs, side by side with bpftrace; needs root
     Bench {
         /// Rounds of each measurement
@@ -55,6 +67,10 @@ fn main() -> ExitCode {
         Task::Demo { arguments } => demo(&arguments),
         Task::Test => test::everything(),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
+        Task::Fuzz { target, seconds, input } => {
+            let input = input.map(std::path::absolute).transpose();
+            input.map_err(Into::into).and_then(|input| fuzz::by_hand(target, seconds, input.as_deref()))
+        }
         Task::Bench { measure: Some(what), cgroup, .. } => bench::measure(what, cgroup.as_deref()),
         Task::Bench { rounds, .. } => bench::run(rounds),
     };
