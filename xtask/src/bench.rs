@@ -5,18 +5,30 @@
 
 mod calls;
 mod tracers;
+mod traces;
+mod usage;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
 
 pub use calls::{Measurement, measure};
 
 use crate::{build, is_root, setup};
 
-/// Measures everything and prints it.
-pub fn run(rounds: usize) -> anyhow::Result<()> {
+/// Which half of the figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Half {
+    /// What tracing adds to a call
+    Tracing,
+    /// What trace files cost: their size, to record them, to replay them
+    Traces,
+}
+
+/// Measures one half or both, and prints it.
+pub fn run(half: Option<Half>, rounds: usize) -> anyhow::Result<()> {
     if !is_root() {
         bail!("the benchmark attaches kernel programs\nhint: run it as root");
     }
@@ -24,7 +36,16 @@ pub fn run(rounds: usize) -> anyhow::Result<()> {
     setup::packages(&setup::BENCH, setup::Need::Required)?;
     let program = build()?;
     let scratch = Scratch::new()?;
-    calls::run(rounds, &program, &scratch)
+    if half != Some(Half::Traces) {
+        calls::run(rounds, &program, &scratch)?;
+    }
+    if half.is_none() {
+        println!();
+    }
+    if half != Some(Half::Tracing) {
+        traces::run(rounds, &program, &scratch)?;
+    }
+    Ok(())
 }
 
 fn median(values: &[f64]) -> f64 {
@@ -54,6 +75,31 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir(self.0.join("churn"));
         let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// A directory for what is written meanwhile.
+struct Place(PathBuf);
+
+impl Place {
+    fn new() -> anyhow::Result<Self> {
+        let path = std::env::temp_dir().join(format!("cgtrace-bench-{}", std::process::id()));
+        std::fs::create_dir(&path).with_context(|| format!("failed to make {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    /// Removes what was written.
+    fn empty(&self) -> anyhow::Result<()> {
+        for entry in self.0.read_dir().context("failed to read a directory of our own")? {
+            std::fs::remove_file(entry?.path()).context("failed to remove what was written")?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

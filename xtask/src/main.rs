@@ -46,8 +46,10 @@ enum Task {
         #[arg(long, requires = "target", value_name = "FILE")]
         input: Option<PathBuf>,
     },
-    /// Measure what tracing costs, side by side with bpftrace; needs root
+    /// Measure what tracing and trace files cost, side by side with bpftrace, jq and zstd; needs root
     Bench {
+        /// Only this half
+        half: Option<bench::Half>,
         /// Rounds of each measurement
         #[arg(long, default_value_t = 15)]
         rounds: usize,
@@ -72,7 +74,7 @@ fn main() -> ExitCode {
             input.map_err(Into::into).and_then(|input| fuzz::by_hand(target, seconds, input.as_deref()))
         }
         Task::Bench { measure: Some(what), cgroup, .. } => bench::measure(what, cgroup.as_deref()),
-        Task::Bench { rounds, .. } => bench::run(rounds),
+        Task::Bench { half, rounds, .. } => bench::run(half, rounds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,6 +1,8 @@
 //! What tracing adds to a call, side by side with a peer.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::hash::{Hash, Hasher};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -9,7 +11,7 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 use super::tracers::{Running, Tracer};
-use super::{Scratch, c_string, median};
+use super::{Place, Scratch, c_string, median};
 use crate::step;
 
 /// Who is compared.
@@ -26,15 +28,19 @@ pub enum Measurement {
     OpenFails,
     /// Pairs of mkdir and rmdir of a cgroup
     Churn,
+    /// The same, every other one of a new container's cgroup
+    ChurnContainers,
 }
 
 impl Measurement {
-    fn name(self) -> &'static str {
+    /// What it is called in the tables.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Getppid => "getppid",
             Self::OpenOk => "open + close, succeeds",
             Self::OpenFails => "open, fails",
             Self::Churn => "cgroup mkdir + rmdir",
+            Self::ChurnContainers => "cgroup mkdir + rmdir, with containers",
         }
     }
 
@@ -44,23 +50,42 @@ impl Measurement {
             Self::OpenOk => "open-ok",
             Self::OpenFails => "open-fails",
             Self::Churn => "churn",
+            Self::ChurnContainers => "churn-containers",
         }
     }
 }
 
+/// Each case is measured so often in a process; the best counts.
+const BATCHES: usize = 7;
+/// Pairs of mkdir and rmdir in one process.
+pub const PAIRS: u64 = 1_000 * BATCHES as u64;
+
+/// Measures one case in a process of its own. Returns nanoseconds a call.
+pub fn measure_apart(what: Measurement, scratch: &Scratch) -> anyhow::Result<f64> {
+    let mut command = Command::new(std::env::current_exe().context("failed to find this program")?);
+    command.args(["bench", "--measure", what.argument(), "--cgroup"]).arg(&scratch.0);
+    let text = crate::output(&mut command).with_context(|| format!("{} failed", what.name()))?;
+    text.parse().with_context(|| format!("{} gave {text:?}", what.name()))
+}
+
 /// Measures one case in this process and prints nanoseconds a call.
 pub fn measure(what: Measurement, cgroup: Option<&Path>) -> anyhow::Result<()> {
-    const BATCHES: usize = 7;
     let calls: u32 = match what {
         Measurement::Getppid => 100_000,
         Measurement::OpenOk | Measurement::OpenFails => 20_000,
-        Measurement::Churn => 1_000,
+        Measurement::Churn | Measurement::ChurnContainers => 1_000,
     };
     let directory = cgroup.map(|cgroup| c_string(cgroup.join("churn"))).transpose()?;
     let mut best = f64::MAX;
-    for _ in 0..BATCHES {
+    for batch in 0..BATCHES {
+        let containers: Vec<CString> = match (what, cgroup) {
+            (Measurement::ChurnContainers, Some(cgroup)) => {
+                (0..calls).map(|call| c_string(cgroup.join(container(batch, call)))).collect::<Result<_, _>>()?
+            }
+            _ => Vec::new(),
+        };
         let begun = Instant::now();
-        for _ in 0..calls {
+        for call in 0..calls as usize {
             // SAFETY: every path ends in a zero.
             let done = unsafe {
                 match what {
@@ -70,8 +95,11 @@ pub fn measure(what: Measurement, cgroup: Option<&Path>) -> anyhow::Result<()> {
                         fd >= 0 && libc::close(fd) == 0
                     }
                     Measurement::OpenFails => libc::open(c"/etc/no-such-file".as_ptr(), libc::O_RDONLY) < 0,
-                    Measurement::Churn => {
-                        let directory = directory.as_ref().context("a churn needs a cgroup")?;
+                    Measurement::Churn | Measurement::ChurnContainers => {
+                        let directory = match containers.get(call) {
+                            Some(container) if call % 2 == 1 => container,
+                            _ => directory.as_ref().context("a churn needs a cgroup")?,
+                        };
                         libc::mkdir(directory.as_ptr(), 0o755) == 0 && libc::rmdir(directory.as_ptr()) == 0
                     }
                 }
@@ -86,23 +114,32 @@ pub fn measure(what: Measurement, cgroup: Option<&Path>) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A name such as Docker and systemd give to a container's cgroup, with an id that no other call or process has.
+fn container(batch: usize, call: u32) -> String {
+    let mut id = String::new();
+    for part in 0..4u32 {
+        let mut hasher = std::hash::DefaultHasher::new();
+        (std::process::id(), batch, call, part).hash(&mut hasher);
+        id.push_str(&format!("{:016x}", hasher.finish()));
+    }
+    format!("docker-{id}.scope")
+}
+
 /// Measures every case under every tracer, and prints it.
 pub fn run(rounds: usize, program: &Path, scratch: &Scratch) -> anyhow::Result<()> {
     let cases = [Measurement::Getppid, Measurement::OpenOk, Measurement::OpenFails, Measurement::Churn];
     let mut results: BTreeMap<(Measurement, Tracer), Vec<f64>> = BTreeMap::new();
     let mut lost: BTreeMap<Tracer, u64> = BTreeMap::new();
+    let place = Place::new()?;
     for round in 1..=rounds {
-        step(&format!("round {round} of {rounds}"));
+        step(&format!("calls: round {round} of {rounds}"));
         for tracer in TRACERS {
-            let running = Running::start(tracer, program)?;
+            let running = Running::start(tracer, program, &place.0.join("live"))?;
             for case in cases {
-                let mut command = Command::new(std::env::current_exe().context("failed to find this program")?);
-                command.args(["bench", "--measure", case.argument(), "--cgroup"]).arg(&scratch.0);
-                let text = crate::output(&mut command).with_context(|| format!("{} failed", case.name()))?;
-                let nanos = text.parse().with_context(|| format!("{} gave {text:?}", case.name()))?;
-                results.entry((case, tracer)).or_default().push(nanos);
+                results.entry((case, tracer)).or_default().push(measure_apart(case, scratch)?);
             }
-            *lost.entry(tracer).or_default() += running.stop()?;
+            *lost.entry(tracer).or_default() += running.stop()?.lost;
+            place.empty()?;
         }
     }
     print(&cases, &results, &lost);

@@ -2,13 +2,13 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use super::c_string;
+use super::{c_string, usage};
 
 /// A tracer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +16,7 @@ pub enum Tracer {
     Nobody,
     Empty,
     Cgtrace,
+    Record,
     Bpftrace,
 }
 
@@ -26,6 +27,7 @@ impl Tracer {
             Self::Nobody => "nothing",
             Self::Empty => "empty programs",
             Self::Cgtrace => "cgtrace",
+            Self::Record => "cgtrace record",
             Self::Bpftrace => "bpftrace",
         }
     }
@@ -36,22 +38,39 @@ pub enum Running {
     Nobody,
     /// Closing them detaches the programs.
     Empty(#[expect(dead_code, reason = "held open")] Vec<OwnedFd>),
-    Child(Tracer, Child, PathBuf),
+    Child {
+        tracer: Tracer,
+        child: Child,
+        cpu: Duration,
+    },
+}
+
+/// What a tracer did.
+#[derive(Default)]
+pub struct Ended {
+    /// Records that it lost.
+    pub lost: u64,
+    /// Events that it says it has seen; 0 if it does not say.
+    pub events: u64,
+    /// Processor time that it took once it was tracing.
+    pub cpu: Duration,
 }
 
 impl Running {
-    /// Starts it, and waits until it traces.
-    pub fn start(tracer: Tracer, program: &Path) -> anyhow::Result<Self> {
+    /// Starts it, and waits until it traces. What cgtrace writes goes to `results`.
+    pub fn start(tracer: Tracer, program: &Path, results: &Path) -> anyhow::Result<Self> {
         match tracer {
             Tracer::Nobody => Ok(Self::Nobody),
             Tracer::Empty => Ok(Self::Empty(HOOKS.iter().map(|hook| attach_empty(hook)).collect::<Result<_, _>>()?)),
-            Tracer::Cgtrace => {
-                let results = std::env::temp_dir().join(format!("cgtrace-bench-{}", std::process::id()));
+            Tracer::Cgtrace | Tracer::Record => {
                 let mut command = Command::new(program);
-                command.args(["live", "--json", "--only", "findings", "--output"]).arg(&results);
-                let mut child = command.stderr(Stdio::piped()).spawn().context("failed to run cgtrace")?;
+                match tracer {
+                    Tracer::Record => command.args(["record", "--output"]),
+                    _ => command.args(["live", "--json", "--only", "findings", "--output"]),
+                };
+                let mut child = command.arg(results).stderr(Stdio::piped()).spawn().context("failed to run cgtrace")?;
                 wait_for_line(child.stderr.as_mut(), "tracing ")?;
-                Ok(Self::Child(tracer, child, results))
+                Self::begun(tracer, child)
             }
             Tracer::Bpftrace => {
                 let script = bpftrace_script();
@@ -65,30 +84,41 @@ impl Running {
                 // Its results are read as they come, as ours are written.
                 let mut stdout = child.stdout.take().context("bpftrace has a pipe")?;
                 std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
-                Ok(Self::Child(tracer, child, PathBuf::new()))
+                Self::begun(tracer, child)
             }
         }
     }
 
-    /// Ends it. Returns how many records it lost.
-    pub fn stop(self) -> anyhow::Result<u64> {
-        let Self::Child(tracer, mut child, results) = self else { return Ok(0) };
+    fn begun(tracer: Tracer, child: Child) -> anyhow::Result<Self> {
+        // What it took to begin (loading programs, compiling a script) is no cost of an event.
+        let cpu = usage::so_far(&child)?;
+        Ok(Self::Child { tracer, child, cpu })
+    }
+
+    /// Ends it. What it has written is left.
+    pub fn stop(self) -> anyhow::Result<Ended> {
+        let Self::Child { tracer, mut child, cpu, .. } = self else { return Ok(Ended::default()) };
         // SAFETY: a call without memory.
         unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
         let mut said = String::new();
         if let Some(mut stderr) = child.stderr.take() {
             stderr.read_to_string(&mut said).context("failed to read what the tracer says")?;
         }
-        child.wait().context("failed to wait for the tracer")?;
+        let usage = usage::wait(child).context("failed to wait for the tracer")?;
+        let cpu = usage.cpu.saturating_sub(cpu);
         let number =
             |before: &str| said.split(before).next().and_then(|text| text.rsplit([' ', '\n']).next()?.parse().ok());
         match tracer {
-            Tracer::Cgtrace => {
-                let _ = std::fs::remove_file(results);
-                number(" lost").context("cgtrace did not say what it lost")
-            }
+            Tracer::Cgtrace | Tracer::Record => Ok(Ended {
+                lost: number(" lost").context("cgtrace did not say what it lost")?,
+                events: number(" events, ").context("cgtrace did not say what it saw")?,
+                cpu,
+            }),
             // It says "Lost N events" as often as it notices.
-            _ => Ok(said.split("Lost ").skip(1).filter_map(|text| text.split(' ').next()?.parse::<u64>().ok()).sum()),
+            Tracer::Nobody | Tracer::Empty | Tracer::Bpftrace => {
+                let lost = said.split("Lost ").skip(1).filter_map(|text| text.split(' ').next()?.parse::<u64>().ok());
+                Ok(Ended { lost: lost.sum(), events: 0, cpu })
+            }
         }
     }
 }
