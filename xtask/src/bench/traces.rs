@@ -138,7 +138,7 @@ fn replay(rounds: usize, program: &Path, trace: &Path) -> anyhow::Result<()> {
         median(&values)
     };
     println!("\nseconds to read a trace of {inputs} inputs, and as a share of cgtrace report:");
-    println!("{:<26}{:>8}{:>8}{:>8}{:>8}", "", "wall", "", "cpu", "");
+    println!("{:<26}{:>8}{:>8}{:>8}{:>8}", "", "wall", "share", "cpu", "share");
     let wall: fn(&Usage) -> f64 = |usage| usage.wall.as_secs_f64();
     let cpu: fn(&Usage) -> f64 = |usage| usage.cpu.as_secs_f64();
     for reader in Reader::ALL {
