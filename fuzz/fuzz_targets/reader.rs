@@ -19,7 +19,7 @@ use zstd::bulk::Compressor;
 const HEADER: &[u8] = include_bytes!("header.json");
 
 thread_local! {
-    /// To set one up takes longer than to run an input. No other setting than the recorder's changes what is read.
+    /// To set one up takes longer than to run an input. Its level is not the recorder's, which changes nothing that is read.
     static COMPRESSOR: RefCell<Compressor<'static>> = RefCell::new(compressor().expect("a compressor"));
 }
 

@@ -1,8 +1,8 @@
 //! Fuzzing for a bounded time.
 //!
-//! The targets are in cargo-fuzz's layout, and `cargo fuzz run` works where it is installed. It is not needed here: what it
-//! adds to `cargo build` are the flags below, which a stable compiler takes as well. The address sanitizer is left out,
-//! for it needs another compiler and halves the speed, and the targets bound their memory by themselves.
+//! The targets are in cargo-fuzz's layout, which is not needed here: what it adds to `cargo build` are the flags below, and a
+//! stable compiler takes them. The address sanitizer, which needs an unstable one, is left out: our code under test is safe
+//! Rust, and the targets bound their memory by themselves.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -28,7 +28,7 @@ const FLAGS: [&str; 8] = [
 ];
 /// For the whole process, the fuzzer's own memory included.
 const MEMORY_MIB: u32 = 512;
-/// An input that takes longer is a finding: none takes a tenth of a second.
+/// An input that takes longer is a finding: in six minutes of fuzzing each target, none took two seconds.
 const TIMEOUT_S: u32 = 10;
 /// Lines of the fuzzer's that are shown of a run that fails.
 const LAST_WORDS: usize = 60;
