@@ -1,6 +1,7 @@
 //! What developers and CI run: thin functions around real commands.
 
 mod bench;
+mod fuzz;
 mod setup;
 mod test;
 
@@ -34,8 +35,21 @@ enum Task {
     Test,
     /// Format, lints and documentation only
     Lint,
-    /// Measure what tracing costs, side by side with bpftrace; needs root
+    /// Fuzz what reads and judges traces, for a bounded time
+    Fuzz {
+        /// Only this one
+        target: Option<fuzz::Target>,
+        /// How long each is fuzzed
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+        /// Run this input alone, as it was found
+        #[arg(long, requires = "target", value_name = "FILE")]
+        input: Option<PathBuf>,
+    },
+    /// Measure what tracing and trace files cost, side by side with bpftrace, jq and zstd; needs root
     Bench {
+        /// Only this half
+        half: Option<bench::Half>,
         /// Rounds of each measurement
         #[arg(long, default_value_t = 15)]
         rounds: usize,
@@ -55,8 +69,12 @@ fn main() -> ExitCode {
         Task::Demo { arguments } => demo(&arguments),
         Task::Test => test::everything(),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
+        Task::Fuzz { target, seconds, input } => {
+            let input = input.map(std::path::absolute).transpose();
+            input.map_err(Into::into).and_then(|input| fuzz::by_hand(target, seconds, input.as_deref()))
+        }
         Task::Bench { measure: Some(what), cgroup, .. } => bench::measure(what, cgroup.as_deref()),
-        Task::Bench { rounds, .. } => bench::run(rounds),
+        Task::Bench { half, rounds, .. } => bench::run(half, rounds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

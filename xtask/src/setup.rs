@@ -41,8 +41,10 @@ pub const TESTS: [Package; 10] = [
     package("promtool", "prometheus"),
     package("systemd-analyze", "systemd"),
 ];
+/// What builds the fuzzer.
+pub const FUZZ: [Package; 1] = [package("c++", "g++")];
 /// What the benchmark compares with.
-pub const BENCH: [Package; 1] = [package("bpftrace", "bpftrace")];
+pub const BENCH: [Package; 3] = [package("bpftrace", "bpftrace"), package("jq", "jq"), package("zstd", "zstd")];
 
 /// Whether its absence is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +61,7 @@ const PYTHON: [&str; 3] = ["duckdb==2.0.0", "jsonschema==4.26.0", "perfetto==0.5
 /// Brings what the tests run.
 pub fn tests() -> anyhow::Result<()> {
     packages(&TESTS, Need::Required)?;
+    packages(&FUZZ, Need::Required)?;
     python()
 }
 

@@ -6,7 +6,12 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::{cargo, is_root, output, root, run, setup, step};
+use crate::{cargo, fuzz, is_root, output, root, run, setup, step};
+
+/// How long each target is fuzzed.
+const FUZZ_S: u32 = 30;
+/// The fuzz targets are no member of the workspace: they are built with other flags.
+const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
 
 /// How many tests passed and failed.
 #[derive(Default)]
@@ -30,6 +35,9 @@ pub fn everything() -> anyhow::Result<()> {
         step(&format!("testing: {name}"));
         run_tests(&program, &mut tally)?;
     }
+    let (passed, failed) = fuzz::all(FUZZ_S)?;
+    tally.passed += passed;
+    tally.failed += failed;
     report()?;
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
@@ -45,8 +53,17 @@ pub fn everything() -> anyhow::Result<()> {
 pub fn lint() -> anyhow::Result<()> {
     step("cargo fmt");
     run(cargo().args(["fmt", "--all", "--check"]))?;
+    run(cargo().args(["fmt", "--manifest-path", FUZZ_MANIFEST, "--check"]))?;
     step("cargo clippy (host)");
     run(cargo().args(["clippy", "--quiet", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
+    step("cargo clippy (fuzz targets)");
+    // What they depend on is checked already, and lies in the same place.
+    run(cargo().args(["clippy", "--quiet", "--manifest-path", FUZZ_MANIFEST, "--target-dir", "target"]).args([
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))?;
     step("cargo clippy (kernel programs)");
     let tools = root().join("target/tools/bin");
     let path = std::env::var_os("PATH").unwrap_or_default();
