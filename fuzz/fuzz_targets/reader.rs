@@ -11,7 +11,7 @@ use std::cell::RefCell;
 use std::io::{self, Read};
 
 use cgtrace::output::{Json, Output};
-use cgtrace::recording::{Item, Line, Recording};
+use cgtrace::recording::{Item, Line, Reader};
 use libfuzzer_sys::fuzz_target;
 use zstd::bulk::Compressor;
 
@@ -49,7 +49,7 @@ impl Read for Pieces<'_> {
 
 /// What a trace tells, and how much of it was damaged. `None` if it cannot be opened.
 fn read(from: impl Read, length: usize) -> Option<(Vec<Line>, usize)> {
-    let mut recording = Recording::open(from).ok()?;
+    let mut recording = Reader::open(from).ok()?;
     let (mut told, mut damages) = (Vec::new(), 0);
     while let Some(item) = recording.next_item().expect("memory can be read") {
         match item {

@@ -1,20 +1,62 @@
 //! Makes a long trace of a recorded one: `lengthen TRACE LONGER EVENTS`.
 //!
 //! What was recorded after the walk at the start is told again and again, with numbers and times that go on, and with ids of
-//! cgroups and containers that are new each time. It goes through the stream and the recorder of a live session, so the
-//! file is one that `cgtrace record` could have written. The benchmark measures memory with it.
+//! cgroups and containers that are new each time. It goes through the stream of a live session and is framed as its recorder
+//! does, so the file is one that `cgtrace record` could have written. The benchmark measures memory with it.
 
 use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use cgtrace::findings::Finding;
+use cgtrace::hierarchy::Header;
 use cgtrace::input::{About, BootTime, CgroupId, Change, Event, Input, Seq};
 use cgtrace::name::Name;
+use cgtrace::output::{Counts, Json, Output};
 use cgtrace::pipeline::Stream;
-use cgtrace::recording::{Item, Limits, Recorder, Recording};
+use cgtrace::recording::{FrameWriter, Item, Reader};
 
 /// Digits of a container's id that are the round's number.
 const DIGITS: usize = 8;
+
+/// A trace file that is written as fast as it is made: a live session's recorder would rather lose lines than wait.
+struct Framed {
+    json: Json<Vec<u8>>,
+    frames: FrameWriter<File>,
+}
+
+impl Framed {
+    fn write(&mut self) -> io::Result<()> {
+        self.frames.line(&self.json.take())
+    }
+}
+
+impl Output for Framed {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        self.json.header(header)?;
+        self.write()
+    }
+
+    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
+        self.json.input(seq, input)?;
+        self.write()
+    }
+
+    fn finding(&mut self, _: &Finding) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
+        self.json.end(at, counts)?;
+        self.write()?;
+        self.frames.close_frame()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 fn main() -> anyhow::Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -25,9 +67,10 @@ fn main() -> anyhow::Result<()> {
 
 fn lengthen(from: &Path, to: PathBuf, events: u64) -> anyhow::Result<()> {
     let file = File::open(from).with_context(|| format!("failed to open {}", from.display()))?;
-    let mut recording = Recording::open(file).with_context(|| format!("failed to read {}", from.display()))?;
-    let mut recorder = Recorder::create(to, Limits::default(), |error| eprintln!("error: {error}"))?;
-    let mut stream = Stream::begin(recording.header(), &mut recorder)?;
+    let mut recording = Reader::open(file).with_context(|| format!("failed to read {}", from.display()))?;
+    let to = File::create_new(&to).with_context(|| format!("failed to create {}", to.display()))?;
+    let mut framed = Framed { json: Json::new(Vec::new()), frames: FrameWriter::new(to)? };
+    let mut stream = Stream::begin(recording.header(), &mut framed)?;
     let (mut seq, mut last, mut told) = (Seq(0), BootTime(0), 0);
     let (mut repeated, mut begun) = (Vec::new(), false);
     while let Some(item) = recording.next_item()? {

@@ -167,7 +167,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
             progress.draw(reader.position());
         }
         let is_last = number == source.files.len();
-        if reader.remainder() > 0 {
+        if !reader.is_whole() {
             progress.damage(&format!("cut short: the last {} bytes are no whole frame", reader.remainder()));
         } else if is_last && ended.is_none() {
             progress.damage(&"cut short: it has no end; at most its last second is missing");

@@ -74,7 +74,9 @@ impl Json<Vec<u8>> {
 
     /// The lines since this was last called.
     pub fn take(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.out)
+        // The next ones will need as much room.
+        let room = Vec::with_capacity(self.out.len());
+        std::mem::replace(&mut self.out, room)
     }
 }
 

@@ -429,7 +429,12 @@ impl<R: Read> FrameReader<R> {
 
     /// Bytes at the end of the file that are no whole frame or line.
     pub fn remainder(&self) -> usize {
-        self.rest().len() + usize::from(self.within)
+        self.rest().len()
+    }
+
+    /// Whether the file ends where a frame or a line does.
+    pub fn is_whole(&self) -> bool {
+        self.rest().is_empty() && !self.within
     }
 }
 
@@ -458,6 +463,7 @@ mod tests {
         (writer.get_ref().clone(), lines)
     }
 
+    /// Lines, damages, and 0 if it ends where a frame does.
     fn read(bytes: &[u8]) -> (Vec<String>, Vec<Damage>, usize) {
         let mut reader = FrameReader::new(bytes);
         let (mut lines, mut damages) = (Vec::new(), Vec::new());
@@ -467,7 +473,7 @@ mod tests {
                 Piece::Damage(damage) => damages.push(damage),
             }
         }
-        (lines, damages, reader.remainder())
+        (lines, damages, usize::from(!reader.is_whole()))
     }
 
     #[test]

@@ -131,6 +131,11 @@ impl<R: Read> Reader<R> {
         self.frames.remainder()
     }
 
+    /// Whether the file ends where a frame does.
+    pub fn is_whole(&self) -> bool {
+        self.frames.is_whole()
+    }
+
     /// The next item; `None` at the end of what is there.
     ///
     /// # Errors

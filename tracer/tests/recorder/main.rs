@@ -585,7 +585,7 @@ fn replayed(bytes: &[u8]) -> Option<(Vec<String>, bool)> {
             cgtrace::recording::Item::Header(_) | cgtrace::recording::Item::Damage(_) => amiss = true,
         }
     }
-    amiss |= ended.is_none() || reader.remainder() > 0;
+    amiss |= ended.is_none() || !reader.is_whole();
     stream.end(ended.unwrap_or_default()).unwrap();
     let lines = text(&out).lines().filter(|line| line.starts_with("{\"type\":\"finding")).map(str::to_owned).collect();
     Some((lines, amiss))
