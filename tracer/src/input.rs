@@ -540,13 +540,25 @@ pub enum About {
         /// The file is still there.
         present: bool,
     },
-    /// The walk of cgroupfs at the start is over.
+    /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.
     Walked {
         /// How many cgroups were found.
         cgroups: u64,
         /// Directories that could not be read.
         unreadable: u64,
+        /// When a later walk began: what is in the hierarchies that were walked, and was not seen since, is gone.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again: Option<WalkedAgain>,
     },
+}
+
+/// What a later walk of cgroupfs covers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WalkedAgain {
+    /// When it began.
+    pub began: BootTime,
+    /// The hierarchies that were walked to their ends.
+    pub hierarchies: Vec<HierarchyId>,
 }
 
 /// A mount, as `/proc/PID/mountinfo` gives it.
@@ -620,8 +632,40 @@ pub enum LossReason {
     RateLimited,
     /// The trace file could not be written.
     NotWritten,
+    /// The agent did not get to run for a while. Counted are the cgroups that came or went unseen meanwhile.
+    Stall,
     /// A record could not be understood, or memory that should hold a path could not be read.
     Malformed,
+}
+
+impl Ring {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Lifecycle, Self::Attempts, Self::Recording];
+
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lifecycle => "lifecycle",
+            Self::Attempts => "attempts",
+            Self::Recording => "recording",
+        }
+    }
+}
+
+impl LossReason {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::RingFull, Self::RateLimited, Self::NotWritten, Self::Stall, Self::Malformed];
+
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring-full",
+            Self::RateLimited => "rate-limited",
+            Self::NotWritten => "not-written",
+            Self::Stall => "stall",
+            Self::Malformed => "malformed",
+        }
+    }
 }
 
 /// Something did not reach us.

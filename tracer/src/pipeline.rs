@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 
@@ -18,7 +18,9 @@ use crate::container;
 use crate::findings::Finding;
 use crate::gather::Gatherer;
 use crate::hierarchy::{Clock, Header, Probe};
-use crate::input::{About, BootTime, Event, Facts, Input, Pid, Seq, Tick};
+use crate::input::{
+    About, BootTime, Cgroup, Event, Facts, HierarchyId, Input, LossReason, Lost, Pid, Ring, Seq, Tick, WalkedAgain,
+};
 use crate::kernel;
 use crate::name::Name;
 use crate::oci;
@@ -34,6 +36,11 @@ const LAG: Duration = Duration::from_millis(10);
 const BEAT: Duration = Duration::from_millis(50);
 /// How often the kernel side's loss counters are read.
 const LOSS_EVERY: u32 = 10;
+/// Whoever does not get to run for so long may have missed what it should have looked at.
+const STALL: Duration = Duration::from_secs(5);
+/// After a loss cgroupfs is walked again, but no sooner after the last walk than this, or so many times what it took.
+const WALK_AGAIN: Duration = Duration::from_secs(10);
+const WALK_SHARE: u32 = 20;
 /// After the command's end or a signal, stories that are not told yet get this long.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -184,6 +191,22 @@ pub struct Session {
     merge: Merge,
     header: Header,
     existing: Vec<Input>,
+    /// Why cgroupfs is to be walked again.
+    again: Option<LossReason>,
+    /// When it may be.
+    not_before: Instant,
+}
+
+/// What whoever runs a session may look at, at every turn of it: some twenty a second when nothing happens.
+pub struct Turn<'a> {
+    /// Boot time.
+    pub now: BootTime,
+    /// What is known.
+    pub tracker: &'a Tracker,
+    /// The kernel side.
+    pub kernel: &'a kernel::Tracer,
+    /// Cgroupfs was just walked again, for this reason.
+    pub walked_again: Option<LossReason>,
 }
 
 impl Session {
@@ -207,7 +230,7 @@ impl Session {
         let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| events.push(event));
         existing.extend(standing(&events, at));
         existing.extend(events.into_iter().map(Input::Event));
-        let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable };
+        let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable, again: None };
         existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
         let system = process::system();
         let header = Header {
@@ -225,7 +248,16 @@ impl Session {
             probes: tracer.probes().to_vec(),
             command: None,
         };
-        Ok(Self { tracer, gatherer, merge: Merge::default(), header, existing })
+        release_memory();
+        Ok(Self {
+            tracer,
+            gatherer,
+            merge: Merge::default(),
+            header,
+            existing,
+            again: None,
+            not_before: Instant::now(),
+        })
     }
 
     /// The probes, attached or not.
@@ -257,11 +289,16 @@ impl Session {
         (all, containers)
     }
 
-    /// Traces until `stop` is ready, then until the stories are told, at most two seconds.
+    /// Traces until `stop` is ready, then until the stories are told, at most two seconds. `watch` is shown every turn.
     ///
     /// # Errors
     /// When the output cannot be written, or the rings cannot be waited for.
-    pub async fn run(mut self, mut stream: Stream<'_>, stop: impl Future<Output = ()>) -> anyhow::Result<Counts> {
+    pub async fn run(
+        mut self,
+        mut stream: Stream<'_>,
+        stop: impl Future<Output = ()>,
+        watch: &mut dyn FnMut(&Turn),
+    ) -> anyhow::Result<Counts> {
         for mut input in std::mem::take(&mut self.existing) {
             stream.feed(&mut input)?;
         }
@@ -270,6 +307,7 @@ impl Session {
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut beats = 0u32;
         let mut last_words: Option<tokio::time::Instant> = None;
+        let mut turned = process::boot_time();
         loop {
             tokio::select! {
                 () = &mut stop, if last_words.is_none() => {
@@ -279,17 +317,25 @@ impl Session {
                 _ = beat.tick() => beats += 1,
             }
             let now = process::boot_time();
+            if now.since(turned) >= STALL {
+                self.again.get_or_insert(LossReason::Stall);
+            }
             if beats >= LOSS_EVERY {
                 beats = 0;
-                for mut lost in self.tracer.losses(now) {
-                    stream.feed(&mut lost)?;
-                }
+                self.losses(&mut stream, now)?;
             }
             self.gather()?;
             feed_all(&mut stream, self.merge.take(now))?;
+            turned = now;
+            let walked_again = self.walk_again(&mut stream)?;
+            if walked_again.is_some() {
+                // However long that took: it is no stall.
+                turned = process::boot_time();
+            }
             stream.tick(watermark(now))?;
             stream.rotate(&self.header, process::clock)?;
             stream.flush()?;
+            watch(&Turn { now, tracker: stream.tracker(), kernel: &self.tracer, walked_again });
             if let Some(until) = last_words
                 && (stream.tracker().is_settled(now) && self.merge.is_empty() || tokio::time::Instant::now() >= until)
             {
@@ -300,10 +346,51 @@ impl Session {
         let now = process::boot_time();
         self.gather()?;
         feed_all(&mut stream, self.merge.take_all())?;
+        self.losses(&mut stream, now)?;
+        Ok(stream.end(now)?)
+    }
+
+    fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
         for mut lost in self.tracer.losses(now) {
+            if matches!(&lost, Input::Lost(lost) if lost.ring == Ring::Lifecycle) {
+                self.again = Some(LossReason::RingFull);
+            }
             stream.feed(&mut lost)?;
         }
-        Ok(stream.end(now)?)
+        Ok(())
+    }
+
+    /// After a loss: walks cgroupfs again, so that what exists is known, whatever was not told.
+    fn walk_again(&mut self, stream: &mut Stream<'_>) -> anyhow::Result<Option<LossReason>> {
+        if self.again.is_none() || Instant::now() < self.not_before {
+            return Ok(None);
+        }
+        let reason = self.again.take();
+        // What has arrived is told before what is found.
+        feed_all(stream, self.merge.take_all())?;
+        let (began, begun) = (process::boot_time(), Instant::now());
+        let hierarchies: Vec<HierarchyId> =
+            self.header.hierarchies.iter().filter(|h| h.mount.is_some()).map(|h| h.id).collect();
+        let mut found = Vec::new();
+        let walked = cgroupfs::walk(&self.header.hierarchies, process::boot_time, &mut |event| found.push(event));
+        let took = begun.elapsed();
+        self.not_before = Instant::now() + WALK_AGAIN.max(took * WALK_SHARE);
+        if reason == Some(LossReason::Stall) {
+            let cgroups: Vec<Cgroup> = found.iter().map(|event| event.cgroup.clone()).collect();
+            let count = stream.tracker().differences(&cgroups, &hierarchies);
+            let lost = Lost { at: began, ring: Ring::Lifecycle, reason: LossReason::Stall, count };
+            stream.feed(&mut Input::Lost(lost))?;
+        }
+        let mut inputs: Vec<Input> = found.into_iter().map(Input::Event).collect();
+        let about = About::Walked {
+            cgroups: walked.cgroups,
+            unreadable: walked.unreadable,
+            again: Some(WalkedAgain { began, hierarchies }),
+        };
+        inputs.push(Input::Facts(Facts { at: process::boot_time(), about }));
+        // What happened meanwhile is put between what was found before and after it.
+        self.merge.extend(inputs);
+        Ok(reason)
     }
 
     /// Takes in what has arrived, with the facts that belong to it.
@@ -316,6 +403,15 @@ impl Session {
             watch(&mut self.tracer, &prefixes)?;
         }
         Ok(())
+    }
+}
+
+/// Gives back what starting up took, most of it for the kernel's type information.
+fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a call without memory of ours.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }
 

@@ -33,7 +33,7 @@ pub struct Report {
     /// Failed calls, by operation and errno.
     pub failed: BTreeMap<(&'static str, String), u64>,
     /// What was lost, by ring and reason.
-    pub lost: BTreeMap<(String, String), u64>,
+    pub lost: BTreeMap<(&'static str, &'static str), u64>,
     /// What went wrong.
     pub findings: Findings,
     /// Containers' lives, if they were asked for.
@@ -224,10 +224,7 @@ impl Output for Report {
                 *self.failed.entry((attempt.operation.as_str(), errno)).or_default() += 1;
             }
             Input::Lost(lost) => {
-                let word = |value: serde_json::Result<serde_json::Value>| {
-                    value.ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
-                };
-                let (ring, reason) = (word(serde_json::to_value(lost.ring)), word(serde_json::to_value(lost.reason)));
+                let (ring, reason) = (lost.ring.as_str(), lost.reason.as_str());
                 let count = self.lost.entry((ring, reason)).or_default();
                 *count = count.saturating_add(lost.count);
             }

@@ -25,7 +25,7 @@ use crate::findings::{self, Finding, FindingAttempt, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
     About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input, NamespaceId,
-    Operation, Pid, Process, ProcessChange, Seq,
+    Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
@@ -161,7 +161,8 @@ impl Tracker {
         let containers = containers.into_iter().cloned().map(About::Container);
         let about = |about| Input::Facts(Facts { at, about });
         let cgroups = self.cgroups.all();
-        let walked = About::Walked { cgroups: cgroups.len() as u64, unreadable: self.coverage.unreadable() };
+        let walked =
+            About::Walked { cgroups: cgroups.len() as u64, unreadable: self.coverage.unreadable(), again: None };
         let existing = cgroups.into_iter().map(|cgroup| {
             Input::Event(Event {
                 at,
@@ -181,6 +182,16 @@ impl Tracker {
     /// How many cgroups exist.
     pub fn live_cgroups(&self) -> usize {
         self.cgroups.len()
+    }
+
+    /// How many were removed and are not released.
+    pub fn dying_cgroups(&self) -> usize {
+        self.cgroups.dying()
+    }
+
+    /// In how many cgroups a walk that found these, in those hierarchies, and what is known differ.
+    pub fn differences(&self, found: &[Cgroup], hierarchies: &[HierarchyId]) -> u64 {
+        self.cgroups.differences(found, hierarchies)
     }
 
     /// What was dropped for want of room: it weakens no claim that is still made, but it is said.
@@ -228,13 +239,13 @@ impl Tracker {
             }
         };
         match event.change {
-            Change::Existing => self.cgroups.appeared(&event.cgroup, None, event.container.clone()),
+            Change::Existing => self.cgroups.appeared(event.at, &event.cgroup, None, event.container.clone()),
             Change::Created => {
                 let created = Creation { seq, at: event.at };
-                self.cgroups.appeared(&event.cgroup, Some(created), event.container.clone());
+                self.cgroups.appeared(event.at, &event.cgroup, Some(created), event.container.clone());
             }
             Change::Removed => self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone()),
-            Change::Renamed => self.cgroups.renamed(&event.cgroup),
+            Change::Renamed => self.cgroups.renamed(event.at, &event.cgroup),
             Change::Released => {
                 let container = self.cgroups.released(&event.cgroup);
                 event.container = container.or(event.container.take());
@@ -274,7 +285,13 @@ impl Tracker {
                 }
             }
             About::State { id, pid, path: _, present } => self.stories.state_seen(id, *pid, *present, self.now),
-            About::Walked { unreadable, .. } => self.coverage.walked(*unreadable),
+            About::Walked { cgroups: _, unreadable, again } => {
+                self.coverage.walked(*unreadable);
+                // What could not be read may hold what was not found.
+                if let Some(WalkedAgain { began, hierarchies }) = again.as_ref().filter(|_| *unreadable == 0) {
+                    self.cgroups.forget_unconfirmed(*began, hierarchies);
+                }
+            }
         }
     }
 

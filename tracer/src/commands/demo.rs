@@ -59,7 +59,7 @@ fn play(scenario: Scenario, args: &Demo) -> anyhow::Result<()> {
         command.args(["demo", scenario.as_str(), "--play", &scratch]).kill_on_drop(false);
         let mut stage = command.spawn().context("failed to start the play")?;
         let stream = Stream::begin(session.header(), &mut filtered)?;
-        session.run(stream, async { played = stage.wait().await.ok() }).await
+        session.run(stream, async { played = stage.wait().await.ok() }, &mut |_| {}).await
     })?;
     drop(filtered);
     if !played.is_some_and(|status| status.success()) {

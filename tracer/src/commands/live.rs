@@ -74,7 +74,7 @@ impl Job {
         let mut ended = None;
         let traced = async {
             let stream = Stream::begin(session.header(), &mut filtered)?;
-            session.run(stream, stop(&mut child, &mut signals, self.duration, &mut ended)).await
+            session.run(stream, stop(&mut child, &mut signals, self.duration, &mut ended), &mut |_| {}).await
         };
         let traced = traced.await;
         drop(filtered);

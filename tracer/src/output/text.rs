@@ -114,6 +114,7 @@ impl<W: Write> Text<W> {
         let why = match lost.reason {
             crate::input::LossReason::RingFull => "the ring was full",
             crate::input::LossReason::RateLimited => "one process made more than it may report",
+            crate::input::LossReason::Stall => "they came or went while the agent did not get to run",
             crate::input::LossReason::NotWritten => "the trace file could not be written",
             crate::input::LossReason::Malformed => "they could not be read",
         };

@@ -3,7 +3,7 @@
 //! A cgroup that exists is keyed by hierarchy and id; its path is an attribute, with an index. A removed one leaves a
 //! [`Removal`] behind, keyed by path, because that is all a later attempt on it can name.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +29,10 @@ pub(crate) struct Live {
     /// `None` if it was there before tracing began, or its creation was lost.
     pub created: Option<Creation>,
     pub container: Option<Arc<Container>>,
+    /// When it was last known to exist: it was made, or found by a walk.
+    confirmed: BootTime,
+    /// When its last process left it. `None` while it has some, or if it never had.
+    pub emptied: Option<BootTime>,
 }
 
 /// A creation that was seen.
@@ -115,10 +119,20 @@ impl Cgroups {
 
     /// A cgroup came to be, or was found. A creation starts a new generation of its id; finding one that is known
     /// already changes nothing.
-    pub fn appeared(&mut self, cgroup: &Cgroup, created: Option<Creation>, container: Option<Arc<Container>>) {
+    pub fn appeared(
+        &mut self,
+        at: BootTime,
+        cgroup: &Cgroup,
+        created: Option<Creation>,
+        container: Option<Arc<Container>>,
+    ) {
         let Some(id) = cgroup.id else { return };
         let key = (cgroup.hierarchy, id);
-        if created.is_none() && self.live.contains_key(&key) {
+        if created.is_none()
+            && let Some(known) = self.live.get_mut(&key)
+            && (known.path == cgroup.path || cgroup.truncated)
+        {
+            known.confirmed = known.confirmed.max(at);
             return;
         }
         if self.live.len() >= CGROUPS && !self.live.contains_key(&key) {
@@ -126,7 +140,8 @@ impl Cgroups {
             return;
         }
         self.forget(key);
-        let live = Live { path: cgroup.path.clone(), level: cgroup.level, created, container };
+        let live =
+            Live { path: cgroup.path.clone(), level: cgroup.level, created, container, confirmed: at, emptied: None };
         if !cgroup.truncated {
             self.by_path.insert(Place::of(cgroup), id);
         }
@@ -171,10 +186,10 @@ impl Cgroups {
     }
 
     /// A v1 cgroup has a new name, and so has every one below it.
-    pub fn renamed(&mut self, cgroup: &Cgroup) {
+    pub fn renamed(&mut self, at: BootTime, cgroup: &Cgroup) {
         let Some(id) = cgroup.id else { return };
         let Some(old) = self.live.get(&(cgroup.hierarchy, id)).map(|live| live.path.clone()) else {
-            return self.appeared(cgroup, None, None);
+            return self.appeared(at, cgroup, None, None);
         };
         let below = [old.as_bytes(), b"/"].concat();
         let moved: Vec<(CgroupId, Name)> = self
@@ -224,6 +239,39 @@ impl Cgroups {
     /// Whether a removal at or after `since` may have been forgotten.
     pub fn remembers_since(&self, since: BootTime) -> bool {
         since >= self.forgotten_before
+    }
+
+    /// Forgets what a walk that began at `began` did not find: it went unseen. Returns how many they were.
+    pub fn forget_unconfirmed(&mut self, began: BootTime, hierarchies: &[HierarchyId]) -> usize {
+        let gone: Vec<(HierarchyId, CgroupId)> = self
+            .live
+            .iter()
+            .filter(|((hierarchy, _), live)| hierarchies.contains(hierarchy) && live.confirmed < began)
+            .map(|(key, _)| *key)
+            .collect();
+        gone.iter().for_each(|key| drop(self.forget(*key)));
+        gone.len()
+    }
+
+    /// How many of the cgroups that a walk found are not known, and how many known ones it did not find.
+    pub fn differences(&self, found: &[Cgroup], hierarchies: &[HierarchyId]) -> u64 {
+        let found: HashSet<(HierarchyId, CgroupId)> =
+            found.iter().filter_map(|cgroup| Some((cgroup.hierarchy, cgroup.id?))).collect();
+        let unknown = found.iter().filter(|key| !self.live.contains_key(*key)).count();
+        let gone = self.live.keys().filter(|key| hierarchies.contains(&key.0) && !found.contains(*key)).count();
+        (unknown + gone) as u64
+    }
+
+    /// Removed cgroups that the kernel has not released, as far as is known.
+    pub fn dying(&self) -> usize {
+        self.dying.len()
+    }
+
+    /// A cgroup was emptied, or populated.
+    pub fn populated(&mut self, cgroup: &Cgroup, emptied: Option<BootTime>) {
+        if let Some(live) = cgroup.id.and_then(|id| self.live.get_mut(&(cgroup.hierarchy, id))) {
+            live.emptied = emptied;
+        }
     }
 
     /// All that exist, in the order of hierarchy and path: a cgroup comes after the one around it.
@@ -300,8 +348,8 @@ mod tests {
     #[test]
     fn an_id_that_is_reused_starts_a_new_generation() {
         let mut cgroups = Cgroups::default();
-        cgroups.appeared(&cgroup(7, "/old"), creation(1), None);
-        cgroups.appeared(&cgroup(7, "/new"), creation(2), None);
+        cgroups.appeared(BootTime(0), &cgroup(7, "/old"), creation(1), None);
+        cgroups.appeared(BootTime(0), &cgroup(7, "/new"), creation(2), None);
         assert!(cgroups.at_path(&place("/old")).is_none(), "its removal was lost; the id tells that it is gone");
         assert_eq!(cgroups.at_path(&place("/new")).map(|(id, _)| id), Some(CgroupId(7)));
     }
@@ -309,16 +357,16 @@ mod tests {
     #[test]
     fn the_walk_does_not_overwrite_a_creation_that_was_seen() {
         let mut cgroups = Cgroups::default();
-        cgroups.appeared(&cgroup(7, "/a"), creation(5), None);
-        cgroups.appeared(&cgroup(7, "/a"), None, None);
+        cgroups.appeared(BootTime(0), &cgroup(7, "/a"), creation(5), None);
+        cgroups.appeared(BootTime(0), &cgroup(7, "/a"), None, None);
         assert!(cgroups.get(HierarchyId(0), CgroupId(7)).is_some_and(|live| live.created.is_some()));
     }
 
     #[test]
     fn a_place_is_covered_when_something_around_it_was_made_under_our_eyes() {
         let mut cgroups = Cgroups::default();
-        cgroups.appeared(&cgroup(1, "/old"), None, None);
-        cgroups.appeared(&cgroup(2, "/old/new"), creation(9), None);
+        cgroups.appeared(BootTime(0), &cgroup(1, "/old"), None, None);
+        cgroups.appeared(BootTime(0), &cgroup(2, "/old/new"), creation(9), None);
         assert_eq!(cgroups.covered_since(&place("/old/never")), None);
         assert_eq!(cgroups.covered_since(&place("/old/new/a/b")), Some(BootTime(9)));
         cgroups.removed(Seq(10), BootTime(10), &cgroup(2, "/old/new"), None);
@@ -328,7 +376,7 @@ mod tests {
     #[test]
     fn what_may_have_been_forgotten_covers_nothing() {
         let mut cgroups = Cgroups::default();
-        cgroups.appeared(&cgroup(2, "/new"), creation(9), None);
+        cgroups.appeared(BootTime(0), &cgroup(2, "/new"), creation(9), None);
         cgroups.removed(Seq(10), BootTime(10), &cgroup(3, "/other"), None);
         cgroups.sweep(BootTime(10) + REMOVAL_AGE + Duration::from_secs(1));
         assert_eq!(cgroups.covered_since(&place("/new/a")), None);
@@ -360,12 +408,28 @@ mod tests {
     }
 
     #[test]
+    fn what_a_later_walk_does_not_find_is_gone() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(BootTime(1), &cgroup(1, "/stays"), None, None);
+        cgroups.appeared(BootTime(1), &cgroup(2, "/went"), creation(1), None);
+        let found = [cgroup(1, "/stays"), cgroup(3, "/came")];
+        assert_eq!(cgroups.differences(&found, &[HierarchyId(0)]), 2);
+        found.iter().for_each(|found| cgroups.appeared(BootTime(10), found, None, None));
+        // Made while it was walked, behind its back.
+        cgroups.appeared(BootTime(11), &cgroup(4, "/new"), creation(11), None);
+        assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(1)]), 0);
+        assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(0)]), 1);
+        assert!(cgroups.at_path(&place("/went")).is_none() && cgroups.at_path(&place("/new")).is_some());
+        assert_eq!(cgroups.len(), 3);
+    }
+
+    #[test]
     fn a_rename_moves_all_below() {
         let mut cgroups = Cgroups::default();
-        cgroups.appeared(&cgroup(1, "/a"), None, None);
-        cgroups.appeared(&cgroup(2, "/a/b"), None, None);
-        cgroups.appeared(&cgroup(3, "/ab"), None, None);
-        cgroups.renamed(&cgroup(1, "/z"));
+        cgroups.appeared(BootTime(0), &cgroup(1, "/a"), None, None);
+        cgroups.appeared(BootTime(0), &cgroup(2, "/a/b"), None, None);
+        cgroups.appeared(BootTime(0), &cgroup(3, "/ab"), None, None);
+        cgroups.renamed(BootTime(0), &cgroup(1, "/z"));
         assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
         assert_eq!(cgroups.at_path(&place("/ab")).map(|(id, _)| id), Some(CgroupId(3)));
         assert!(cgroups.at_path(&place("/a")).is_none());

@@ -52,7 +52,7 @@ impl Play {
         let container = vec![mount(38, outer, "/sys/fs/cgroup", "cgroup2", true)];
         play.feed(fact(About::Mounts { namespace: HOST, mounts: host }));
         play.feed(fact(About::Mounts { namespace: CONTAINER_NS, mounts: container }));
-        play.feed(fact(About::Walked { cgroups: 2, unreadable: 0 }));
+        play.feed(fact(About::Walked { cgroups: 2, unreadable: 0, again: None }));
         play
     }
 
