@@ -21,8 +21,8 @@ const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 /// SHA-256 of the two, in base64: `openssl dgst -sha256 -binary page.js | base64`. A browser that counts otherwise refuses
 /// the file and names the right one on its console, which the tests read.
-const STYLE_HASH: &str = "In1/Gt3tMC/WsIl27N1zZ9s7DSZp7/HFV1/sMIVnj2E=";
-const SCRIPT_HASH: &str = "YKCDxGGeLGc5vCuFNea/QmFQvFSiTVGHxJ2qEjVFNMQ=";
+const STYLE_HASH: &str = "6tTkwdC21TPEH5cxAcUWaeGad3zIvZ9/m12gvOkjIJE=";
+const SCRIPT_HASH: &str = "glgRNmZKYAnw+UuXM8bbHl9WCalcqhQJCphTvugfsuc=";
 
 /// One recording's part of the page.
 pub struct Trace<'a> {

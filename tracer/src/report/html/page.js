@@ -104,9 +104,10 @@ if (timeline) {
     for (const line of $$("[data-at]", grid)) line.style.left = `${line.dataset.at}%`;
   };
 
-  const render = () => {
+  const render = paper => {
     pending = false;
-    width = ticks.clientWidth || 1000;
+    // Paper is not measured yet when it is drawn for: it is taken to be narrow.
+    width = paper === true ? 400 : ticks.clientWidth || 1000;
     axis();
     hosts.forEach(draw);
     for (const life of seen) $$(".row", life).forEach(draw);
@@ -124,7 +125,7 @@ if (timeline) {
   const zoom = (factor, around = 0.5) => {
     const range = Math.min(length, Math.max(100, (to - from) * factor)), at = from + (to - from) * around;
     view(at - range * around, at + range * (1 - around));
-    if (to - from < 1e14) now.textContent = `${human(to - from)} from ${clock(from).time}`;
+    now.textContent = `${human(to - from)} from ${clock(from).time}`;
   };
   const move = by => {
     const range = to - from, start = Math.min(length - range, Math.max(0, from + range * by));
@@ -195,10 +196,12 @@ if (timeline) {
   let stop = null;
   const halt = row => { if (stop) stop.tabIndex = -1; stop = row; if (row) row.tabIndex = 0; };
   const focus = by => { const all = rows(), at = all.indexOf(stop); all[Math.min(all.length - 1, Math.max(0, at + by))]?.focus(); };
+  // By the keyboard it is zoomed about the current event, if that is in sight.
+  const about = () => { const one = current && model(current).steps[step]; return one && one.at >= from && one.at <= to ? share(one.at) / 100 : 0.5; };
   const keys = {
     ArrowDown: () => focus(1), ArrowUp: () => focus(-1), PageDown: () => focus(10), PageUp: () => focus(-10), Home: () => focus(-Infinity), End: () => focus(Infinity),
-    ArrowLeft: () => move(-0.25), ArrowRight: () => move(0.25), "+": () => zoom(0.5), "=": () => zoom(0.5), "-": () => zoom(2), 0: () => zoom(Infinity),
-    n: () => go(1), p: () => go(-1), Enter: () => $("a", stop.closest(".life"))?.click(), "?": () => { $(".keys").open = !$(".keys").open; },
+    ArrowLeft: () => move(-0.25), ArrowRight: () => move(0.25), "+": () => zoom(0.5, about()), "=": () => zoom(0.5, about()), "-": () => zoom(2, about()), 0: () => zoom(Infinity),
+    n: () => go(1), p: () => go(-1), Enter: () => $("a", stop.closest(".life"))?.click(), "?": () => { $(".keys").open = !$(".keys").open; }, Escape: () => { $(".keys").open = false; point(false); },
     f: () => { const { steps } = model(stop); if (steps.length) fit(steps[0].at, steps.at(-1).at); },
   };
   timeline.addEventListener("focusin", event => { if (event.target.matches(".row")) { halt(event.target); tell(event.target); point(false); } });
@@ -287,7 +290,7 @@ if (timeline) {
 
   // On paper the whole of it, drawn at once.
   let screen = null;
-  addEventListener("beforeprint", () => { screen = [from, to]; view(0, length); render(); lives.forEach(life => $$(".row", life).forEach(row => drawnAt.has(row) && draw(row))); });
+  addEventListener("beforeprint", () => { screen = [from, to]; view(0, length); render(true); lives.forEach(life => $$(".row", life).forEach(row => drawnAt.has(row) && draw(row))); });
   addEventListener("afterprint", () => { if (screen) view(...screen); });
   addEventListener("resize", later);
   const watch = new IntersectionObserver(changes => {
@@ -297,7 +300,7 @@ if (timeline) {
   }, { rootMargin: "200px" });
   lives.forEach(life => watch.observe(life));
   for (const link of $$(".trouble a")) link.tabIndex = -1;
-  $(".tools").hidden = detail.hidden = false;
+  $(".bar").hidden = detail.hidden = false;
   timeline.dataset.view = `${from} ${to}`;
   sift();
   render();
