@@ -136,6 +136,7 @@ impl Browser {
         let code = match key {
             "Tab" => 9,
             "Enter" => 13,
+            "ArrowDown" => 40,
             _ => 0,
         };
         let mut parameters = json!({ "type": "keyDown", "key": key, "text": text, "windowsVirtualKeyCode": code });
