@@ -90,6 +90,10 @@ pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
     for place in &places {
         article(out, place, several)?;
     }
+    let left_out: u64 = traces.iter().map(|trace| trace.report.findings.left_out()).sum();
+    if left_out > 0 {
+        writeln!(out, "<p>{left_out} more findings of less weight are left out.</p>")?;
+    }
     writeln!(out, "</section>")?;
     timeline.write(out)?;
     writeln!(out, "<script>{SCRIPT}</script></body></html>")

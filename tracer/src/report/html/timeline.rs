@@ -191,6 +191,10 @@ impl Timeline {
         let container = &entry.life.container;
         let labels = HierarchyLabels::of_header(header);
         let id = container.id.printable();
+        let left_out = match entry.life.left_out {
+            0 => String::new(),
+            more => format!("; {more} more steps are left out"),
+        };
         let short = short(&id);
         let name = container.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         let runtime = Name::from(container.runtime.as_str()).printable();
@@ -209,7 +213,7 @@ impl Timeline {
             self.row(&Row {
                 class: "container",
                 name: format!("<b>{}</b>{} · {}", escape(&short), escape(&name), escape(&runtime)),
-                title: format!("{id}{name} ({runtime})"),
+                title: format!("{id}{name} ({runtime}){left_out}"),
                 label: format!(
                     "container {short}{name}, {runtime}, {} cgroups{}{trouble}",
                     entry.life.cgroups.len(),
@@ -237,7 +241,7 @@ impl Timeline {
                         escape(&runtime),
                         escape(&place)
                     ),
-                    title: format!("{id}{name} ({runtime}), {place}"),
+                    title: format!("{id}{name} ({runtime}), {place}{left_out}"),
                     label: format!("container {short}{name}, {runtime}{calls}{trouble}"),
                     failed,
                     link: link.clone(),
