@@ -152,7 +152,8 @@ impl Timeline {
         let _ = writeln!(self.html, "<div class=\"lives\" role=\"list\" aria-label=\"{label}\">");
         let mut without = lives.left_out;
         for entry in &entries {
-            if self.rows + entry.life.cgroups.len() >= ROWS {
+            let cgroups = entry.life.cgroups.len();
+            if self.rows + cgroups + usize::from(cgroups != 1) > ROWS {
                 without += 1;
                 continue;
             }
