@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use json::Json;
 pub use palette::{ColorChoice, Palette};
-pub use text::{Look, Text, write_finding};
+pub use text::{Deed, Look, Text, deeds, particulars, relative, write_finding};
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;

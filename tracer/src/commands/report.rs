@@ -42,16 +42,23 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     match args.format {
         Format::Text => Printer { palette, width, filter: &filter }.all(&mut out, &reports, !args.follow)?,
         Format::Html => {
-            let shown = |report: &'_ Report| -> Vec<Finding> {
-                report.findings.worst_first().into_iter().filter(|finding| filter.shows(finding)).cloned().collect()
-            };
-            let findings: Vec<Vec<Finding>> = reports.iter().map(|(_, report)| shown(report)).collect();
-            let parts: Vec<_> = reports
+            for lives in reports.iter_mut().filter_map(|(_, report)| report.lives.as_mut()) {
+                lives.containers.retain(|_, life| filter.is_of(&life.container));
+            }
+            let traces: Vec<html::Trace<'_>> = reports
                 .iter()
-                .zip(&findings)
-                .map(|((source, report), findings)| (source.names(), report, findings.iter().collect()))
+                .map(|(source, report)| html::Trace {
+                    files: source.names(),
+                    report,
+                    findings: report
+                        .findings
+                        .worst_first()
+                        .into_iter()
+                        .filter(|finding| filter.shows(finding))
+                        .collect(),
+                })
                 .collect();
-            html::write(&mut out, &parts)?;
+            html::write(&mut out, &traces)?;
         }
         Format::Json => {}
     }

@@ -272,60 +272,80 @@ pub fn write_finding(out: &mut dyn Write, finding: &Finding, look: &Look) -> io:
     evidence(out, finding, palette)?;
     writeln!(out)?;
 
-    let mut field = |name: &str, text: &str| {
+    for (name, text) in particulars(finding, hierarchy.as_deref()) {
         let first = format!("  {} ", palette.heading(format!("{name:<11}")));
-        paragraph(out, &first, &" ".repeat(14), text, columns)
-    };
-    for (number, line) in processes(finding).iter().enumerate() {
-        field(if number == 0 { "processes" } else { "" }, line)?;
+        paragraph(out, &first, &" ".repeat(14), &text, columns)?;
+    }
+    Ok(())
+}
+
+/// What else is to be said of a finding, by name: who took part, in what, how far to trust it, what to do. A line that goes
+/// on with the one before has no name. `hierarchy` is what the cgroup's hierarchy is called.
+pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static str, String)> {
+    let mut fields = Vec::new();
+    for (number, line) in processes(finding).into_iter().enumerate() {
+        fields.push((if number == 0 { "processes" } else { "" }, line));
     }
     if let Some(container) = &finding.container {
-        field("container", &describe(container))?;
+        fields.push(("container", describe(container)));
     }
     let in_all = match finding.hierarchies {
         0 | 1 => String::new(),
         more => format!(", and the same in {} more hierarchies", more - 1),
     };
-    let hierarchy = hierarchy.as_deref().map(|name| format!(" ({name}{in_all})")).unwrap_or_default();
+    let hierarchy = hierarchy.map(|name| format!(" ({name}{in_all})")).unwrap_or_default();
     let left = match finding.outcome.cgroup_left {
         Some(true) => "; a cgroup is there now",
         Some(false) => "; not there now",
         None => "",
     };
-    field("cgroup", &format!("{}{hierarchy}{left}", path_of(&finding.cgroup)))?;
+    fields.push(("cgroup", format!("{}{hierarchy}{left}", path_of(&finding.cgroup))));
     if finding.certainty == Certainty::Degraded {
-        field("certainty", &format!("degraded: {}", finding.because.join("; ")))?;
+        fields.push(("certainty", format!("degraded: {}", finding.because.join("; "))));
     }
     for issue in &finding.known_issues {
         let text = format!(
             "looks like {}: {}. Affects {}; fixed in {}.",
             issue.id, issue.title, issue.affects, issue.fixed_in
         );
-        field("known issue", &text)?;
+        fields.push(("known issue", text));
     }
     let advice = match finding.severity {
         Severity::Benign => Some("Nothing: whoever tried has coped. Worth knowing if something else fails here."),
         Severity::Fault | Severity::Undetermined => explain::advice(finding.kind, finding.cause),
     };
-    if let Some(advice) = advice {
-        field("what to do", advice)?;
-    }
-    Ok(())
+    fields.extend(advice.map(|advice| ("what to do", advice.to_owned())));
+    fields
 }
 
-/// The calls, the removal that came first, and the end, in order, with times relative to the first failed removal.
-fn evidence(out: &mut dyn Write, finding: &Finding, palette: &Palette) -> io::Result<()> {
-    struct Step {
-        at: BootTime,
-        who: String,
-        call: &'static str,
-        result: String,
-        what: String,
-        times: usize,
+/// One line of a finding's evidence.
+pub struct Deed {
+    /// When.
+    pub at: BootTime,
+    /// Who did it.
+    pub who: String,
+    /// The system call, or `exit`.
+    pub call: &'static str,
+    /// `ok`, the errno, or how the process ended.
+    pub result: String,
+    /// To what.
+    pub what: String,
+    /// How often, one after the other.
+    pub times: usize,
+}
+
+impl Deed {
+    /// It went well.
+    pub fn is_success(&self) -> bool {
+        self.result == "ok" || self.result == "0"
     }
-    let mut steps: Vec<Step> = Vec::new();
+}
+
+/// The calls, the removal that came first, and the end, in order.
+pub fn deeds(finding: &Finding) -> Vec<Deed> {
+    let mut steps: Vec<Deed> = Vec::new();
     if let Some(rival) = &finding.rival {
-        steps.push(Step {
+        steps.push(Deed {
             at: rival.at,
             who: rival.actor.as_ref().map_or_else(|| "somebody".to_owned(), who),
             call: "rmdir",
@@ -335,7 +355,7 @@ fn evidence(out: &mut dyn Write, finding: &Finding, palette: &Palette) -> io::Re
         });
     }
     for attempt in &finding.attempts {
-        let step = Step {
+        let step = Deed {
             at: attempt.at,
             who: who(&attempt.actor),
             call: attempt.syscall.as_str(),
@@ -363,20 +383,24 @@ fn evidence(out: &mut dyn Write, finding: &Finding, palette: &Palette) -> io::Re
             Some(false) => "the runtime's state of the container is gone",
             None => "",
         };
-        steps.push(Step { at, who: who(&finding.actor), call: "exit", result, what: what.to_owned(), times: 1 });
+        steps.push(Deed { at, who: who(&finding.actor), call: "exit", result, what: what.to_owned(), times: 1 });
     }
     steps.sort_by_key(|step| step.at);
-    let widest = |read: &dyn Fn(&Step) -> usize| steps.iter().map(read).max().unwrap_or(0);
+    steps
+}
+
+/// The deeds as a table, with times relative to the first failed removal.
+fn evidence(out: &mut dyn Write, finding: &Finding, palette: &Palette) -> io::Result<()> {
+    let steps = deeds(finding);
+    let widest = |read: &dyn Fn(&Deed) -> usize| steps.iter().map(read).max().unwrap_or(0);
     let (names, calls, results) =
         (widest(&|step| display_width(&step.who)), widest(&|step| step.call.len()), widest(&|step| step.result.len()));
     for step in &steps {
         let times = if step.times > 1 { format!("  ×{}", step.times) } else { String::new() };
         let name = format!("{}{}", step.who, " ".repeat(names - display_width(&step.who)));
         let result = format!("{:<results$}", step.result);
-        let result = match step.result.as_str() {
-            "ok" | "0" => palette.good(result).to_string(),
-            _ => palette.warning(result).to_string(),
-        };
+        let result =
+            if step.is_success() { palette.good(result).to_string() } else { palette.warning(result).to_string() };
         let when = palette.dim(format!("{:>10}", relative(step.at, finding.at))).to_string();
         let line = format!("  {when}  {name}  {:<calls$}  {result}  {}{times}", step.call, step.what);
         writeln!(out, "{}", line.trim_end())?;
@@ -471,7 +495,7 @@ fn control_file(given: &Name, cgroup: &Name) -> String {
 }
 
 /// `-391 ms`, `0`, `+2.10 ms`.
-fn relative(at: BootTime, zero: BootTime) -> String {
+pub fn relative(at: BootTime, zero: BootTime) -> String {
     match at.cmp(&zero) {
         std::cmp::Ordering::Less => format!("-{}", duration::human(zero.since(at))),
         std::cmp::Ordering::Equal => "0".to_owned(),

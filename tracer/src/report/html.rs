@@ -1,187 +1,195 @@
 //! A report as one page of HTML: no network, no script from elsewhere; opens from disk and from a CI artefact.
 //!
-//! Everything that comes from a trace is escaped twice over: names as for a terminal, and all text as HTML.
+//! Everything that comes from a trace is escaped twice over: names as for a terminal, and all text as HTML. Should markup
+//! get through all the same, it cannot do anything: the page's policy names the one script and the one style sheet by
+//! their hashes.
 
+mod picture;
+mod timeline;
+
+use std::cmp::Reverse;
 use std::io::{self, Write};
 
-use super::{Life, Report, Step};
-use crate::duration;
-use crate::findings::Finding;
-use crate::hierarchy::Header;
+use self::timeline::Timeline;
+use super::Report;
+use crate::findings::{Finding, Severity};
+use crate::hierarchy::{Header, HierarchyLabels};
 use crate::input::BootTime;
-use crate::output::{ColorChoice, Look, Palette, write_finding};
+use crate::output::{deeds, particulars, relative};
 
-/// Rows of a timeline at most: the containers whose lives ended first are left out, and that is said.
-const ROWS: usize = 4_000;
-/// The picture's width in its own units.
-const WIDTH: f64 = 1_000.0;
+const STYLE: &str = include_str!("html/page.css");
+const SCRIPT: &str = include_str!("html/page.js");
+/// SHA-256 of the two, in base64: `openssl dgst -sha256 -binary page.js | base64`. A browser that counts otherwise refuses
+/// the file and names the right one on its console, which the tests read.
+const STYLE_HASH: &str = "6tTkwdC21TPEH5cxAcUWaeGad3zIvZ9/m12gvOkjIJE=";
+const SCRIPT_HASH: &str = "glgRNmZKYAnw+UuXM8bbHl9WCalcqhQJCphTvugfsuc=";
 
-/// Writes the page. Each report comes with the names of its files and the findings to show.
+/// One recording's part of the page.
+pub struct Trace<'a> {
+    /// The names of its files.
+    pub files: String,
+    /// What it told.
+    pub report: &'a Report,
+    /// The findings to show.
+    pub findings: Vec<&'a Finding>,
+}
+
+/// Where a finding is on the page, and where it leads to.
+struct Place<'a> {
+    finding: &'a Finding,
+    header: &'a Header,
+    /// The id of its element.
+    id: String,
+    /// The link into the timeline, if its container is there.
+    link: Option<String>,
+}
+
+/// Writes the page.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write(out: &mut impl Write, reports: &[(String, &Report, Vec<&Finding>)]) -> io::Result<()> {
+pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
+    let several = traces.len() > 1;
+    let mut places: Vec<Vec<Place<'_>>> = traces
+        .iter()
+        .enumerate()
+        .map(|(number, trace)| {
+            let Some(header) = &trace.report.header else { return Vec::new() };
+            let id = |finding: &Finding| match several {
+                true => format!("finding-{}-{}", number + 1, finding.id),
+                false => format!("finding-{}", finding.id),
+            };
+            trace.findings.iter().map(|finding| Place { finding, header, id: id(finding), link: None }).collect()
+        })
+        .collect();
+    let timeline = Timeline::new(traces, &mut places);
+    let mut places: Vec<Place<'_>> = places.into_iter().flatten().collect();
+    places.sort_by_key(|place| (Reverse(place.finding.severity), place.header.clock.unix_ns(place.finding.at)));
+
+    head(out, traces, &places)?;
+    let count = timeline.containers;
     writeln!(
         out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n<meta name=\"viewport\" content=\"width=device-width\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data:\">\n\
-         <link rel=\"icon\" href=\"data:,\">\n<title>cgtrace report</title>\n<style>\n{}</style></head><body>\n<h1>cgtrace report</h1>",
-        include_str!("page.css")
+        "<h1>cgtrace report</h1>\n<p class=\"verdict\">{}</p>\n<nav><a href=\"#findings\">Findings ({})</a> \
+         <a href=\"#containers\">Containers ({count})</a></nav>",
+        verdict(&places),
+        places.len()
     )?;
-    for (files, report, findings) in reports {
-        let Some(header) = &report.header else { continue };
-        writeln!(out, "<section><h2>{}</h2>", escape(files))?;
-        summary(out, report, header)?;
-        writeln!(out, "<h2>Findings</h2>")?;
-        if findings.is_empty() {
-            writeln!(out, "<p>None.</p>")?;
+    for trace in traces {
+        let Some(header) = &trace.report.header else { continue };
+        writeln!(out, "<section><h2>{}</h2>\n<dl>", escape(&trace.files))?;
+        for (name, text) in trace.report.summary(header) {
+            writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(&text))?;
         }
-        for finding in findings {
-            write_one(out, finding, header)?;
-        }
-        timeline(out, report, header)?;
-        writeln!(out, "</section>")?;
+        writeln!(out, "</dl></section>")?;
     }
-    writeln!(out, "<script>\n{}</script></body></html>", include_str!("page.js"))
+    writeln!(out, "<section id=\"findings\"><h2>Findings</h2>")?;
+    if places.is_empty() {
+        writeln!(out, "<p>None.</p>")?;
+    }
+    for place in &places {
+        article(out, place, several)?;
+    }
+    let left_out: u64 = traces.iter().map(|trace| trace.report.findings.left_out()).sum();
+    if left_out > 0 {
+        writeln!(out, "<p>{left_out} more findings of less weight are left out.</p>")?;
+    }
+    writeln!(out, "</section>")?;
+    timeline.write(out)?;
+    writeln!(out, "<script>{SCRIPT}</script></body></html>")
 }
 
-fn summary(out: &mut impl Write, report: &Report, header: &Header) -> io::Result<()> {
-    writeln!(out, "<dl>")?;
-    for (name, text) in report.summary(header) {
-        writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(&text))?;
-    }
-    writeln!(out, "</dl>")
-}
-
-fn write_one(out: &mut impl Write, finding: &Finding, header: &Header) -> io::Result<()> {
-    let mut text = Vec::new();
-    let time = header.clock.rfc3339(finding.at);
-    let hierarchy =
-        header.hierarchies.iter().find(|h| h.id == finding.cgroup.hierarchy).map(crate::hierarchy::Hierarchy::label);
-    let look = Look { palette: Palette::new(ColorChoice::Never), width: Some(110), time: time.clone(), hierarchy };
-    write_finding(&mut text, finding, &look)?;
-    let text = String::from_utf8_lossy(&text);
-    // The first line and the sentence are the heading's.
-    let evidence = text.split_once("\n\n").map_or("", |(_, rest)| rest);
-    writeln!(
-        out,
-        "<article class=\"finding {0}\"><h3><span class=\"severity\">{0}</span>{1}, {2}</h3><p>{3}</p><pre>{4}</pre></article>",
-        finding.severity.as_str(),
-        finding.kind.as_str(),
-        finding.cause.as_str(),
-        escape(&finding.summary),
-        escape(evidence.trim_end()),
-    )
-}
-
-fn timeline(out: &mut impl Write, report: &Report, header: &Header) -> io::Result<()> {
-    let (Some(lives), Some((first, last))) = (&report.lives, report.span) else { return Ok(()) };
-    if lives.containers.is_empty() {
-        return writeln!(out, "<h2>Containers</h2><p>None was seen.</p>");
-    }
-    let span = last.since(first).as_secs_f64().max(1e-6) * 1e3;
-    let began = header.clock.unix_ns(first) as f64 / 1e6;
-    let labels = "<span></span>".repeat(5);
-    writeln!(
-        out,
-        "<h2>Containers</h2>\n<div class=\"timeline\" role=\"group\" aria-label=\"lives of the containers\" data-span=\"{span}\" data-began=\"{began}\">\n\
-         <div class=\"bar\"><button class=\"in\" type=\"button\" aria-label=\"zoom in\">+</button><button class=\"out\" type=\"button\" aria-label=\"zoom out\">−</button>\
-         <button class=\"all\" type=\"button\">all</button><span class=\"key\"><span style=\"background:var(--idle)\"></span>empty\
-         <span style=\"background:var(--busy)\"></span>populated<span style=\"background:var(--dying)\"></span>removed, not released\
-         <span style=\"background:var(--fault)\"></span>failed call</span>\
-         <span class=\"hint\">arrows move, + and − zoom, 0 shows all; or Ctrl and the wheel</span></div>\n\
-         <div class=\"axis\" aria-hidden=\"true\">{labels}</div>\n<div role=\"list\">"
-    )?;
-    let place = |at: BootTime| at.since(first).as_secs_f64() * 1e3 / span * WIDTH;
-    let mut rows = 0;
-    for life in lives.containers.values() {
-        if rows >= ROWS {
-            break;
-        }
-        let name = life.container.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
-        let title = format!("{}{name} ({})", life.container.id, life.container.runtime);
-        row(out, "container", &title, &text_of(life, header), "")?;
-        rows += 1;
-        for ((hierarchy, path), steps) in &life.cgroups {
-            let label = header
-                .hierarchies
-                .iter()
-                .find(|h| h.id == *hierarchy)
-                .map(crate::hierarchy::Hierarchy::label)
-                .unwrap_or_default();
-            let lines: Vec<String> = steps.iter().map(|step| line_of(step, header)).collect();
-            let name = format!("{label} {path}");
-            row(out, "cgroup", &name, &format!("{name}\n{}", lines.join("\n")), &picture(steps, last, &place))?;
-            rows += 1;
-        }
-    }
-    writeln!(out, "</div><div class=\"detail\" aria-live=\"polite\"></div></div>")?;
-    if rows >= ROWS || lives.left_out > 0 {
-        writeln!(out, "<p>More containers were seen than are shown here.</p>")?;
-    }
-    Ok(())
-}
-
-fn row(out: &mut impl Write, class: &str, name: &str, life: &str, picture: &str) -> io::Result<()> {
-    let (name, life) = (escape(name), escape(life));
-    writeln!(
-        out,
-        "<div class=\"row {class}\" role=\"listitem\" tabindex=\"0\" aria-label=\"{life}\" data-life=\"{life}\"><span class=\"name\" title=\"{name}\">{name}</span>\
-         <svg viewBox=\"0 0 1000 10\" preserveAspectRatio=\"none\" aria-hidden=\"true\">{picture}</svg></div>"
-    )
-}
-
-/// A cgroup's life as spans, failed calls as striking marks on them.
-fn picture(steps: &[Step], last: BootTime, place: &dyn Fn(BootTime) -> f64) -> String {
-    let mut shapes = String::new();
-    let mut state: Option<(&str, BootTime)> = None;
-    let mut span = |from: (&str, BootTime), to: BootTime| {
-        let (x, end) = (place(from.1), place(to));
-        let width = (end - x).max(0.05);
-        shapes
-            .push_str(&format!("<rect class=\"{}\" x=\"{x:.3}\" y=\"2\" width=\"{width:.3}\" height=\"6\"/>", from.0));
+fn head(out: &mut impl Write, traces: &[Trace<'_>], places: &[Place<'_>]) -> io::Result<()> {
+    let mut hosts: Vec<String> =
+        traces.iter().filter_map(|trace| trace.report.header.as_ref()).map(|header| header.host.to_string()).collect();
+    hosts.sort();
+    hosts.dedup();
+    let faults = places.iter().filter(|place| place.finding.severity == Severity::Fault).count();
+    let faults = match faults {
+        0 => "no fault".to_owned(),
+        1 => "1 fault".to_owned(),
+        more => format!("{more} faults"),
     };
-    for step in steps.iter().filter(|step| !step.failed) {
-        let next = match step.what.as_str() {
-            "created" | "emptied" => Some("live"),
-            "populated" | "attached" => Some("populated"),
-            "removed" => Some("dying"),
-            "released" => None,
-            _ => continue,
-        };
-        if let Some(before) = state.take() {
-            span(before, step.at);
+    writeln!(
+        out,
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; \
+         script-src 'sha256-{SCRIPT_HASH}'; img-src data:; base-uri 'none'; form-action 'none'\">\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
+         <link rel=\"icon\" href=\"data:,\">\n<title>{faults} on {} – cgtrace report</title>\n\
+         <style>{STYLE}</style></head><body>",
+        escape(&hosts.join(", "))
+    )
+}
+
+fn verdict(places: &[Place<'_>]) -> String {
+    let of = |severity: Severity| {
+        let count = places.iter().filter(|place| place.finding.severity == severity).count();
+        let class = if count == 0 { "none" } else { severity.as_str() };
+        let plural = if severity == Severity::Fault && count > 1 { "s" } else { "" };
+        format!("<b class=\"{class}\">{count} {}{plural}</b>", severity.as_str())
+    };
+    [Severity::Fault, Severity::Undetermined, Severity::Benign].map(of).join(", ")
+}
+
+fn article(out: &mut impl Write, place: &Place<'_>, several: bool) -> io::Result<()> {
+    let Place { finding, header, id, link } = place;
+    let severity = finding.severity.as_str();
+    writeln!(
+        out,
+        "<article class=\"finding {severity}\" id=\"{id}\" tabindex=\"-1\" aria-labelledby=\"{id}-name\">\
+         <h3 id=\"{id}-name\"><span class=\"severity {severity}\">{severity}</span> {}, {}</h3>",
+        finding.kind.as_str(),
+        finding.cause.as_str()
+    )?;
+    let host = if several { format!(" on {}", header.host) } else { String::new() };
+    let link = link.as_ref().map(|link| format!("<span class=\"goto\"> · {link}</span>")).unwrap_or_default();
+    writeln!(
+        out,
+        "<p class=\"when\">{}{}, finding {}{link}</p>\n<p class=\"sentence\">{}</p>",
+        moment(header, finding.at),
+        escape(&host),
+        escape(&finding.id),
+        escape(&finding.summary)
+    )?;
+    writeln!(
+        out,
+        "<div class=\"wide\"><table><caption>Evidence</caption><thead><tr><th scope=\"col\">when</th><th scope=\"col\">who</th>\
+         <th scope=\"col\">call</th><th scope=\"col\">result</th><th scope=\"col\">of</th></tr></thead><tbody>"
+    )?;
+    for deed in deeds(finding) {
+        let class = if deed.is_success() { "" } else { " class=\"bad\"" };
+        let times = if deed.times > 1 { format!(" ×{}", deed.times) } else { String::new() };
+        writeln!(
+            out,
+            "<tr><td title=\"{}\">{}</td><td>{}</td><td>{}</td><td{class}>{}</td><td>{}{times}</td></tr>",
+            moment(header, deed.at),
+            escape(&relative(deed.at, finding.at)),
+            escape(&deed.who),
+            deed.call,
+            escape(&deed.result),
+            escape(&deed.what),
+        )?;
+    }
+    let kept = finding.attempts.len() as u64;
+    if finding.attempt_count > kept {
+        let more = finding.attempt_count - kept;
+        writeln!(out, "<tr><td>…</td><td colspan=\"4\">{more} more failed calls in between</td></tr>")?;
+    }
+    writeln!(out, "</tbody></table></div>\n<dl>")?;
+    let labels = HierarchyLabels::of_header(header);
+    for (name, text) in particulars(finding, Some(labels.of(finding.cgroup.hierarchy))) {
+        if !name.is_empty() {
+            writeln!(out, "<dt>{name}</dt>")?;
         }
-        state = next.map(|state| (state, step.at));
+        writeln!(out, "<dd>{}</dd>", escape(&text))?;
     }
-    if let Some(before) = state {
-        span(before, last);
-    }
-    for step in steps {
-        let (x, class) = (place(step.at), if step.failed { "attempt" } else { "mark" });
-        shapes.push_str(&format!(
-            "<line class=\"{class}\" x1=\"{x:.3}\" x2=\"{x:.3}\" y1=\"0\" y2=\"10\" vector-effect=\"non-scaling-stroke\"/>"
-        ));
-    }
-    shapes
+    writeln!(out, "</dl></article>")
 }
 
-fn text_of(life: &Life, header: &Header) -> String {
-    let mut lines = vec![format!("container {}, {}", life.container.id, life.container.runtime)];
-    for ((_, path), steps) in &life.cgroups {
-        let (Some(first), Some(last)) = (steps.first(), steps.last()) else { continue };
-        let failed = steps.iter().filter(|step| step.failed).count();
-        let span = duration::human(last.at.since(first.at));
-        let time = header.clock.rfc3339(first.at);
-        lines.push(format!("{path}: from {} for {span}, {failed} failed calls", time.get(11..23).unwrap_or(&time)));
-    }
-    lines.join("\n")
-}
-
-fn line_of(step: &Step, header: &Header) -> String {
-    let time = header.clock.rfc3339(step.at);
-    let who = step.who.as_ref().map(|who| format!(" by {who}")).unwrap_or_default();
-    format!("{} {}{who}", time.get(11..26).unwrap_or(&time), step.what)
+/// `2026-11-24 04:14:40.898123 UTC`.
+fn moment(header: &Header, at: BootTime) -> String {
+    format!("{} UTC", header.clock.rfc3339(at).trim_end_matches('Z').replace('T', " "))
 }
 
 /// Text for HTML, in content and in quoted attributes.
@@ -210,5 +218,12 @@ mod tests {
             escape("<script>\"a\" & 'b'</script>"),
             "&lt;script&gt;&quot;a&quot; &amp; &#39;b&#39;&lt;/script&gt;"
         );
+    }
+
+    #[test]
+    fn the_script_and_the_style_sheet_cannot_end_early() {
+        for end in ["</script", "</style", "<!--"] {
+            assert!(!SCRIPT.to_lowercase().contains(end) && !STYLE.to_lowercase().contains(end), "{end}");
+        }
     }
 }
