@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::builder::PossibleValuesParser;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 use globset::GlobBuilder;
 
 use crate::commands;
@@ -15,6 +15,7 @@ use crate::filter::{Class, Filter};
 use crate::findings::{Finding, Kind, Severity};
 use crate::kernel::BackendChoice;
 use crate::runtimes::RUNTIMES;
+use crate::serve::{Address, with_file};
 
 /// Traces the life of every cgroup on this host, sees the calls that fail, and says who tore down what, and whether it
 /// hurt.
@@ -35,6 +36,8 @@ enum Command {
     Report(Report),
     /// Convert trace files for other tools
     Export(Export),
+    /// Trace for years: metrics for Prometheus, health, the last findings, and trace files if wanted
+    Serve(Serve),
     /// Say what this kernel and this user can trace, and how to mend what is missing
     Doctor(Doctor),
     /// Explain a kind of finding: claim, evidence, how to confirm it by hand, what to do
@@ -136,6 +139,48 @@ pub(crate) struct Export {
     pub output: PathBuf,
 }
 
+/// `cgtrace serve`. Every flag but the first two is a key of the configuration file, and a variable of the environment.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Read settings from FILE (TOML); the environment goes before it, and flags go before both
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Say whether the settings are right, and what they are; trace nothing
+    #[arg(long)]
+    pub check_config: bool,
+    /// Listen on ADDRESS, such as 127.0.0.1:9464, [::1]:9464 or unix:/PATH; may be given several times. Sockets that systemd
+    /// passes on are used instead
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
+    pub listen: Vec<Address>,
+    /// Record into trace files in DIR
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Begin a new file when one has reached this size, such as 64M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
+    pub rotate_size: Option<u64>,
+    /// Begin a new file after this time, such as 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record")]
+    pub rotate_every: Option<Duration>,
+    /// Keep so many files, those of earlier runs included
+    #[arg(long, value_name = "COUNT", requires = "record")]
+    pub keep: Option<usize>,
+    /// Keep the files together within this size
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
+    pub max_total: Option<u64>,
+    /// Keep the last TIME in memory and write it only around a finding, with as much after it
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record", conflicts_with_all = ["rotate_size", "rotate_every"])]
+    pub flight: Option<Duration>,
+    /// With --flight: only around such findings
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]
+    pub flight_on: Vec<FailOn>,
+    /// How to watch failing calls
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
+    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one dearer
+    #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
+    pub bpf_stats: bool,
+}
+
 /// How a report is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
@@ -206,6 +251,13 @@ pub(crate) enum FailOn {
 }
 
 impl FailOn {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fault => Severity::Fault.as_str(),
+            Self::Kind(kind) => kind.as_str(),
+        }
+    }
+
     pub fn is_met_by(self, finding: &Finding) -> bool {
         match self {
             Self::Fault => finding.severity == Severity::Fault,
@@ -229,10 +281,7 @@ impl ValueEnum for FailOn {
     }
 
     fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(match self {
-            Self::Fault => Severity::Fault.as_str(),
-            Self::Kind(kind) => kind.as_str(),
-        }))
+        Some(clap::builder::PossibleValue::new(self.as_str()))
     }
 }
 
@@ -328,12 +377,19 @@ pub fn main() -> ExitCode {
     if let Some(status) = crate::demo::play_a_part() {
         return status;
     }
-    let cli = Cli::parse();
+    let cli = match parse(std::env::args_os().collect()) {
+        Ok(cli) => cli,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
     let done = match cli.command {
         Command::Live(args) => commands::live::run(args),
         Command::Record(args) => commands::record::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Export(args) => commands::export::run(&args),
+        Command::Serve(args) => commands::serve::run(args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
@@ -356,7 +412,39 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
 
 /// The command line's definition, for documentation and tests.
 pub fn definition() -> clap::Command {
-    Cli::command()
+    // Whatever can be set for the agent can be set in its environment.
+    Cli::command().mut_subcommand(SERVE, |serve| {
+        serve.mut_args(|argument| match argument.get_long() {
+            Some(long) if long != "help" => {
+                let variable = format!("CGTRACE_{}", long.to_uppercase().replace('-', "_"));
+                argument.env(variable)
+            }
+            Some(_) | None => argument,
+        })
+    })
+}
+
+const SERVE: &str = "serve";
+
+/// Reads the command line, and for the agent the environment and the configuration file. What is mistyped ends the program with
+/// clap's own message.
+fn parse(arguments: Vec<std::ffi::OsString>) -> anyhow::Result<Cli> {
+    let definition = definition();
+    let matches = definition.clone().get_matches_from(&arguments);
+    let (matches, from_file) = match matches.subcommand_matches(SERVE).filter(|of| of.contains_id("config")) {
+        Some(serve) => {
+            let path: PathBuf = serve.get_one::<PathBuf>("config").cloned().unwrap_or_default();
+            let command = definition.find_subcommand(SERVE).context("there is such a command")?;
+            let arguments = with_file(command, serve, &arguments, &path)?;
+            (definition.clone().try_get_matches_from(arguments), true)
+        }
+        None => (Ok(matches), false),
+    };
+    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
+    cli.map_err(|error| match from_file {
+        true => anyhow::anyhow!("{}", error.to_string().trim_start_matches("error: ").trim_end().to_owned()),
+        false => error.exit(),
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod live;
 pub mod record;
 mod replay;
 pub mod report;
+pub mod serve;
 
 use std::io::{self, IsTerminal, Write};
 
@@ -18,14 +19,14 @@ use crate::output::{ColorChoice, Json, Output, Palette, Text};
 use crate::pipeline::Session;
 
 /// Attaches to this kernel and says on stderr what works less well than it could.
-fn start(backend: BackendChoice) -> anyhow::Result<Session> {
+fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
     let tracefs = Tracefs::ensure();
     let support = Support::survey(&tracefs);
     let plan = Plan::decide(&support, backend)?;
     for note in &plan.notes {
         eprintln!("note: {note}");
     }
-    let session = Session::start(tracefs, &plan, &Options::default())?;
+    let session = Session::start(tracefs, &plan, options)?;
     for probe in session.probes().iter().filter(|probe| !probe.attached) {
         let reason = probe.reason.as_deref().unwrap_or("unknown");
         eprintln!("note: {} is not attached: {reason}", probe.name);

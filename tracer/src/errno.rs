@@ -69,10 +69,20 @@ errnos! {
 }
 
 impl Errno {
+    /// The names that the table has.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        Self::TABLE.iter().map(|(_, name, _)| *name)
+    }
+
+    /// Its name, if the table has one.
+    pub fn known_name(self) -> Option<&'static str> {
+        Self::TABLE.iter().find(|(number, ..)| *number == self.0).map(|(_, name, _)| *name)
+    }
+
     /// `ENOENT` and the like; `E77` for a number without a name in the table.
     pub fn name(self) -> Cow<'static, str> {
-        match Self::TABLE.iter().find(|(number, ..)| *number == self.0) {
-            Some((_, name, _)) => Cow::Borrowed(name),
+        match self.known_name() {
+            Some(name) => Cow::Borrowed(name),
             None => Cow::Owned(format!("E{}", self.0)),
         }
     }

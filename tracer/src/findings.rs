@@ -88,6 +88,9 @@ pub enum Severity {
 }
 
 impl Severity {
+    /// All of them, the mildest first.
+    pub const ALL: [Self; 3] = [Self::Benign, Self::Undetermined, Self::Fault];
+
     /// The word of the contract.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -9,9 +9,9 @@ mod plan;
 mod ring;
 mod support;
 
-pub use attach::{Options, Tracer};
+pub use attach::{Options, Tracer, enable_statistics};
 pub use plan::{Backend, BackendChoice, PROBES, Plan, ProbeSpec, Refusal};
-pub use support::{Support, Tracefs};
+pub use support::{Support, Tracefs, kernel_version};
 
 /// The compiled kernel programs; `None` in a binary that was built without the BPF toolchain.
 #[cfg(bpf_built)]

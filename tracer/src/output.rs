@@ -17,6 +17,7 @@ pub use text::{Deed, Look, Text, deeds, particulars, relative, write_finding};
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Change, Input, Operation, Seq};
+use crate::tracker::Span;
 
 /// Takes a stream, line by line.
 ///
@@ -27,6 +28,11 @@ pub trait Output {
     fn header(&mut self, header: &Header) -> io::Result<()>;
     /// An input, its derived fields filled in.
     fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()>;
+    /// A phase of a cgroup's life is over; most outputs only tell events.
+    fn span(&mut self, span: &Span) -> io::Result<()> {
+        let _ = span;
+        Ok(())
+    }
     /// A finding, new or revised.
     fn finding(&mut self, finding: &Finding) -> io::Result<()>;
     /// The last line.

@@ -90,6 +90,9 @@ impl<'a> Stream<'a> {
         let findings = self.tracker.apply(seq, input);
         self.counts.count(input);
         self.output.input(seq, input)?;
+        for span in self.tracker.take_spans() {
+            self.output.span(&span)?;
+        }
         self.tell(findings)
     }
 

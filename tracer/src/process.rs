@@ -88,6 +88,53 @@ pub fn capabilities() -> Capabilities {
     Capabilities(line.and_then(|set| u64::from_str_radix(set.trim(), 16).ok()).unwrap_or(0))
 }
 
+/// Whether bpf(2) is refused to those without CAP_BPF.
+pub fn unprivileged_bpf_disabled() -> bool {
+    fs::read_to_string("/proc/sys/kernel/unprivileged_bpf_disabled").is_ok_and(|value| value.trim() != "0")
+}
+
+/// What this process itself has taken so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Usage {
+    /// Seconds of processor time.
+    pub cpu: f64,
+    /// Bytes of memory that are resident.
+    pub resident: u64,
+    /// Bytes of address space.
+    pub virtual_memory: u64,
+    /// Descriptors that are open.
+    pub open_fds: u64,
+    /// Threads.
+    pub threads: u64,
+    /// When it was started.
+    pub started: BootTime,
+}
+
+/// What this process has taken so far; `None` if `/proc` is not there.
+pub fn usage() -> Option<Usage> {
+    let text = fs::read("/proc/self/stat").ok()?;
+    let stat = Stat::parse(&text)?;
+    let rest = &text[text.iter().rposition(|byte| *byte == b')')? + 1..];
+    let fields: Vec<u64> =
+        std::str::from_utf8(rest).ok()?.split_ascii_whitespace().map(|field| field.parse().unwrap_or(0)).collect();
+    // Numbered from the state, which is the third of the page stat(5) has.
+    let field = |number: usize| fields.get(number - 3).copied().unwrap_or(0);
+    let page = rustix::param::page_size() as u64;
+    Some(Usage {
+        cpu: (field(14) + field(15)) as f64 / 100.0,
+        resident: field(24) * page,
+        virtual_memory: field(23),
+        open_fds: fs::read_dir("/proc/self/fd").map(|entries| entries.count() as u64 - 1).unwrap_or(0),
+        threads: field(20),
+        started: stat.started?,
+    })
+}
+
+/// Descriptors that this process may have open; `None` if there is no limit.
+pub fn most_fds() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
 /// What is known of a process, as a `seen` record of now.
 pub fn identity(pid: Pid) -> Option<Process> {
     let stat = Stat::read(pid)?;
@@ -224,6 +271,13 @@ mod tests {
         assert!(!own.parents.is_empty());
         assert!(own.started.is_some_and(|started| started < boot_time()));
         assert_eq!(own.uid, Some(rustix::process::getuid().as_raw()));
+    }
+
+    #[test]
+    fn this_process_has_taken_something() {
+        let usage = usage().expect("/proc is there");
+        assert!(usage.resident > 1 << 20 && usage.virtual_memory > usage.resident, "{usage:?}");
+        assert!(usage.threads >= 1 && usage.open_fds >= 3 && usage.started < boot_time(), "{usage:?}");
     }
 
     #[test]

@@ -64,6 +64,29 @@ pub struct Tracker {
     now: BootTime,
     next_sweep: BootTime,
     findings: Vec<Finding>,
+    spans: Vec<Span>,
+}
+
+/// A phase of a cgroup's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// From its creation to its removal.
+    Lifetime,
+    /// From the end of its last process to its release.
+    Teardown,
+    /// From its removal to its release: it is dying.
+    Release,
+}
+
+/// A phase of a cgroup's life is over.
+#[derive(Clone, Debug)]
+pub struct Span {
+    /// Which one.
+    pub phase: Phase,
+    /// How long it was.
+    pub took: Duration,
+    /// The container that the cgroup was of.
+    pub container: Option<Arc<Container>>,
 }
 
 impl Tracker {
@@ -83,6 +106,7 @@ impl Tracker {
             now: BootTime(header.clock.boot_ns),
             next_sweep: BootTime(header.clock.boot_ns),
             findings: Vec::new(),
+            spans: Vec::new(),
         }
     }
 
@@ -99,6 +123,11 @@ impl Tracker {
         }
         self.tell_due();
         std::mem::take(&mut self.findings)
+    }
+
+    /// The phases of cgroups' lives that ended with the last input.
+    pub fn take_spans(&mut self) -> Vec<Span> {
+        std::mem::take(&mut self.spans)
     }
 
     /// When the next story falls due: a [`Input::Tick`] at or after it makes it told.
@@ -244,11 +273,16 @@ impl Tracker {
                 let created = Creation { seq, at: event.at };
                 self.cgroups.appeared(event.at, &event.cgroup, Some(created), event.container.clone());
             }
-            Change::Removed => self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone()),
+            Change::Removed => {
+                let made = self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone());
+                self.passed(Phase::Lifetime, made, event);
+            }
             Change::Renamed => self.cgroups.renamed(event.at, &event.cgroup),
             Change::Released => {
-                let container = self.cgroups.released(&event.cgroup);
-                event.container = container.or(event.container.take());
+                let Some(dying) = self.cgroups.released(&event.cgroup) else { return };
+                event.container = dying.container.or(event.container.take());
+                self.passed(Phase::Release, Some(dying.since), event);
+                self.passed(Phase::Teardown, dying.emptied, event);
             }
             Change::Populated | Change::Emptied | Change::Frozen | Change::Thawed | Change::Attached => {
                 if known_without_container(&self.cgroups, &event.cgroup)
@@ -256,8 +290,19 @@ impl Tracker {
                 {
                     self.cgroups.set_container(event.cgroup.hierarchy, id, container.clone());
                 }
+                match event.change {
+                    Change::Populated => self.cgroups.populated(&event.cgroup, None),
+                    Change::Emptied => self.cgroups.populated(&event.cgroup, Some(event.at)),
+                    _ => {}
+                }
             }
         }
+    }
+
+    /// A phase of a cgroup's life that began then is over.
+    fn passed(&mut self, phase: Phase, began: Option<BootTime>, event: &Event) {
+        let Some(began) = began else { return };
+        self.spans.push(Span { phase, took: event.at.since(began), container: event.container.clone() });
     }
 
     fn process(&mut self, seq: Seq, process: &Process) {

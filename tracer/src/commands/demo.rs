@@ -12,6 +12,7 @@ use crate::cli::Demo;
 use crate::demo::{self, Scenario};
 use crate::filter::{Filter, Filtered};
 use crate::findings::Finding;
+use crate::kernel::Options;
 use crate::output::{ColorChoice, Palette};
 use crate::pipeline::Stream;
 
@@ -45,7 +46,7 @@ fn play(scenario: Scenario, args: &Demo) -> anyhow::Result<()> {
         let story = textwrap::fill(&format!("{}: {}", scenario.as_str(), scenario.story()), 100);
         writeln!(io::stdout(), "{}\n", palette.heading(story))?;
     }
-    let session = super::start(args.backend)?;
+    let session = super::start(args.backend, &Options::default())?;
     let scratch = format!("cgtrace-demo-{}", std::process::id());
     let glob = GlobBuilder::new(&format!("/{scratch}*")).build().context("failed to make a pattern")?;
     let filter = Filter { cgroup: Some(glob.compile_matcher()), benign: true, ..Filter::default() };

@@ -15,6 +15,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::cli::{self, FailOn, Live};
 use crate::filter::{Filter, Filtered};
 use crate::input::Pid;
+use crate::kernel::Options;
 use crate::output::Output;
 use crate::pipeline::{Session, Stream};
 
@@ -34,7 +35,7 @@ pub fn run(args: Live) -> anyhow::Result<ExitCode> {
     let to = to.transpose()?;
     let own_stdout = to.is_some();
     let output = super::results(args.json, to);
-    let session = super::start(args.tracing.backend)?;
+    let session = super::start(args.tracing.backend, &Options::default())?;
     let live = Job {
         filter,
         fail_on: args.fail_on,

@@ -9,6 +9,7 @@ use crate::cli::Record;
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, Seq};
+use crate::kernel::Options;
 use crate::output::{Counts, Output};
 use crate::recording::{Limits, Place, Recording, default_name, record, record_around};
 
@@ -23,7 +24,7 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let mut filter = args.filter.build()?;
     // Without these, what is recorded could not be judged.
     filter.context = true;
-    let session = super::start(args.tracing.backend)?;
+    let session = super::start(args.tracing.backend, &Options::default())?;
     let header = session.header();
     let path = args.output.unwrap_or_else(|| default_name(&header.host.printable(), header.clock));
     let place = Place {

@@ -1,6 +1,7 @@
 //! Loads and attaches what the plan says, and reads what comes.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
@@ -204,6 +205,15 @@ impl Tracer {
         losses
     }
 
+    /// What the kernel counts of each program that is loaded: how often it ran, and for how long. All 0 unless statistics are
+    /// enabled.
+    pub fn program_runs(&self) -> impl Iterator<Item = (&str, u64, Duration)> {
+        self.ebpf.programs().filter_map(|(name, program)| {
+            let info = program.info().ok()?;
+            Some((name, info.run_count(), info.run_time()))
+        })
+    }
+
     /// Detaches all programs. What they have written stays to be drained.
     pub fn detach(&mut self) {
         // Each detachment waits for all processors; together they wait once.
@@ -315,6 +325,14 @@ impl Drop for Tracer {
     fn drop(&mut self) {
         self.detach();
     }
+}
+
+/// Has the kernel count the runs of programs, all of the host's, until the result is dropped.
+///
+/// # Errors
+/// Without CAP_SYS_ADMIN.
+pub fn enable_statistics() -> anyhow::Result<OwnedFd> {
+    aya::sys::enable_stats(aya::sys::Stats::RunTime).context("failed to enable the kernel's statistics of programs")
 }
 
 /// Lets aya take a wire type for what it is: plain bytes.

@@ -80,6 +80,11 @@ impl Support {
     }
 }
 
+/// The version of the running kernel; `None` if its release does not begin with one.
+pub fn kernel_version() -> Option<(u32, u32)> {
+    parse_version(&process::system().kernel)
+}
+
 fn parse_version(release: &str) -> Option<(u32, u32)> {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))

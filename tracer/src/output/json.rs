@@ -62,6 +62,11 @@ impl<W: Write> Json<W> {
 }
 
 impl Json<Vec<u8>> {
+    /// Lines without a header, whose times are of that clock.
+    pub fn at(clock: Clock) -> Self {
+        Self { out: Vec::new(), clock }
+    }
+
     /// Bytes of lines since they were last taken.
     pub fn len(&self) -> usize {
         self.out.len()

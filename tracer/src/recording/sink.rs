@@ -35,6 +35,7 @@ pub struct Written {
     errors: AtomicU64,
     error: Mutex<Option<String>>,
     wants_part: AtomicBool,
+    reopen: AtomicBool,
 }
 
 impl Written {
@@ -61,6 +62,11 @@ impl Written {
     /// The first reason why.
     pub fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Has the file begun anew at the next opportunity: somebody has moved the old one.
+    pub fn reopen(&self) {
+        self.reopen.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn add_file(&self) {
@@ -136,7 +142,6 @@ enum Message {
     Part(Box<Header>),
     Lines(Batch),
     Finding,
-    Reopen,
     End(BootTime, Box<Counts>),
 }
 
@@ -177,11 +182,6 @@ impl Recording {
     /// What was written so far.
     pub fn written(&self) -> &Arc<Written> {
         &self.written
-    }
-
-    /// Begins a new file at the next opportunity: somebody has moved the old one.
-    pub fn reopen(&mut self) {
-        self.send(Message::Reopen);
     }
 
     /// Hands over what there is, unless too much waits already: then it is lost.
@@ -287,10 +287,12 @@ fn work(mut sink: impl Sink, from: &Receiver<Message>) {
             }
             Ok(Message::Lines(batch)) => sink.lines(&batch),
             Ok(Message::Finding) => sink.finding(),
-            Ok(Message::Reopen) => sink.reopen(),
             Ok(Message::End(at, counts)) => sink.end(at, &counts),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if sink.written().reopen.swap(false, Ordering::Relaxed) {
+            sink.reopen();
         }
         sink.beat();
         if !asked && sink.wants_part() {

@@ -193,7 +193,7 @@ fn moment(header: &Header, at: BootTime) -> String {
 }
 
 /// Text for HTML, in content and in quoted attributes.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

@@ -56,9 +56,11 @@ pub(crate) struct Removal {
 
 /// A cgroup that was removed and not yet released.
 #[derive(Clone, Debug)]
-struct Dying {
-    since: BootTime,
-    container: Option<Arc<Container>>,
+pub(crate) struct Dying {
+    pub since: BootTime,
+    /// When its last process had left it.
+    pub emptied: Option<BootTime>,
+    pub container: Option<Arc<Container>>,
 }
 
 /// A path in a hierarchy.
@@ -148,17 +150,19 @@ impl Cgroups {
         self.live.insert(key, live);
     }
 
-    /// A cgroup was removed. One that was not known is remembered all the same.
-    pub fn removed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) {
+    /// A cgroup was removed. One that was not known is remembered all the same. Returns when it had been made, if that was seen.
+    pub fn removed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) -> Option<BootTime> {
         let known = cgroup.id.and_then(|id| self.forget((cgroup.hierarchy, id)));
         if let Some(id) = cgroup.id
             && self.dying.len() < DYING
         {
-            let container = known.as_ref().and_then(|live| live.container.clone());
-            self.dying.insert((cgroup.hierarchy, id), Dying { since: at, container });
+            let (emptied, container) =
+                known.as_ref().map(|live| (live.emptied, live.container.clone())).unwrap_or_default();
+            self.dying.insert((cgroup.hierarchy, id), Dying { since: at, emptied, container });
         }
+        let made = known.as_ref().and_then(|live| live.created.as_ref()).map(|created| created.at);
         if cgroup.truncated {
-            return;
+            return made;
         }
         let (created, container) = known.map(|live| (live.created, live.container)).unwrap_or_default();
         let place = Place::of(cgroup);
@@ -173,11 +177,12 @@ impl Cgroups {
             let current = &self.removals;
             self.removal_order.retain(|(seq, place)| current.get(place).is_some_and(|removal| removal.seq == *seq));
         }
+        made
     }
 
-    /// The kernel let go of a removed cgroup. Returns the container that it was of.
-    pub fn released(&mut self, cgroup: &Cgroup) -> Option<Arc<Container>> {
-        self.dying.remove(&(cgroup.hierarchy, cgroup.id?))?.container
+    /// The kernel let go of a removed cgroup.
+    pub fn released(&mut self, cgroup: &Cgroup) -> Option<Dying> {
+        self.dying.remove(&(cgroup.hierarchy, cgroup.id?))
     }
 
     /// Whether a cgroup that was removed since `since` is not yet released.

@@ -1,0 +1,274 @@
+//! `cgtrace serve`: the agent that traces for years.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::ValueEnum;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cli::Serve;
+use crate::findings::Finding;
+use crate::hierarchy::Header;
+use crate::input::{BootTime, Input, Seq};
+use crate::kernel::{Options, enable_statistics, kernel_version};
+use crate::metrics::{Counting, Metrics, Sampling};
+use crate::output::{Counts, Output};
+use crate::pipeline::{Stream, Turn};
+use crate::process;
+use crate::recording::{Limits, Place, Recording, default_name, record, record_around};
+use crate::sandbox::{Role, confine, needs_bpf_for_maps};
+use crate::serve::systemd::Notifier;
+use crate::serve::{Board, Listener, Posting, serve};
+use crate::tracker::Span;
+
+/// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some tens of
+/// thousands of events, which is a second of the worst churn.
+const RINGS: Options =
+    Options { lifecycle_bytes: 2 << 20, attempts_bytes: 512 << 10, burst: 256, rate: 64, comms: Vec::new() };
+
+/// Runs the command.
+///
+/// # Errors
+/// When a socket cannot be listened on, the directory cannot be written to, or this host cannot be traced.
+pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
+    if args.check_config {
+        println!("{}", settings(&args));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let notifier = Notifier::from_environment();
+    let listeners = listen(&args)?;
+    let addresses: Vec<String> = listeners.iter().map(Listener::address).collect();
+    let options = Options { comms: Options::default().comms, ..RINGS };
+    let session = super::start(args.backend, &options)?;
+    let statistics = args.bpf_stats.then(enable_statistics).transpose();
+    // What it costs to trace is worth knowing, and no reason not to trace.
+    let statistics = statistics.unwrap_or_else(|error| {
+        eprintln!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 brings the same numbers");
+        None
+    });
+    let recording =
+        args.record.as_deref().map(|directory| start_recording(&args, directory, session.header())).transpose()?;
+    let metrics = Metrics::default();
+    let board = Board::new(metrics.clone());
+    let (stop, stopped) = watch::channel(false);
+    let server = start_server(listeners, board.clone(), stopped)?;
+    eprintln!("{}", super::begin_line(&session));
+    eprintln!("serving: {}", addresses.join(", "));
+
+    let written = recording.as_ref().map(|recording| recording.written().clone());
+    let mut agent = Agent { counting: Counting::new(metrics.clone()), posting: Posting::new(board.clone()), recording };
+    let sampling = Sampling::new(metrics, session.header().clock, written.clone());
+    let status = super::runtime()?.block_on(async {
+        let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
+        let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
+        let mut hang_up = signal(SignalKind::hangup()).context("failed to listen for signals")?;
+        // A kernel that does not tell its version is taken for an old one.
+        let version = kernel_version().unwrap_or((0, 0));
+        let bpf = needs_bpf_for_maps(version, process::unprivileged_bpf_disabled());
+        report(confine(&Role::Trace { bpf }));
+        let mut beat = Beat { notifier, board: board.clone(), sampling, ready: false };
+        let stream = Stream::begin(session.header(), &mut agent)?;
+        let reopen = written.clone();
+        let stop = async {
+            loop {
+                tokio::select! {
+                    _ = terminate.recv() => break,
+                    _ = interrupt.recv() => break,
+                    _ = hang_up.recv() => if let Some(written) = &reopen { written.reopen() },
+                }
+            }
+            board.stop();
+        };
+        let counts = session.run(stream, stop, &mut |turn| beat.turn(turn)).await?;
+        beat.notifier.tell("STOPPING=1");
+        eprintln!("ended: {}", counts.summary());
+        anyhow::Ok(())
+    });
+    drop(statistics);
+    let _ = stop.send(true);
+    if server.join().is_err() {
+        eprintln!("warning: the thread that serves has died");
+    }
+    status?;
+    drop(agent);
+    match written.filter(|written| written.lost() > 0) {
+        None => Ok(ExitCode::SUCCESS),
+        Some(written) => {
+            let error = written.error().unwrap_or_else(|| "writing could not keep up".to_owned());
+            eprintln!("error: {} lines were not recorded: {error}", written.lost());
+            Ok(ExitCode::from(2))
+        }
+    }
+}
+
+/// The settings as a configuration file.
+fn settings(args: &Serve) -> String {
+    let quoted = |text: String| toml::Value::String(text).to_string();
+    let addresses = args.listen.iter().map(|address| match address {
+        crate::serve::Address::Tcp(tcp) => quoted(tcp.to_string()),
+        crate::serve::Address::Unix(path) => quoted(format!("unix:{}", path.display())),
+    });
+    let mut lines = vec![format!("listen = [{}]", addresses.collect::<Vec<_>>().join(", "))];
+    let mut set = |key: &str, value: Option<String>| lines.extend(value.map(|value| format!("{key} = {value}")));
+    let time = |time: Duration| quoted(format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default()));
+    set("record", args.record.as_ref().map(|path| quoted(path.display().to_string())));
+    set("rotate-size", args.rotate_size.map(|size| size.to_string()));
+    set("rotate-every", args.rotate_every.map(time));
+    set("keep", args.keep.map(|keep| keep.to_string()));
+    set("max-total", args.max_total.map(|size| size.to_string()));
+    set("flight", args.flight.map(time));
+    let on = args.flight_on.iter().map(|on| quoted(on.as_str().to_owned())).collect::<Vec<_>>();
+    set("flight-on", (!on.is_empty()).then(|| format!("[{}]", on.join(", "))));
+    set(
+        "backend",
+        Some(quoted(args.backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()))),
+    );
+    set("bpf-stats", Some(args.bpf_stats.to_string()));
+    lines.join("\n")
+}
+
+/// The sockets that systemd has passed on; else those that were asked for.
+fn listen(args: &Serve) -> anyhow::Result<Vec<Listener>> {
+    let passed = Listener::passed()?;
+    if !passed.is_empty() {
+        return Ok(passed);
+    }
+    args.listen.iter().map(Listener::bind).collect()
+}
+
+fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::Result<Recording> {
+    if !directory.is_dir() {
+        use std::os::unix::fs::DirBuilderExt;
+        let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
+        made.with_context(|| format!("failed to create {}", directory.display()))?;
+    }
+    let own: PathBuf = directory.to_path_buf();
+    let place = Place {
+        path: directory.join(default_name(&header.host.printable(), header.clock)),
+        limits: Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total },
+        adopts_older: true,
+        report: |error| eprintln!("warning: {error}"),
+        confine: Box::new(move || report(confine(&Role::Record(own)))),
+    };
+    match args.flight {
+        Some(window) => {
+            let on = args.flight_on.clone();
+            let matters = move |finding: &Finding| on.is_empty() || on.iter().any(|wanted| wanted.is_met_by(finding));
+            record_around(place, window, Box::new(matters))
+        }
+        None => record(place),
+    }
+}
+
+/// Starts the thread that serves. It has given up its rights when this returns.
+fn start_server(
+    listeners: Vec<Listener>,
+    board: Arc<Board>,
+    stop: watch::Receiver<bool>,
+) -> anyhow::Result<std::thread::JoinHandle<()>> {
+    let (started, ready) = mpsc::channel();
+    let work = move || {
+        let runtime = match super::runtime() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(error))),
+        };
+        runtime.block_on(async {
+            match serve(listeners, board, stop) {
+                Ok(serving) => {
+                    report(confine(&Role::Serve));
+                    let _ = started.send(Ok(()));
+                    serving.await;
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        });
+    };
+    let thread = std::thread::Builder::new().name("serve".into()).spawn(work).context("failed to start a thread")?;
+    ready.recv().context("the thread that serves has died")??;
+    Ok(thread)
+}
+
+/// Says what a thread has given up, or why it has not.
+fn report(confined: anyhow::Result<String>) {
+    match confined {
+        Ok(line) => eprintln!("{line}"),
+        Err(error) => eprintln!("warning: not confined: {error:#}"),
+    }
+}
+
+/// What is done at every turn.
+struct Beat {
+    notifier: Notifier,
+    board: Arc<Board>,
+    sampling: Sampling,
+    ready: bool,
+}
+
+impl Beat {
+    fn turn(&mut self, turn: &Turn) {
+        self.sampling.turn(turn);
+        let (live, dying) = (turn.tracker.live_cgroups(), turn.tracker.dying_cgroups());
+        self.board.turn(turn.now, live, dying);
+        let status = || format!("tracing; {live} cgroups, {dying} dying");
+        if std::mem::replace(&mut self.ready, true) {
+            self.notifier.alive(status);
+        } else {
+            self.notifier.tell(&format!("READY=1\nSTATUS={}", status()));
+        }
+    }
+}
+
+/// Counts, posts, and records.
+struct Agent {
+    counting: Counting,
+    posting: Posting,
+    recording: Option<Recording>,
+}
+
+impl Agent {
+    fn each(&mut self, mut tell: impl FnMut(&mut dyn Output) -> io::Result<()>) -> io::Result<()> {
+        tell(&mut self.counting)?;
+        tell(&mut self.posting)?;
+        self.recording.as_mut().map_or(Ok(()), |recording| tell(recording))
+    }
+}
+
+impl Output for Agent {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        self.each(|output| output.header(header))
+    }
+
+    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
+        self.each(|output| output.input(seq, input))
+    }
+
+    fn span(&mut self, span: &Span) -> io::Result<()> {
+        self.counting.span(span)
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.each(|output| output.finding(finding))
+    }
+
+    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
+        self.each(|output| output.end(at, counts))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.each(|output| output.flush())
+    }
+
+    fn wants_new_part(&self) -> bool {
+        self.recording.as_ref().is_some_and(Output::wants_new_part)
+    }
+
+    fn new_part(&mut self, header: &Header) -> io::Result<()> {
+        self.recording.as_mut().map_or(Ok(()), |recording| recording.new_part(header))
+    }
+}

@@ -1,0 +1,488 @@
+//! What a stream tells Prometheus: counters, gauges and histograms, with label values from closed sets.
+//!
+//! Numbers are kept where they are counted; telling them reads them and nothing else. Every label value that can be is there
+//! from the start, so that the number of series is the same for one container and for ten thousand, and a first event is a step
+//! that `increase` sees. `docs/metrics.md` says what each is for.
+
+mod format;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+pub use format::Format;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::exemplar::{CounterWithExemplar, HistogramWithExemplars};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, NativeHistogramConfig};
+use prometheus_client::registry::Registry;
+
+use crate::container::Container;
+use crate::errno::Errno;
+use crate::explain;
+use crate::findings::{Cause, Finding, Severity};
+use crate::hierarchy::{Clock, Header};
+use crate::input::{BootTime, Change, Input, LossReason, Operation, Ring, Seq};
+use crate::output::{Counts, Output};
+use crate::pipeline::Turn;
+use crate::process;
+use crate::recording::Written;
+use crate::runtimes::{self, RUNTIMES};
+use crate::tracker::{Phase, Span};
+
+/// The label of what is no container's.
+const NONE: &str = "none";
+/// The label of an error that the table does not name.
+const OTHER: &str = "other";
+/// An exemplar's labels may have so many characters in all.
+const EXEMPLAR: usize = 128;
+/// Findings whose severity and cause are remembered, so that a later word of the same is not counted again.
+const TOLD: usize = 4_096;
+/// Numbers that must be asked for are asked for this often.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRuntime {
+    runtime: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfAttempt {
+    operation: &'static str,
+    errno: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFinding {
+    kind: &'static str,
+    severity: &'static str,
+    cause: &'static str,
+    runtime: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRing {
+    ring: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfLoss {
+    ring: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfReason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfProbe {
+    probe: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfProgram {
+    program: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfBuild {
+    version: &'static str,
+    kernel: String,
+}
+
+/// What an exemplar says.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Which {
+    container_id: String,
+}
+
+impl Which {
+    fn of(container: Option<&Container>) -> Option<Self> {
+        let container_id = container?.id.printable();
+        (container_id.chars().count() + "container_id".len() <= EXEMPLAR).then_some(Self { container_id })
+    }
+}
+
+type Seconds = Counter<f64, AtomicU64>;
+
+/// A histogram of times, twice: classic buckets with exemplars for text, and a native one beside classic buckets for protobuf.
+#[derive(Clone)]
+struct Durations {
+    text: HistogramWithExemplars<Which>,
+    native: Histogram,
+}
+
+impl Durations {
+    fn new(buckets: &[f64]) -> Self {
+        // Some 5 % from one bound to the next, and no more than 160 buckets.
+        let native = NativeHistogramConfig::new(1.1).max_buckets(160);
+        Self {
+            text: HistogramWithExemplars::new(buckets.iter().copied()),
+            native: Histogram::new_classic_and_native(buckets.iter().copied(), native),
+        }
+    }
+
+    fn observe(&self, took: Duration, which: Option<Which>) {
+        self.text.observe(took.as_secs_f64(), which, None);
+        self.native.observe(took.as_secs_f64());
+    }
+}
+
+/// Seconds: from a container that fails at once to one that runs for a week.
+const LIFETIMES: [f64; 14] =
+    [0.01, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0, 86_400.0, 259_200.0, 604_800.0];
+/// Seconds: from the tens of milliseconds of an idle host to what memory holds for minutes.
+const TEARDOWNS: [f64; 14] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 120.0, 600.0];
+
+/// All metrics of an agent. A clone tells, and counts to, the same numbers.
+#[derive(Clone)]
+pub struct Metrics {
+    created: Family<OfRuntime, Counter>,
+    removed: Family<OfRuntime, Counter>,
+    attempts: Family<OfAttempt, CounterWithExemplar<Which>>,
+    findings: Family<OfFinding, CounterWithExemplar<Which>>,
+    lifetime: Durations,
+    teardown: Durations,
+    release: Durations,
+    cgroups: Family<OfState, Gauge>,
+    received: Family<OfRing, Counter>,
+    lost: Family<OfLoss, Counter>,
+    rewalks: Family<OfReason, Counter>,
+    probes: Family<OfProbe, Gauge>,
+    bpf_seconds: Family<OfProgram, Seconds>,
+    bpf_runs: Family<OfProgram, Counter>,
+    trace_bytes: Counter,
+    trace_files: Counter,
+    trace_errors: Counter,
+    http_refused: Counter,
+    build: Family<OfBuild, Gauge>,
+    process: OwnProcess,
+    text: Arc<Registry>,
+    native: Arc<Registry>,
+}
+
+#[derive(Clone, Default)]
+struct OwnProcess {
+    cpu: Seconds,
+    resident: Gauge,
+    virtual_memory: Gauge,
+    open_fds: Gauge,
+    max_fds: Gauge,
+    started: Gauge<f64, AtomicU64>,
+    threads: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Self {
+            created: Family::default(),
+            removed: Family::default(),
+            attempts: Family::default(),
+            findings: Family::default(),
+            lifetime: Durations::new(&LIFETIMES),
+            teardown: Durations::new(&TEARDOWNS),
+            release: Durations::new(&TEARDOWNS),
+            cgroups: Family::default(),
+            received: Family::default(),
+            lost: Family::default(),
+            rewalks: Family::default(),
+            probes: Family::default(),
+            bpf_seconds: Family::default(),
+            bpf_runs: Family::default(),
+            trace_bytes: Counter::default(),
+            trace_files: Counter::default(),
+            trace_errors: Counter::default(),
+            http_refused: Counter::default(),
+            build: Family::default(),
+            process: OwnProcess::default(),
+            text: Arc::default(),
+            native: Arc::default(),
+        };
+        metrics.text = Arc::new(metrics.registry(false));
+        metrics.native = Arc::new(metrics.registry(true));
+        metrics.begin_at_zero();
+        metrics
+    }
+}
+
+impl Metrics {
+    /// The registry of names and helps. `native` takes the other half of each histogram.
+    fn registry(&self, native: bool) -> Registry {
+        let mut registry = Registry::default();
+        let r = &mut registry;
+        r.register("cgtrace_cgroups_created", "Cgroups created, in all hierarchies", self.created.clone());
+        r.register("cgtrace_cgroups_removed", "Cgroups removed, in all hierarchies", self.removed.clone());
+        r.register("cgtrace_attempts", "Calls on cgroupfs that failed", self.attempts.clone());
+        r.register("cgtrace_findings", "Findings, by what they were when they were told", self.findings.clone());
+        for (name, help, durations) in [
+            ("cgtrace_cgroup_lifetime_seconds", "From creation to removal", &self.lifetime),
+            ("cgtrace_teardown_seconds", "From the end of the last process to release", &self.teardown),
+            ("cgtrace_release_seconds", "From removal to release by the kernel", &self.release),
+        ] {
+            if native {
+                r.register(name, help, durations.native.clone());
+            } else {
+                r.register(name, help, durations.text.clone());
+            }
+        }
+        r.register("cgtrace_cgroups", "Cgroups that are there now", self.cgroups.clone());
+        r.register("cgtrace_events_received", "Records that came out of a ring", self.received.clone());
+        r.register("cgtrace_events_lost", "Records that did not arrive, or were not kept", self.lost.clone());
+        r.register("cgtrace_rewalks", "Walks of cgroupfs after a loss", self.rewalks.clone());
+        r.register("cgtrace_probe_attached", "1 if the probe is attached", self.probes.clone());
+        r.register("cgtrace_bpf_run_seconds", "Time that a kernel program has run", self.bpf_seconds.clone());
+        r.register("cgtrace_bpf_runs", "How often a kernel program has run", self.bpf_runs.clone());
+        r.register("cgtrace_trace_bytes", "Bytes written to trace files", self.trace_bytes.clone());
+        r.register("cgtrace_trace_files", "Trace files begun", self.trace_files.clone());
+        r.register("cgtrace_trace_write_errors", "Writes to a trace file that failed", self.trace_errors.clone());
+        r.register("cgtrace_http_refused", "Connections that were turned away", self.http_refused.clone());
+        r.register("cgtrace_build_info", "Always 1", self.build.clone());
+        let own = &self.process;
+        r.register("process_cpu_seconds", "Processor time of the agent", own.cpu.clone());
+        r.register("process_resident_memory_bytes", "Memory that is resident", own.resident.clone());
+        r.register("process_virtual_memory_bytes", "Address space", own.virtual_memory.clone());
+        r.register("process_open_fds", "Descriptors that are open", own.open_fds.clone());
+        r.register("process_max_fds", "Descriptors that may be open", own.max_fds.clone());
+        r.register("process_start_time_seconds", "When the agent was started, since 1970", own.started.clone());
+        r.register("process_threads", "Threads", own.threads.clone());
+        registry
+    }
+
+    fn begin_at_zero(&self) {
+        for runtime in RUNTIMES.iter().map(|runtime| runtime.name).chain([NONE]) {
+            drop(self.created.get_or_create(&OfRuntime { runtime }));
+            drop(self.removed.get_or_create(&OfRuntime { runtime }));
+            for explained in explain::all() {
+                for cause in explained.causes {
+                    for severity in Severity::ALL {
+                        drop(self.findings.get_or_create(&OfFinding {
+                            kind: explained.kind.as_str(),
+                            severity: severity.as_str(),
+                            cause: cause.cause.as_str(),
+                            runtime,
+                        }));
+                    }
+                }
+            }
+        }
+        for operation in [Operation::Mkdir, Operation::Rmdir, Operation::Open].map(Operation::as_str) {
+            for errno in Errno::names().chain([OTHER]) {
+                drop(self.attempts.get_or_create(&OfAttempt { operation, errno }));
+            }
+        }
+        for state in ["live", "dying"] {
+            drop(self.cgroups.get_or_create(&OfState { state }));
+        }
+        for ring in [Ring::Lifecycle, Ring::Attempts].map(Ring::as_str) {
+            drop(self.received.get_or_create(&OfRing { ring }));
+        }
+        for (ring, reasons) in [
+            (Ring::Lifecycle, &[LossReason::RingFull, LossReason::Malformed, LossReason::Stall][..]),
+            (Ring::Attempts, &[LossReason::RingFull, LossReason::RateLimited, LossReason::Malformed][..]),
+            (Ring::Recording, &[LossReason::NotWritten][..]),
+        ] {
+            for reason in reasons {
+                drop(self.lost.get_or_create(&OfLoss { ring: ring.as_str(), reason: reason.as_str() }));
+            }
+        }
+        for reason in [LossReason::RingFull, LossReason::Stall].map(LossReason::as_str) {
+            drop(self.rewalks.get_or_create(&OfReason { reason }));
+        }
+    }
+
+    /// Every number, as text or protobuf. Nothing is looked up for it, and nobody is waited for.
+    pub fn tell(&self, format: Format) -> Vec<u8> {
+        format.encode(&self.text, &self.native)
+    }
+
+    /// A connection was turned away.
+    pub fn refused(&self) {
+        self.http_refused.inc();
+    }
+}
+
+fn runtime_of(container: Option<&Container>) -> &'static str {
+    container.and_then(|container| runtimes::by_name(&container.runtime)).map_or(NONE, |runtime| runtime.name)
+}
+
+/// Takes down the numbers that must be asked for.
+pub struct Sampling {
+    metrics: Metrics,
+    written: Option<Arc<Written>>,
+    clock: Clock,
+    asked: Option<BootTime>,
+    lost_lines: u64,
+}
+
+impl Sampling {
+    /// Of the agent, and of what was written to trace files, if there are any.
+    pub fn new(metrics: Metrics, clock: Clock, written: Option<Arc<Written>>) -> Self {
+        let mut sampling = Self { metrics, written, clock, asked: None, lost_lines: 0 };
+        sampling.usage();
+        sampling
+    }
+
+    /// The agent took a turn.
+    pub fn turn(&mut self, turn: &Turn) {
+        let set = |state, count: usize| {
+            self.metrics.cgroups.get_or_create(&OfState { state }).set(i64::try_from(count).unwrap_or(i64::MAX));
+        };
+        set("live", turn.tracker.live_cgroups());
+        set("dying", turn.tracker.dying_cgroups());
+        if let Some(reason) = turn.walked_again {
+            self.metrics.rewalks.get_or_create(&OfReason { reason: reason.as_str() }).inc();
+        }
+        if self.asked.is_some_and(|asked| turn.now.since(asked) < ASK_EVERY) {
+            return;
+        }
+        self.asked = Some(turn.now);
+        for (name, runs, time) in turn.kernel.program_runs() {
+            let program = OfProgram { program: name.to_owned() };
+            self.metrics.bpf_runs.get_or_create(&program).inner().store(runs, Ordering::Relaxed);
+            let seconds = self.metrics.bpf_seconds.get_or_create(&program);
+            seconds.inner().store(time.as_secs_f64().to_bits(), Ordering::Relaxed);
+        }
+        self.trace_files();
+        self.usage();
+    }
+
+    fn trace_files(&mut self) {
+        let Some(written) = &self.written else { return };
+        self.metrics.trace_bytes.inner().store(written.bytes(), Ordering::Relaxed);
+        self.metrics.trace_files.inner().store(written.files(), Ordering::Relaxed);
+        self.metrics.trace_errors.inner().store(written.errors(), Ordering::Relaxed);
+        let lost = written.lost();
+        let labels = OfLoss { ring: Ring::Recording.as_str(), reason: LossReason::NotWritten.as_str() };
+        self.metrics.lost.get_or_create(&labels).inc_by(lost.saturating_sub(self.lost_lines));
+        self.lost_lines = lost;
+    }
+
+    fn usage(&mut self) {
+        let Some(usage) = process::usage() else { return };
+        let own = &self.metrics.process;
+        let whole = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        own.cpu.inner().store(usage.cpu.to_bits(), Ordering::Relaxed);
+        own.resident.set(whole(usage.resident));
+        own.virtual_memory.set(whole(usage.virtual_memory));
+        own.open_fds.set(whole(usage.open_fds));
+        own.threads.set(whole(usage.threads));
+        own.max_fds.set(process::most_fds().map_or(i64::MAX, whole));
+        own.started.set(self.clock.unix_ns(usage.started) as f64 / 1e9);
+    }
+}
+
+/// Counts a stream.
+pub struct Counting {
+    metrics: Metrics,
+    told: VecDeque<(String, Severity, Cause)>,
+}
+
+impl Counting {
+    /// Counts to `metrics`.
+    pub fn new(metrics: Metrics) -> Self {
+        Self { metrics, told: VecDeque::new() }
+    }
+}
+
+impl Output for Counting {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        for probe in &header.probes {
+            let labels = OfProbe { probe: probe.name.clone() };
+            self.metrics.probes.get_or_create(&labels).set(probe.attached.into());
+        }
+        let labels = OfBuild { version: env!("CARGO_PKG_VERSION"), kernel: header.kernel.clone() };
+        self.metrics.build.get_or_create(&labels).set(1);
+        Ok(())
+    }
+
+    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
+        let received = |ring: Ring| {
+            self.metrics.received.get_or_create(&OfRing { ring: ring.as_str() }).inc();
+        };
+        match input {
+            Input::Event(event) => {
+                let labels = OfRuntime { runtime: runtime_of(event.container.as_deref()) };
+                match event.change {
+                    Change::Existing => return Ok(()),
+                    Change::Created => _ = self.metrics.created.get_or_create(&labels).inc(),
+                    Change::Removed => _ = self.metrics.removed.get_or_create(&labels).inc(),
+                    Change::Released
+                    | Change::Renamed
+                    | Change::Populated
+                    | Change::Emptied
+                    | Change::Frozen
+                    | Change::Thawed
+                    | Change::Attached => {}
+                }
+                received(Ring::Lifecycle);
+            }
+            Input::Attempt(attempt) => {
+                let errno = attempt.errno.known_name().unwrap_or(OTHER);
+                let labels = OfAttempt { operation: attempt.operation.as_str(), errno };
+                let which = Which::of(attempt.container.as_deref());
+                self.metrics.attempts.get_or_create(&labels).inc_by(1, which, None);
+                received(Ring::Attempts);
+            }
+            Input::Process(_) => received(Ring::Lifecycle),
+            Input::Lost(lost) => {
+                let labels = OfLoss { ring: lost.ring.as_str(), reason: lost.reason.as_str() };
+                self.metrics.lost.get_or_create(&labels).inc_by(lost.count);
+            }
+            Input::Facts(_) | Input::Tick(_) => {}
+        }
+        Ok(())
+    }
+
+    fn span(&mut self, span: &Span) -> io::Result<()> {
+        let durations = match span.phase {
+            Phase::Lifetime => &self.metrics.lifetime,
+            Phase::Teardown => &self.metrics.teardown,
+            Phase::Release => &self.metrics.release,
+        };
+        durations.observe(span.took, Which::of(span.container.as_deref()));
+        Ok(())
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let now = (finding.severity, finding.cause);
+        match self.told.iter_mut().find(|(id, ..)| *id == finding.id) {
+            Some((_, severity, cause)) if (*severity, *cause) == now => return Ok(()),
+            Some((_, severity, cause)) => (*severity, *cause) = now,
+            None => {
+                self.told.push_back((finding.id.clone(), finding.severity, finding.cause));
+                if self.told.len() > TOLD {
+                    self.told.pop_front();
+                }
+            }
+        }
+        let container = finding.container.as_deref();
+        let labels = OfFinding {
+            kind: finding.kind.as_str(),
+            severity: finding.severity.as_str(),
+            cause: finding.cause.as_str(),
+            runtime: runtime_of(container),
+        };
+        self.metrics.findings.get_or_create(&labels).inc_by(1, Which::of(container), None);
+        Ok(())
+    }
+
+    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,322 @@
+//! What a thread of the agent gives up once it has what it needs.
+//!
+//! Capabilities, Landlock domains and seccomp filters are a thread's own, and each thread needs little: the one that traces
+//! reads other processes' `/proc`, the one that records writes to one directory, the one that serves only talks to who connects.
+//!
+//! The thread that traces cannot be in a Landlock domain: from within one the kernel refuses to tell of any process outside it
+//! (`/proc/PID/ns`, `exe`, `cwd` and `root` fail with EACCES, whatever the capabilities), and that is what it is there to read. Its
+//! seccomp filter refuses to open anything for writing, to run anything, and to connect to anything, instead.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, anyhow};
+use landlock::{
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
+    RulesetCreatedAttr, RulesetStatus,
+};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+/// The newest Landlock that is asked for; an older kernel gives what it has.
+const LANDLOCK: ABI = ABI::V5;
+
+/// What a thread is there for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It reads the rings, `/proc` and bundles.
+    Trace {
+        /// It keeps CAP_BPF: see [`needs_bpf_for_maps`].
+        bpf: bool,
+    },
+    /// It writes trace files.
+    Record(PathBuf),
+    /// It answers whoever connects.
+    Serve,
+}
+
+impl Role {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Trace { .. } => "traces",
+            Self::Record(_) => "records",
+            Self::Serve => "serves",
+        }
+    }
+
+    fn capabilities(&self) -> CapabilitySet {
+        match self {
+            Self::Trace { bpf } => {
+                let reading = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_PTRACE;
+                if *bpf { reading | CapabilitySet::BPF } else { reading }
+            }
+            Self::Record(_) | Self::Serve => CapabilitySet::empty(),
+        }
+    }
+}
+
+/// Whether every use of a map needs CAP_BPF: before Linux 5.19 the whole of bpf(2) was refused without it, where
+/// `kernel.unprivileged_bpf_disabled` is set; since then only loading is.
+pub fn needs_bpf_for_maps(kernel: (u32, u32), unprivileged_bpf_disabled: bool) -> bool {
+    unprivileged_bpf_disabled && kernel < (5, 19)
+}
+
+/// Gives up, for the calling thread and those that it starts, all that `role` does not need. Returns a line that says so; what
+/// this kernel or this user cannot give up is in it too.
+///
+/// # Errors
+/// When capabilities cannot be given up, or the seccomp filter cannot be installed: then the thread is as it was, or less.
+pub fn confine(role: &Role) -> anyhow::Result<String> {
+    let mut words = vec![give_up_capabilities(role.capabilities())?];
+    rustix::thread::set_no_new_privs(true).context("failed to set no_new_privs")?;
+    words.push("no new privileges".to_owned());
+    match role {
+        Role::Trace { .. } => words.push("no Landlock, which would hide /proc".to_owned()),
+        Role::Record(directory) => words.push(landlock(Some(directory))?),
+        Role::Serve => words.push(landlock(None)?),
+    }
+    let (calls, filters) = seccomp(role)?;
+    for filter in &filters {
+        seccompiler::apply_filter(filter).context("failed to install the seccomp filter")?;
+    }
+    words.push(format!("seccomp with {calls} calls"));
+    Ok(format!("confined: the thread that {}: {}", role.name(), words.join("; ")))
+}
+
+fn give_up_capabilities(keep: CapabilitySet) -> anyhow::Result<String> {
+    let _ = rustix::thread::clear_ambient_capability_set();
+    let held = rustix::thread::capabilities(None).context("failed to read the capabilities")?;
+    // As long as there is CAP_SETPCAP. Without it the bounding set stays, and is of no use once no_new_privs is set.
+    let mut bounding = "bounding set as narrow";
+    for capability in CapabilitySet::all().iter().filter(|capability| !keep.contains(*capability)) {
+        match rustix::thread::remove_capability_from_bounding_set(capability) {
+            // The newest ones that this kernel does not know.
+            Ok(()) | Err(rustix::io::Errno::INVAL) => {}
+            Err(_) => bounding = "bounding set left as it is, for want of CAP_SETPCAP",
+        }
+    }
+    let kept = held.permitted & keep;
+    let sets = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets).context("failed to give up capabilities")?;
+    let names: Vec<String> = kept.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
+    let names = if names.is_empty() { "no capability".to_owned() } else { names.join(" and ") };
+    Ok(format!("{names}, {bounding}"))
+}
+
+/// Forbids every file and every connection, save files in `directory`.
+fn landlock(directory: Option<&Path>) -> anyhow::Result<String> {
+    let writing: BitFlags<AccessFs> =
+        AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
+    let ruleset = Ruleset::default()
+        .set_compatibility(CompatLevel::BestEffort)
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
+        .create()
+        .context("failed to make a Landlock ruleset")?;
+    let ruleset = match directory {
+        Some(directory) => {
+            let fd = PathFd::new(directory).with_context(|| format!("failed to open {}", directory.display()))?;
+            ruleset.add_rule(PathBeneath::new(fd, writing))?
+        }
+        None => ruleset,
+    };
+    let status = ruleset.restrict_self().context("failed to enter a Landlock domain")?;
+    let but = directory.map(|directory| format!(" but in {}", directory.display())).unwrap_or_default();
+    Ok(match status.ruleset {
+        RulesetStatus::NotEnforced => "no Landlock on this kernel".to_owned(),
+        RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => format!("Landlock forbids all files{but}"),
+    })
+}
+
+/// The newest Landlock that this kernel has; `None` if it has none.
+pub fn landlock_abi() -> Option<u32> {
+    /// `LANDLOCK_CREATE_RULESET_VERSION`
+    const VERSION: u32 = 1;
+    // SAFETY: asked for the version it takes no memory.
+    let abi = unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0usize, VERSION) };
+    u32::try_from(abi).ok().filter(|abi| *abi > 0)
+}
+
+/// Whether this kernel filters system calls.
+pub fn has_seccomp() -> bool {
+    /// `SECCOMP_GET_ACTION_AVAIL`, and the action that is used.
+    const GET_ACTION_AVAIL: u32 = 2;
+    const ERRNO: u32 = 0x0005_0000;
+    let action = ERRNO;
+    // SAFETY: the action lives through the call.
+    unsafe { libc::syscall(libc::SYS_seccomp, GET_ACTION_AVAIL, 0u32, &raw const action) == 0 }
+}
+
+/// Memory, time, threads' own business: what every thread does.
+const COMMON: &[i64] = &[
+    libc::SYS_brk,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_fcntl,
+    libc::SYS_fstat,
+    libc::SYS_futex,
+    libc::SYS_getpid,
+    libc::SYS_getrandom,
+    libc::SYS_gettid,
+    libc::SYS_madvise,
+    libc::SYS_mremap,
+    libc::SYS_munmap,
+    libc::SYS_nanosleep,
+    libc::SYS_read,
+    libc::SYS_restart_syscall,
+    libc::SYS_rseq,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_sched_yield,
+    libc::SYS_set_robust_list,
+    libc::SYS_sigaltstack,
+    libc::SYS_write,
+    libc::SYS_writev,
+];
+
+/// Waiting for descriptors, and talking over those that are open.
+const EVENTS: &[i64] = &[
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_ppoll,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_sendmsg,
+    libc::SYS_sendto,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_epoll_wait,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
+];
+
+const TRACE: &[i64] = &[
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_getdents64,
+    libc::SYS_getrusage,
+    libc::SYS_ioctl,
+    libc::SYS_lseek,
+    libc::SYS_newfstatat,
+    libc::SYS_open_by_handle_at,
+    libc::SYS_pread64,
+    libc::SYS_readlinkat,
+    libc::SYS_statx,
+    libc::SYS_uname,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+];
+
+const RECORD: &[i64] = &[
+    libc::SYS_fdatasync,
+    libc::SYS_ftruncate,
+    libc::SYS_getrusage,
+    libc::SYS_lseek,
+    libc::SYS_newfstatat,
+    libc::SYS_openat,
+    libc::SYS_statx,
+    libc::SYS_unlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_unlink,
+];
+
+const SERVE: &[i64] = &[
+    libc::SYS_accept4,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_ioctl,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+];
+
+/// bpf(2): look a map up, update one, and ask for a program's numbers.
+const BPF_COMMANDS: [u64; 3] = [1, 2, 15];
+/// `PR_SET_NAME`: a new thread tells its name.
+const PR_SET_NAME: u64 = 15;
+
+/// The filters for a role, and how many calls they let through.
+fn seccomp(role: &Role) -> anyhow::Result<(usize, [BpfProgram; 2])> {
+    let own: &[i64] = match role {
+        Role::Trace { .. } => TRACE,
+        Role::Record(_) => RECORD,
+        Role::Serve => SERVE,
+    };
+    let events: &[i64] = match role {
+        Role::Trace { .. } | Role::Serve => EVENTS,
+        Role::Record(_) => &[],
+    };
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        COMMON.iter().chain(events).chain(own).map(|call| (*call, Vec::new())).collect();
+    // No memory is both written and run.
+    for call in [libc::SYS_mmap, libc::SYS_mprotect] {
+        rules.insert(call, vec![rule(&[(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)])?]);
+    }
+    // A panic ends this process, and signals no other.
+    rules.insert(libc::SYS_tgkill, vec![rule(&[(0, SeccompCmpOp::Eq, u64::from(std::process::id()))])?]);
+    if let Role::Trace { .. } = role {
+        let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
+        rules.insert(libc::SYS_openat, vec![rule(&[(2, SeccompCmpOp::MaskedEq(writing as u64), 0)])?]);
+        let commands = BPF_COMMANDS.map(|command| rule(&[(0, SeccompCmpOp::Eq, command)]));
+        rules.insert(libc::SYS_bpf, commands.into_iter().collect::<Result<_, _>>()?);
+        // Threads detach the programs at the end. Neither processes nor namespaces are made.
+        let flags = (libc::CLONE_THREAD as u64) | NAMESPACES;
+        rules.insert(libc::SYS_clone, vec![rule(&[(0, SeccompCmpOp::MaskedEq(flags), libc::CLONE_THREAD as u64)])?]);
+        rules.insert(libc::SYS_prctl, vec![rule(&[(0, SeccompCmpOp::Eq, PR_SET_NAME)])?]);
+        // Limits are read, not set.
+        rules.insert(libc::SYS_prlimit64, vec![rule(&[(2, SeccompCmpOp::Eq, 0)])?]);
+    }
+    let calls = rules.len();
+    let arch: TargetArch = std::env::consts::ARCH.try_into().map_err(|_| anyhow!("no filter for this architecture"))?;
+    let refused = SeccompAction::Errno(libc::EPERM as u32);
+    let allowed = SeccompFilter::new(rules, refused, SeccompAction::Allow, arch)?;
+    // Its flags are in memory, where no filter can look; told that it is not there, libraries use clone.
+    let clone3 = BTreeMap::from([(libc::SYS_clone3, Vec::new())]);
+    let missing = SeccompFilter::new(clone3, SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS as u32), arch)?;
+    // The second one cannot be installed any more when the first one is: it comes first.
+    Ok((calls, [missing.try_into()?, allowed.try_into()?]))
+}
+
+const NAMESPACES: u64 = (libc::CLONE_NEWNS
+    | libc::CLONE_NEWUSER
+    | libc::CLONE_NEWPID
+    | libc::CLONE_NEWNET
+    | libc::CLONE_NEWIPC
+    | libc::CLONE_NEWUTS
+    | libc::CLONE_NEWCGROUP) as u64;
+
+/// All of these hold: an argument's number, how it is compared, and with what.
+fn rule(conditions: &[(u8, SeccompCmpOp, u64)]) -> anyhow::Result<SeccompRule> {
+    let conditions = conditions
+        .iter()
+        .map(|(argument, how, with)| SeccompCondition::new(*argument, SeccompCmpArgLen::Qword, how.clone(), *with));
+    Ok(SeccompRule::new(conditions.collect::<Result<_, _>>()?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_need_the_capability_on_old_kernels_only() {
+        assert!(needs_bpf_for_maps((5, 15), true));
+        assert!(!needs_bpf_for_maps((5, 15), false));
+        assert!(!needs_bpf_for_maps((5, 19), true));
+        assert!(!needs_bpf_for_maps((6, 1), true));
+    }
+
+    #[test]
+    fn every_role_has_its_filter() {
+        for role in [Role::Trace { bpf: false }, Role::Record("/tmp".into()), Role::Serve] {
+            let (calls, filters) = seccomp(&role).expect("a filter");
+            assert!((30..70).contains(&calls), "{role:?}: {calls}");
+            assert!(filters.iter().all(|filter| !filter.is_empty()));
+        }
+    }
+}

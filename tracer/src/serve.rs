@@ -1,0 +1,146 @@
+//! The agent's outside: what others can ask of it while it traces.
+//!
+//! The thread that traces puts up on the [`Board`] what may be told, and never waits for anybody who reads it.
+
+mod config;
+mod http;
+mod page;
+pub mod systemd;
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+pub use config::{ConfigError, with_file};
+pub use http::{Address, Listener, serve};
+
+use crate::findings::Finding;
+use crate::hierarchy::{Clock, Header};
+use crate::input::{BootTime, Input, Seq};
+use crate::metrics::Metrics;
+use crate::output::{Counts, Output};
+use crate::process;
+
+/// Findings that are kept to be asked for.
+const FINDINGS: usize = 1_000;
+/// An agent that has not taken a turn for so long is not ready.
+const STALLED: Duration = Duration::from_secs(5);
+
+/// What the agent tells.
+pub struct Board {
+    metrics: Metrics,
+    /// Boot time of the last turn, in nanoseconds; 0 before the first.
+    turned: AtomicU64,
+    stopping: AtomicBool,
+    shown: Mutex<Shown>,
+}
+
+#[derive(Default)]
+struct Shown {
+    header: Option<Arc<Header>>,
+    /// The last word of each, oldest first.
+    findings: VecDeque<Arc<Finding>>,
+    counts: Counts,
+    live: usize,
+    dying: usize,
+}
+
+impl Board {
+    /// An empty board.
+    pub fn new(metrics: Metrics) -> Arc<Self> {
+        let (turned, stopping) = (AtomicU64::new(0), AtomicBool::new(false));
+        Arc::new(Self { metrics, turned, stopping, shown: Mutex::default() })
+    }
+
+    /// The agent took a turn.
+    pub fn turn(&self, now: BootTime, live: usize, dying: usize) {
+        self.turned.store(now.0, Ordering::Relaxed);
+        let mut shown = self.shown();
+        (shown.live, shown.dying) = (live, dying);
+    }
+
+    /// The agent is about to end.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Why the agent is not ready; empty if it is.
+    fn unready(&self) -> Vec<String> {
+        let mut why = Vec::new();
+        let turned = BootTime(self.turned.load(Ordering::Relaxed));
+        let header = self.shown().header.clone();
+        if self.stopping.load(Ordering::Relaxed) {
+            why.push("it is ending".to_owned());
+        }
+        match header {
+            None => why.push("tracing has not begun".to_owned()),
+            Some(header) => {
+                let missing = header.probes.iter().filter(|probe| !probe.attached);
+                why.extend(missing.map(|probe| format!("{} is not attached", probe.name)));
+            }
+        }
+        let age = process::boot_time().since(turned);
+        if turned.0 > 0 && age >= STALLED {
+            why.push(format!("nothing was read from the kernel for {} s", age.as_secs()));
+        }
+        why
+    }
+
+    fn findings(&self) -> (Clock, Vec<Arc<Finding>>) {
+        let shown = self.shown();
+        let clock = shown.header.as_ref().map_or(Clock { boot_ns: 0, unix_ns: 0 }, |header| header.clock);
+        (clock, shown.findings.iter().cloned().collect())
+    }
+
+    fn shown(&self) -> MutexGuard<'_, Shown> {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Puts a stream's news up on a board.
+pub struct Posting(Arc<Board>);
+
+impl Posting {
+    /// To that board.
+    pub fn new(board: Arc<Board>) -> Self {
+        Self(board)
+    }
+}
+
+impl Output for Posting {
+    fn header(&mut self, header: &Header) -> io::Result<()> {
+        self.0.shown().header = Some(Arc::new(header.clone()));
+        Ok(())
+    }
+
+    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
+        self.0.shown().counts.count(input);
+        Ok(())
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let mut shown = self.0.shown();
+        shown.counts.count_finding(finding);
+        // The last word takes the place of the one before.
+        if let Some(known) = shown.findings.iter_mut().rfind(|known| known.id == finding.id) {
+            *known = Arc::new(finding.clone());
+            return Ok(());
+        }
+        if shown.findings.len() >= FINDINGS {
+            shown.findings.pop_front();
+        }
+        shown.findings.push_back(Arc::new(finding.clone()));
+        Ok(())
+    }
+
+    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+        self.0.stop();
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

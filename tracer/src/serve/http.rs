@@ -1,0 +1,560 @@
+//! The HTTP side: a handful of pages for whoever connects, and no more memory or patience for anybody than is due.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::task::{Poll, ready};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::header::{
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::{Board, page};
+use crate::findings::{Finding, Kind, Severity};
+use crate::hierarchy::Clock;
+use crate::metrics::Format;
+use crate::output::{Json, Output};
+
+/// Connections at once; one more is turned away.
+const CONNECTIONS: usize = 128;
+/// A request's head must be there within this; a connection that is kept open says nothing for so long at most.
+const HEAD: Duration = Duration::from_secs(10);
+/// An answer must have been taken within this.
+const ANSWER: Duration = Duration::from_secs(30);
+/// Bytes and fields of a request's head.
+const HEAD_BYTES: usize = 16 << 10;
+const HEAD_FIELDS: usize = 64;
+/// When the agent ends, answers that are on their way get this long.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Of a long answer this much is made at once.
+const PIECE: usize = 32 << 10;
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// TCP.
+    Tcp(SocketAddr),
+    /// A UNIX socket.
+    Unix(PathBuf),
+}
+
+impl std::str::FromStr for Address {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.strip_prefix("unix:") {
+            Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
+            Some(_) => Err("the path of a UNIX socket begins with a slash, such as unix:/run/cgtrace/http.sock".into()),
+            None => text.parse().map(Self::Tcp).map_err(|_| {
+                "not an address with its port, such as 127.0.0.1:9464 or [::1]:9464, nor unix:/PATH".into()
+            }),
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => write!(f, "http://{address}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A socket that is listened on.
+pub enum Listener {
+    /// TCP.
+    Tcp(std::net::TcpListener),
+    /// A UNIX socket.
+    Unix(std::os::unix::net::UnixListener),
+}
+
+impl Listener {
+    /// Listens on an address.
+    ///
+    /// # Errors
+    /// When it is in use, or may not be used.
+    pub fn bind(address: &Address) -> anyhow::Result<Self> {
+        let bound = match address {
+            Address::Tcp(tcp) => std::net::TcpListener::bind(tcp).map(Self::Tcp),
+            Address::Unix(path) => {
+                forget_abandoned(path);
+                std::os::unix::net::UnixListener::bind(path).map(Self::Unix)
+            }
+        };
+        let listener = bound.with_context(|| format!("failed to listen on {address}"))?;
+        listener.prepare()?;
+        Ok(listener)
+    }
+
+    /// The sockets that systemd has passed on.
+    ///
+    /// # Errors
+    /// When one of them is of another kind.
+    pub fn passed() -> anyhow::Result<Vec<Self>> {
+        let mut passed = listenfd::ListenFd::from_env();
+        let mut listeners = Vec::new();
+        for number in 0..passed.len() {
+            let listener = if let Ok(Some(tcp)) = passed.take_tcp_listener(number) {
+                Self::Tcp(tcp)
+            } else if let Ok(Some(unix)) = passed.take_unix_listener(number) {
+                Self::Unix(unix)
+            } else {
+                bail!("socket {number} that was passed on is neither a TCP nor a UNIX socket that listens");
+            };
+            listener.prepare()?;
+            listeners.push(listener);
+        }
+        Ok(listeners)
+    }
+
+    fn prepare(&self) -> anyhow::Result<()> {
+        let prepared = match self {
+            Self::Tcp(tcp) => tcp.set_nonblocking(true),
+            Self::Unix(unix) => unix.set_nonblocking(true),
+        };
+        prepared.context("failed to prepare a socket")
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> String {
+        match self {
+            Self::Tcp(tcp) => tcp.local_addr().map(|address| Address::Tcp(address).to_string()),
+            Self::Unix(unix) => unix.local_addr().map(|address| {
+                address.as_pathname().map_or("unix:".to_owned(), |path| Address::Unix(path.into()).to_string())
+            }),
+        }
+        .unwrap_or_else(|_| "a socket".to_owned())
+    }
+}
+
+/// Removes a socket that nobody listens on any more. Anything else stays, and binding fails.
+fn forget_abandoned(path: &Path) {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    let refused = || {
+        let connected = std::os::unix::net::UnixStream::connect(path);
+        connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    if is_socket && refused() {
+        let _ = std::fs::remove_file(path);
+    }
+}
+
+/// Serves until `stop` changes. Everything that needs rights is done before this is awaited for the first time.
+///
+/// # Errors
+/// When the sockets cannot be waited for. Must be called within a tokio runtime.
+pub fn serve(
+    listeners: Vec<Listener>,
+    board: Arc<Board>,
+    mut stop: watch::Receiver<bool>,
+) -> anyhow::Result<impl Future<Output = ()>> {
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut accepting = Vec::new();
+    for listener in listeners {
+        accepting.push(match listener {
+            Listener::Tcp(tcp) => Accepting::Tcp(tokio::net::TcpListener::from_std(tcp).context("failed to listen")?),
+            Listener::Unix(unix) => {
+                Accepting::Unix(tokio::net::UnixListener::from_std(unix).context("failed to listen")?)
+            }
+        });
+    }
+    Ok(async move {
+        for accepting in accepting {
+            tokio::spawn(accept(accepting, board.clone(), permits.clone(), stop.clone()));
+        }
+        stopped(&mut stop).await;
+        // Whoever is being answered holds a permit.
+        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
+        let _ = tokio::time::timeout(LAST_ANSWERS, permits.acquire_many(all)).await;
+    })
+}
+
+/// The agent is ending.
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // If nobody is there any more to say so, it is.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+enum Accepting {
+    Tcp(tokio::net::TcpListener),
+    Unix(tokio::net::UnixListener),
+}
+
+async fn accept(accepting: Accepting, board: Arc<Board>, permits: Arc<Semaphore>, mut stop: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            () = stopped(&mut stop) => return,
+            accepted = async {
+                match &accepting {
+                    Accepting::Tcp(tcp) => tcp.accept().await.map(|(stream, _)| Stream::Tcp(stream)),
+                    Accepting::Unix(unix) => unix.accept().await.map(|(stream, _)| Stream::Unix(stream)),
+                }
+            } => accepted,
+        };
+        match accepted {
+            Ok(stream) => match permits.clone().try_acquire_owned() {
+                Ok(permit) => drop(tokio::spawn(answer(stream, board.clone(), permit, stop.clone()))),
+                // It is closed at once.
+                Err(_) => board.metrics.refused(),
+            },
+            // Descriptors are used up, or the other side is gone already.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+    }
+}
+
+async fn answer(stream: Stream, board: Arc<Board>, permit: OwnedSemaphorePermit, mut stop: watch::Receiver<bool>) {
+    let due = Arc::new(Due::default());
+    let patient = Patient { stream, due: due.clone(), timer: None };
+    let service = hyper::service::service_fn(|request: Request<Incoming>| {
+        due.answer_within(ANSWER);
+        let response = respond(&request, &board);
+        async move { Ok::<_, Infallible>(response) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_buf_size(HEAD_BYTES)
+        .max_headers(HEAD_FIELDS)
+        .serve_connection(TokioIo::new(patient), service);
+    let mut connection = std::pin::pin!(connection);
+    let done = tokio::select! {
+        done = connection.as_mut() => done,
+        () = stopped(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if done.is_err_and(|error| error.is_timeout() || due.is_over()) {
+        board.metrics.refused();
+    }
+    drop(permit);
+}
+
+/// Until when an answer must have been taken.
+#[derive(Default)]
+struct Due(AtomicU64);
+
+impl Due {
+    fn answer_within(&self, time: Duration) {
+        self.0.store(millis(Instant::now() + time), Ordering::Relaxed);
+    }
+
+    fn is_over(&self) -> bool {
+        let due = self.0.load(Ordering::Relaxed);
+        due > 0 && millis(Instant::now()) >= due
+    }
+
+    fn left(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed).saturating_sub(millis(Instant::now())))
+    }
+}
+
+/// Milliseconds since this was first asked.
+fn millis(at: Instant) -> u64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let first = *FIRST.get_or_init(Instant::now);
+    // Never 0, which means that nothing is due.
+    u64::try_from(at.saturating_duration_since(first).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+enum Stream {
+    Tcp(tokio::net::TcpStream),
+    Unix(tokio::net::UnixStream),
+}
+
+/// A stream that waits for no reader longer than an answer may take.
+struct Patient {
+    stream: Stream,
+    due: Arc<Due>,
+    timer: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
+            Stream::Unix(unix) => Pin::new(unix).poll_read(context, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = match &mut self.stream {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
+            Stream::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
+        };
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken in time");
+        if self.due.is_over() {
+            return Poll::Ready(Err(late()));
+        }
+        if written.is_ready() {
+            return written;
+        }
+        let left = self.due.left();
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+        ready!(timer.as_mut().poll(context));
+        self.timer = None;
+        if self.due.is_over() { Poll::Ready(Err(late())) } else { self.poll_write(context, bytes) }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.stream {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(context),
+            Stream::Unix(unix) => Pin::new(unix).poll_shutdown(context),
+        }
+    }
+}
+
+/// An answer: all of it, or findings one after the other as they are taken.
+enum Answer {
+    Whole(Option<Bytes>),
+    Findings { findings: std::vec::IntoIter<Arc<Finding>>, clock: Clock, begun: bool, ended: bool },
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let piece = match &mut *self {
+            Self::Whole(bytes) => bytes.take(),
+            Self::Findings { findings, clock, begun, ended } => some_findings(findings, *clock, begun, ended),
+        };
+        Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
+    }
+}
+
+/// A JSON array, piece by piece.
+fn some_findings(
+    findings: &mut std::vec::IntoIter<Arc<Finding>>,
+    clock: Clock,
+    begun: &mut bool,
+    ended: &mut bool,
+) -> Option<Bytes> {
+    if *ended {
+        return None;
+    }
+    let mut text = Vec::new();
+    while text.len() < PIECE {
+        let Some(finding) = findings.next() else {
+            *ended = true;
+            text.extend_from_slice(if *begun { b"\n]\n" } else { b"[]\n" });
+            break;
+        };
+        text.extend_from_slice(if std::mem::replace(begun, true) { b",\n" } else { b"[\n" });
+        let mut json = Json::at(clock);
+        // Memory can be written.
+        let _ = json.finding(&finding);
+        text.extend_from_slice(json.take().trim_ascii_end());
+    }
+    Some(text.into())
+}
+
+fn respond(request: &Request<Incoming>, board: &Arc<Board>) -> Response<Answer> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+        return response;
+    }
+    match request.uri().path() {
+        "/metrics" => {
+            let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let format = Format::wanted(&accept.collect::<Vec<_>>().join(","));
+            whole(StatusCode::OK, format.content_type(), board.metrics.tell(format))
+        }
+        "/healthz" => plain(StatusCode::OK, "alive\n"),
+        "/readyz" => match board.unready().as_slice() {
+            [] => plain(StatusCode::OK, "ready\n"),
+            why => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.join("; "))),
+        },
+        "/findings" => {
+            let (clock, findings) = board.findings();
+            match Wanted::parse(request.uri().query().unwrap_or_default()) {
+                Ok(wanted) => {
+                    let now = jiff::Timestamp::now();
+                    let wanted: Vec<_> =
+                        findings.into_iter().filter(|finding| wanted.takes(finding, clock, now)).collect();
+                    let answer = Answer::Findings { findings: wanted.into_iter(), clock, begun: false, ended: false };
+                    with_type(StatusCode::OK, "application/json", answer)
+                }
+                Err(why) => plain(StatusCode::BAD_REQUEST, format!("{why}\n")),
+            }
+        }
+        "/" => {
+            let mut response = whole(StatusCode::OK, "text/html; charset=utf-8", page::status(board).into_bytes());
+            let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+            response
+        }
+        _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz, /readyz and /findings\n"),
+    }
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> Response<Answer> {
+    whole(status, "text/plain; charset=utf-8", text.into().into_bytes())
+}
+
+fn whole(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<Answer> {
+    with_type(status, kind, Answer::Whole(Some(bytes.into())))
+}
+
+fn with_type(status: StatusCode, kind: &'static str, answer: Answer) -> Response<Answer> {
+    let mut response = Response::new(answer);
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Which findings are asked for.
+#[derive(Debug, Default, PartialEq)]
+struct Wanted {
+    kind: Option<Kind>,
+    severity: Option<Severity>,
+    container: Option<String>,
+    since: Option<Since>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Since {
+    Time(jiff::Timestamp),
+    Ago(jiff::SignedDuration),
+}
+
+impl Wanted {
+    /// Reads `kind=…&severity=…&container=…&since=…`.
+    fn parse(query: &str) -> Result<Self, String> {
+        let mut wanted = Self::default();
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let value = decode(value).ok_or_else(|| format!("{key}: it is not encoded as it should be"))?;
+            match key {
+                "kind" => {
+                    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == value);
+                    wanted.kind =
+                        Some(kind.ok_or_else(|| format!("kind: one of {}", Kind::ALL.map(Kind::as_str).join(", ")))?);
+                }
+                "severity" => {
+                    let severity = Severity::ALL.into_iter().find(|severity| severity.as_str() == value);
+                    wanted.severity = Some(severity.ok_or_else(|| {
+                        format!("severity: one of {}", Severity::ALL.map(Severity::as_str).join(", "))
+                    })?);
+                }
+                "container" => wanted.container = Some(value),
+                "since" => {
+                    let time = value.parse().map(Since::Time);
+                    wanted.since = Some(time.or_else(|_| value.parse().map(Since::Ago)).map_err(|_| {
+                        "since: a time such as 2026-11-24T04:33:30Z, or how long ago, such as 15m".to_owned()
+                    })?);
+                }
+                _ => return Err(format!("there are kind, severity, container and since, and no {:?}", truncated(key))),
+            }
+        }
+        Ok(wanted)
+    }
+
+    fn takes(&self, finding: &Finding, clock: Clock, now: jiff::Timestamp) -> bool {
+        let begins = |prefix: &String| {
+            let container = finding.container.as_deref();
+            container.is_some_and(|known| known.chain.iter().any(|id| id.as_bytes().starts_with(prefix.as_bytes())))
+        };
+        let after = |since: Since| {
+            let from = match since {
+                Since::Time(time) => Some(time),
+                Since::Ago(ago) => now.checked_sub(ago).ok(),
+            };
+            from.is_none_or(|from| i128::from(clock.unix_ns(finding.at)) >= from.as_nanosecond())
+        };
+        self.kind.is_none_or(|kind| finding.kind == kind)
+            && self.severity.is_none_or(|severity| finding.severity == severity)
+            && self.container.as_ref().is_none_or(begins)
+            && self.since.is_none_or(after)
+    }
+}
+
+fn truncated(text: &str) -> String {
+    text.chars().take(40).collect()
+}
+
+/// Undoes `%2F` and `+`.
+fn decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, tail @ ..] = rest {
+        rest = tail;
+        bytes.push(match first {
+            b'+' => b' ',
+            b'%' => {
+                let (digits, tail) = rest.split_at_checked(2)?;
+                rest = tail;
+                u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
+            }
+            other => *other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_tcp_or_unix() {
+        assert_eq!("127.0.0.1:9464".parse(), Ok(Address::Tcp(([127, 0, 0, 1], 9464).into())));
+        assert_eq!("unix:/run/x".parse(), Ok(Address::Unix("/run/x".into())));
+        assert!("[::1]:9464".parse::<Address>().is_ok());
+        for wrong in ["", "9464", "localhost", "unix:x", "1.2.3.4", "1.2.3.4:99999"] {
+            assert!(wrong.parse::<Address>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_query_is_read_or_explained() {
+        let wanted = Wanted::parse("kind=duplicate-teardown&severity=fault&container=a%2Fb+c&since=15m").expect("read");
+        assert_eq!((wanted.kind, wanted.severity), (Some(Kind::DuplicateTeardown), Some(Severity::Fault)));
+        assert_eq!(wanted.container.as_deref(), Some("a/b c"));
+        assert_eq!(wanted.since, Some(Since::Ago(jiff::SignedDuration::from_mins(15))));
+        assert!(matches!(Wanted::parse("since=2026-11-24T04:33:30Z").expect("read").since, Some(Since::Time(_))));
+        assert_eq!(Wanted::parse(""), Ok(Wanted::default()));
+        for wrong in ["kind=x", "severity=", "since=yesterday", "x=y", "container=%", "container=%zz", "container=%ff"]
+        {
+            assert!(Wanted::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+}
