@@ -430,21 +430,16 @@ const SERVE: &str = "serve";
 /// clap's own message.
 fn parse(arguments: Vec<std::ffi::OsString>) -> anyhow::Result<Cli> {
     let definition = definition();
-    let matches = definition.clone().get_matches_from(&arguments);
-    let (matches, from_file) = match matches.subcommand_matches(SERVE).filter(|of| of.contains_id("config")) {
-        Some(serve) => {
-            let path: PathBuf = serve.get_one::<PathBuf>("config").cloned().unwrap_or_default();
-            let command = definition.find_subcommand(SERVE).context("there is such a command")?;
-            let arguments = with_file(command, serve, &arguments, &path)?;
-            (definition.clone().try_get_matches_from(arguments), true)
-        }
-        None => (Ok(matches), false),
+    // What a flag needs besides may be in the file: that is only known when the file is read.
+    let given = definition.clone().ignore_errors(true).try_get_matches_from(&arguments).ok();
+    let serve = given.as_ref().and_then(|given| given.subcommand_matches(SERVE));
+    let file = serve.and_then(|serve| Some((serve, serve.get_one::<PathBuf>("config")?)));
+    let arguments = match (file, definition.find_subcommand(SERVE)) {
+        (Some((serve, path)), Some(command)) => with_file(command, serve, &arguments, path)?,
+        (Some(_) | None, _) => arguments,
     };
-    let cli = matches.and_then(|matches| Cli::from_arg_matches(&matches));
-    cli.map_err(|error| match from_file {
-        true => anyhow::anyhow!("{}", error.to_string().trim_start_matches("error: ").trim_end().to_owned()),
-        false => error.exit(),
-    })
+    let matches = definition.get_matches_from(arguments);
+    Cli::from_arg_matches(&matches).map_err(|error| error.exit())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::io;
 use crate::duration;
 use crate::findings::{Finding, Severity};
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Cgroup, Change, HierarchyId, Input, Seq};
+use crate::input::{About, BootTime, Cgroup, Change, HierarchyId, Input, Seq};
 use crate::name::Name;
 use crate::output::{Counts, Output};
 
@@ -38,8 +38,8 @@ pub struct Report {
     pub findings: Findings,
     /// Containers' lives, if they were asked for.
     pub lives: Option<Lives>,
-    /// The trace has its last line.
-    pub whole: bool,
+    /// What was there at the start has been told: what is told to be there later was, or is a loss made good.
+    walked: bool,
 }
 
 /// The last word of each finding.
@@ -134,6 +134,11 @@ impl Report {
         Self { lives: with_lives.then(Lives::default), ..Self::default() }
     }
 
+    /// A later part of a trace begins with what exists.
+    fn is_told_again(&self, input: &Input) -> bool {
+        self.walked && matches!(input, Input::Event(event) if event.change == Change::Existing)
+    }
+
     /// What the trace covers and what it lacks, a name and a text each.
     pub fn summary(&self, header: &Header) -> Vec<(&'static str, String)> {
         let mut fields = vec![(
@@ -200,11 +205,16 @@ impl Output for Report {
     }
 
     fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
-        self.counts.count(input);
+        if !self.is_told_again(input) {
+            self.counts.count(input);
+        }
         let at = input.at();
         match input {
             Input::Event(event) if event.change == Change::Existing => return Ok(()),
-            Input::Facts(_) => return Ok(()),
+            Input::Facts(facts) => {
+                self.walked |= matches!(facts.about, About::Walked { .. });
+                return Ok(());
+            }
             Input::Event(event) => {
                 if let (Some(lives), Some(container)) = (&mut self.lives, &event.container) {
                     let who = event.actor.as_ref().map(|actor| format!("{}[{}]", actor.comm, actor.pid));

@@ -40,6 +40,8 @@ pub struct Board {
 #[derive(Default)]
 struct Shown {
     header: Option<Arc<Header>>,
+    /// Of now: the host's clock may have been set since the start.
+    clock: Option<Clock>,
     /// The last word of each, oldest first.
     findings: VecDeque<Arc<Finding>>,
     counts: Counts,
@@ -57,8 +59,9 @@ impl Board {
     /// The agent took a turn.
     pub fn turn(&self, now: BootTime, live: usize, dying: usize) {
         self.turned.store(now.0, Ordering::Relaxed);
+        let clock = process::clock();
         let mut shown = self.shown();
-        (shown.live, shown.dying) = (live, dying);
+        (shown.live, shown.dying, shown.clock) = (live, dying, Some(clock));
     }
 
     /// The agent is about to end.
@@ -90,12 +93,18 @@ impl Board {
 
     fn findings(&self) -> (Clock, Vec<Arc<Finding>>) {
         let shown = self.shown();
-        let clock = shown.header.as_ref().map_or(Clock { boot_ns: 0, unix_ns: 0 }, |header| header.clock);
-        (clock, shown.findings.iter().cloned().collect())
+        (shown.clock(), shown.findings.iter().cloned().collect())
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shown {
+    fn clock(&self) -> Clock {
+        let begun = self.header.as_ref().map(|header| header.clock);
+        self.clock.or(begun).unwrap_or(Clock { boot_ns: 0, unix_ns: 0 })
     }
 }
 

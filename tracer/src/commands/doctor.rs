@@ -11,6 +11,7 @@ use crate::hierarchy::{Hierarchy, Probe, Setup};
 use crate::kernel::{Options, PROBES, Plan, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
 use crate::process::Capability;
+use crate::sandbox;
 
 /// Everything the doctor found.
 #[derive(Serialize)]
@@ -142,6 +143,15 @@ fn facts(support: &Support) -> Vec<Check> {
         ),
         Some(mode) => good("lockdown", mode),
         None => good("lockdown", "not told (securityfs is not mounted)"),
+    });
+    checks.push(match sandbox::landlock_abi() {
+        Some(abi) => good("Landlock", format!("version {abi}: `serve` confines the threads that serve and record")),
+        None => worse("Landlock", "none", "`serve` confines its threads by capabilities and seccomp only"),
+    });
+    checks.push(if sandbox::has_seccomp() {
+        good("seccomp", "filters: `serve` lets each of its threads make few system calls")
+    } else {
+        worse("seccomp", "none", "`serve` traces without a filter on its system calls, and says so")
     });
     checks.push(match &support.trampolines {
         Ok(()) => good("trampolines", "work: other system calls cost nothing"),

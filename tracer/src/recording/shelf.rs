@@ -50,6 +50,8 @@ pub(super) struct Shelf {
     limits: Limits,
     numbered: bool,
     next: u32,
+    /// The directory is this recorder's own, with what earlier runs left.
+    adopted: bool,
     files: VecDeque<(PathBuf, u64)>,
     report: fn(&str),
 }
@@ -57,7 +59,7 @@ pub(super) struct Shelf {
 impl Shelf {
     /// Files named after `path`: it alone, or numbered. `report` is told of what cannot be removed.
     pub fn new(path: PathBuf, limits: Limits, numbered: bool, report: fn(&str)) -> Self {
-        Self { path, limits, numbered, next: 0, files: VecDeque::new(), report }
+        Self { path, limits, numbered, next: 0, adopted: false, files: VecDeque::new(), report }
     }
 
     /// Counts the traces that earlier runs left beside this one among those to keep.
@@ -78,6 +80,7 @@ impl Shelf {
             }
         }
         found.sort();
+        self.adopted = true;
         self.files = found.into_iter().map(|(_, path, size)| (path, size)).collect();
         self.prune();
         Ok(())
@@ -92,7 +95,11 @@ impl Shelf {
         let file = loop {
             let path = if self.numbered { part_name(&self.path, self.next) } else { self.path.clone() };
             match TraceFile::create(&path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists && self.next > 0 && self.numbered => {
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists
+                        && self.numbered
+                        && (self.next > 0 || self.adopted) =>
+                {
                     self.next += 1;
                 }
                 made => break made?,

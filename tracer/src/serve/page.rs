@@ -73,7 +73,7 @@ pub(super) fn status(board: &Board) -> String {
         out.push_str("<p>None.</p>\n");
     } else {
         out.push_str("<table><tr><th scope=\"col\">when (UTC)</th><th scope=\"col\">what</th><th scope=\"col\">claim</th></tr>\n");
-        shown.findings.iter().rev().take(SHOWN).for_each(|finding| row(&mut out, finding, header.clock));
+        shown.findings.iter().rev().take(SHOWN).for_each(|finding| row(&mut out, finding, shown.clock()));
         out.push_str("</table>\n");
     }
     let _ = writeln!(

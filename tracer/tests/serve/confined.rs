@@ -1,0 +1,171 @@
+//! What each thread has given up, tried.
+
+use std::fs;
+use std::io;
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use cgtrace::sandbox::{Role, confine};
+
+use crate::agent::Serving;
+
+/// Runs something in a thread that has taken on a role.
+fn within<T: Send + 'static>(role: Role, act: impl FnOnce() -> T + Send + 'static) -> T {
+    let confined = move || {
+        let said = confine(&role).unwrap();
+        assert!(said.starts_with("confined: ") && !said.contains("no Landlock on this kernel"), "{said}");
+        act()
+    };
+    std::thread::spawn(confined).join().unwrap()
+}
+
+fn refused<T>(what: &str, done: io::Result<T>) {
+    let error = done.err().unwrap_or_else(|| panic!("{what} was not refused"));
+    assert_eq!(error.kind(), io::ErrorKind::PermissionDenied, "{what}: {error}");
+}
+
+/// A system call by its number: 0, or its error.
+fn call(number: i64, arguments: [usize; 4]) -> io::Result<()> {
+    let [a, b, c, d] = arguments;
+    // SAFETY: what is tried here takes no memory, or fails before it looks at it.
+    match unsafe { libc::syscall(number, a, b, c, d) } {
+        -1 => Err(io::Error::last_os_error()),
+        _ => Ok(()),
+    }
+}
+
+/// What nobody may do.
+fn is_harmless() {
+    refused("running a program", Command::new("/bin/true").spawn().map(drop));
+    refused("a new namespace", call(libc::SYS_unshare, [libc::CLONE_NEWNS as usize, 0, 0, 0]));
+    refused("mounting", call(libc::SYS_mount, [0, 0, 0, 0]));
+    refused("signalling another process", call(libc::SYS_kill, [1, 0, 0, 0]));
+    refused("tracing another process", call(libc::SYS_ptrace, [libc::PTRACE_SEIZE as usize, 1, 0, 0]));
+    refused("another user", call(libc::SYS_setuid, [0, 0, 0, 0]));
+    refused("loading a program", call(libc::SYS_bpf, [5, 0, 0, 0]));
+    refused("making a map", call(libc::SYS_bpf, [0, 0, 0, 0]));
+    refused("a socket", TcpStream::connect("127.0.0.1:9").map(drop));
+    refused("a socket to listen on", TcpListener::bind("127.0.0.1:0").map(drop));
+    refused("a UNIX socket", std::os::unix::net::UnixDatagram::unbound().map(drop));
+    let executable = libc::PROT_READ | libc::PROT_EXEC;
+    refused("memory that can be run", call(libc::SYS_mprotect, [0, 4_096, executable as usize, 0]));
+}
+
+#[test]
+fn the_thread_that_traces_reads_and_does_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    fs::write(&file, "x").unwrap();
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let process = PathBuf::from(format!("/proc/{}", other.id()));
+    within(Role::Trace { bpf: false }, move || {
+        // What it is there for.
+        fs::read_link(process.join("ns/mnt")).unwrap();
+        fs::read_link(process.join("exe")).unwrap();
+        assert!(fs::read(process.join("mountinfo")).is_ok() && fs::read_dir("/sys/fs/cgroup").is_ok());
+        assert!(fs::read(process.join("root/etc/passwd")).is_ok());
+        assert_eq!(std::thread::spawn(|| 1).join().unwrap(), 1);
+        // And what it is not.
+        refused("writing to a file", fs::OpenOptions::new().write(true).open(&file).map(drop));
+        refused("making a file", fs::write(file.with_file_name("new"), "x"));
+        refused("removing a file", fs::remove_file(&file));
+        refused("making a cgroup", fs::create_dir("/sys/fs/cgroup/x"));
+        refused("renaming a file", fs::rename(&file, file.with_file_name("other")));
+        is_harmless();
+    });
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn landlock_would_hide_what_the_thread_that_traces_is_there_to_read() {
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let link = PathBuf::from(format!("/proc/{}/ns/mnt", other.id()));
+    fs::read_link(&link).unwrap();
+    // A domain that allows everything but to make devices.
+    let domain = move || {
+        use landlock::{AccessFs, Ruleset, RulesetAttr};
+        let ruleset = Ruleset::default().handle_access(AccessFs::MakeChar).unwrap().create().unwrap();
+        ruleset.restrict_self().unwrap();
+        refused("another process's namespace", fs::read_link(&link).map(drop));
+    };
+    std::thread::spawn(domain).join().unwrap();
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn the_thread_that_records_writes_to_one_directory_only() {
+    let (own, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (own, other): (PathBuf, PathBuf) = (own.path().into(), other.path().into());
+    let kept = (own.clone(), other.clone());
+    let _directories = (fs::create_dir_all(&own), fs::create_dir_all(&other));
+    fs::write(other.join("file"), "x").unwrap();
+    within(Role::Record(own), move || {
+        let (own, other) = kept;
+        fs::write(own.join("new"), "x").unwrap();
+        fs::remove_file(own.join("new")).unwrap();
+        refused("another directory", fs::write(other.join("new"), "x"));
+        refused("writing to another file", fs::OpenOptions::new().write(true).open(other.join("file")).map(drop));
+        refused("reading another file", fs::read(other.join("file")));
+        refused("reading of a process", fs::read("/proc/1/mountinfo"));
+        refused("removing another file", fs::remove_file(other.join("file")));
+        refused("a way out by a link", fs::write(own.join("..").join(other.file_name().unwrap()).join("x"), "x"));
+        is_harmless();
+    });
+}
+
+#[test]
+fn the_thread_that_serves_opens_nothing() {
+    within(Role::Serve, || {
+        refused("reading a file", fs::read("/etc/passwd"));
+        refused("reading of a process", fs::read("/proc/self/status"));
+        refused("making a file", fs::write("/tmp/x", "x"));
+        refused("looking at a file", fs::metadata("/etc/passwd"));
+        is_harmless();
+    });
+}
+
+#[test]
+fn every_thread_of_a_running_agent_has_given_up_what_it_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let agent = Serving::start(&["--record", directory.path().to_str().unwrap()]);
+    let mut seen = Vec::new();
+    for task in fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap() {
+        let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name}"));
+            line.trim_start_matches(':').trim().to_owned()
+        };
+        // CAP_DAC_READ_SEARCH and CAP_SYS_PTRACE.
+        let kept = if field("Name") == "cgtrace" { "0000000000080004" } else { "0000000000000000" };
+        for set in ["CapEff", "CapPrm", "CapBnd"] {
+            assert_eq!(field(set), kept, "{set} of {}", field("Name"));
+        }
+        for set in ["CapInh", "CapAmb"] {
+            assert_eq!(field(set), "0000000000000000", "{set} of {}", field("Name"));
+        }
+        assert_eq!((field("NoNewPrivs").as_str(), field("Seccomp").as_str()), ("1", "2"), "{}", field("Name"));
+        seen.push(field("Name"));
+    }
+    seen.sort();
+    assert_eq!(seen, ["cgtrace", "record", "serve"]);
+    agent.end();
+}
+
+#[test]
+fn four_capabilities_are_enough_to_start() {
+    let script = format!(
+        "exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --inh-caps=-all,+bpf,+perfmon,+dac_read_search,+sys_ptrace \
+         --ambient-caps=-all,+bpf,+perfmon,+dac_read_search,+sys_ptrace {} serve --listen 127.0.0.1:0",
+        crate::support::CGTRACE
+    );
+    let agent = Serving::from_script(&script);
+    assert_eq!(agent.get("/healthz").0, 200);
+    crate::support::wait_for("readiness", || (agent.get("/readyz").0 == 200).then_some(()));
+    crate::agent::demo("duplicate");
+    agent.wait_for_finding("duplicate-teardown");
+    assert!(agent.said().contains("for want of CAP_SETPCAP"), "{}", agent.said());
+    agent.end();
+}

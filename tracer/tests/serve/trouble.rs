@@ -1,0 +1,145 @@
+//! What goes wrong around an agent, and does not stop it.
+
+use std::io::Write;
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
+use crate::agent::{Serving, demo, refused};
+use crate::support::{Scratch, c_path, fork, mkdir, rmdir, signal, wait_for};
+
+#[test]
+fn an_address_that_cannot_be_listened_on_is_said_at_once() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let said = refused(&["--listen", &taken.local_addr().unwrap().to_string()]);
+    assert!(said.starts_with("error: failed to listen on http://127.0.0.1:") && said.contains("in use"), "{said}");
+    let said = refused(&["--listen", "192.0.2.1:9464"]);
+    assert!(said.contains("failed to listen on http://192.0.2.1:9464: Cannot assign"), "{said}");
+    let said = refused(&["--listen", "127.0.0.1:0", "--record", "/proc/nowhere"]);
+    assert!(said.contains("error: failed to create /proc/nowhere"), "{said}");
+    let said = refused(&["--listen", "127.0.0.1:0", "--record", "/proc"]);
+    assert!(said.contains("error: failed to create /proc/"), "{said}");
+}
+
+#[test]
+fn without_the_rights_it_says_which_ones_are_missing() {
+    let done = std::process::Command::new("setpriv")
+        .args(["--reuid", "65534", "--clear-groups", crate::support::CGTRACE, "serve", "--listen", "127.0.0.1:0"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert_eq!(done.status.code(), Some(2), "{said}");
+    assert!(said.contains("CAP_BPF"), "{said}");
+}
+
+#[test]
+fn malformed_requests_are_refused_and_nothing_else_happens() {
+    let agent = Serving::start(&[]);
+    let long = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "x".repeat(100_000));
+    let fields = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(1_000));
+    let requests: [&[u8]; 10] = [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"\x00\x00\x00\x00",
+        b"GET\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: \xff\xfe\r\nContent-Length: -1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nffffffffffffffff\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET http:// HTTP/1.1\r\n\r\n",
+        long.as_bytes(),
+        fields.as_bytes(),
+    ];
+    for request in requests {
+        let mut stream = TcpStream::connect(agent.address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        let _ = stream.write_all(request);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let head = answer.lines().next().unwrap_or_default().to_owned();
+        assert!(head.is_empty() || head.starts_with("HTTP/1.1 4") || head.starts_with("HTTP/1.1 200"), "{head}");
+    }
+    assert_eq!(agent.get("/healthz").0, 200);
+    agent.end();
+}
+
+/// Gives the agent something to write for so long.
+fn busy(scratch: &Scratch, seconds: u32) {
+    let path = c_path(scratch.path.join("busy"));
+    for _ in 0..seconds {
+        let churned = fork(|| {
+            for _ in 0..300 {
+                if mkdir(&path) != 0 || rmdir(&path) != 0 {
+                    return 1;
+                }
+            }
+            0
+        });
+        assert_eq!(churned.wait(), 0);
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+#[test]
+fn a_full_disk_is_counted_and_tracing_goes_on() {
+    let scratch = Scratch::new();
+    let directory = tempfile::tempdir().unwrap();
+    let at = directory.path().display();
+    let agent = Serving::within(&format!("mount -t tmpfs -o size=128k none {at}"), &["--record", &at.to_string()]);
+    let inside = format!("/proc/{}/root{at}/filler", agent.pid());
+    let _ = std::fs::write(&inside, vec![0u8; 256 << 10]);
+    busy(&scratch, 3);
+    wait_for("the count", || (agent.sample("cgtrace_trace_write_errors_total") > 0.0).then_some(()));
+    wait_for("the loss", || {
+        (agent.sample("cgtrace_events_lost_total{ring=\"recording\",reason=\"not-written\"}") > 0.0).then_some(())
+    });
+    let before = agent.sample("cgtrace_trace_bytes_total");
+    std::fs::remove_file(&inside).unwrap();
+    busy(&scratch, 3);
+    wait_for("writing to go on", || (agent.sample("cgtrace_trace_bytes_total") > before).then_some(()));
+    assert!(
+        agent.said().contains("warning: failed to write") && agent.said().contains("No space left"),
+        "{}",
+        agent.said()
+    );
+    assert_eq!(agent.get("/readyz").0, 200, "it traces all the same");
+    assert_eq!(agent.stop(), Some(2), "something that it was told to keep was lost");
+}
+
+#[test]
+fn a_record_directory_that_vanishes_is_said_and_tracing_goes_on() {
+    let scratch = Scratch::new();
+    let directory = tempfile::tempdir().unwrap();
+    let record = directory.path().join("traces");
+    let agent = Serving::start(&["--record", record.to_str().unwrap()]);
+    std::fs::remove_dir_all(&record).unwrap();
+    busy(&scratch, 3);
+    wait_for("the warning", || agent.said().contains("it was removed").then_some(()));
+    demo("duplicate");
+    agent.wait_for_finding("duplicate-teardown");
+    assert_eq!(agent.stop(), Some(2));
+}
+
+#[test]
+fn a_clock_that_jumps_changes_no_duration() {
+    // Nobody may set the clock of the test's host: a time namespace moves the boot-time clock of the agent alone.
+    let script =
+        format!("exec unshare --time --boottime 1000000 {} serve --listen 127.0.0.1:0", crate::support::CGTRACE);
+    let agent = Serving::from_script(&script);
+    let scratch = Scratch::new();
+    busy(&scratch, 1);
+    wait_for("the releases", || (agent.sample("cgtrace_release_seconds_count") > 0.0).then_some(()));
+    let (sum, count) =
+        (agent.sample("cgtrace_cgroup_lifetime_seconds_sum"), agent.sample("cgtrace_cgroup_lifetime_seconds_count"));
+    assert!(count >= 300.0 && sum / count < 60.0, "{sum} seconds in {count} lives");
+    agent.end();
+}
+
+#[test]
+fn signals_that_come_twice_end_it_once() {
+    let agent = Serving::start(&[]);
+    signal(agent.pid(), libc::SIGTERM);
+    signal(agent.pid(), libc::SIGTERM);
+    signal(agent.pid(), libc::SIGHUP);
+    agent.end();
+}
