@@ -35,7 +35,7 @@ const LAG: Duration = Duration::from_millis(10);
 /// How often the rings are looked at when nothing wakes us, and a story may fall due.
 const BEAT: Duration = Duration::from_millis(50);
 /// How often the kernel side's loss counters are read.
-const LOSS_EVERY: u32 = 10;
+const LOSS_EVERY: Duration = Duration::from_millis(500);
 /// Whoever does not get to run for so long may have missed what it should have looked at.
 const STALL: Duration = Duration::from_secs(5);
 /// After a loss cgroupfs is walked again, but no sooner after the last walk than this, or so many times what it took.
@@ -194,13 +194,14 @@ pub struct Session {
     merge: Merge,
     header: Header,
     existing: Vec<Input>,
+    beat: Duration,
     /// Why cgroupfs is to be walked again.
     again: Option<LossReason>,
     /// When it may be.
     not_before: Instant,
 }
 
-/// What whoever runs a session may look at, at every turn of it: some twenty a second when nothing happens.
+/// What whoever runs a session may look at, at every turn of it: one a beat when nothing happens.
 pub struct Turn<'a> {
     /// Boot time.
     pub now: BootTime,
@@ -258,6 +259,7 @@ impl Session {
             merge: Merge::default(),
             header,
             existing,
+            beat: BEAT,
             again: None,
             not_before: Instant::now(),
         })
@@ -271,6 +273,12 @@ impl Session {
     /// The stream's first line.
     pub fn header(&self) -> &Header {
         &self.header
+    }
+
+    /// How often it looks when nothing wakes it: what is rarer costs an idle host less, and tells events later. Failed calls and
+    /// processes, and a ring that fills, wake it at once all the same.
+    pub fn set_beat(&mut self, beat: Duration) {
+        self.beat = beat;
     }
 
     /// Names the process that is traced, `live -- CMD`.
@@ -306,9 +314,9 @@ impl Session {
             stream.feed(&mut input)?;
         }
         let mut stop = std::pin::pin!(stop);
-        let mut beat = tokio::time::interval(BEAT);
+        let mut beat = tokio::time::interval(self.beat);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut beats = 0u32;
+        let mut asked = process::boot_time();
         let mut last_words: Option<tokio::time::Instant> = None;
         let mut turned = process::boot_time();
         loop {
@@ -317,14 +325,14 @@ impl Session {
                     last_words = Some(tokio::time::Instant::now() + LAST_WORDS);
                 }
                 ready = self.tracer.readable() => ready.context("failed to wait for the kernel's rings")?,
-                _ = beat.tick() => beats += 1,
+                _ = beat.tick() => {}
             }
             let now = process::boot_time();
             if now.since(turned) >= STALL {
                 self.again.get_or_insert(LossReason::Stall);
             }
-            if beats >= LOSS_EVERY {
-                beats = 0;
+            if now.since(asked) >= LOSS_EVERY {
+                asked = now;
                 self.losses(&mut stream, now)?;
             }
             self.gather()?;

@@ -32,6 +32,9 @@ use crate::tracker::Span;
 const RINGS: Options =
     Options { lifecycle_bytes: 2 << 20, attempts_bytes: 512 << 10, burst: 256, rate: 64, comms: Vec::new() };
 
+/// Nobody looks at an agent's every line: it turns four times a second when nothing happens.
+const BEAT: Duration = Duration::from_millis(250);
+
 /// Runs the command.
 ///
 /// # Errors
@@ -45,7 +48,8 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let listeners = listen(&args)?;
     let addresses: Vec<String> = listeners.iter().map(Listener::address).collect();
     let options = Options { comms: Options::default().comms, ..RINGS };
-    let session = super::start(args.backend, &options)?;
+    let mut session = super::start(args.backend, &options)?;
+    session.set_beat(BEAT);
     let statistics = args.bpf_stats.then(enable_statistics).transpose();
     // What it costs to trace is worth knowing, and no reason not to trace.
     let statistics = statistics.unwrap_or_else(|error| {

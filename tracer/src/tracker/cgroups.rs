@@ -13,6 +13,8 @@ use crate::name::Name;
 
 /// Removals kept at most; the oldest goes first.
 const REMOVALS: usize = 65_536;
+/// Entries of removals that were superseded, beside as many as there are removals, before they are dropped.
+const SUPERSEDED: usize = 1_024;
 /// How long a removal is kept.
 const REMOVAL_AGE: Duration = Duration::from_secs(15 * 60);
 /// Removed cgroups that the kernel has not released: kept at most, and how long.
@@ -173,7 +175,7 @@ impl Cgroups {
             self.forget_oldest_removal();
         }
         // A place that is removed over and over leaves an entry behind each time.
-        if self.removal_order.len() > 2 * REMOVALS {
+        if self.removal_order.len() > 2 * self.removals.len() + SUPERSEDED {
             let current = &self.removals;
             self.removal_order.retain(|(seq, place)| current.get(place).is_some_and(|removal| removal.seq == *seq));
         }
@@ -407,7 +409,7 @@ mod tests {
             cgroups.removed(Seq(number), BootTime(number), &cgroup(number, "/again"), None);
             cgroups.released(&cgroup(number, "/again"));
         }
-        assert!(cgroups.removal_order.len() <= 2 * REMOVALS + 1);
+        assert!(cgroups.removal_order.len() <= SUPERSEDED + 5);
         assert_eq!(cgroups.removals.len(), 2);
         assert!(cgroups.remembers_since(BootTime(1)));
     }
