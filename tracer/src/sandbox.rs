@@ -125,7 +125,7 @@ fn landlock(directory: Option<&Path>) -> anyhow::Result<String> {
     let status = ruleset.restrict_self().context("failed to enter a Landlock domain")?;
     let but = directory.map(|directory| format!(" but in {}", directory.display())).unwrap_or_default();
     Ok(match status.ruleset {
-        RulesetStatus::NotEnforced => "no Landlock on this kernel".to_owned(),
+        RulesetStatus::NotEnforced => "no Landlock here".to_owned(),
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => format!("Landlock forbids all files{but}"),
     })
 }
