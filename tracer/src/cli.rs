@@ -148,7 +148,7 @@ pub(crate) struct Serve {
     /// Say whether the settings are right, and what they are; trace nothing
     #[arg(long)]
     pub check_config: bool,
-    /// Listen on ADDRESS, such as 127.0.0.1:9464, [::1]:9464 or unix:/PATH; may be given several times. Sockets that systemd
+    /// Listen on ADDRESS, such as 127.0.0.1:9464 or unix:/PATH; may be given several times. Sockets that systemd
     /// passes on are used instead
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
     pub listen: Vec<Address>,
