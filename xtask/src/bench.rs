@@ -15,6 +15,8 @@ use anyhow::{Context, bail};
 use clap::ValueEnum;
 
 pub use calls::{Measurement, measure};
+pub use tracers::{Running, Tracer};
+pub use usage::so_far;
 
 use crate::{build, is_root, setup};
 
@@ -48,17 +50,19 @@ pub fn run(half: Option<Half>, rounds: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn median(values: &[f64]) -> f64 {
+/// The value in the middle.
+pub fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
 }
 
 /// A cgroup for the churn.
-pub struct Scratch(PathBuf);
+pub struct Scratch(pub PathBuf);
 
 impl Scratch {
-    fn new() -> anyhow::Result<Self> {
+    /// In cgroup2.
+    pub fn new() -> anyhow::Result<Self> {
         let mounts = std::fs::read_to_string("/proc/self/mounts").context("failed to read the mounts")?;
         let mount = mounts
             .lines()
@@ -103,7 +107,8 @@ impl Drop for Place {
     }
 }
 
-fn c_string(text: impl AsRef<std::ffi::OsStr>) -> anyhow::Result<CString> {
+/// Text for system calls.
+pub fn c_string(text: impl AsRef<std::ffi::OsStr>) -> anyhow::Result<CString> {
     use std::os::unix::ffi::OsStrExt;
     CString::new(text.as_ref().as_bytes()).context("a path with a zero byte")
 }

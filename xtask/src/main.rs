@@ -2,7 +2,9 @@
 
 mod bench;
 mod fuzz;
+mod load;
 mod setup;
+mod soak;
 mod test;
 
 use std::path::{Path, PathBuf};
@@ -46,6 +48,12 @@ enum Task {
         #[arg(long, requires = "target", value_name = "FILE")]
         input: Option<PathBuf>,
     },
+    /// Run the agent under churn at full speed, and see that its memory stays flat and nothing is lost; needs root
+    Soak {
+        /// For so long
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+    },
     /// Measure what tracing and trace files cost, side by side with bpftrace, jq and zstd; needs root
     Bench {
         /// Only this half
@@ -73,6 +81,7 @@ fn main() -> ExitCode {
             let input = input.map(std::path::absolute).transpose();
             input.map_err(Into::into).and_then(|input| fuzz::by_hand(target, seconds, input.as_deref()))
         }
+        Task::Soak { minutes } => soak::run(soak::Times::minutes(minutes)),
         Task::Bench { measure: Some(what), cgroup, .. } => bench::measure(what, cgroup.as_deref()),
         Task::Bench { half, rounds, .. } => bench::run(half, rounds),
     };

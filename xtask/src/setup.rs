@@ -29,7 +29,7 @@ const fn package(program: &'static str, package: &'static str) -> Package {
 /// What the demo plays.
 pub const DEMO: [Package; 1] = [package("runc", "runc")];
 /// What the tests run.
-pub const TESTS: [Package; 10] = [
+pub const TESTS: [Package; 15] = [
     package("runc", "runc"),
     package("crun", "crun"),
     package("python3", "python3-minimal"),
@@ -39,6 +39,11 @@ pub const TESTS: [Package; 10] = [
     package("unshare", "util-linux"),
     package("setpriv", "util-linux"),
     package("promtool", "prometheus"),
+    package("prometheus", "prometheus"),
+    package("systemd-socket-activate", "systemd"),
+    package("nsenter", "util-linux"),
+    package("findmnt", "util-linux"),
+    package("mkfs.ext4", "e2fsprogs"),
     package("systemd-analyze", "systemd"),
 ];
 /// What builds the fuzzer.

@@ -37,9 +37,9 @@ pub struct Times {
 
 impl Times {
     /// A soak of so many minutes.
-    pub fn minutes(minutes: u64) -> Self {
+    pub fn minutes(minutes: u32) -> Self {
         let minute = Duration::from_secs(60);
-        Self { idle: minute / 2, settling: minute, churn: minute * minutes.max(2) as u32, peer: minute }
+        Self { idle: minute / 2, settling: minute, churn: minute * minutes.max(2), peer: minute }
     }
 
     /// What CI has time for.
@@ -80,11 +80,16 @@ pub fn run(times: Times) -> anyhow::Result<()> {
     })?;
     let pairs = churn.stop()?;
     let latencies = latencies.context("the soak was too short to scrape")??;
-    let settled: Vec<f64> = memory.iter().filter(|(at, _)| *at >= times.settling).map(|(_, bytes)| *bytes as f64).collect();
+    let settled: Vec<f64> =
+        memory.iter().filter(|(at, _)| *at >= times.settling).map(|(_, bytes)| *bytes as f64).collect();
     let part = settled.len().min(10);
     let (first, last) = (median(&settled[..part]), median(&settled[settled.len() - part..]));
     let after = agent.settled_metrics(&before, pairs)?;
-    let lost: f64 = after.iter().filter(|(name, _)| name.starts_with("cgtrace_events_lost_total{ring=\"lifecycle\"")).map(|(_, v)| v).sum();
+    let lost: f64 = after
+        .iter()
+        .filter(|(name, _)| name.starts_with("cgtrace_events_lost_total{ring=\"lifecycle\""))
+        .map(|(_, v)| v)
+        .sum();
     let made = sum(&after, "cgtrace_cgroups_created_total") - sum(&before, "cgtrace_cgroups_created_total");
     agent.stop()?;
 
@@ -94,11 +99,26 @@ pub fn run(times: Times) -> anyhow::Result<()> {
     println!("{:<44}{:>14}{:>14}", "", "cgtrace serve", "bpftrace");
     println!("{:<44}{:>13.3}%{:>13.3}%  (aim: under 0.1 %)", "idle, of one processor", idle * 100.0, peer_idle * 100.0);
     println!("{:<44}{:>13.0}%{:>13.0}%", "under churn, of one processor", busy * 100.0, peer_busy * 100.0);
-    println!("{:<44}{:>14.0}{:>14.0}", "pairs of mkdir and rmdir a second", rate(pairs, times.churn), rate(peer_pairs, times.peer));
+    println!(
+        "{:<44}{:>14.0}{:>14.0}",
+        "pairs of mkdir and rmdir a second",
+        rate(pairs, times.churn),
+        rate(peer_pairs, times.peer)
+    );
     println!("{:<44}{:>14}{:>14}", "lifecycle events lost", lost, peer_lost);
     println!("{:<44}{:>10.1} MiB{:>14}  (aim: 15 MiB)", "memory, idle", mib(idle_memory as f64), "");
-    println!("{:<44}{:>10.1} MiB{:>14}", format!("memory after {} s of churn", times.settling.as_secs()), mib(first), "");
-    println!("{:<44}{:>10.1} MiB{:>10.1} MiB", format!("memory after {} s", times.churn.as_secs()), mib(last), mib(peer_memory as f64));
+    println!(
+        "{:<44}{:>10.1} MiB{:>14}",
+        format!("memory after {} s of churn", times.settling.as_secs()),
+        mib(first),
+        ""
+    );
+    println!(
+        "{:<44}{:>10.1} MiB{:>10.1} MiB",
+        format!("memory after {} s", times.churn.as_secs()),
+        mib(last),
+        mib(peer_memory as f64)
+    );
     println!("{:<44}{:>13.1}%{:>14}  (5 % at most)", "growth", (last / first - 1.0) * 100.0, "");
     println!(
         "{:<44}p50 {:.2} ms, p99 {:.2} ms, most {:.2} ms, of {} scrapes (aim: p99 under 10 ms)",
@@ -158,7 +178,9 @@ struct Churn {
 
 impl Churn {
     fn start(scratch: &Path) -> anyhow::Result<Self> {
-        let names = (0..NAMES).map(|number| c_string(scratch.join(format!("soak-{number}")))).collect::<Result<Vec<CString>, _>>()?;
+        let names = (0..NAMES)
+            .map(|number| c_string(scratch.join(format!("soak-{number}"))))
+            .collect::<Result<Vec<CString>, _>>()?;
         let (stop, pairs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let (stopped, counted) = (stop.clone(), pairs.clone());
         let thread = std::thread::spawn(move || {
@@ -226,7 +248,11 @@ impl Agent {
         let mut text = String::new();
         stream.read_to_string(&mut text).context("failed to read the metrics")?;
         let samples = text.lines().filter(|line| line.starts_with("cgtrace_"));
-        Ok(samples.filter_map(|line| line.rsplit_once(' ').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))).collect())
+        Ok(samples
+            .filter_map(|line| {
+                line.rsplit_once(' ').and_then(|(name, value)| Some((name.to_owned(), value.parse().ok()?)))
+            })
+            .collect())
     }
 
     /// When all that was made is counted, or a while has passed.

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
-use crate::{cargo, fuzz, is_root, output, root, run, setup, step};
+use crate::{cargo, fuzz, is_root, output, root, run, setup, soak, step};
 
 /// How long each target is fuzzed.
 const FUZZ_S: u32 = 30;
@@ -38,6 +38,13 @@ pub fn everything() -> anyhow::Result<()> {
     let (passed, failed) = fuzz::all(FUZZ_S)?;
     tally.passed += passed;
     tally.failed += failed;
+    match soak::run(soak::Times::short()) {
+        Ok(()) => tally.passed += 1,
+        Err(error) => {
+            println!("the soak failed: {error:#}");
+            tally.failed += 1;
+        }
+    }
     report()?;
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {

@@ -249,7 +249,7 @@ impl<R: Read> FrameReader<R> {
 
     fn plain_line(&mut self) -> io::Result<Filled> {
         self.lines.clear();
-        self.next_line = 0;
+        (self.next_line, self.whole) = (0, 0);
         let mut searched = 0;
         loop {
             let found = memchr::memchr(b'\n', &self.rest()[searched..]);

@@ -1,4 +1,6 @@
 //! A serving agent, and how it is asked.
+#![allow(dead_code, reason = "each test crate uses its own part")]
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
