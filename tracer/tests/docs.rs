@@ -67,3 +67,18 @@ fn every_command_is_in_the_readme_and_every_kind_has_its_heading() {
         assert!(page("findings.md").contains(&format!("\n## `{}`\n", kind.as_str())), "{}", kind.as_str());
     }
 }
+
+#[test]
+fn the_worked_case_shows_what_is_printed() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let page = fs::read_to_string(root.join("docs/post-mortem.md")).unwrap();
+    let command = "cgtrace report --lives docs/examples/incident.jsonl.zst";
+    let (_, rest) = page.split_once(&format!("$ {command}\n")).unwrap();
+    let (shown, _) = rest.split_once("```").unwrap();
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_cgtrace"))
+        .args(command.split(' ').skip(1))
+        .current_dir(root)
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(done.stdout).unwrap().trim_end(), shown.trim_end());
+}

@@ -1,5 +1,8 @@
 //! The HTTP side: a handful of pages for whoever connects, and no more memory or patience for anybody than is due.
 
+mod patience;
+mod query;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -8,10 +11,9 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
-use std::task::{Poll, ready};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -21,11 +23,13 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+use patience::{Due, Patient, Stream};
+use query::Wanted;
+
 use super::{Board, page};
-use crate::findings::{Finding, Kind, Severity};
+use crate::findings::Finding;
 use crate::hierarchy::Clock;
 use crate::metrics::Format;
 use crate::output::{Json, Output};
@@ -221,7 +225,7 @@ async fn accept(accepting: Accepting, board: Arc<Board>, permits: Arc<Semaphore>
 
 async fn answer(stream: Stream, board: Arc<Board>, permit: OwnedSemaphorePermit, mut stop: watch::Receiver<bool>) {
     let due = Arc::new(Due::default());
-    let patient = Patient { stream, due: due.clone(), timer: None };
+    let patient = Patient::new(stream, due.clone());
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         due.answer_within(ANSWER);
         let response = respond(&request, &board);
@@ -245,94 +249,6 @@ async fn answer(stream: Stream, board: Arc<Board>, permit: OwnedSemaphorePermit,
         board.metrics.refused();
     }
     drop(permit);
-}
-
-/// Until when an answer must have been taken.
-#[derive(Default)]
-struct Due(AtomicU64);
-
-impl Due {
-    fn answer_within(&self, time: Duration) {
-        self.0.store(millis(Instant::now() + time), Ordering::Relaxed);
-    }
-
-    fn is_over(&self) -> bool {
-        let due = self.0.load(Ordering::Relaxed);
-        due > 0 && millis(Instant::now()) >= due
-    }
-
-    fn left(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed).saturating_sub(millis(Instant::now())))
-    }
-}
-
-/// Milliseconds since this was first asked.
-fn millis(at: Instant) -> u64 {
-    static FIRST: OnceLock<Instant> = OnceLock::new();
-    let first = *FIRST.get_or_init(Instant::now);
-    // Never 0, which means that nothing is due.
-    u64::try_from(at.saturating_duration_since(first).as_millis()).unwrap_or(u64::MAX).saturating_add(1)
-}
-
-enum Stream {
-    Tcp(tokio::net::TcpStream),
-    Unix(tokio::net::UnixStream),
-}
-
-/// A stream that waits for no reader longer than an answer may take.
-struct Patient {
-    stream: Stream,
-    due: Arc<Due>,
-    timer: Option<Pin<Box<tokio::time::Sleep>>>,
-}
-
-impl AsyncRead for Patient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
-            Stream::Unix(unix) => Pin::new(unix).poll_read(context, buffer),
-        }
-    }
-}
-
-impl AsyncWrite for Patient {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut std::task::Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.stream {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
-            Stream::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
-        };
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken in time");
-        if self.due.is_over() {
-            return Poll::Ready(Err(late()));
-        }
-        if written.is_ready() {
-            return written;
-        }
-        let left = self.due.left();
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
-        ready!(timer.as_mut().poll(context));
-        self.timer = None;
-        if self.due.is_over() { Poll::Ready(Err(late())) } else { self.poll_write(context, bytes) }
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.stream {
-            Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(context),
-            Stream::Unix(unix) => Pin::new(unix).poll_shutdown(context),
-        }
-    }
 }
 
 /// An answer: all of it, or findings one after the other as they are taken.
@@ -449,95 +365,6 @@ fn with_type(status: StatusCode, kind: &'static str, answer: Answer) -> Response
     response
 }
 
-/// Which findings are asked for.
-#[derive(Debug, Default, PartialEq)]
-struct Wanted {
-    kind: Option<Kind>,
-    severity: Option<Severity>,
-    container: Option<String>,
-    since: Option<Since>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Since {
-    Time(jiff::Timestamp),
-    Ago(jiff::SignedDuration),
-}
-
-impl Wanted {
-    /// Reads `kind=…&severity=…&container=…&since=…`.
-    fn parse(query: &str) -> Result<Self, String> {
-        let mut wanted = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value).ok_or_else(|| format!("{key}: it is not encoded as it should be"))?;
-            match key {
-                "kind" => {
-                    let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == value);
-                    wanted.kind =
-                        Some(kind.ok_or_else(|| format!("kind: one of {}", Kind::ALL.map(Kind::as_str).join(", ")))?);
-                }
-                "severity" => {
-                    let severity = Severity::ALL.into_iter().find(|severity| severity.as_str() == value);
-                    wanted.severity = Some(severity.ok_or_else(|| {
-                        format!("severity: one of {}", Severity::ALL.map(Severity::as_str).join(", "))
-                    })?);
-                }
-                "container" => wanted.container = Some(value),
-                "since" => {
-                    let time = value.parse().map(Since::Time);
-                    wanted.since = Some(time.or_else(|_| value.parse().map(Since::Ago)).map_err(|_| {
-                        "since: a time such as 2026-11-24T04:33:30Z, or how long ago, such as 15m".to_owned()
-                    })?);
-                }
-                _ => return Err(format!("there are kind, severity, container and since, and no {:?}", truncated(key))),
-            }
-        }
-        Ok(wanted)
-    }
-
-    fn takes(&self, finding: &Finding, clock: Clock, now: jiff::Timestamp) -> bool {
-        let begins = |prefix: &String| {
-            let container = finding.container.as_deref();
-            container.is_some_and(|known| known.chain.iter().any(|id| id.as_bytes().starts_with(prefix.as_bytes())))
-        };
-        let after = |since: Since| {
-            let from = match since {
-                Since::Time(time) => Some(time),
-                Since::Ago(ago) => now.checked_sub(ago).ok(),
-            };
-            from.is_none_or(|from| i128::from(clock.unix_ns(finding.at)) >= from.as_nanosecond())
-        };
-        self.kind.is_none_or(|kind| finding.kind == kind)
-            && self.severity.is_none_or(|severity| finding.severity == severity)
-            && self.container.as_ref().is_none_or(begins)
-            && self.since.is_none_or(after)
-    }
-}
-
-fn truncated(text: &str) -> String {
-    text.chars().take(40).collect()
-}
-
-/// Undoes `%2F` and `+`.
-fn decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        rest = tail;
-        bytes.push(match first {
-            b'+' => b' ',
-            b'%' => {
-                let (digits, tail) = rest.split_at_checked(2)?;
-                rest = tail;
-                u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?
-            }
-            other => *other,
-        });
-    }
-    String::from_utf8(bytes).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -549,20 +376,6 @@ mod tests {
         assert!("[::1]:9464".parse::<Address>().is_ok());
         for wrong in ["", "9464", "localhost", "unix:x", "1.2.3.4", "1.2.3.4:99999"] {
             assert!(wrong.parse::<Address>().is_err(), "{wrong}");
-        }
-    }
-
-    #[test]
-    fn a_query_is_read_or_explained() {
-        let wanted = Wanted::parse("kind=duplicate-teardown&severity=fault&container=a%2Fb+c&since=15m").expect("read");
-        assert_eq!((wanted.kind, wanted.severity), (Some(Kind::DuplicateTeardown), Some(Severity::Fault)));
-        assert_eq!(wanted.container.as_deref(), Some("a/b c"));
-        assert_eq!(wanted.since, Some(Since::Ago(jiff::SignedDuration::from_mins(15))));
-        assert!(matches!(Wanted::parse("since=2026-11-24T04:33:30Z").expect("read").since, Some(Since::Time(_))));
-        assert_eq!(Wanted::parse(""), Ok(Wanted::default()));
-        for wrong in ["kind=x", "severity=", "since=yesterday", "x=y", "container=%", "container=%zz", "container=%ff"]
-        {
-            assert!(Wanted::parse(wrong).is_err(), "{wrong}");
         }
     }
 }

@@ -170,6 +170,35 @@ fn a_flight_recorder_is_part_of_it() {
 }
 
 #[test]
+fn the_time_of_the_kernel_programs_is_told_when_it_is_counted() {
+    let scratch = Scratch::new();
+    let agent = Serving::start(&["--bpf-stats"]);
+    let path = c_path(scratch.path.join("counted"));
+    wait_for("a program that has run", || {
+        assert_eq!(fork(|| mkdir(&path) | rmdir(&path)).wait(), 0);
+        let (_, text) = agent.get("/metrics");
+        let ran = |name: &str| {
+            let values = text.lines().filter(|line| line.starts_with(name) && line.contains("cgroup_mkdir"));
+            values.filter_map(|line| line.rsplit_once(' ')?.1.parse::<f64>().ok()).any(|value| value > 0.0)
+        };
+        (ran("cgtrace_bpf_runs_total") && ran("cgtrace_bpf_run_seconds_total")).then_some(())
+    });
+    agent.end();
+}
+
+#[test]
+fn an_agent_that_did_not_run_for_a_while_walks_again_though_nothing_was_lost() {
+    let agent = Serving::start(&[]);
+    wait_for("readiness", || (agent.get("/readyz").0 == 200).then_some(()));
+    signal(agent.pid(), libc::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(5_500));
+    signal(agent.pid(), libc::SIGCONT);
+    wait_for("another walk", || (agent.sample("cgtrace_rewalks_total{reason=\"stall\"}") == 1.0).then_some(()));
+    assert_eq!(agent.sample("cgtrace_events_lost_total{ring=\"lifecycle\",reason=\"ring-full\"}"), 0.0);
+    agent.end();
+}
+
+#[test]
 fn an_agent_that_was_stopped_for_a_while_says_so_and_walks_again() {
     let scratch = Scratch::new();
     let agent = Serving::start(&[]);

@@ -1,0 +1,185 @@
+//! Traces that are cut, flipped, joined, too long, too deep or none at all.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::CGTRACE;
+use crate::{report, run, text};
+
+/// What `report` says of such a file: status 2, and one message.
+fn check_refused(bytes: &[u8], wanted: &str) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.jsonl.zst");
+    fs::write(&path, bytes).unwrap();
+    let told = report(&path);
+    let said = text(&told.stderr);
+    assert_eq!(told.status.code(), Some(2), "{said}");
+    assert!(said.contains(wanted) && said.contains("t.jsonl.zst"), "{wanted:?} is not in {said:?}");
+    assert!(!said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn what_is_no_trace_is_refused_with_its_reason() {
+    let header = |format: u32| {
+        format!("{{\"type\":\"header\",\"format\":{format},\"tool\":\"cgtrace 9.1\",\"started\":\"x\"}}\n").into_bytes()
+    };
+    check_refused(b"", "it is empty");
+    check_refused(&[0; 4_096], "it is no trace");
+    check_refused(b"hello\n", "it is no trace");
+    check_refused(b"{\"type\":\"event\",\"seq\":1}\n", "does not begin with a header");
+    check_refused(&header(99), "it has format 99, written by cgtrace 9.1; this version reads up to format 1");
+    check_refused(&header(1), "does not begin with a header");
+    let mut deep = b"{\"type\":\"header\",\"format\":1,\"x\":".to_vec();
+    deep.extend(vec![b'['; 100_000]);
+    deep.push(b'\n');
+    check_refused(&deep, "it is no trace");
+    let nothing = run(&["report", "/no/such/file"]);
+    assert_eq!(nothing.status.code(), Some(2));
+    assert!(text(&nothing.stderr).contains("failed to open /no/such/file: No such file"));
+}
+
+#[test]
+fn damage_is_said_and_the_rest_is_told() {
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/incident.jsonl");
+    let whole = fs::read_to_string(recording).unwrap();
+    let inputs: Vec<&str> = whole.lines().filter(|line| !line.starts_with("{\"type\":\"finding\"")).collect();
+    let check = |lines: &[&str], wanted: &str| {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("t.jsonl");
+        fs::write(&path, lines.join("\n") + "\n").unwrap();
+        let told = run(&["report", path.to_str().unwrap()]);
+        let said = text(&told.stderr) + &text(&told.stdout);
+        assert!(said.contains(wanted), "{wanted:?} is not in {said}");
+        said
+    };
+    assert!(!check(&inputs, "lost      nothing").contains("warning"));
+    let mut broken = inputs.clone();
+    broken[20] = "{\"type\":\"event\",\"seq\":20,\"at\":-1}";
+    assert!(check(&broken, "cannot be read").contains("FAULT"));
+    let mut holed = inputs.clone();
+    holed.remove(17);
+    check(&holed, "1 (recording, malformed)");
+    let mut twice = inputs.clone();
+    twice.insert(20, inputs[19]);
+    check(&twice, "comes after line");
+    check(&inputs[..inputs.len() - 1], "cut short: it has no end");
+    let mut evil = inputs.clone();
+    let renamed = inputs[18].replace("\"comm\":\"", "\"comm\":\"\\u001b]0;x\\u0007");
+    evil[18] = &renamed;
+    assert!(!check(&evil, "findings").contains('\u{1b}'), "nothing from a trace moves the terminal");
+}
+
+/// `golden/format-N.jsonl.zst` is a trace of format N, and never changes; `format-N.findings.jsonl` is what is told of it.
+#[test]
+fn traces_of_every_format_are_read_for_ever() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    for format in 1..=cgtrace::recording::FORMAT {
+        let told = report(&directory.join(format!("format-{format}.jsonl.zst")));
+        assert!(told.status.success(), "{}", text(&told.stderr));
+        let findings = directory.join(format!("format-{format}.findings.jsonl"));
+        if std::env::var_os("CGTRACE_BLESS").is_some() {
+            fs::write(&findings, &told.stdout).unwrap();
+        }
+        assert_eq!(text(&told.stdout), fs::read_to_string(findings).unwrap(), "format {format}");
+    }
+}
+
+/// Replays bytes as a trace. Returns the findings' lines, and whether it was said that something is amiss.
+fn replayed(bytes: &[u8]) -> Option<(Vec<String>, bool)> {
+    let mut reader = cgtrace::recording::Reader::open(bytes).ok()?;
+    let mut out = Vec::new();
+    let mut json = cgtrace::output::Json::new(&mut out);
+    let mut stream = cgtrace::pipeline::Stream::begin(reader.header(), &mut json).unwrap();
+    let (mut amiss, mut ended) = (false, None);
+    while let Some(item) = reader.next_item().unwrap() {
+        match item {
+            cgtrace::recording::Item::Input(seq, mut input) => stream.replay(seq, &mut input).unwrap(),
+            cgtrace::recording::Item::End(at) => ended = Some(at),
+            cgtrace::recording::Item::Header(_) | cgtrace::recording::Item::Damage(_) => amiss = true,
+        }
+    }
+    amiss |= ended.is_none() || !reader.is_whole();
+    stream.end(ended.unwrap_or_default()).unwrap();
+    let lines = text(&out).lines().filter(|line| line.starts_with("{\"type\":\"finding")).map(str::to_owned).collect();
+    Some((lines, amiss))
+}
+
+/// A trace of many frames.
+fn small_trace() -> Vec<u8> {
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/incident.jsonl");
+    let mut writer = cgtrace::recording::FrameWriter::new(Vec::new()).unwrap();
+    let text = fs::read_to_string(recording).unwrap();
+    let inputs = text.lines().filter(|line| !line.starts_with("{\"type\":\"finding"));
+    for (number, line) in inputs.enumerate() {
+        writer.line(format!("{line}\n").as_bytes()).unwrap();
+        if number % 8 == 0 {
+            writer.close_frame().unwrap();
+        }
+    }
+    writer.close_frame().unwrap();
+    writer.get_ref().clone()
+}
+
+#[test]
+fn a_trace_cut_at_any_byte_tells_the_rest_and_that_it_was_cut() {
+    let whole = small_trace();
+    let (told, amiss) = replayed(&whole).unwrap();
+    assert!(!amiss && told.last().is_some_and(|finding| finding.contains("\"severity\":\"fault\"")));
+    let mut readable = 0;
+    for cut in 0..whole.len() {
+        if let Some((_, amiss)) = replayed(&whole[..cut]) {
+            assert!(amiss, "cut at {cut}: nothing is said");
+            readable += 1;
+        }
+    }
+    assert!(readable > whole.len() / 2, "only {readable} of {} are readable", whole.len());
+}
+
+#[test]
+fn a_trace_with_any_byte_flipped_tells_the_rest_and_never_a_certain_lie() {
+    let whole = small_trace();
+    let (told, _) = replayed(&whole).unwrap();
+    for position in 0..whole.len() {
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = whole.clone();
+            damaged[position] ^= flip;
+            let Some((findings, amiss)) = replayed(&damaged) else { continue };
+            assert!(amiss || findings == told, "byte {position}: another finding, and nothing is said");
+        }
+    }
+}
+
+#[test]
+fn what_would_fill_the_memory_is_refused_within_little_of_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let header =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/incident.jsonl")).unwrap();
+    let header = header.lines().next().unwrap();
+    let long = format!("{header}\n{{\"type\":\"tick\",\"seq\":1,\"at\":1,\"x\":\"{}\"}}\n", "x".repeat(100 << 20));
+    let deep = format!("{header}\n{{\"type\":\"tick\",\"seq\":1,\"at\":1,\"x\":{}\n", "[".repeat(1 << 20));
+    let range = format!("{header}\n{{\"type\":\"tick\",\"seq\":1,\"at\":99999999999999999999999}}\n");
+    let check = |name: &str, bytes: &[u8], wanted: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, bytes).unwrap();
+        let script = format!("ulimit -v 600000; exec {CGTRACE} report {}", path.display());
+        let told = Command::new("sh").args(["-c", &script]).output().unwrap();
+        let said = text(&told.stderr);
+        assert_eq!(told.status.code(), Some(2), "{name}: {said}");
+        assert!(said.contains(wanted) && said.contains(name) && !said.contains("panicked"), "{name}: {said}");
+    };
+    check("long.jsonl", long.as_bytes(), "a line is longer than 32 MiB");
+    check("deep.jsonl", deep.as_bytes(), "cannot be read");
+    check("range.jsonl", range.as_bytes(), "cannot be read");
+    // A few kilobytes that would be gigabytes: zeros, and lines.
+    let bomb = |unit: &[u8], count: usize| {
+        let mut packed = zstd::stream::Encoder::new(Vec::new(), 19).unwrap();
+        let block = unit.repeat((1 << 20) / unit.len());
+        std::io::Write::write_all(&mut packed, format!("{header}\n").as_bytes()).unwrap();
+        (0..count).for_each(|_| std::io::Write::write_all(&mut packed, &block).unwrap());
+        packed.finish().unwrap()
+    };
+    check("bomb.jsonl.zst", &bomb(b"\0", 2_000), "32 MiB");
+    let joined = [header.as_bytes(), b"\n", header.replace("vm", "other").as_bytes(), b"\n"].concat();
+    check("joined.jsonl", &joined, "another recording begins in the same file");
+}
