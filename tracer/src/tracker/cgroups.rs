@@ -94,7 +94,8 @@ pub(crate) struct Cgroups {
     live: HashMap<(HierarchyId, CgroupId), Live>,
     by_path: HashMap<Place, CgroupId>,
     dying: HashMap<(HierarchyId, CgroupId), Dying>,
-    removals: HashMap<Place, Removal>,
+    /// Boxed, because a table that has entries come and go keeps room for several times as many.
+    removals: HashMap<Place, Box<Removal>>,
     /// Removals in the order they were seen, for eviction. A place that was removed again is in it twice.
     removal_order: VecDeque<(Seq, Place)>,
     /// A removal before this may have been forgotten.
@@ -114,7 +115,7 @@ impl Cgroups {
     }
 
     pub fn removal(&self, place: &Place) -> Option<&Removal> {
-        self.removals.get(place)
+        self.removals.get(place).map(Box::as_ref)
     }
 
     pub fn len(&self) -> usize {
@@ -169,7 +170,7 @@ impl Cgroups {
         let (created, container) = known.map(|live| (live.created, live.container)).unwrap_or_default();
         let place = Place::of(cgroup);
         let removal = Removal { seq, at, actor, cgroup: cgroup.clone(), created, container };
-        self.removals.insert(place.clone(), removal);
+        self.removals.insert(place.clone(), Box::new(removal));
         self.removal_order.push_back((seq, place));
         while self.removals.len() > REMOVALS {
             self.forget_oldest_removal();
