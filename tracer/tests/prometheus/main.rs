@@ -317,11 +317,11 @@ fn the_series_of_a_real_agent_are_as_many_after_hundreds_of_containers() {
     let count = || agent.get("/metrics").1.lines().filter(|line| !line.starts_with('#')).count();
     let before = count();
     for number in 0..300 {
-        let path = c_path(scratch.path.join(format!("docker-{number:064x}.scope")));
+        let path = c_path(scratch.path.join(format!("libpod-{number:064x}.scope")));
         assert_eq!(fork(|| mkdir(&path) | rmdir(&path)).wait(), 0);
     }
     wait_for("all of them", || {
-        (agent.sample("cgtrace_cgroups_removed_total{runtime=\"docker\"}") == 300.0).then_some(())
+        (agent.sample("cgtrace_cgroups_removed_total{runtime=\"podman\"}") == 300.0).then_some(())
     });
     assert_eq!(count(), before);
     agent.end();
