@@ -78,11 +78,12 @@ impl Board {
             why.push("it is ending".to_owned());
         }
         match header {
-            None => why.push("tracing has not begun".to_owned()),
-            Some(header) => {
+            Some(header) if turned.0 > 0 => {
                 let missing = header.probes.iter().filter(|probe| !probe.attached);
                 why.extend(missing.map(|probe| format!("{} is not attached", probe.name)));
             }
+            // What is there already is looked at before the first turn.
+            _ => why.push("tracing has not begun".to_owned()),
         }
         let age = process::boot_time().since(turned);
         if turned.0 > 0 && age >= STALLED {
