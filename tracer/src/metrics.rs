@@ -28,6 +28,7 @@ use crate::explain;
 use crate::findings::{Cause, Finding, Severity};
 use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Change, Input, LossReason, Operation, Ring, Seq};
+use crate::kernel;
 use crate::output::{Counts, Output};
 use crate::pipeline::Turn;
 use crate::process;
@@ -328,8 +329,9 @@ pub struct Sampling {
 
 impl Sampling {
     /// Of the agent, and of what was written to trace files, if there are any.
-    pub fn new(metrics: Metrics, clock: Clock, written: Option<Arc<Written>>) -> Self {
+    pub fn new(metrics: Metrics, clock: Clock, written: Option<Arc<Written>>, kernel: &kernel::Tracer) -> Self {
         let mut sampling = Self { metrics, written, clock, asked: None, lost_lines: 0 };
+        sampling.programs(kernel);
         sampling.usage();
         sampling
     }
@@ -348,14 +350,18 @@ impl Sampling {
             return;
         }
         self.asked = Some(turn.now);
-        for (name, runs, time) in turn.kernel.program_runs() {
+        self.programs(turn.kernel);
+        self.trace_files();
+        self.usage();
+    }
+
+    fn programs(&self, kernel: &kernel::Tracer) {
+        for (name, runs, time) in kernel.program_runs() {
             let program = OfProgram { program: name.to_owned() };
             self.metrics.bpf_runs.get_or_create(&program).inner().store(runs, Ordering::Relaxed);
             let seconds = self.metrics.bpf_seconds.get_or_create(&program);
             seconds.inner().store(time.as_secs_f64().to_bits(), Ordering::Relaxed);
         }
-        self.trace_files();
-        self.usage();
     }
 
     fn trace_files(&mut self) {

@@ -270,6 +270,11 @@ impl Session {
         &self.header.probes
     }
 
+    /// The kernel side.
+    pub fn kernel(&self) -> &kernel::Tracer {
+        &self.tracer
+    }
+
     /// The stream's first line.
     pub fn header(&self) -> &Header {
         &self.header

@@ -59,16 +59,17 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     });
     let recording =
         args.record.as_deref().map(|directory| start_recording(&args, directory, session.header())).transpose()?;
+    let written = recording.as_ref().map(|recording| recording.written().clone());
     let metrics = Metrics::default();
+    // Every series is there before anybody can ask.
+    let sampling = Sampling::new(metrics.clone(), session.header().clock, written.clone(), session.kernel());
     let board = Board::new(metrics.clone());
     let (stop, stopped) = watch::channel(false);
     let server = start_server(listeners, board.clone(), stopped)?;
     eprintln!("{}", super::begin_line(&session));
     eprintln!("serving: {}", addresses.join(", "));
 
-    let written = recording.as_ref().map(|recording| recording.written().clone());
-    let mut agent = Agent { counting: Counting::new(metrics.clone()), posting: Posting::new(board.clone()), recording };
-    let sampling = Sampling::new(metrics, session.header().clock, written.clone());
+    let mut agent = Agent { counting: Counting::new(metrics), posting: Posting::new(board.clone()), recording };
     let status = super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
