@@ -69,12 +69,17 @@ impl Board {
         self.stopping.store(true, Ordering::Relaxed);
     }
 
+    /// Whether the agent is about to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
+    }
+
     /// Why the agent is not ready; empty if it is.
     fn unready(&self) -> Vec<String> {
         let mut why = Vec::new();
         let turned = BootTime(self.turned.load(Ordering::Relaxed));
         let header = self.shown().header.clone();
-        if self.stopping.load(Ordering::Relaxed) {
+        if self.is_stopping() {
             why.push("it is ending".to_owned());
         }
         match header {

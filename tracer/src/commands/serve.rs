@@ -24,7 +24,7 @@ use crate::process;
 use crate::recording::{Limits, Place, Recording, default_name, record, record_around};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::systemd::Notifier;
-use crate::serve::{Board, Listener, Posting, serve};
+use crate::serve::{Address, Board, Listener, Posting, serve};
 use crate::tracker::Span;
 
 /// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some tens of
@@ -78,7 +78,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         let version = kernel_version().unwrap_or((0, 0));
         let bpf = needs_bpf_for_maps(version, process::unprivileged_bpf_disabled());
         report(confine(&Role::Trace { bpf }));
-        let mut beat = Beat { notifier, board: board.clone(), sampling, ready: false };
+        let mut beat = Beat { notifier, board: board.clone(), sampling, ready: false, stopping: false };
         let stream = Stream::begin(session.header(), &mut agent)?;
         let reopen = written.clone();
         let stop = async {
@@ -92,7 +92,6 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
             board.stop();
         };
         let counts = session.run(stream, stop, &mut |turn| beat.turn(turn)).await?;
-        beat.notifier.tell("STOPPING=1");
         eprintln!("ended: {}", counts.summary());
         anyhow::Ok(())
     });
@@ -128,8 +127,8 @@ fn give_memory_back() {
 fn settings(args: &Serve) -> String {
     let quoted = |text: String| toml::Value::String(text).to_string();
     let addresses = args.listen.iter().map(|address| match address {
-        crate::serve::Address::Tcp(tcp) => quoted(tcp.to_string()),
-        crate::serve::Address::Unix(path) => quoted(format!("unix:{}", path.display())),
+        Address::Tcp(tcp) => quoted(tcp.to_string()),
+        Address::Unix(path) => quoted(format!("unix:{}", path.display())),
     });
     let mut lines = vec![format!("listen = [{}]", addresses.collect::<Vec<_>>().join(", "))];
     let mut set = |key: &str, value: Option<String>| lines.extend(value.map(|value| format!("{key} = {value}")));
@@ -225,6 +224,7 @@ struct Beat {
     board: Arc<Board>,
     sampling: Sampling,
     ready: bool,
+    stopping: bool,
 }
 
 impl Beat {
@@ -233,6 +233,9 @@ impl Beat {
         let (live, dying) = (turn.tracker.live_cgroups(), turn.tracker.dying_cgroups());
         self.board.turn(turn.now, live, dying);
         let status = || format!("tracing; {live} cgroups, {dying} dying");
+        if self.board.is_stopping() && !std::mem::replace(&mut self.stopping, true) {
+            self.notifier.tell("STOPPING=1");
+        }
         if std::mem::replace(&mut self.ready, true) {
             self.notifier.alive(status);
         } else {

@@ -269,6 +269,7 @@ fn a_recorder_killed_at_any_moment_leaves_a_readable_file() {
         let stderr = wait_until_it_traces(&mut child);
         // Somewhere within the first seconds' frames, another moment each time.
         std::thread::sleep(Duration::from_micros(round * 7_919 % 60_000 + if round % 20 == 0 { 1_100_000 } else { 0 }));
+        let killed = cgtrace::process::boot_time();
         signal(child.id(), libc::SIGKILL);
         child.wait().unwrap();
         drop(stderr);
@@ -282,6 +283,11 @@ fn a_recorder_killed_at_any_moment_leaves_a_readable_file() {
         assert!(warnings.lines().all(|line| line.contains("cut short")), "round {round}: {warnings}");
         let seqs: Vec<u64> = lines(&path).iter().filter_map(|line| line["seq"].as_u64()).collect();
         assert!(seqs.windows(2).all(|pair| pair[1] == pair[0] + 1), "round {round}: a hole");
+        // A frame is a second at most; the rest is for a machine that is busy.
+        if let Some(last) = lines(&path).iter().rev().find_map(|line| line["at"].as_u64()) {
+            let missing = killed.since(cgtrace::input::BootTime(last));
+            assert!(missing < Duration::from_secs(5), "round {round}: {missing:?} are missing");
+        }
     }
     signal(churning.0 as u32, libc::SIGKILL);
     churning.wait();
