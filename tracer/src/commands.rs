@@ -11,12 +11,16 @@ pub mod report;
 pub mod serve;
 
 use std::io::{self, IsTerminal, Write};
+use std::time::Duration;
 
 use anyhow::Context;
 
+use crate::cli::FailOn;
+use crate::findings::Finding;
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
 use crate::output::{ColorChoice, Json, Output, Palette, Text};
 use crate::pipeline::Session;
+use crate::recording::{Place, Recording, Written, record, record_around};
 
 /// Attaches to this kernel and says on stderr what works less well than it could.
 fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
@@ -57,6 +61,20 @@ fn results<'a>(json: bool, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
 fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
     (size.ws_col > 0).then_some(size.ws_col.into())
+}
+
+/// Records all, or with `flight` only around findings: those in `on`, or any if there is none in it.
+fn begin_recording(place: Place, flight: Option<Duration>, on: &[FailOn]) -> anyhow::Result<Recording> {
+    let Some(window) = flight else { return record(place) };
+    let on = on.to_vec();
+    let matters = move |finding: &Finding| on.is_empty() || on.iter().any(|wanted| wanted.is_met_by(finding));
+    record_around(place, window, Box::new(matters))
+}
+
+/// What was lost of what was to be recorded, and why.
+fn recording_error(written: &Written) -> String {
+    let why = written.error().unwrap_or_else(|| "writing could not keep up".to_owned());
+    format!("error: {} lines were not recorded: {why}", written.lost())
 }
 
 /// One line on where we are and what exists.

@@ -11,7 +11,7 @@ use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, Seq};
 use crate::kernel::Options;
 use crate::output::{Counts, Output};
-use crate::recording::{Limits, Place, Recording, default_name, record, record_around};
+use crate::recording::{Limits, Place, Recording, default_name};
 
 /// How often the line of progress is drawn anew.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -34,14 +34,7 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
         report: |error| eprintln!("\nwarning: {error}"),
         confine: Box::new(|| {}),
     };
-    let recording = match args.flight {
-        Some(window) => {
-            let on = args.flight_on;
-            let matters = move |finding: &Finding| on.is_empty() || on.iter().any(|wanted| wanted.is_met_by(finding));
-            record_around(place, window, Box::new(matters))?
-        }
-        None => record(place)?,
-    };
+    let recording = super::begin_recording(place, args.flight, &args.flight_on)?;
     let written = recording.written().clone();
     let output = Progress::new(recording);
     let job = Job {
@@ -59,9 +52,8 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     eprintln!("recorded: {files}, {} bytes", written.bytes());
     match written.error() {
         None if written.lost() == 0 => Ok(status),
-        error => {
-            let error = error.unwrap_or_else(|| "writing could not keep up".to_owned());
-            eprintln!("error: {} lines were not recorded: {error}", written.lost());
+        Some(_) | None => {
+            eprintln!("{}", super::recording_error(&written));
             Ok(ExitCode::from(2))
         }
     }

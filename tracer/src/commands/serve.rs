@@ -21,7 +21,7 @@ use crate::metrics::{Counting, Metrics, Sampling};
 use crate::output::{Counts, Output};
 use crate::pipeline::{Stream, Turn};
 use crate::process;
-use crate::recording::{Limits, Place, Recording, default_name, record, record_around};
+use crate::recording::{Limits, Place, Recording, default_name};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::systemd::Notifier;
 use crate::serve::{Address, Board, Listener, Posting, serve};
@@ -105,8 +105,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     match written.filter(|written| written.lost() > 0) {
         None => Ok(ExitCode::SUCCESS),
         Some(written) => {
-            let error = written.error().unwrap_or_else(|| "writing could not keep up".to_owned());
-            eprintln!("error: {} lines were not recorded: {error}", written.lost());
+            eprintln!("{}", super::recording_error(&written));
             Ok(ExitCode::from(2))
         }
     }
@@ -172,14 +171,7 @@ fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::R
         report: |error| eprintln!("warning: {error}"),
         confine: Box::new(move || report(confine(&Role::Record(own)))),
     };
-    match args.flight {
-        Some(window) => {
-            let on = args.flight_on.clone();
-            let matters = move |finding: &Finding| on.is_empty() || on.iter().any(|wanted| wanted.is_met_by(finding));
-            record_around(place, window, Box::new(matters))
-        }
-        None => record(place),
-    }
+    super::begin_recording(place, args.flight, &args.flight_on)
 }
 
 /// Starts the thread that serves. It has given up its rights when this returns.

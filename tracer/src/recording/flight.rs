@@ -14,11 +14,11 @@ use anyhow::Context;
 use super::file::TraceFile;
 use super::frames::FrameWriter;
 use super::shelf::Shelf;
-use super::sink::{Batch, FRAME_AGE, Recording, Sink, Written};
+use super::sink::{Batch, FRAME_AGE, Recording, Sink, Written, not_written};
 use super::writer::{AGAIN, Place};
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
+use crate::input::{BootTime, Seq};
 use crate::output::{Counts, Json, Output};
 
 /// What is kept in memory at most; beyond, the seconds before a finding are fewer.
@@ -92,11 +92,11 @@ struct Active {
 impl Flight {
     /// A line that is not the stream's own.
     fn own_line(&self, line: impl FnOnce(&mut Json<Vec<u8>>) -> io::Result<()>) -> Vec<u8> {
-        let mut json = Json::new(Vec::new());
-        // It gives the clock. A vector can be written.
-        let made =
-            self.header.as_ref().map(|header| json.header(header).map(|()| json.take()).and_then(|_| line(&mut json)));
-        if matches!(made, Some(Ok(()))) { json.take() } else { Vec::new() }
+        let Some(header) = &self.header else { return Vec::new() };
+        let mut json = Json::at(header.clock);
+        // A vector can be written.
+        let _ = line(&mut json);
+        json.take()
     }
 
     /// Writes what is kept, and goes on writing until `until`.
@@ -170,8 +170,8 @@ impl Flight {
         if count == 0 || self.active.is_none() && self.parts.is_empty() {
             return;
         }
-        let lost = Lost { at: self.last.1, ring: Ring::Recording, reason: LossReason::NotWritten, count };
-        let line = self.own_line(|json| json.input(before, &Input::Lost(lost)));
+        let lost = not_written(self.last.1, count);
+        let line = self.own_line(|json| json.input(before, &lost));
         self.untold = 0;
         self.take(&line);
     }

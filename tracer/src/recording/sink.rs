@@ -14,7 +14,7 @@ use anyhow::Context;
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, Seq};
+use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
 use crate::output::{Counts, Json, Output};
 
 /// A frame is closed at the latest when it is this old: with the way here, a second is lost when the machine dies.
@@ -116,6 +116,11 @@ impl Batch {
     pub fn before(&self) -> Seq {
         Seq(self.last.0.0.saturating_sub(self.lines))
     }
+}
+
+/// What a trace says of lines that are missing from it.
+pub(super) fn not_written(at: BootTime, count: u64) -> Input {
+    Input::Lost(Lost { at, ring: Ring::Recording, reason: LossReason::NotWritten, count })
 }
 
 /// Writes lines somewhere, and never fails: what it cannot write it counts.
@@ -225,9 +230,9 @@ impl Drop for Recording {
 
 impl Output for Recording {
     fn header(&mut self, header: &Header) -> io::Result<()> {
+        self.hand_over();
         // Its clock is needed for the lines that follow; the sink writes the line itself.
-        self.json.header(header)?;
-        self.json.take();
+        self.json = Json::at(header.clock);
         self.send(Message::Part(Box::new(header.clone())));
         Ok(())
     }
@@ -270,7 +275,6 @@ impl Output for Recording {
     }
 
     fn new_part(&mut self, header: &Header) -> io::Result<()> {
-        self.hand_over();
         self.written.wants_part.store(false, Ordering::Relaxed);
         self.header(header)
     }

@@ -10,9 +10,9 @@ use anyhow::Context;
 use super::file::TraceFile;
 use super::frames::FrameWriter;
 use super::shelf::{Limits, Shelf};
-use super::sink::{Batch, FRAME_AGE, Recording, Sink, Written};
+use super::sink::{Batch, FRAME_AGE, Recording, Sink, Written, not_written};
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
+use crate::input::{BootTime, Seq};
 use crate::output::{Counts, Json, Output};
 
 /// Writing that failed is tried again after this.
@@ -147,9 +147,8 @@ impl Recorder {
     /// A line that is not the stream's own, in a frame of its own.
     fn write_own(&mut self, line: impl FnOnce(&mut Json<Vec<u8>>) -> io::Result<()>) {
         let Some(header) = &self.header else { return };
-        let mut json = Json::new(Vec::new());
-        // It gives the clock.
-        let made = json.header(header).map(|()| json.take()).and_then(|_| line(&mut json));
+        let mut json = Json::at(header.clock);
+        let made = line(&mut json);
         self.write(FrameWriter::close_frame);
         if made.is_ok() && self.failing.is_none() {
             self.write(|file| file.line(&json.take()).and_then(|()| file.close_frame()));
@@ -167,8 +166,8 @@ impl Recorder {
         if count == 0 || self.failing.is_some() {
             return;
         }
-        let lost = Lost { at: self.last.1, ring: Ring::Recording, reason: LossReason::NotWritten, count };
-        self.write_own(|json| json.input(before, &Input::Lost(lost)));
+        let lost = not_written(self.last.1, count);
+        self.write_own(|json| json.input(before, &lost));
         if self.failing.is_none() {
             self.untold -= count;
         }
