@@ -175,13 +175,7 @@ fn every_expression_of_the_dashboard_has_data_and_a_fault_raises_its_alert() {
             assert!(!asked.contains('$'), "{asked}");
             wait_for(&asked, || (!prometheus.query(&asked).is_empty()).then_some(()));
         }
-        let rules = prometheus.get("/api/v1/rules");
-        let rules: Vec<&Value> = rules["data"]["groups"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|group| group["rules"].as_array().unwrap())
-            .collect();
+        let rules = prometheus.rules();
         assert!(rules.len() >= 15, "{} rules", rules.len());
         for rule in rules.iter().filter(|rule| rule["type"] == "recording") {
             let name = rule["name"].as_str().unwrap();
@@ -198,14 +192,7 @@ fn every_expression_of_the_dashboard_has_data_and_a_fault_raises_its_alert() {
         assert!(matches!(raised["state"].as_str(), Some("pending" | "firing")), "{raised}");
         assert_eq!(raised["labels"]["cause"], "read-only-mount");
         assert_eq!(raised["labels"]["runtime"], "runc");
-        let rules = prometheus.get("/api/v1/rules");
-        let broken: Vec<&Value> = rules["data"]["groups"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .flat_map(|group| group["rules"].as_array().unwrap())
-            .filter(|rule| rule["health"] == "err")
-            .collect();
+        let broken: Vec<Value> = prometheus.rules().into_iter().filter(|rule| rule["health"] == "err").collect();
         assert!(broken.is_empty(), "{broken:#?}");
     }
     agent.end();

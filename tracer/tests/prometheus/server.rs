@@ -71,6 +71,13 @@ impl Prometheus {
         answer["data"]["result"].as_array().unwrap().clone()
     }
 
+    /// Its rules, of all groups.
+    pub fn rules(&self) -> Vec<Value> {
+        let answer = self.get("/api/v1/rules");
+        let groups = answer["data"]["groups"].as_array().unwrap();
+        groups.iter().flat_map(|group| group["rules"].as_array().unwrap().clone()).collect()
+    }
+
     /// The value of an expression that has one; NaN if it has none yet.
     pub fn value(&self, expression: &str) -> f64 {
         let result = self.query(expression);
