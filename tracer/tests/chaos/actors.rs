@@ -7,10 +7,12 @@ use std::ffi::CString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
 use crate::random::Random;
+use crate::support::DEADLINE;
 use crate::truth::{Call, Job, Operation, Place, Record, Who, Writer, now};
 
 const PART: &str = "CGTRACE_CHAOS_PART";
@@ -99,6 +101,8 @@ pub enum Step {
     /// Enters a mount namespace of its own, in which that mount is read-only.
     MountReadOnly(String),
     DropState(PathBuf),
+    /// In a thread of its own, as runtimes in Go do.
+    InThread(Box<Step>),
     /// Starts another one and waits for it.
     Run(Box<Part>),
     /// Waits to be killed.
@@ -292,9 +296,11 @@ impl Stage<'_> {
                 }
             }
             Step::Clear(targets) => {
+                let begun = Instant::now();
                 for target in targets {
                     // Of the last process that was in it the kernel may let go a moment after its end.
                     while self.directory_call(Operation::Rmdir, target) == libc::EBUSY {
+                        assert!(begun.elapsed() < DEADLINE, "{} stays in use", target.place().path);
                         pause(5_000);
                     }
                 }
@@ -311,6 +317,9 @@ impl Stage<'_> {
             Step::Enter(pid) => enter(*pid),
             Step::MountReadOnly(mount) => mount_read_only(mount),
             Step::DropState(path) => std::fs::remove_file(path).unwrap(),
+            Step::InThread(step) => std::thread::scope(|scope| {
+                scope.spawn(|| self.step(step));
+            }),
             Step::Run(part) => {
                 let status = self.house.play(part);
                 self.last = i32::from(status != Some(0));

@@ -7,8 +7,11 @@
 
 mod actors;
 mod check;
+mod judge;
 mod model;
 mod random;
+mod real;
+mod report;
 mod scenes;
 #[path = "../support/mod.rs"]
 mod support;
@@ -21,6 +24,7 @@ use std::time::Duration;
 
 use actors::{Actor, House, Part, Step, Target, Way};
 use random::Random;
+use real::Runtimes;
 use scenes::{Site, Troupe};
 use support::{CGTRACE, Scratch, signal, wait_for};
 use truth::{Place, Truth, now};
@@ -36,7 +40,7 @@ const AFTERWARDS: Duration = Duration::from_millis(2_400);
 /// Failing calls of the process that floods.
 const FLOOD: u32 = 2_000;
 /// Programs that actors are known as.
-const PROGRAMS: [&str; 3] = ["runc", "buildkit-runc", "rmdir"];
+const PROGRAMS: [&str; 4] = ["runc", "buildkit-runc", "crun", "rmdir"];
 
 fn main() -> ExitCode {
     actors::play_a_part();
@@ -109,7 +113,20 @@ fn every_word_is_true() -> bool {
         .collect();
 
     let main_part = Duration::from_secs(seconds - AROUND);
-    play(&mut troupes, |troupe| play_until(troupe, now() + main_part.as_nanos() as u64));
+    let end = now() + main_part.as_nanos() as u64;
+    let mut runtimes = Runtimes {
+        truth: house.truth.clone(),
+        directory: directory.path().join("real"),
+        random: Random::new(random.next()),
+        played: 0,
+    };
+    let real = fork_player(|| {
+        while now() < end {
+            runtimes.play();
+        }
+    });
+    play(&mut troupes, |troupe| play_until(troupe, end));
+    wait_for_player(real);
     let lasts = &mut troupes[..1];
     play(lasts, |troupe| {
         troupe.played += 1 << 20;
@@ -136,10 +153,13 @@ fn every_word_is_true() -> bool {
 
     let truth = Truth::read(&house.truth);
     let lines = lines_of(&trace);
-    let report = check::check(&truth, &lines, stopped);
+    let report = check::check(&truth, &lines, stopped, outer.into_iter().map(|site| site.root).collect());
     let passed = report.print();
     if !passed {
         let kept = directory.keep();
+        for what in ["programs", "real"] {
+            let _ = std::fs::remove_dir_all(kept.join(what));
+        }
         println!("the truth and the trace are kept: {}; seed {seed}", kept.display());
     }
     passed

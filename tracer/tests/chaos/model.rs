@@ -4,7 +4,7 @@
 //! or got another name). Every call has an interval only: where two overlap, their order is not known, and what follows
 //! from either order is accepted.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::truth::{Made, Operation, Place, Truth, Who};
 
@@ -50,17 +50,17 @@ pub struct Expected {
 pub struct Model<'a> {
     truth: &'a Truth,
     arrivals: HashMap<Place, Vec<usize>>,
-    departures: HashMap<Place, Vec<Departure>>,
+    departures: BTreeMap<Place, Vec<Departure>>,
     failed_creations: HashMap<Place, Vec<usize>>,
 }
 
 impl<'a> Model<'a> {
     pub fn new(truth: &'a Truth) -> Self {
         let mut model =
-            Self { truth, arrivals: HashMap::new(), departures: HashMap::new(), failed_creations: HashMap::new() };
+            Self { truth, arrivals: HashMap::new(), departures: BTreeMap::new(), failed_creations: HashMap::new() };
         let mut order: Vec<usize> = (0..truth.calls.len()).collect();
         order.sort_by_key(|call| truth.calls[*call].after);
-        let mut live: HashSet<Place> = HashSet::new();
+        let mut live: BTreeSet<Place> = BTreeSet::new();
         for index in order {
             let made = &truth.calls[index];
             let place = made.call.place.clone();
@@ -87,13 +87,15 @@ impl<'a> Model<'a> {
         self.departures.entry(place.clone()).or_default().push(departure);
     }
 
-    fn rename(&mut self, index: usize, live: &mut HashSet<Place>) {
+    fn rename(&mut self, index: usize, live: &mut BTreeSet<Place>) {
         let call = &self.truth.calls[index].call;
         let (from, to) = (&call.place, call.to.as_ref().expect("a rename has a new name"));
         if from == to {
             return;
         }
-        let moved: Vec<Place> = live.iter().filter(|place| within(place, from)).cloned().collect();
+        let below = Place { path: format!("{}/", from.path), ..from.clone() };
+        let mut moved: Vec<Place> = live.range(&below..).take_while(|place| within(place, from)).cloned().collect();
+        moved.extend(live.get(from).cloned());
         for old in moved {
             let new = Place { path: format!("{}{}", to.path, &old.path[from.path.len()..]), ..old.clone() };
             live.remove(&old);
@@ -103,8 +105,8 @@ impl<'a> Model<'a> {
         }
         let ghosts: Vec<(Place, usize)> = self
             .departures
-            .iter()
-            .filter(|(place, _)| **place != *from && within(place, from))
+            .range(&below..)
+            .take_while(|(place, _)| within(place, from))
             .flat_map(|(place, all)| {
                 let removals = all.iter().filter(|departure| departure.to.is_none());
                 removals.map(|departure| (place.clone(), departure.by))

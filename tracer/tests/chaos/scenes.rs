@@ -156,8 +156,13 @@ impl Troupe {
     /// its state and fails, or it drops it and fails all the same.
     fn delete(&mut self, mut steps: Vec<Step>, targets: &[Target]) -> Part {
         let id = targets[0].name.clone();
-        let (root, state) = self.state(&id);
-        steps.extend(targets.iter().cloned().map(Step::TearDown));
+        let (program, file) =
+            *self.random.pick(&[("runc", "state.json"), ("buildkit-runc", "state.json"), ("crun", "status")]);
+        let (root, state) = self.state(&id, file);
+        for target in targets {
+            let step = Step::TearDown(target.clone());
+            steps.push(if self.random.chance(2) { Step::InThread(Box::new(step)) } else { step });
+        }
         let end = match self.random.below(4) {
             0 => 1,
             1 => {
@@ -169,17 +174,16 @@ impl Troupe {
                 0
             }
         };
-        let program = *self.random.pick(&["runc", "buildkit-runc"]);
         let argv = [program, "--root", root.to_str().unwrap(), "delete", &id].map(str::to_owned).to_vec();
         let part = Part::new(steps).ends(End::Exit(end));
         Part { job: Job::Teardown, argv: Some(argv), state: Some(state), ..part }
     }
 
     /// Makes a container's state, below a root of its own.
-    fn state(&mut self, id: &str) -> (PathBuf, PathBuf) {
+    fn state(&mut self, id: &str, file: &str) -> (PathBuf, PathBuf) {
         let root = self.states.join(format!("{:x}", self.random.next()));
         std::fs::create_dir_all(root.join(id)).unwrap();
-        let state = root.join(id).join("state.json");
+        let state = root.join(id).join(file);
         std::fs::write(&state, "{}").unwrap();
         (root, state)
     }
@@ -194,6 +198,10 @@ impl Troupe {
             }
         }
     }
+}
+
+fn kill(actor: &Actor) {
+    crate::support::signal(actor.who.pid, libc::SIGKILL);
 }
 
 /// Several processes make and remove cgroups of the same few names.
@@ -495,8 +503,7 @@ fn killed(troupe: &mut Troupe) {
         .collect();
     for actor in actors {
         std::thread::sleep(std::time::Duration::from_micros(troupe.random.below(12_000)));
-        // SAFETY: a call without memory; it is our child and has not been waited for.
-        unsafe { libc::kill(actor.who.pid as i32, libc::SIGKILL) };
+        kill(&actor);
         troupe.house.wait(actor);
     }
     troupe.clear(&site, &base, &names);
@@ -530,7 +537,7 @@ fn runtime(troupe: &mut Troupe) {
     let base = troupe.base(&site);
     let id = format!("box-{}", troupe.random.below(5));
     let target = troupe.target(&site, &base, &id);
-    let (root, state) = troupe.state(&id);
+    let (root, state) = troupe.state(&id, "state.json");
     let argv = |program: &str, verb: &str| -> Option<Vec<String>> {
         Some([program, "--root", root.to_str().unwrap(), verb, &id].map(str::to_owned).to_vec())
     };
@@ -547,8 +554,17 @@ fn runtime(troupe: &mut Troupe) {
         troupe.house.wait(first);
     } else {
         troupe.house.wait(first);
-        let again = troupe.delete(Vec::new(), std::slice::from_ref(&target));
-        troupe.house.play(&again);
+        let mut again = troupe.delete(Vec::new(), std::slice::from_ref(&target));
+        let is_killed = troupe.random.chance(4);
+        if is_killed {
+            again.steps.push(Step::Hang);
+        }
+        let again = troupe.start(&again);
+        if is_killed {
+            std::thread::sleep(std::time::Duration::from_micros(troupe.random.below(20_000)));
+            kill(&again);
+        }
+        troupe.house.wait(again);
     }
     troupe.clear(&site, &base, &[&id]);
 }
