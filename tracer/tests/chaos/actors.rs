@@ -467,7 +467,7 @@ impl Named {
             Way::Absolute | Way::AbsoluteAt => whole,
             Way::Dotted => {
                 let own = base.rsplit('/').next().unwrap();
-                if salt % 2 == 0 { format!("{base}/../{own}//{name}") } else { format!("{base}/./{name}") }
+                if salt.is_multiple_of(2) { format!("{base}/../{own}//{name}") } else { format!("{base}/./{name}") }
             }
             Way::Directory => {
                 directory = open_directory(Path::new(&base));

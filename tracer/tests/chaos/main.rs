@@ -123,6 +123,7 @@ fn every_word_is_true() -> bool {
     let real = fork_player(|| {
         while now() < end {
             runtimes.play();
+            std::thread::sleep(Duration::from_millis(100));
         }
     });
     play(&mut troupes, |troupe| play_until(troupe, end));
