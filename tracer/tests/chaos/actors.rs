@@ -162,16 +162,17 @@ impl House {
 
     /// Starts an actor that has a certain number. `None` if that is in use.
     pub fn start_as(&self, part: &Part, number: Option<u32>) -> Option<Actor> {
-        // The child tells when it was born: its number alone does not say who it is.
+        // The child tells when it was born, and has written that down by then: its number alone does not say who it is.
         let mut ends = [0; 2];
         // SAFETY: there is room for two descriptors.
         assert_eq!(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
         let pid = fork(number)?;
         if pid == 0 {
             let who = Who { pid: std::process::id(), born: now() };
+            let writer = self.is_born(who, part);
             // SAFETY: the bytes are valid; the pipe has room for them.
             unsafe { libc::write(ends[1], (&raw const who.born).cast(), 8) };
-            self.act(who, part);
+            self.act(who, writer, part);
         }
         let mut born = 0u64;
         // SAFETY: there is room for eight bytes; the descriptors are ours.
@@ -198,17 +199,21 @@ impl House {
         libc::WIFEXITED(status).then(|| libc::WEXITSTATUS(status))
     }
 
-    fn act(&self, who: Who, part: &Part) -> ! {
-        let argv = part.argv.clone().unwrap_or_default();
+    fn is_born(&self, who: Who, part: &Part) -> Writer {
         let writer = Writer::open(&self.truth);
         writer.write(&Record::Born {
             who,
             job: part.job,
-            argv: argv.clone(),
+            argv: part.argv.clone().unwrap_or_default(),
             state: part.state.clone(),
             teardown: part.teardown,
             scene: self.scene.clone(),
         });
+        writer
+    }
+
+    fn act(&self, who: Who, writer: Writer, part: &Part) -> ! {
+        let argv = part.argv.as_deref().unwrap_or_default();
         let Some((program, rest)) = argv.split_first() else { self.perform(who, writer, part) };
         let part = serde_json::to_string(&(self, who, part)).unwrap();
         let error = Command::new(self.programs.join(program)).arg0(program).args(rest).env(PART, part).exec();

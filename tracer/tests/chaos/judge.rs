@@ -110,7 +110,11 @@ impl<'a> Check<'a> {
                 continue;
             }
             let findings = told_in.get(&index).map_or(&[][..], Vec::as_slice);
-            if findings.is_empty() && (long.contains(&made.call.place) || self.model.expected(made).may_be_untold) {
+            let may_be_untold = || {
+                let is_long = long.contains(&made.call.place);
+                is_long || self.model.expected(made).may_be_untold || self.lost_lifecycle()
+            };
+            if findings.is_empty() && may_be_untold() {
                 continue;
             }
             self.report.made(Class::Told, !findings.is_empty());

@@ -99,9 +99,9 @@ fn every_word_is_true() -> bool {
     link_programs(&house.programs);
 
     // What is around a scene's cgroups is made while it is traced: so it is known what was never there.
-    let scratches: Vec<(u32, Scratch)> = scratches();
+    let grounds = grounds();
     let agent = Agent::start(directory.path());
-    let outer: Vec<Site> = scratches.iter().map(|(version, scratch)| site(*version, scratch)).collect();
+    let outer: Vec<Site> = grounds.iter().map(|(version, ground)| site(*version, ground)).collect();
     let read_only = read_only(&house, &outer[0]);
     let mut troupes: Vec<Troupe> = (0..TROUPES)
         .map(|number| {
@@ -208,22 +208,25 @@ fn link_programs(directory: &Path) {
     }
 }
 
-/// In cgroup2, and in some hierarchies of v1 where there are any.
-fn scratches() -> Vec<(u32, Scratch)> {
-    let mut all = vec![(2, Scratch::new())];
-    let mut seen = Vec::new();
-    for controller in ["freezer", "pids", "devices"] {
-        let Some((hierarchy, _)) = support::hierarchy(Some(controller)) else { continue };
-        if !seen.contains(&hierarchy) {
-            seen.push(hierarchy);
-            all.extend(Scratch::v1(controller).map(|scratch| (1, scratch)));
-        }
-    }
-    if all.len() < 3 {
+/// In cgroup2, and in some hierarchies of v1 where there are any; of one name, as a container's cgroups are.
+fn grounds() -> Vec<(u32, Scratch)> {
+    let name = format!("cgtrace-chaos-{}", std::process::id());
+    let ground = |(hierarchy, mount): (u32, PathBuf)| {
+        let path = mount.join(&name);
+        std::fs::create_dir(&path).unwrap();
+        Scratch { path, cgroup: format!("/{name}"), hierarchy }
+    };
+    let mut v1: Vec<(u32, PathBuf)> =
+        ["freezer", "pids", "devices"].iter().filter_map(|name| support::hierarchy(Some(name))).collect();
+    v1.sort_unstable();
+    v1.dedup();
+    if v1.len() < 2 {
         println!("fewer than two hierarchies of v1 are mounted here: nothing is renamed, or torn down in several");
-        all.truncate(1);
+        v1.clear();
     }
-    all
+    let cgroup2 = support::hierarchy(None).expect("cgroup2 is mounted on this host");
+    let all = std::iter::once((2, cgroup2)).chain(v1.into_iter().map(|found| (1, found)));
+    all.map(|(version, found)| (version, ground(found))).collect()
 }
 
 fn site(version: u32, scratch: &Scratch) -> Site {
