@@ -29,6 +29,8 @@ pub struct Check<'a> {
     pub calls: HashMap<u64, usize>,
     /// Calls whose line was found.
     pub found: HashSet<usize>,
+    /// The first removal of a place by a process that failed.
+    pub tried: HashMap<(Who, Place), usize>,
     /// The cgroups that only actors touch what is below.
     grounds: Vec<Place>,
     /// Processes that made so many failing calls that some may have been withheld.
@@ -41,7 +43,33 @@ pub struct Told<'a> {
     pub attempts: Vec<&'a Value>,
     /// The last word of each.
     pub findings: Vec<&'a Value>,
-    pub lost: Vec<&'a Value>,
+    pub lost: Lost,
+}
+
+/// What was said to be lost.
+#[derive(Default)]
+pub struct Lost {
+    /// Of changes and processes, whoever's.
+    pub lifecycle: bool,
+    /// Of failed calls, whoever's.
+    pub attempts: bool,
+    /// Failed calls that were withheld because one process made too many, and it was not said which.
+    withheld: bool,
+    /// The processes whose failed calls were lost.
+    pub of: HashSet<u32>,
+}
+
+impl Lost {
+    fn add(&mut self, lost: &Value) {
+        let is_withheld = lost["reason"] == "rate-limited";
+        match (text(&lost["ring"]), lost["pid"].as_u64()) {
+            (_, Some(pid)) => drop(self.of.insert(pid as u32)),
+            ("lifecycle", None) => self.lifecycle = true,
+            ("attempts", None) if is_withheld => self.withheld = true,
+            ("attempts", None) => self.attempts = true,
+            (_, None) => (self.lifecycle, self.attempts) = (true, true),
+        }
+    }
 }
 
 /// Holds the lines of a trace against the truth. Tracing was asked to stop at `stopped`; only actors touch what is below the
@@ -53,14 +81,15 @@ pub fn check(truth: &Truth, lines: &[Value], stopped: u64, grounds: Vec<Place>) 
         let before = last.insert(text(&finding["id"]), finding);
         assert!(before.is_none_or(|before| before["revision"].as_u64() < finding["revision"].as_u64()));
     }
-    let told = Told {
+    let mut told = Told {
         events: of_type("event"),
         attempts: of_type("attempt"),
         findings: last.into_values().collect(),
-        lost: of_type("lost"),
+        lost: Lost::default(),
     };
+    of_type("lost").into_iter().for_each(|lost| told.lost.add(lost));
     let mut report = Report::of(lines.len());
-    for lost in &told.lost {
+    for lost in of_type("lost") {
         *report.lost.entry(text(&lost["ring"]).to_owned()).or_default() += number(&lost["count"]);
     }
     let scenes: HashSet<&str> = truth.processes.values().map(|process| process.scene.as_str()).collect();
@@ -69,6 +98,12 @@ pub fn check(truth: &Truth, lines: &[Value], stopped: u64, grounds: Vec<Place>) 
     }
     let mut failures: HashMap<Who, usize> = HashMap::new();
     truth.calls.iter().filter(|made| made.failed()).for_each(|made| *failures.entry(made.who).or_default() += 1);
+    let mut tried: HashMap<(Who, Place), usize> = HashMap::new();
+    for (index, made) in truth.calls.iter().enumerate() {
+        if made.call.operation == Operation::Rmdir && made.failed() {
+            tried.entry((made.who, made.call.place.clone())).or_insert(index);
+        }
+    }
     let mut check = Check {
         truth,
         model: Model::new(truth),
@@ -77,6 +112,7 @@ pub fn check(truth: &Truth, lines: &[Value], stopped: u64, grounds: Vec<Place>) 
         report,
         calls: HashMap::new(),
         found: HashSet::new(),
+        tried,
         grounds,
         flooders: failures.into_iter().filter(|(_, count)| *count >= BURST).map(|(who, _)| who).collect(),
     };
@@ -171,14 +207,10 @@ impl Check<'_> {
         self.report.wrong(class, scene, what);
     }
 
-    /// Whether a call is one of those that were said to be lost.
-    fn may_be_lost(&self, made: &Made, ring: &str) -> bool {
-        self.told.lost.iter().filter(|lost| lost["ring"] == ring || lost["ring"] == "recording").any(|lost| {
-            match lost["pid"].as_u64() {
-                Some(pid) => u64::from(made.who.pid) == pid,
-                None => lost["reason"] != "rate-limited" || self.flooders.contains(&made.who),
-            }
-        })
+    /// Whether a failed call is one of those that were said to be lost.
+    fn may_be_lost(&self, made: &Made) -> bool {
+        let lost = &self.told.lost;
+        lost.attempts || lost.of.contains(&made.who.pid) || lost.withheld && self.flooders.contains(&made.who)
     }
 
     /// What changed is told once, of the right cgroup, by the right process, at the right time.
@@ -235,7 +267,7 @@ impl Check<'_> {
             let is_change = made.call.to.as_ref() != Some(&made.call.place);
             if made.succeeded() && made.after < self.stopped && is_change {
                 self.report.made(class, false);
-                if !self.may_be_lost(made, "lifecycle") {
+                if !self.told.lost.lifecycle {
                     let truth = describe(made);
                     self.wrong(class, index, format!("nothing was told\n  truth: {truth}"));
                 }
@@ -269,7 +301,7 @@ impl Check<'_> {
             self.report.made(class, fits.is_some());
             match fits {
                 Some(position) => drop(events.remove(position)),
-                None if self.report.lost.contains_key("lifecycle") => {}
+                None if self.told.lost.lifecycle => {}
                 None => {
                     let others: Vec<u64> = events.iter().map(|(at, _)| *at).collect();
                     self.report.wrong(class, "moves", format!("nothing was told of {change:?}; {others:?}"));
@@ -342,7 +374,7 @@ impl Check<'_> {
             if made.failed() && made.after < self.stopped {
                 let class = failed_class(made.call.operation).unwrap();
                 self.report.made(class, false);
-                if !self.may_be_lost(made, "attempts") {
+                if !self.may_be_lost(made) {
                     let truth = describe(made);
                     self.wrong(class, index, format!("nothing was told\n  truth: {truth}"));
                 }

@@ -66,7 +66,9 @@ impl<'a> Check<'a> {
         let attempts = finding["attempts"].as_array().map(Vec::as_slice).unwrap_or_default();
         let calls = attempts.iter().filter_map(|attempt| self.calls.get(&number(&attempt["seq"])).copied());
         let removals: Vec<(usize, Expected)> = calls
-            .filter(|call| self.is_removal_in_vain(*call) || self.is_unfinished_removal(*call))
+            .filter(|call| {
+                self.is_removal_in_vain(*call) || self.is_unfinished_removal(*call) || self.is_open_for_removal(*call)
+            })
             .map(|call| (call, self.model.expected(&self.truth.calls[call])))
             .collect();
         let Some((first, _)) = removals.first() else {
@@ -103,6 +105,16 @@ impl<'a> Check<'a> {
         made.call.operation == Operation::Rmdir && made.errno.is_none()
     }
 
+    /// Whether a call opens the directory that the same process has failed to remove.
+    fn is_open_for_removal(&self, call: usize) -> bool {
+        let made = &self.truth.calls[call];
+        let tried = self.tried.get(&(made.who, made.call.place.clone()));
+        made.call.operation == Operation::Open
+            && made.call.file.is_none()
+            && matches!(made.errno, Some(libc::ENOENT | libc::ENODEV))
+            && tried.is_some_and(|first| *first < call)
+    }
+
     /// Every removal in vain is told in one finding.
     fn told(&mut self, told_in: &HashMap<usize, Vec<&Value>>, long: &HashSet<Place>) {
         for (index, made) in self.truth.calls.iter().enumerate() {
@@ -112,7 +124,7 @@ impl<'a> Check<'a> {
             let findings = told_in.get(&index).map_or(&[][..], Vec::as_slice);
             let may_be_untold = || {
                 let is_long = long.contains(&made.call.place);
-                is_long || self.model.expected(made).may_be_untold || self.lost_lifecycle()
+                is_long || self.model.expected(made).may_be_untold || self.told.lost.lifecycle
             };
             if findings.is_empty() && may_be_untold() {
                 continue;
@@ -131,7 +143,7 @@ impl<'a> Check<'a> {
         let mut stories: HashMap<Together, Vec<usize>> = HashMap::new();
         for call in told_in.keys().copied() {
             let made = &self.truth.calls[call];
-            if made.after >= self.stopped {
+            if made.after >= self.stopped || made.call.operation == Operation::Open {
                 continue;
             }
             let expected = self.model.expected(made);
@@ -145,7 +157,8 @@ impl<'a> Check<'a> {
         for calls in stories.into_values() {
             self.report.made(Class::Story, true);
             let ids: HashSet<&str> = calls.iter().flat_map(|call| &told_in[call]).map(|f| text(&f["id"])).collect();
-            if ids.len() > 1 {
+            // Whose child a process is may be lost.
+            if ids.len() > 1 && !self.told.lost.lifecycle {
                 let mut what = format!("one story is told in {ids:?}");
                 calls
                     .iter()
@@ -251,7 +264,7 @@ impl<'a> Check<'a> {
         let exit = &case.finding["outcome"]["exit"];
         let told = (exit["code"].as_i64(), exit["signal"].as_i64());
         let true_end = (process.code().map(i64::from), process.signal().map(i64::from));
-        told == true_end || told == (None, None) && (process.reaped >= self.stopped || self.lost_lifecycle())
+        told == true_end || told == (None, None) && (process.reaped >= self.stopped || self.told.lost.lifecycle)
     }
 
     /// Whether the removals of one finding are of one life of one cgroup, or of its likes in other hierarchies.
@@ -314,20 +327,13 @@ impl<'a> Check<'a> {
         who.iter().map(|who| &self.truth.processes[who]).collect()
     }
 
-    fn lost_lifecycle(&self) -> bool {
-        self.told.lost.iter().any(|lost| lost["ring"] != "attempts")
-    }
-
-    /// Whether something that a claim about these depends on was said to be lost.
+    /// Whether something that a claim about these depends on was said to be lost. Failed calls of one process that are
+    /// withheld hide nothing but what that process tried.
     fn may_be_degraded(&self, case: &Case) -> bool {
-        self.told.lost.iter().any(|lost| {
-            // Failed calls of one process that are lost hide nothing but what that process tried.
-            match lost["pid"].as_u64() {
-                Some(pid) => case.removals.iter().any(|(call, _)| u64::from(self.truth.calls[*call].who.pid) == pid),
-                // What was denied to one process is said to be lost of that one.
-                None => lost["reason"] != "rate-limited",
-            }
-        })
+        let lost = &self.told.lost;
+        lost.lifecycle
+            || lost.attempts
+            || case.removals.iter().any(|(call, _)| lost.of.contains(&self.truth.calls[*call].who.pid))
     }
 
     /// The severities that are right.
@@ -335,7 +341,7 @@ impl<'a> Check<'a> {
         let each: Vec<Vec<&'static str>> = self
             .participants(case)
             .into_iter()
-            .map(|process| severities_of(process, process.reaped >= self.stopped || self.lost_lifecycle()))
+            .map(|process| severities_of(process, process.reaped >= self.stopped || self.told.lost.lifecycle))
             .collect();
         let mut all = Vec::new();
         if each.iter().any(|one| one.contains(&"fault")) {

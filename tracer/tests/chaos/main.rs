@@ -89,6 +89,7 @@ fn every_word_is_true() -> bool {
     let seconds = number_of("CGTRACE_CHAOS_SECONDS").unwrap_or(SECONDS).max(AROUND + 1);
     let seed = number_of("CGTRACE_CHAOS_SEED").unwrap_or_else(|| now() ^ u64::from(std::process::id()) << 32);
     println!("seed {seed}, {seconds} s");
+    let began = now();
     let mut random = Random::new(seed);
     let directory = tempfile::Builder::new().prefix("chaos-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let house = House {
@@ -117,6 +118,7 @@ fn every_word_is_true() -> bool {
     let mut runtimes = Runtimes {
         truth: house.truth.clone(),
         directory: directory.path().join("real"),
+        mounts: mounts(),
         random: Random::new(random.next()),
         played: 0,
     };
@@ -152,10 +154,18 @@ fn every_word_is_true() -> bool {
     signal(read_only.who.pid, libc::SIGKILL);
     house.wait(read_only);
 
+    let played = now();
     let truth = Truth::read(&house.truth);
     let lines = lines_of(&trace);
     let report = check::check(&truth, &lines, stopped, outer.into_iter().map(|site| site.root).collect());
     let passed = report.print();
+    let seconds = |from, to| Duration::from_nanos(to - from).as_secs_f64();
+    println!(
+        "played for {:.1} s, ended in {:.1} s, judged in {:.1} s",
+        seconds(began, stopped),
+        seconds(stopped, played),
+        seconds(played, now())
+    );
     if !passed {
         let kept = directory.keep();
         for what in ["programs", "real"] {
@@ -227,6 +237,13 @@ fn grounds() -> Vec<(u32, Scratch)> {
     let cgroup2 = support::hierarchy(None).expect("cgroup2 is mounted on this host");
     let all = std::iter::once((2, cgroup2)).chain(v1.into_iter().map(|found| (1, found)));
     all.map(|(version, found)| (version, ground(found))).collect()
+}
+
+/// Where hierarchies are mounted, all of them.
+fn mounts() -> Vec<PathBuf> {
+    let (_, hierarchies) = cgtrace::cgroupfs::hierarchies().unwrap();
+    let mounts = hierarchies.into_iter().filter_map(|hierarchy| hierarchy.mount);
+    mounts.filter_map(|mount| Some(PathBuf::from(mount.to_str()?))).collect()
 }
 
 fn site(version: u32, scratch: &Scratch) -> Site {
