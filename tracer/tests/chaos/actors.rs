@@ -204,7 +204,8 @@ impl House {
         writer.write(&Record::Born {
             who,
             job: part.job,
-            argv: part.argv.clone().unwrap_or_default(),
+            // A fork has the command line of what it is a fork of.
+            argv: part.argv.clone().unwrap_or_else(|| std::env::args().collect()),
             state: part.state.clone(),
             teardown: part.teardown,
             scene: self.scene.clone(),

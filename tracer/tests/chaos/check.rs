@@ -4,6 +4,7 @@
 //! to be lost may be missing, and nothing else.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::Range;
 
 use serde_json::Value;
 
@@ -22,8 +23,8 @@ pub struct Check<'a> {
     pub truth: &'a Truth,
     pub model: Model<'a>,
     pub told: Told<'a>,
-    /// Of what happens after that, anything may be missing.
-    pub stopped: u64,
+    /// From when it was traced until it was asked to stop: of what is not within, anything may be missing.
+    pub traced: Range<u64>,
     pub report: Report,
     /// The truth of each line of an attempt.
     pub calls: HashMap<u64, usize>,
@@ -74,9 +75,8 @@ impl Lost {
     }
 }
 
-/// Holds the lines of a trace against the truth. Tracing was asked to stop at `stopped`; only actors touch what is below the
-/// `grounds`.
-pub fn check(truth: &Truth, lines: &[Value], stopped: u64, grounds: Vec<Place>) -> Report {
+/// Holds the lines of a trace against the truth. Only actors touch what is below the `grounds`.
+pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Place>) -> Report {
     let of_type = |word: &str| lines.iter().filter(|line| line["type"] == word).collect::<Vec<_>>();
     let mut last: BTreeMap<&str, &Value> = BTreeMap::new();
     for finding in of_type("finding") {
@@ -114,7 +114,7 @@ pub fn check(truth: &Truth, lines: &[Value], stopped: u64, grounds: Vec<Place>) 
         truth,
         model: Model::new(truth),
         told,
-        stopped,
+        traced,
         report,
         calls: HashMap::new(),
         found: HashSet::new(),
@@ -208,6 +208,11 @@ impl Check<'_> {
         })
     }
 
+    /// Whether a call cannot have been missed.
+    pub fn is_traced(&self, made: &Made) -> bool {
+        self.traced.start <= made.before && made.after < self.traced.end
+    }
+
     /// Whether an actor had that number then.
     fn is_actor(&self, pid: u32, at: u64) -> bool {
         let lives = self.lives.get(&pid).map(Vec::as_slice).unwrap_or_default();
@@ -252,7 +257,8 @@ impl Check<'_> {
             match calls.iter().position(fits) {
                 Some(position) => {
                     let index = calls.remove(position);
-                    if self.truth.calls[index].after < self.stopped && self.truth.calls[index].succeeded() {
+                    self.actor(event, index);
+                    if self.is_traced(&self.truth.calls[index]) && self.truth.calls[index].succeeded() {
                         self.report.made(class, true);
                     }
                     if class == Class::Attached && number(&event["task"]["pid"]) as u32 != pid {
@@ -278,13 +284,26 @@ impl Check<'_> {
             };
             // A new name that is the old one is no change.
             let is_change = made.call.to.as_ref() != Some(&made.call.place);
-            if made.succeeded() && made.after < self.stopped && is_change {
+            if made.succeeded() && self.is_traced(made) && is_change {
                 self.report.made(class, false);
                 if !self.told.lost.lifecycle {
                     let truth = describe(made);
                     self.wrong(class, index, format!("nothing was told\n  truth: {truth}"));
                 }
             }
+        }
+    }
+
+    /// Whoever did it is told by the command line that it had, not by that of another one with its number.
+    fn actor(&mut self, line: &Value, call: usize) {
+        let told: Option<Vec<&str>> =
+            line["actor"]["argv"].as_array().map(|argv| argv.iter().filter_map(Value::as_str).collect());
+        let process = &self.truth.processes[&self.truth.calls[call].who];
+        let argv: Vec<&str> = process.argv.iter().map(String::as_str).collect();
+        let is_right = told.as_ref().is_none_or(|told| *told == argv);
+        self.report.made(Class::Actor, told.is_some());
+        if !is_right {
+            self.wrong(Class::Actor, call, format!("{}\n  truth: {argv:?}", line["actor"]));
         }
     }
 
@@ -304,7 +323,7 @@ impl Check<'_> {
         let mut known: HashSet<Place> = HashSet::new();
         for change in occupations(self.truth) {
             known.insert(change.place.clone());
-            if change.not_after >= self.stopped {
+            if change.not_after >= self.traced.end {
                 told.remove(&(change.place, change.populated));
                 continue;
             }
@@ -365,7 +384,7 @@ impl Check<'_> {
             let class = failed_class(made.call.operation).unwrap();
             self.calls.insert(number(&attempt["seq"]), index);
             self.found.insert(index);
-            if made.after < self.stopped && made.failed() {
+            if self.is_traced(made) && made.failed() {
                 self.report.made(class, true);
             }
             let operation = match made.call.operation {
@@ -382,10 +401,11 @@ impl Check<'_> {
                 let truth = describe(made);
                 self.wrong(class, index, format!("{attempt}\n  truth: {truth}"));
             }
+            self.actor(attempt, index);
         }
         for index in open.into_values().flatten() {
             let made = &self.truth.calls[index];
-            if made.failed() && made.after < self.stopped {
+            if made.failed() && self.is_traced(made) {
                 let class = failed_class(made.call.operation).unwrap();
                 self.report.made(class, false);
                 if !self.may_be_lost(made) {

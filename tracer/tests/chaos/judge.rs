@@ -20,7 +20,7 @@ struct Case<'a> {
     scene: &'a str,
     /// Of very many calls only some are told.
     is_long: bool,
-    /// Some of it came when tracing was asked to end: what was not seen of it must be said.
+    /// Some of it came before tracing began, or when it was asked to end: what was not seen of it must be said.
     is_cut: bool,
 }
 
@@ -88,7 +88,10 @@ impl<'a> Check<'a> {
             actors,
             scene: &truth.processes[&truth.calls[*first].who].scene,
             is_long: number(&finding["attempt_count"]) > attempts.len() as u64,
-            is_cut: removals.iter().any(|(call, _)| truth.calls[*call].after >= self.stopped),
+            is_cut: removals.iter().any(|(call, expected)| {
+                !self.is_traced(&truth.calls[*call])
+                    || ends(expected).iter().any(|by| truth.calls[*by].before < self.traced.start)
+            }),
             removals,
         })
     }
@@ -118,7 +121,7 @@ impl<'a> Check<'a> {
     /// Every removal in vain is told in one finding.
     fn told(&mut self, told_in: &HashMap<usize, Vec<&Value>>, long: &HashSet<Place>) {
         for (index, made) in self.truth.calls.iter().enumerate() {
-            if !self.is_removal_in_vain(index) || made.after >= self.stopped || !self.found.contains(&index) {
+            if !self.is_removal_in_vain(index) || !self.is_traced(made) || !self.found.contains(&index) {
                 continue;
             }
             let findings = told_in.get(&index).map_or(&[][..], Vec::as_slice);
@@ -143,7 +146,7 @@ impl<'a> Check<'a> {
         let mut stories: HashMap<Together, Vec<usize>> = HashMap::new();
         for call in told_in.keys().copied() {
             let made = &self.truth.calls[call];
-            if made.after >= self.stopped || made.call.operation == Operation::Open {
+            if !self.is_traced(made) || made.call.operation == Operation::Open {
                 continue;
             }
             let expected = self.model.expected(made);
@@ -264,7 +267,11 @@ impl<'a> Check<'a> {
         let exit = &case.finding["outcome"]["exit"];
         let told = (exit["code"].as_i64(), exit["signal"].as_i64());
         let true_end = (process.code().map(i64::from), process.signal().map(i64::from));
-        told == true_end || told == (None, None) && (process.reaped >= self.stopped || self.told.lost.lifecycle)
+        let left = case.finding["outcome"]["state_left"].as_bool();
+        let fits_state = left.is_none() || process.state_left.is_none() || left == process.state_left;
+        fits_state
+            && (told == true_end
+                || told == (None, None) && (process.reaped >= self.traced.end || self.told.lost.lifecycle))
     }
 
     /// Whether the removals of one finding are of one life of one cgroup, or of its likes in other hierarchies.
@@ -356,7 +363,7 @@ impl<'a> Check<'a> {
             .into_iter()
             .map(|process| {
                 let mut right = severities_of(process, self.left(case, process));
-                let may_be_unknown = process.reaped >= self.stopped || self.told.lost.lifecycle;
+                let may_be_unknown = process.reaped >= self.traced.end || self.told.lost.lifecycle;
                 if may_be_unknown && !right.contains(&"undetermined") {
                     right.push("undetermined");
                 }

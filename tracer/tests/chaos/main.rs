@@ -32,7 +32,7 @@ use truth::{Place, Truth, now};
 /// How long all of it takes, unless `CGTRACE_CHAOS_SECONDS` says otherwise.
 const SECONDS: u64 = 30;
 /// Of that, what is not the main part: the start, the flood, the end in the middle of it, and the judgement.
-const AROUND: u64 = 10;
+const AROUND: u64 = 15;
 /// Troupes that play at once.
 const TROUPES: u64 = 3;
 /// How long is played around the end of tracing.
@@ -101,8 +101,12 @@ fn every_word_is_true() -> bool {
 
     // What is around a scene's cgroups is made while it is traced: so it is known what was never there.
     let grounds = grounds();
-    let agent = Agent::start(directory.path());
     let outer: Vec<Site> = grounds.iter().map(|(version, ground)| site(*version, ground)).collect();
+    let older_house = House { scene: "older".to_owned(), ..house.clone() };
+    let older = scenes::before(&older_house, &outer);
+    let agent = Agent::start(directory.path());
+    let started = now();
+    scenes::after(&older_house, &older);
     let read_only = read_only(&house, &outer[0]);
     let mut troupes: Vec<Troupe> = (0..TROUPES)
         .map(|number| {
@@ -166,7 +170,7 @@ fn every_word_is_true() -> bool {
     let played = now();
     let truth = Truth::read(&house.truth);
     let lines = lines_of(&trace);
-    let report = check::check(&truth, &lines, stopped, outer.into_iter().map(|site| site.root).collect());
+    let report = check::check(&truth, &lines, started..stopped, outer.into_iter().map(|site| site.root).collect());
     let passed = report.print();
     let seconds = |from, to| Duration::from_nanos(to - from).as_secs_f64();
     println!(

@@ -18,6 +18,8 @@ pub enum Class {
     FailedMkdir,
     FailedRmdir,
     FailedOpen,
+    /// The command line of who did it.
+    Actor,
     /// Every removal in vain is told, once.
     Told,
     Kind,
@@ -36,7 +38,7 @@ pub enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 20] = [
+    const ALL: [Self; 21] = [
         Self::Created,
         Self::Removed,
         Self::Renamed,
@@ -47,6 +49,7 @@ impl Class {
         Self::FailedMkdir,
         Self::FailedRmdir,
         Self::FailedOpen,
+        Self::Actor,
         Self::Told,
         Self::Kind,
         Self::Cause,
@@ -71,6 +74,7 @@ impl Class {
             Self::FailedMkdir => "failed-mkdir",
             Self::FailedRmdir => "failed-rmdir",
             Self::FailedOpen => "failed-open",
+            Self::Actor => "actor",
             Self::Told => "told",
             Self::Kind => "kind",
             Self::Cause => "cause",
@@ -95,7 +99,8 @@ impl Class {
             | Self::Emptied
             | Self::Frozen => Some("lifecycle"),
             Self::FailedMkdir | Self::FailedRmdir | Self::FailedOpen => Some("attempts"),
-            Self::Told
+            Self::Actor
+            | Self::Told
             | Self::Kind
             | Self::Cause
             | Self::Rival

@@ -46,6 +46,7 @@ const SCENES: &[(&str, u64, Scene)] = &[
     ("twice", 2, twice),
     ("never", 2, never),
     ("refused", 6, refused),
+    ("removed in vain", 2, removed_in_vain),
     ("renamed", 5, renamed),
     ("hierarchies", 2, hierarchies),
     ("script", 2, script),
@@ -343,6 +344,23 @@ fn refused(troupe: &mut Troupe) {
         } else {
             part
         };
+        troupe.house.play(&part);
+    }
+    troupe.clear(&site, &base, &[]);
+}
+
+/// Somebody sees it read-only and cannot remove it; then another one does.
+fn removed_in_vain(troupe: &mut Troupe) {
+    let site = troupe.sites[0].clone();
+    let base = troupe.base(&site);
+    let target = troupe.target(&site, &base, "box");
+    troupe.act(vec![Step::Mkdir(target.clone())]);
+    let read_only = vec![Step::Enter(troupe.read_only)];
+    let part = troupe.somehow(read_only.clone(), &target);
+    troupe.house.play(&part);
+    troupe.act(vec![Step::Rmdir(target.clone())]);
+    if troupe.random.chance(2) {
+        let part = troupe.somehow(read_only, &target);
         troupe.house.play(&part);
     }
     troupe.clear(&site, &base, &[]);
@@ -650,4 +668,31 @@ pub fn flood(troupe: &mut Troupe, calls: u32) {
     }
     troupe.house.wait(flood);
     troupe.clear(&site, &base, &[]);
+}
+
+/// Cgroups that are older than the trace: in each hierarchy one that is gone when it begins, and one that is there.
+pub struct Older(Vec<[Target; 2]>);
+
+/// Before tracing begins.
+pub fn before(house: &House, sites: &[Site]) -> Older {
+    let target = |site: &Site, name: &str| Target {
+        mount: site.mount.clone(),
+        base: site.root.clone(),
+        name: name.to_owned(),
+        way: Way::Absolute,
+    };
+    let older: Vec<[Target; 2]> = sites.iter().map(|site| ["gone", "there"].map(|name| target(site, name))).collect();
+    for [gone, there] in &older {
+        house.play(&Part::new(vec![Step::Mkdir(gone.clone()), Step::Rmdir(gone.clone()), Step::Mkdir(there.clone())]));
+    }
+    Older(older)
+}
+
+/// And after it has begun: both are removed, one in vain, and the other twice.
+pub fn after(house: &House, Older(older): &Older) {
+    for [gone, there] in older {
+        house.play(&Part::new(vec![Step::TearDown(gone.clone())]));
+        house.play(&Part::new(vec![Step::Rmdir(there.clone())]));
+        house.play(&Part::new(vec![Step::TearDown(there.clone())]));
+    }
 }
