@@ -95,7 +95,8 @@ impl<'a> Model<'a> {
         }
         let below = Place { path: format!("{}/", from.path), ..from.clone() };
         let mut moved: Vec<Place> = live.range(&below..).take_while(|place| within(place, from)).cloned().collect();
-        moved.extend(live.get(from).cloned());
+        // It was there, for it could be renamed: whatever overlaps with the call.
+        moved.push(from.clone());
         for old in moved {
             let new = Place { path: format!("{}{}", to.path, &old.path[from.path.len()..]), ..old.clone() };
             live.remove(&old);
