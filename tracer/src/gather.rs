@@ -166,7 +166,7 @@ impl Gatherer {
         // What the kernel side cannot tell cheaply is read here, if the process is still the one it was. A link of
         // /proc names the program as its mount namespace does; the kernel side's names stop at the file system's root.
         if let Some(now) = process::identity(process.pid)
-            && process.started.is_none_or(|started| now.started.is_none_or(|read| process::same_start(started, read)))
+            && process.started.is_none_or(|started| now.started.is_none_or(|read| started.is_same_start(read)))
         {
             process.exe = now.exe.or(process.exe.take());
             process.cwd = process.cwd.take().or(now.cwd);

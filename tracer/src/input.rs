@@ -26,7 +26,18 @@ impl BootTime {
     pub fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// Whether two start times are of one process. The kernel side tells them in nanoseconds, `/proc/PID/stat` in whole clock
+    /// ticks: a time of whole ticks is the same as any within its tick.
+    pub fn is_same_start(self, other: Self) -> bool {
+        let ticks = |time: Self| time.0 / CLOCK_TICK;
+        let is_whole = |time: Self| time.0 % CLOCK_TICK == 0;
+        self == other || (is_whole(self) || is_whole(other)) && ticks(self) == ticks(other)
+    }
 }
+
+/// The unit of start times in `/proc/PID/stat`, in nanoseconds: USER_HZ is 100 on every architecture that is supported.
+const CLOCK_TICK: u64 = 10_000_000;
 
 impl std::ops::Add<std::time::Duration> for BootTime {
     type Output = Self;
@@ -247,6 +258,29 @@ pub struct Actor {
     /// Derived: what is known of its thread group.
     #[serde(flatten)]
     pub identity: Option<Arc<Identity>>,
+    /// Derived: which of the thread groups that have had this number it is.
+    #[serde(skip)]
+    pub incarnation: Option<Incarnation>,
+}
+
+/// A thread group among all that have ever had its number, as the tracker counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Incarnation(pub u64);
+
+impl Actor {
+    /// Whether both are the same thread group, and not two that have had the same number.
+    pub fn is_same_process_as(&self, other: &Self) -> bool {
+        self.pid == other.pid
+            && match (self.incarnation, other.incarnation) {
+                (Some(one), Some(other)) => one == other,
+                (None, _) | (_, None) => true,
+            }
+    }
+
+    /// The process that made it, as far as is known.
+    pub fn parent(&self) -> Option<&Parent> {
+        self.identity.as_ref()?.parents.first()
+    }
 }
 
 /// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows which
@@ -262,7 +296,7 @@ struct RecordedActor {
 
 impl From<RecordedActor> for Actor {
     fn from(RecordedActor { pid, tid, comm, uid }: RecordedActor) -> Self {
-        Self { pid, tid, comm, uid, identity: None }
+        Self { pid, tid, comm, uid, identity: None, incarnation: None }
     }
 }
 
@@ -281,6 +315,9 @@ pub struct Identity {
     /// The cgroup (v2, else any) it was in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Name>,
+    /// When it was forked: its number alone may be another process's later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<BootTime>,
 }
 
 /// One ancestor of a process.

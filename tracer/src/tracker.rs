@@ -15,9 +15,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use cgroups::{Cgroups, Place, Removal};
+pub(crate) use cgroups::{Cgroups, Place, Removal, Renaming};
 pub(crate) use coverage::Coverage;
-pub(crate) use stories::{Case, Note, Participant, Story};
+pub(crate) use processes::Processes;
+pub(crate) use stories::{Case, Member, Note, Participant, Story};
 
 use crate::container::{self, Container, Owner};
 use crate::errno::Errno;
@@ -30,9 +31,8 @@ use crate::input::{
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
-use cgroups::Creation;
-use processes::Processes;
-use stories::{Notes, Stories};
+use cgroups::{Creation, Followed};
+use stories::{End, Notes, Stories};
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -277,7 +277,7 @@ impl Tracker {
                 let made = self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone());
                 self.passed(Phase::Lifetime, made, event);
             }
-            Change::Renamed => self.cgroups.renamed(event.at, &event.cgroup),
+            Change::Renamed => self.cgroups.renamed(seq, event.at, &event.cgroup, event.actor.clone()),
             Change::Released => {
                 let Some(dying) = self.cgroups.released(&event.cgroup) else { return };
                 event.container = dying.container.or(event.container.take());
@@ -306,9 +306,14 @@ impl Tracker {
     }
 
     fn process(&mut self, seq: Seq, process: &Process) {
-        self.processes.learn(process, &self.cgroups);
+        let (which, replaced) = self.processes.learn(process, &self.cgroups);
+        let at = process.at;
+        if let Some(replaced) = replaced {
+            // Its number is another's now: it has ended, and how was not told.
+            self.stories.ended((process.pid, replaced), End { seq, at, exit: None });
+        }
         if process.change == ProcessChange::Exit {
-            self.stories.ended(process.pid, seq, process.at, process.exit);
+            self.stories.ended((process.pid, which), End { seq, at, exit: process.exit });
         }
     }
 
@@ -329,7 +334,11 @@ impl Tracker {
                     self.facts.insert(said.id.clone(), said.clone());
                 }
             }
-            About::State { id, pid, path: _, present } => self.stories.state_seen(id, *pid, *present, self.now),
+            About::State { id, pid, path: _, present } => {
+                // It was looked at the end of the process, which is the last one known of that number.
+                let which = self.processes.get(*pid).map(|known| known.incarnation);
+                self.stories.state_seen(id, (*pid, which), *present, self.now);
+            }
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
                 // What could not be read may hold what was not found.
@@ -357,6 +366,9 @@ impl Tracker {
             truncated: attempt.truncated,
         });
         let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
+        if is_wanted(attempt, &note) {
+            self.processes.note_failure(&attempt.actor, &note.attempt);
+        }
         match self.case(&note, attempt.container.clone()) {
             Some(case) => self.stories.tell(note, case, &mut self.notes),
             None => {
@@ -382,25 +394,33 @@ impl Tracker {
         if let Some((_, live)) = self.cgroups.at_path(&note.place) {
             let made_anew = live.created.as_ref().is_some_and(|created| call.at.since(created.at) <= MADE_ANEW);
             return match removal {
-                Some(removal) if gone && made_anew => Some(Case::duplicate(removal, container)),
+                Some(removal) if gone && made_anew => Some(Case::duplicate(removal, None, container)),
                 Some(_) | None => None,
             };
+        }
+        if let Some(Followed { renaming, place: _, removal }) = self.cgroups.follow(&note.place) {
+            let renaming = Some(renaming.clone());
+            return Some(match removal {
+                Some(removal) => Case::duplicate(removal, renaming, container),
+                None => Case { kind: Kind::MissingPathTeardown, removal: None, renaming, container },
+            });
         }
         // A creation that failed after the last removal begins another life, one that never came to be.
         let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.operation == Operation::Mkdir);
         match removal {
             Some(removal) if failed_creation.is_none_or(|mkdir| mkdir.attempt.at < removal.at) => {
-                Some(Case::duplicate(removal, container))
+                Some(Case::duplicate(removal, None, container))
             }
-            Some(_) | None => Some(Case { kind: Kind::MissingPathTeardown, removal: None, container }),
+            Some(_) | None => Some(Case { kind: Kind::MissingPathTeardown, removal: None, renaming: None, container }),
         }
     }
 
     fn tried_to_remove(&self, note: &Note) -> bool {
+        let actor = &note.attempt.actor;
         let earlier = self.notes.at(&note.place).rev().map(|earlier| &earlier.attempt);
-        self.stories.has_participant(&note.place, note.attempt.actor.pid)
+        self.stories.has_participant(&note.place, actor)
             || earlier
-                .filter(|earlier| earlier.operation == Operation::Rmdir && earlier.actor.pid == note.attempt.actor.pid)
+                .filter(|earlier| earlier.operation == Operation::Rmdir && earlier.actor.is_same_process_as(actor))
                 .any(|earlier| note.attempt.at.since(earlier.at) <= LADDER)
     }
 
@@ -446,8 +466,7 @@ impl Tracker {
             return Some(container);
         }
         let known = self.processes.get(pid?)?;
-        let parents = known.identity.parents.iter().filter_map(|parent| self.processes.get(parent.pid));
-        std::iter::once(known).chain(parents).find_map(|known| {
+        std::iter::once(known).chain(self.processes.ancestors(known)).find_map(|known| {
             let command = known.command.as_ref()?;
             let id = command.id.clone()?;
             if !oci::cgroup_is_of(&place.path, command, self.facts.get(&id)) {
@@ -492,15 +511,27 @@ impl Tracker {
     }
 
     fn finding(&self, story: &Story) -> Finding {
-        let left = story.members.first().map(|member| self.cgroups.at_path(&member.place).is_some());
-        findings::judge(story, &findings::World { cgroups: &self.cgroups, coverage: &self.coverage, cgroup_left: left })
+        let (cgroups, coverage, processes) = (&self.cgroups, &self.coverage, &self.processes);
+        findings::judge(story, &findings::World { cgroups, coverage, processes })
     }
 }
 
 impl Case {
-    fn duplicate(removal: &Removal, container: Option<Arc<Container>>) -> Self {
+    fn duplicate(removal: &Removal, renaming: Option<Renaming>, container: Option<Arc<Container>>) -> Self {
         let container = removal.container.clone().or(container);
-        Self { kind: Kind::DuplicateTeardown, removal: Some(removal.clone()), container }
+        Self { kind: Kind::DuplicateTeardown, removal: Some(removal.clone()), renaming, container }
+    }
+}
+
+/// Whether a failed call had been wanted to change something, so that its failure may be why its process fails: the making
+/// of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
+fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
+    /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
+    const ACCESS_MODE: u64 = 3;
+    match attempt.operation {
+        Operation::Mkdir => attempt.errno != Errno::EEXIST,
+        Operation::Open => note.file.is_some() && attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0),
+        Operation::Rmdir => false,
     }
 }
 

@@ -47,8 +47,14 @@ fn lifecycle(bytes: &[u8]) -> Option<Event> {
         _ => return None,
     };
     let task = (head.kind == kind::ATTACH_TASK).then(|| Parent { pid: Pid(head.value), comm: comm(&head.task_comm) });
-    let actor =
-        Actor { pid: Pid(head.tgid), tid: head.tid, comm: comm(&head.comm), uid: Some(head.uid), identity: None };
+    let actor = Actor {
+        pid: Pid(head.tgid),
+        tid: head.tid,
+        comm: comm(&head.comm),
+        uid: Some(head.uid),
+        identity: None,
+        incarnation: None,
+    };
     Some(Event {
         at: BootTime(head.at),
         change,
@@ -136,6 +142,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
             comm: comm(&head.comm),
             uid: Some(head.uid),
             identity: None,
+            incarnation: None,
         },
     })
 }

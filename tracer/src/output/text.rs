@@ -348,7 +348,7 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
         steps.push(Deed {
             at: rival.at,
             who: rival.actor.as_ref().map_or_else(|| "somebody".to_owned(), who),
-            call: "rmdir",
+            call: rival.operation.as_str(),
             result: "ok".to_owned(),
             what: finding.cgroup.path.printable(),
             times: 1,
@@ -418,7 +418,7 @@ fn processes(finding: &Finding) -> Vec<String> {
     let others = finding.attempts.iter().map(|FindingAttempt { actor, .. }| actor);
     let mut actors: Vec<&Actor> = Vec::new();
     for actor in std::iter::once(&finding.actor).chain(rival).chain(others) {
-        if !actors.iter().any(|told| told.pid == actor.pid) {
+        if !actors.iter().any(|told| told.is_same_process_as(actor)) {
             actors.push(actor);
         }
     }
@@ -574,7 +574,7 @@ mod tests {
         let mut out = Vec::new();
         let mut text = Text::new(&mut out, Palette::new(ColorChoice::Never), Some(80));
         let evil = Name::new(b"/\x1b]0;x\x07\r\n\xff\xe2\x80\xae");
-        let actor = Actor { pid: Pid(1), tid: 1, comm: evil.clone(), uid: None, identity: None };
+        let actor = Actor { pid: Pid(1), tid: 1, comm: evil.clone(), uid: None, identity: None, incarnation: None };
         let event = Event {
             at: BootTime(0),
             change: Change::Created,
