@@ -238,8 +238,8 @@ pub struct Finding {
     /// Who removed or renamed it first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rival: Option<Rival>,
-    /// Of an actor that was to start a container and failed: its first failed call on cgroupfs that it had wanted something
-    /// of. It came before the teardown, which only clears up after it.
+    /// Of an actor that was to start a container and failed: the failed call on cgroupfs that the teardown followed, which
+    /// only clears up after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FindingAttempt>,
     /// The story's failed calls, in order: the first and the last ones if there are very many.
@@ -338,7 +338,7 @@ pub(crate) fn judge(story: &Story, world: &World) -> Finding {
         cgroup_left: Some(is_left(member, world.cgroups)),
         state_left: main.state_left,
     };
-    let first_failure = first_failure(main, &outcome, world.processes);
+    let first_failure = first_failure(main);
     let weighed = Weighed { story, main, member, outcome: &outcome, severity, first_failure };
     let rule = RULES.iter().find(|rule| rule.kind == story.kind).expect("every kind has a rule");
     let judgement = (rule.judge)(&weighed, world);
@@ -379,10 +379,9 @@ fn is_left(member: &Member, cgroups: &Cgroups) -> bool {
 }
 
 /// What failed first in a start that failed.
-fn first_failure<'a>(main: &Participant, outcome: &Outcome, processes: &'a Processes) -> Option<&'a FindingAttempt> {
-    let failed = main.job.is_start() && outcome.exit.is_some_and(|exit| !exit.is_success());
-    let first = processes.of(&main.first.actor)?.first_failure.as_deref()?;
-    (failed && first.at < main.first.at).then_some(first)
+fn first_failure(main: &Participant) -> Option<&FindingAttempt> {
+    let failed = main.job.is_start() && main.exit().is_some_and(|exit| !exit.is_success());
+    main.failed_before.as_ref().filter(|_| failed)
 }
 
 fn cgroup(member: &Member) -> Cgroup {

@@ -22,11 +22,11 @@ pub(crate) use stories::{Case, Member, Note, Participant, Story};
 
 use crate::container::{self, Container, Owner};
 use crate::errno::Errno;
-use crate::findings::{self, Finding, FindingAttempt, Kind};
+use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input, NamespaceId,
-    Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
+    About, Actor, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input,
+    NamespaceId, Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
@@ -369,7 +369,7 @@ impl Tracker {
         if is_wanted(attempt, &note) {
             self.processes.note_failure(&attempt.actor, &note.attempt);
         }
-        match self.case(&note, attempt.container.clone()) {
+        match self.case(&note, attempt) {
             Some(case) => self.stories.tell(note, case, &mut self.notes),
             None => {
                 if let Some(note) = self.stories.add_context(note) {
@@ -380,8 +380,24 @@ impl Tracker {
     }
 
     /// What a failed call is evidence of, if it is a removal, or an opening for removal, of a cgroup that is not there.
-    fn case(&self, note: &Note, container: Option<Arc<Container>>) -> Option<Case> {
+    fn case(&self, note: &Note, attempt: &Attempt) -> Option<Case> {
         let call = &note.attempt;
+        let container = attempt.container.clone();
+        let failed_before = self.processes.of(&call.actor).and_then(|known| known.last_failure.as_deref()).cloned();
+        let missing = |renaming: Option<&Renaming>| Case {
+            kind: Kind::MissingPathTeardown,
+            removal: None,
+            renaming: renaming.cloned(),
+            failed_before: failed_before.clone(),
+            container: container.clone(),
+        };
+        let duplicate = |removal: &Removal, renaming: Option<&Renaming>| Case {
+            kind: Kind::DuplicateTeardown,
+            removal: Some(removal.clone()),
+            renaming: renaming.cloned(),
+            failed_before: failed_before.clone(),
+            container: removal.container.clone().or(container.clone()),
+        };
         let gone = matches!(call.errno, Errno::ENOENT | Errno::ENODEV);
         match call.operation {
             // A read-only mount answers EROFS before it looks.
@@ -394,24 +410,22 @@ impl Tracker {
         if let Some((_, live)) = self.cgroups.at_path(&note.place) {
             let made_anew = live.created.as_ref().is_some_and(|created| call.at.since(created.at) <= MADE_ANEW);
             return match removal {
-                Some(removal) if gone && made_anew => Some(Case::duplicate(removal, None, container)),
+                Some(removal) if gone && made_anew => Some(duplicate(removal, None)),
                 Some(_) | None => None,
             };
         }
         if let Some(Followed { renaming, place: _, removal }) = self.cgroups.follow(&note.place) {
-            let renaming = Some(renaming.clone());
-            return Some(match removal {
-                Some(removal) => Case::duplicate(removal, renaming, container),
-                None => Case { kind: Kind::MissingPathTeardown, removal: None, renaming, container },
-            });
+            return Some(removal.map_or_else(|| missing(Some(renaming)), |removal| duplicate(removal, Some(renaming))));
         }
+        // Whoever starts a container begins another life: what was removed before it began is none of its.
+        let removal = removal.filter(|removal| !begins_after(&call.actor, removal.at));
         // A creation that failed after the last removal begins another life, one that never came to be.
         let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.operation == Operation::Mkdir);
         match removal {
             Some(removal) if failed_creation.is_none_or(|mkdir| mkdir.attempt.at < removal.at) => {
-                Some(Case::duplicate(removal, None, container))
+                Some(duplicate(removal, None))
             }
-            Some(_) | None => Some(Case { kind: Kind::MissingPathTeardown, removal: None, renaming: None, container }),
+            Some(_) | None => Some(missing(None)),
         }
     }
 
@@ -516,12 +530,17 @@ impl Tracker {
     }
 }
 
-impl Case {
-    fn duplicate(removal: &Removal, renaming: Option<Renaming>, container: Option<Arc<Container>>) -> Self {
-        let container = removal.container.clone().or(container);
-        Self { kind: Kind::DuplicateTeardown, removal: Some(removal.clone()), renaming, container }
-    }
+/// Whether a process starts a container, and was itself started after `at`.
+fn begins_after(actor: &Actor, at: BootTime) -> bool {
+    Job::of(actor).is_start() && started(actor).is_some_and(|started| started > at)
 }
+
+fn started(actor: &Actor) -> Option<BootTime> {
+    actor.identity.as_ref()?.started
+}
+
+/// Control files that are written to when a container is cleared up, and that some kernels do not have.
+const CLEAR_UP: [&str; 3] = ["cgroup.kill", "cgroup.freeze", "freezer.state"];
 
 /// Whether a failed call had been wanted to change something, so that its failure may be why its process fails: the making
 /// of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
@@ -530,7 +549,10 @@ fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
     const ACCESS_MODE: u64 = 3;
     match attempt.operation {
         Operation::Mkdir => attempt.errno != Errno::EEXIST,
-        Operation::Open => note.file.is_some() && attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0),
+        Operation::Open => {
+            let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
+            is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
+        }
         Operation::Rmdir => false,
     }
 }

@@ -84,9 +84,16 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
 fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause) -> Vec<String> {
     let story = weighed.story;
     let member = weighed.member;
+    // Whoever starts a container means the one that it would have made: nothing was there when it began, or it would be known.
+    let began = || {
+        let started = weighed.main.first.actor.identity.as_ref()?.started?;
+        let was_traced = world.coverage.is_whole_since(started) && world.coverage.gaps_in_walk().is_empty();
+        (weighed.main.job.is_start() && was_traced).then_some(started)
+    };
+    let removed = || world.cgroups.removal(&member.place).map(|removal| removal.at);
     let proof = match creation {
         Some(creation) if creation.attempt.errno != Errno::EEXIST => Some(creation.attempt.at),
-        Some(_) | None => world.cgroups.covered_since(&member.place),
+        Some(_) | None => removed().or_else(|| world.cgroups.covered_since(&member.place)).or_else(began),
     };
     let Some(since) = proof else {
         let mut because = vec![format!(

@@ -64,6 +64,11 @@ impl Coverage {
         at.since(self.began)
     }
 
+    /// Whether tracing had begun by then.
+    pub fn is_whole_since(&self, since: BootTime) -> bool {
+        since >= self.began
+    }
+
     /// Why a cgroup may have come or gone unseen since `since`.
     pub fn gaps_in_lifecycle(&self, since: BootTime) -> Vec<String> {
         let mut gaps = Vec::new();

@@ -32,9 +32,8 @@ pub(crate) struct Known {
     pub incarnation: Incarnation,
     /// How it ended. `None` while it runs, and if that was not told.
     pub exit: Option<Exit>,
-    /// The first of its failed calls that changes nothing by itself, but that something had been wanted of: see
-    /// [`Processes::note_failure`].
-    pub first_failure: Option<Box<FindingAttempt>>,
+    /// Its last failed call that something had been wanted of: see [`Processes::note_failure`].
+    pub last_failure: Option<Box<FindingAttempt>>,
     /// When it ended.
     exited: Option<BootTime>,
     started: Option<BootTime>,
@@ -109,14 +108,13 @@ impl Processes {
         }
     }
 
-    /// Remembers the first call of a process that failed although something had been wanted of it: if the process then clears
-    /// up and fails, this is what failed first.
+    /// Remembers the last call of a process that failed although something had been wanted of it. If the process clears up
+    /// next and fails, it is what failed first: a program that can do without goes on, and one that cannot stops there.
     pub fn note_failure(&mut self, actor: &Actor, call: &FindingAttempt) {
         if let Some(known) = self.known.get_mut(&actor.pid)
             && Some(known.incarnation) == actor.incarnation
-            && known.first_failure.is_none()
         {
-            known.first_failure = Some(Box::new(call.clone()));
+            known.last_failure = Some(Box::new(call.clone()));
         }
     }
 
@@ -182,7 +180,7 @@ impl Known {
             command: None,
             incarnation,
             exit: None,
-            first_failure: None,
+            last_failure: None,
             exited: None,
             started: None,
             heard: now,
@@ -209,7 +207,7 @@ impl Known {
             command,
             incarnation: Incarnation(0),
             exit: process.exit,
-            first_failure: None,
+            last_failure: None,
             exited: (process.change == ProcessChange::Exit).then_some(process.at),
             started: process.started,
             heard: process.at,
@@ -230,7 +228,7 @@ impl Known {
 
     fn keep_what_is_not_said_again(&mut self, before: &Self) {
         self.incarnation = before.incarnation;
-        self.first_failure.clone_from(&before.first_failure);
+        self.last_failure.clone_from(&before.last_failure);
         self.started = self.started.or(before.started);
         self.uid = self.uid.or(before.uid);
         self.mount_namespace = self.mount_namespace.or(before.mount_namespace);

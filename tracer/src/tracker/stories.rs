@@ -101,6 +101,8 @@ pub(crate) struct Case {
     pub removal: Option<Removal>,
     /// The renaming that took the path away, or gave it to a cgroup that had been removed.
     pub renaming: Option<Renaming>,
+    /// What the caller had wanted before, and had failed.
+    pub failed_before: Option<FindingAttempt>,
     pub container: Option<Arc<Container>>,
 }
 
@@ -140,6 +142,8 @@ pub(crate) struct Participant {
     pub place: Place,
     /// How many calls of the story are its own.
     pub calls: u64,
+    /// What it had wanted before its first call of the story, and had failed.
+    pub failed_before: Option<FindingAttempt>,
     pub ended: Option<End>,
     /// Its runtime's state file was still there after its end.
     pub state_left: Option<bool>,
@@ -307,8 +311,15 @@ impl Stories {
         let known = story.lasts(&actor);
         if !known && story.participants.len() < ACTORS {
             let (first, place) = (note.attempt.clone(), note.place.clone());
-            let job = Job::of(&actor);
-            story.participants.push(Participant { job, first, place, calls: 0, ended: None, state_left: None });
+            story.participants.push(Participant {
+                job: Job::of(&actor),
+                first,
+                place,
+                calls: 0,
+                failed_before: case.failed_before.clone(),
+                ended: None,
+                state_left: None,
+            });
         }
         if !story.members.iter().any(|member| member.place == note.place) {
             story.members.push(Member {

@@ -912,3 +912,55 @@ fn names_that_change_places_are_followed() {
         .collect();
     assert_eq!(told, [(Cause::Renamed, Some(22)), (Cause::RemovedByOther, Some(23))]);
 }
+
+#[test]
+fn what_was_removed_before_a_start_is_of_another_life() {
+    let mut play = Play::new();
+    play.exec_at(1_100_000_001, 20, "runc run web");
+    play.event(Change::Created, 0, 7, "/web", 20);
+    play.event(Change::Removed, 0, 7, "/web", 20);
+    let began = play.now + 1;
+    play.exec_at(began, 30, "runc run web");
+    play.rmdir(Errno::ENOENT, "/web", 30);
+    play.exit(30, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.kind, finding.cause), (Kind::MissingPathTeardown, Cause::NeverCreated));
+    assert_eq!(finding.certainty, Certainty::Certain, "{:?}", finding.because);
+    // A later delete of it means whatever was last.
+    play.exec_at(began + 5_000_000, 31, "runc delete web");
+    play.rmdir(Errno::ENOENT, "/web", 31);
+    play.pass(Duration::from_secs(3));
+    let last = play.findings.last().expect("told");
+    assert_eq!((last.kind, last.rival.is_some()), (Kind::DuplicateTeardown, true));
+}
+
+#[test]
+fn a_start_that_was_traced_from_its_beginning_is_certain_of_what_it_never_made() {
+    let certainty = |started: u64| {
+        let mut play = Play::new();
+        play.exec_at(started, 30, "runc run web");
+        play.rmdir(Errno::ENOENT, "/web", 30);
+        play.pass(Duration::from_secs(3));
+        play.only().certainty
+    };
+    assert_eq!(certainty(1_000_000_001), Certainty::Certain);
+    assert_eq!(certainty(999_999_999), Certainty::Degraded, "it began before tracing did");
+}
+
+#[test]
+fn what_a_start_can_do_without_is_not_what_failed_first() {
+    let mut play = Play::new();
+    play.exec(30, "runc run web");
+    play.event(Change::Created, 0, 7, "/web", 30);
+    for file in ["io.bfq.weight", "io.weight", "cgroup.kill"] {
+        play.open_to_write(Errno::ENOENT, &format!("/web/{file}"), 30);
+    }
+    play.event(Change::Removed, 0, 7, "/web", 30);
+    play.rmdir(Errno::ENOENT, "/web", 30);
+    play.open_to_write(Errno::ENOENT, "/web/memory.max", 30);
+    play.exit(30, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    let first = play.only().first_failure.as_ref().expect("what failed first");
+    assert!(first.path.to_str().is_some_and(|path| path.ends_with("/io.weight")), "{first:?}");
+}
