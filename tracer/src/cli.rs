@@ -152,6 +152,10 @@ pub(crate) struct Serve {
     /// passes on are used instead
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
     pub listen: Vec<Address>,
+    /// Tell findings also to those who ask for this host by NAME; addresses and localhost always may. May be given several
+    /// times
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub allow_host: Vec<String>,
     /// Record into trace files in DIR
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,

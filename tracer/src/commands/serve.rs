@@ -24,7 +24,7 @@ use crate::process;
 use crate::recording::{Limits, Place, Recording, default_name};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::systemd::Notifier;
-use crate::serve::{Address, Board, Listener, Posting, serve};
+use crate::serve::{Address, Board, Listener, Names, Posting, serve};
 use crate::tracker::Span;
 
 /// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some tens of
@@ -65,7 +65,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let sampling = Sampling::new(metrics.clone(), session.header().clock, written.clone(), session.kernel());
     let board = Board::new(metrics.clone());
     let (stop, stopped) = watch::channel(false);
-    let server = start_server(listeners, board.clone(), stopped)?;
+    let server = start_server(listeners, board.clone(), Names::new(&args.allow_host), stopped)?;
     eprintln!("{}", super::begin_line(&session));
     eprintln!("serving: {}", addresses.join(", "));
 
@@ -132,6 +132,8 @@ fn settings(args: &Serve) -> String {
     let mut lines = vec![format!("listen = [{}]", addresses.collect::<Vec<_>>().join(", "))];
     let mut set = |key: &str, value: Option<String>| lines.extend(value.map(|value| format!("{key} = {value}")));
     let time = |time: Duration| quoted(format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default()));
+    let names = args.allow_host.iter().map(|name| quoted(name.clone())).collect::<Vec<_>>();
+    set("allow-host", (!names.is_empty()).then(|| format!("[{}]", names.join(", "))));
     set("record", args.record.as_ref().map(|path| quoted(path.display().to_string())));
     set("rotate-size", args.rotate_size.map(|size| size.to_string()));
     set("rotate-every", args.rotate_every.map(time));
@@ -178,6 +180,7 @@ fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::R
 fn start_server(
     listeners: Vec<Listener>,
     board: Arc<Board>,
+    names: Names,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let (started, ready) = mpsc::channel();
@@ -187,7 +190,7 @@ fn start_server(
             Err(error) => return drop(started.send(Err(error))),
         };
         runtime.block_on(async {
-            match serve(listeners, board, stop) {
+            match serve(listeners, board, names, stop) {
                 Ok(serving) => {
                     report(confine(&Role::Serve));
                     let _ = started.send(Ok(()));

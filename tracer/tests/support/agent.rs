@@ -112,7 +112,12 @@ impl Serving {
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.request(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+        self.get_by("localhost", path)
+    }
+
+    /// Asks by a name.
+    pub fn get_by(&self, host: &str, path: &str) -> (u16, String) {
+        self.request(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
     }
 
     /// The value of a sample of the plain text format.
