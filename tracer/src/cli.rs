@@ -171,6 +171,9 @@ pub(crate) struct Serve {
     /// Keep the files together within this size
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
     pub max_total: Option<u64>,
+    /// Record also into a directory that other users can write to
+    #[arg(long, requires = "record", value_parser = clap::builder::BoolishValueParser::new())]
+    pub shared_directory: bool,
     /// Keep the last TIME in memory and write it only around a finding, with as much after it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record", conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,

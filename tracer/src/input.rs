@@ -31,7 +31,7 @@ impl BootTime {
     /// ticks: a time of whole ticks is the same as any within its tick.
     pub fn is_same_start(self, other: Self) -> bool {
         let ticks = |time: Self| time.0 / CLOCK_TICK;
-        let is_whole = |time: Self| time.0 % CLOCK_TICK == 0;
+        let is_whole = |time: Self| time.0.is_multiple_of(CLOCK_TICK);
         self == other || (is_whole(self) || is_whole(other)) && ticks(self) == ticks(other)
     }
 }

@@ -102,7 +102,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     }
     status?;
     drop(agent);
-    match written.filter(|written| written.lost() > 0) {
+    match written.filter(|written| written.is_incomplete()) {
         None => Ok(ExitCode::SUCCESS),
         Some(written) => {
             eprintln!("{}", super::recording_error(&written));
@@ -139,6 +139,7 @@ fn settings(args: &Serve) -> String {
     set("rotate-every", args.rotate_every.map(time));
     set("keep", args.keep.map(|keep| keep.to_string()));
     set("max-total", args.max_total.map(|size| size.to_string()));
+    set("shared-directory", args.shared_directory.then(|| "true".to_owned()));
     set("flight", args.flight.map(time));
     let on = args.flight_on.iter().map(|on| quoted(on.as_str().to_owned())).collect::<Vec<_>>();
     set("flight-on", (!on.is_empty()).then(|| format!("[{}]", on.join(", "))));
@@ -165,6 +166,9 @@ fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::R
         let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
         made.with_context(|| format!("failed to create {}", directory.display()))?;
     }
+    if !args.shared_directory {
+        refuse_shared(directory)?;
+    }
     let own: PathBuf = directory.to_path_buf();
     let place = Place {
         path: directory.join(default_name(&header.host.printable(), header.clock)),
@@ -174,6 +178,21 @@ fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::R
         confine: Box::new(move || report(confine(&Role::Record(own)))),
     };
     super::begin_recording(place, args.flight, &args.flight_on)
+}
+
+/// Old files are removed by their names: in a directory that others can write to, those may not be the agent's.
+fn refuse_shared(directory: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = std::fs::metadata(directory);
+    let mode = metadata.with_context(|| format!("failed to look at {}", directory.display()))?.permissions().mode();
+    anyhow::ensure!(
+        mode & 0o022 == 0,
+        "{} can be written to by other users (mode {:04o})\nhint: record into a directory of its own, or add \
+         --shared-directory",
+        directory.display(),
+        mode & 0o7777
+    );
+    Ok(())
 }
 
 /// Starts the thread that serves. It has given up its rights when this returns.

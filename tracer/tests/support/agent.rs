@@ -144,6 +144,15 @@ impl Serving {
         assert!(!said.lock().unwrap().contains("panicked"), "{}", said.lock().unwrap());
     }
 
+    /// Ends it; returns all that it has said, and its status.
+    pub fn last_words(mut self) -> (String, Option<i32>) {
+        signal(self.child.id(), libc::SIGTERM);
+        let status = self.child.wait().unwrap().code();
+        // Whoever reads what it says has a hold on it until all is read.
+        wait_for("the last word", || (Arc::strong_count(&self.said) == 1).then_some(()));
+        (self.said(), status)
+    }
+
     /// Ends it, whatever becomes of that.
     pub fn stop(mut self) -> Option<i32> {
         signal(self.child.id(), libc::SIGTERM);
