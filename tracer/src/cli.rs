@@ -1,5 +1,7 @@
 //! What was typed, and what it means.
 
+mod kinds;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,10 +14,13 @@ use globset::GlobBuilder;
 use crate::commands;
 use crate::demo::Scenario;
 use crate::filter::{Class, Filter};
-use crate::findings::{Finding, Kind, Severity};
+use crate::findings::Kind;
 use crate::kernel::BackendChoice;
 use crate::runtimes::RUNTIMES;
 use crate::serve::{Address, with_file};
+use kinds::KindParser;
+
+pub(crate) use kinds::FailOn;
 
 /// Traces the life of every cgroup on this host, sees the calls that fail, and says who tore down what, and whether it
 /// hurt.
@@ -51,14 +56,15 @@ enum Command {
 pub(crate) struct Live {
     #[command(flatten)]
     pub tracing: Tracing,
-    /// Print JSON lines
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: FormArgs,
+    #[command(flatten)]
+    pub wide: WideArgs,
     /// Write results to FILE instead of stdout; a CMD then keeps its stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Exit with 1 if such a finding is made: `fault`, or a kind
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     /// Trace while CMD runs and until its stories are told; then exit with its status
     #[arg(last = true, value_name = "CMD")]
@@ -91,10 +97,10 @@ pub(crate) struct Record {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,
     /// With --flight: only around such findings
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',', requires = "flight")]
     pub flight_on: Vec<FailOn>,
     /// Exit with 1 if such a finding is made: `fault`, or a kind
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     /// Trace while CMD runs and until its stories are told; then exit with its status
     #[arg(last = true, value_name = "CMD")]
@@ -115,11 +121,16 @@ pub(crate) struct Report {
     /// Read on while the file is being written, until it ends
     #[arg(long)]
     pub follow: bool,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
+    /// How to print it; without this, as text
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Print JSON lines, the same as --format json
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub wide: WideArgs,
     /// Exit with 1 if such a finding is in it: `fault`, or a kind
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -132,7 +143,7 @@ pub(crate) struct Export {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The form to convert to
-    #[arg(long, value_name = "FORMAT", value_enum)]
+    #[arg(long, alias = "format", value_name = "FORMAT", value_enum)]
     pub to: crate::export::Format,
     /// The file to write, which must not exist; - for stdout. For parquet, the directory to write to
     #[arg(short, long, value_name = "OUT")]
@@ -171,7 +182,7 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record", conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,
     /// With --flight: only around such findings
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',', requires = "flight")]
     pub flight_on: Vec<FailOn>,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
@@ -181,16 +192,70 @@ pub(crate) struct Serve {
     pub bpf_stats: bool,
 }
 
+impl Report {
+    /// How it is to be printed.
+    pub fn format(&self) -> anyhow::Result<Format> {
+        one_form(self.json, self.format, Format::Json, Format::Text)
+    }
+}
+
 /// How a report is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
-    #[default]
     Text,
     /// JSON lines: the findings as `live --json` printed them
     Json,
     /// One self-contained page, with a timeline of every container
     Html,
+}
+
+/// In which form results are printed.
+#[derive(Debug, Args)]
+pub(crate) struct FormArgs {
+    /// How to print it; without this, as text
+    #[arg(long, value_enum)]
+    format: Option<Plain>,
+    /// Print JSON, the same as --format json
+    #[arg(long)]
+    json: bool,
+}
+
+/// The forms that every command with results has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Plain {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+impl FormArgs {
+    /// Whether it is JSON.
+    pub fn is_json(&self) -> anyhow::Result<bool> {
+        Ok(one_form(self.json, self.format, Plain::Json, Plain::Text)? == Plain::Json)
+    }
+}
+
+/// What `--json` and `--format` together ask for.
+fn one_form<F: ValueEnum + PartialEq>(json: bool, format: Option<F>, as_json: F, otherwise: F) -> anyhow::Result<F> {
+    match format {
+        Some(format) if json && format != as_json => {
+            let name = format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+            anyhow::bail!("--json and --format {name} contradict each other\nhint: give one of the two")
+        }
+        Some(format) => Ok(format),
+        None => Ok(if json { as_json } else { otherwise }),
+    }
+}
+
+/// How much of it text tells.
+#[derive(Debug, Args)]
+pub(crate) struct WideArgs {
+    /// In text: print every line and whole ids and paths. Without this, lines that say the same of several v1 hierarchies
+    /// are printed as one, and ids of 64 digits are cut to twelve. JSON is always whole
+    #[arg(long)]
+    pub wide: bool,
 }
 
 /// What every tracing command takes.
@@ -243,58 +308,6 @@ impl FilterArgs {
     }
 }
 
-/// What makes `--fail-on` fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailOn {
-    Fault,
-    Kind(Kind),
-}
-
-impl FailOn {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fault => Severity::Fault.as_str(),
-            Self::Kind(kind) => kind.as_str(),
-        }
-    }
-
-    pub fn is_met_by(self, finding: &Finding) -> bool {
-        match self {
-            Self::Fault => finding.severity == Severity::Fault,
-            Self::Kind(kind) => finding.kind == kind,
-        }
-    }
-}
-
-impl ValueEnum for FailOn {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [FailOn; Kind::ALL.len() + 1] = {
-            let mut all = [FailOn::Fault; Kind::ALL.len() + 1];
-            let mut index = 0;
-            while index < Kind::ALL.len() {
-                all[index + 1] = FailOn::Kind(Kind::ALL[index]);
-                index += 1;
-            }
-            all
-        };
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.as_str()))
-    }
-}
-
-impl ValueEnum for Kind {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.as_str()))
-    }
-}
-
 impl ValueEnum for BackendChoice {
     fn value_variants<'a>() -> &'a [Self] {
         &[Self::Auto, Self::Trampoline, Self::Tracepoint]
@@ -313,9 +326,8 @@ impl ValueEnum for BackendChoice {
 /// `cgtrace doctor`
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: FormArgs,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
@@ -325,6 +337,7 @@ pub(crate) struct Doctor {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// The kind of finding; without it, all kinds in brief
+    #[arg(value_name = "KIND", value_parser = KindParser::<Kind>::new())]
     pub kind: Option<Kind>,
     /// Print all there is as Markdown
     #[arg(long, conflicts_with = "kind")]
@@ -339,9 +352,10 @@ pub(crate) struct Demo {
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
-    /// Print JSON lines
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: FormArgs,
+    #[command(flatten)]
+    pub wide: WideArgs,
     /// Play untraced, in a cgroup of this name: the traced half of the demo
     #[arg(long, value_name = "SCRATCH", hide = true)]
     pub play: Option<String>,

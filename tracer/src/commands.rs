@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::cli::FailOn;
+use crate::cli::{FailOn, FormArgs, WideArgs};
 use crate::findings::Finding;
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
 use crate::output::{ColorChoice, Json, Output, Palette, Text};
@@ -44,7 +44,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Results as text or JSON, on stdout or wherever `to` leads.
-fn results<'a>(json: bool, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
+fn results<'a>(form: Form, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
     let stdout = io::stdout();
     let (out, palette, width): (Box<dyn Write>, _, _) = match to {
         Some(file) => (Box::new(file), Palette::new(ColorChoice::Never), None),
@@ -54,7 +54,23 @@ fn results<'a>(json: bool, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
         }
     };
     let out = io::BufWriter::with_capacity(64 << 10, out);
-    if json { Box::new(Json::new(out)) } else { Box::new(Text::new(out, palette, width)) }
+    match form {
+        Form::Json => Box::new(Json::new(out)),
+        Form::Text { wide } => Box::new(Text::new(out, palette, width).wide(wide)),
+    }
+}
+
+/// What results look like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text { wide: bool },
+    Json,
+}
+
+impl Form {
+    fn of(form: &FormArgs, wide: &WideArgs) -> anyhow::Result<Self> {
+        Ok(if form.is_json()? { Self::Json } else { Self::Text { wide: wide.wide } })
+    }
 }
 
 /// Columns of the terminal that is stdout.

@@ -1,7 +1,9 @@
 //! What users read: text for people, JSON lines for programs.
 
+mod ids;
 mod json;
 mod palette;
+mod rows;
 mod text;
 
 use std::collections::BTreeMap;
@@ -10,8 +12,11 @@ use std::io;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use ids::shorten;
 pub use json::Json;
 pub use palette::{ColorChoice, Palette};
+pub(crate) use rows::WINDOW;
+pub(crate) use text::word_of;
 pub use text::{Deed, Look, Text, deeds, particulars, relative, write_finding};
 
 use crate::findings::Finding;
@@ -35,6 +40,11 @@ pub trait Output {
     }
     /// A finding, new or revised.
     fn finding(&mut self, finding: &Finding) -> io::Result<()>;
+    /// Nothing earlier than `now` is to come: an output that puts lines together need not wait any longer.
+    fn passed(&mut self, now: BootTime) -> io::Result<()> {
+        let _ = now;
+        Ok(())
+    }
     /// The last line.
     fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()>;
     /// Hands on what is buffered.

@@ -104,7 +104,7 @@ impl<'a> Stream<'a> {
         if self.tracker.next_due().is_some_and(|due| due <= now) {
             self.feed(&mut Input::Tick(Tick { at: now }))?;
         }
-        Ok(())
+        self.output.passed(now)
     }
 
     /// Tells what is left, and ends with the counts.

@@ -48,13 +48,14 @@ enum Verdict {
 /// Runs the command. The exit status is 0 if this host can be traced, else 2.
 ///
 /// # Errors
-/// When stdout cannot be written.
+/// When stdout cannot be written, or two forms are asked for.
 pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
+    let json = args.form.is_json()?;
     let report = examine(args);
     let stdout = io::stdout();
     let palette = Palette::new(ColorChoice::of(&stdout));
     let mut out = io::BufWriter::new(stdout.lock());
-    if args.json {
+    if json {
         serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {

@@ -27,6 +27,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When this host cannot be traced, or the results cannot be written.
 pub fn run(args: Live) -> anyhow::Result<ExitCode> {
+    let form = super::Form::of(&args.form, &args.wide)?;
     let filter = args.filter.build()?;
     let to = args
         .output
@@ -34,7 +35,7 @@ pub fn run(args: Live) -> anyhow::Result<ExitCode> {
         .map(|path| File::create(path).with_context(|| format!("failed to create {}", path.display())));
     let to = to.transpose()?;
     let own_stdout = to.is_some();
-    let output = super::results(args.json, to);
+    let output = super::results(form, to);
     let session = super::start(args.tracing.backend, &Options::default())?;
     let live = Job {
         filter,
