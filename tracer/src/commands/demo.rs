@@ -13,6 +13,7 @@ use crate::cli::Demo;
 use crate::demo::{self, Scenario};
 use crate::filter::{Filter, Filtered};
 use crate::findings::Finding;
+use crate::input::Pid;
 use crate::kernel::{BackendChoice, Options};
 use crate::output::{ColorChoice, Palette};
 use crate::pipeline::Stream;
@@ -35,7 +36,7 @@ pub fn run(args: &Demo) -> anyhow::Result<ExitCode> {
             Some(program) if args.scenario.is_some() => {
                 bail!("{program} is not installed\nhint: apt-get install {program}")
             }
-            Some(program) => eprintln!("note: {} is not played: {program} is not installed", scenario.as_str()),
+            Some(program) => say!("note: {} is not played: {program} is not installed", scenario.as_str()),
             None => play(scenario, form, args.backend)?,
         }
     }
@@ -48,7 +49,7 @@ fn play(scenario: Scenario, form: Form, backend: BackendChoice) -> anyhow::Resul
         let story = textwrap::fill(&format!("{}: {}", scenario.as_str(), scenario.story()), 100);
         writeln!(io::stdout(), "{}\n", palette.heading(story))?;
     }
-    let session = super::start(backend, &Options::default())?;
+    let mut session = super::start(backend, &Options::default())?;
     let scratch = format!("cgtrace-demo-{}", std::process::id());
     let glob = GlobBuilder::new(&format!("/{scratch}*")).build().context("failed to make a pattern")?;
     let filter = Filter { cgroup: Some(glob.compile_matcher()), benign: true, ..Filter::default() };
@@ -61,6 +62,7 @@ fn play(scenario: Scenario, form: Form, backend: BackendChoice) -> anyhow::Resul
         let mut command = Command::new(std::env::current_exe().context("failed to find this program")?);
         command.args(["demo", scenario.as_str(), "--play", &scratch]).kill_on_drop(false);
         let mut stage = command.spawn().context("failed to start the play")?;
+        session.set_command(stage.id().map(Pid));
         let stream = Stream::begin(session.header(), &mut filtered)?;
         session.run(stream, async { played = stage.wait().await.ok() }, &mut |_| {}).await
     })?;
