@@ -394,7 +394,7 @@ pub fn main() -> ExitCode {
     let cli = match parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {error:#}");
             return ExitCode::from(2);
         }
     };
@@ -412,7 +412,7 @@ pub fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {error:#}");
             ExitCode::from(2)
         }
     }

@@ -28,12 +28,12 @@ fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
     let support = Support::survey(&tracefs);
     let plan = Plan::decide(&support, backend)?;
     for note in &plan.notes {
-        eprintln!("note: {note}");
+        say!("note: {note}");
     }
     let session = Session::start(tracefs, &plan, options)?;
     for probe in session.probes().iter().filter(|probe| !probe.attached) {
         let reason = probe.reason.as_deref().unwrap_or("unknown");
-        eprintln!("note: {} is not attached: {reason}", probe.name);
+        say!("note: {} is not attached: {reason}", probe.name);
     }
     Ok(session)
 }

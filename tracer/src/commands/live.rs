@@ -62,9 +62,9 @@ impl Job {
         let mut signals = Signals::new()?;
         let mut child = self.spawn()?;
         if child.is_none() && std::io::stderr().is_terminal() {
-            eprintln!("{}; Ctrl-C ends", super::begin_line(&session));
+            say!("{}; Ctrl-C ends", super::begin_line(&session));
         } else {
-            eprintln!("{}", super::begin_line(&session));
+            say!("{}", super::begin_line(&session));
         }
         session.set_command(child.as_ref().and_then(Child::id).map(Pid));
 
@@ -81,7 +81,7 @@ impl Job {
         let traced = traced.await;
         drop(filtered);
         match traced {
-            Ok(counts) => eprintln!("ended: {}", counts.summary()),
+            Ok(counts) => say!("ended: {}", counts.summary()),
             Err(error) if cli::is_closed_pipe(&error) => {}
             Err(error) => return Err(error.context("failed to write the results")),
         }
