@@ -43,7 +43,7 @@ enum Command {
     Export(Export),
     /// Trace for years: metrics for Prometheus, health, the last findings, and trace files if wanted
     Serve(Serve),
-    /// Say what this kernel and this user can trace, and how to mend what is missing
+    /// Say what this kernel and this user can trace, and how to fix what is missing
     Doctor(Doctor),
     /// Explain a kind of finding: claim, evidence, how to confirm it by hand, what to do
     Explain(Explain),
@@ -63,10 +63,10 @@ pub(crate) struct Live {
     /// Write results to FILE instead of stdout; a CMD then keeps its stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Exit with 1 if such a finding is made: `fault`, or a kind
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
     #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
-    /// Trace while CMD runs and until its stories are told; then exit with its status
+    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,
     #[command(flatten)]
@@ -87,22 +87,22 @@ pub(crate) struct Record {
     /// Begin a new file after this time, such as 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub rotate_every: Option<Duration>,
-    /// Keep so many files, and remove older ones
+    /// Keep at most COUNT files; older ones are removed
     #[arg(long, value_name = "COUNT")]
     pub keep: Option<usize>,
-    /// Keep the files together within this size
+    /// Keep all files together below this size; older ones are removed
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_total: Option<u64>,
     /// Keep the last TIME in memory and write it only around a finding, with as much after it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,
-    /// With --flight: only around such findings
+    /// With --flight: only around findings of this kind; `fault` stands for every kind that did harm
     #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',', requires = "flight")]
     pub flight_on: Vec<FailOn>,
-    /// Exit with 1 if such a finding is made: `fault`, or a kind
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
     #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
-    /// Trace while CMD runs and until its stories are told; then exit with its status
+    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,
     #[command(flatten)]
@@ -129,7 +129,7 @@ pub(crate) struct Report {
     json: bool,
     #[command(flatten)]
     pub wide: WideArgs,
-    /// Exit with 1 if such a finding is in it: `fault`, or a kind
+    /// Exit with status 1 if there is a finding of this kind; `fault` stands for every kind that did harm
     #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     #[command(flatten)]
@@ -153,7 +153,7 @@ pub(crate) struct Export {
 /// `cgtrace serve`. Every flag but the first two is a key of the configuration file, and a variable of the environment.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Read settings from FILE (TOML); the environment goes before it, and flags go before both
+    /// Read settings from FILE (TOML); the environment overrides it, and flags override both
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Say whether the settings are right, and what they are; trace nothing
@@ -172,22 +172,22 @@ pub(crate) struct Serve {
     /// Begin a new file after this time, such as 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record")]
     pub rotate_every: Option<Duration>,
-    /// Keep so many files, those of earlier runs included
+    /// Keep at most COUNT files, those of earlier runs included; older ones are removed
     #[arg(long, value_name = "COUNT", requires = "record")]
     pub keep: Option<usize>,
-    /// Keep the files together within this size
+    /// Keep all files together below this size; older ones are removed
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
     pub max_total: Option<u64>,
     /// Keep the last TIME in memory and write it only around a finding, with as much after it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record", conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,
-    /// With --flight: only around such findings
+    /// With --flight: only around findings of this kind; `fault` stands for every kind that did harm
     #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',', requires = "flight")]
     pub flight_on: Vec<FailOn>,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
-    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one dearer
+    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one cost a little more
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub bpf_stats: bool,
 }
@@ -273,7 +273,7 @@ pub(crate) struct Tracing {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
-    /// Only these lines; may be given several times
+    /// Only lines of this class; may be given several times
     #[arg(long, value_name = "CLASS", value_enum, value_delimiter = ',')]
     only: Vec<Class>,
     /// Only containers whose id begins with ID, and what is nested in them
@@ -285,7 +285,7 @@ pub(crate) struct FilterArgs {
     /// Only containers of this runtime
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name)))]
     runtime: Option<String>,
-    /// Report second teardowns that did no harm, too
+    /// Also report second teardowns that did no harm
     #[arg(long)]
     benign: bool,
 }

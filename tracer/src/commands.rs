@@ -97,17 +97,16 @@ fn recording_error(written: &Written) -> String {
 fn begin_line(session: &Session) -> String {
     let header = session.header();
     let (cgroups, containers) = session.existing();
-    let s =
-        |count: usize, one: &str, many: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {many}") };
+    let s = |count: usize, noun: &str, plural: &str| format!("{count} {}", if count == 1 { noun } else { plural });
     format!(
-        "tracing {}: Linux {} {}, {} cgroups, {} ({}) in {}; backend {}; times are UTC",
+        "tracing {}: Linux {} {}, {} cgroup layout, {} in {}, {} of them of containers; backend {}; times are UTC",
         header.host,
         header.kernel,
         header.arch,
         header.setup,
-        s(cgroups, "cgroup exists", "cgroups exist"),
-        s(containers, "container's", "containers'"),
+        s(cgroups, "cgroup", "cgroups"),
         s(header.hierarchies.len(), "hierarchy", "hierarchies"),
+        if containers == 0 { "none".to_owned() } else { containers.to_string() },
         header.backend,
     )
 }

@@ -115,8 +115,11 @@ impl Counts {
             .filter(|operation| attempts(*operation) > 0)
             .map(|operation| format!("{} {}", attempts(operation), operation.as_str()))
             .collect::<Vec<_>>();
-        let failed =
-            if failed.is_empty() { "no failed call".to_owned() } else { format!("failed: {}", failed.join(", ")) };
+        let failed = if failed.is_empty() {
+            "no failed call".to_owned()
+        } else {
+            format!("failed calls: {}", failed.join(", "))
+        };
         let mut line = format!(
             "{}, {failed}, {}, {} lost",
             plural(self.happened(), "event", "events"),
@@ -124,7 +127,7 @@ impl Counts {
             self.lost,
         );
         if self.evicted > 0 {
-            line.push_str(&format!(", {} not remembered for want of room", self.evicted));
+            line.push_str(&format!(", {} forgotten to save memory", self.evicted));
         }
         line
     }

@@ -161,7 +161,7 @@ impl Printer<'_> {
         }
         for (_, report) in reports.iter().filter(|(_, report)| report.findings.left_out() > 0) {
             let left_out = report.findings.left_out();
-            writeln!(out, "{left_out} more findings of less weight are left out; --json has them all\n")?;
+            writeln!(out, "{left_out} more findings, less severe, are not shown; --json has them all\n")?;
         }
         Ok(())
     }
@@ -173,7 +173,7 @@ impl Printer<'_> {
                     self.life(out, life, header)?;
                 }
                 if lives.left_out > 0 {
-                    writeln!(out, "{} more containers are left out", lives.left_out)?;
+                    writeln!(out, "{} more containers are not shown", lives.left_out)?;
                 }
             }
         }
@@ -220,7 +220,7 @@ impl Printer<'_> {
             }
         }
         if life.left_out > 0 {
-            writeln!(out, "   {} more steps are left out", life.left_out)?;
+            writeln!(out, "   {} more steps are not shown", life.left_out)?;
         }
         writeln!(out)
     }

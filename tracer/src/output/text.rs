@@ -239,7 +239,7 @@ impl<W: Write> Output for Text<W> {
         {
             let time = self.time(finding.at);
             let text = format!(
-                "{} of {time}: {} failed calls by now; {}",
+                "{} of {time}, now with {} failed calls: {}",
                 finding.kind.as_str(),
                 finding.attempt_count,
                 self.short(&finding.summary)
@@ -330,6 +330,7 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
     }
     let in_all = match finding.hierarchies {
         0 | 1 => String::new(),
+        2 => ", and the same in 1 more hierarchy".to_owned(),
         more => format!(", and the same in {} more hierarchies", more - 1),
     };
     let hierarchy = hierarchy.map(|name| format!(" ({name}{in_all})")).unwrap_or_default();
@@ -507,7 +508,7 @@ fn describe(container: &Container) -> String {
             text.push_str(&format!(", {what} {value}"));
         }
     }
-    text.push_str(&format!(" ({}, told by {})", container.runtime, container.rule));
+    text.push_str(&format!(" ({}, recognised by {})", container.runtime, container.rule));
     if let [outer @ .., _] = container.chain.as_slice()
         && !outer.is_empty()
     {
