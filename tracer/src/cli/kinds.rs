@@ -94,19 +94,30 @@ impl<T: ValueEnum + Clone + Send + Sync + 'static> TypedValueParser for KindPars
 
     fn parse_ref(&self, command: &Command, argument: Option<&Arg>, value: &OsStr) -> Result<T, Error> {
         let parsed = self.0.parse_ref(command, argument, value);
-        match CONTRACT.into_iter().find(|kind| parsed.is_err() && value == *kind) {
-            Some(kind) => {
-                let made = Kind::ALL.map(Kind::as_str).join(", ");
-                let message = format!("kind `{kind}` is known but this version cannot make it; it makes: {made}\n");
-                Err(Error::raw(ErrorKind::InvalidValue, message))
-            }
-            None => parsed,
-        }
+        let Err(error) = parsed else { return parsed };
+        let value = value.to_string_lossy();
+        let Some(kind) = nearest(&value).filter(|kind| Kind::ALL.iter().all(|made| made.as_str() != *kind)) else {
+            return Err(error);
+        };
+        let said = if value == kind {
+            format!("kind `{kind}` is known but this version cannot make it")
+        } else {
+            format!("there is no kind `{value}`; the nearest, `{kind}`, is known but this version cannot make it")
+        };
+        let made = Kind::ALL.map(Kind::as_str).join(", ");
+        Err(Error::raw(ErrorKind::InvalidValue, format!("{said}; it makes: {made}\n")))
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
         self.0.possible_values()
     }
+}
+
+/// The kind of the contract that was meant, if it is clear: at most two letters are wrong.
+fn nearest(word: &str) -> Option<&'static str> {
+    const WRONG: usize = 2;
+    let distance = |kind: &&str| strsim::damerau_levenshtein(word, kind);
+    CONTRACT.into_iter().min_by_key(distance).filter(|kind| distance(kind) <= WRONG)
 }
 
 #[cfg(test)]
@@ -135,6 +146,8 @@ mod tests {
                 }
             }
         }
+        let said = parse("busy-teardwn").expect_err("no kind").to_string();
+        assert!(said.contains("there is no kind `busy-teardwn`; the nearest, `busy-teardown`, is known but"), "{said}");
         let said = parse("duplicate-teardwn").expect_err("no kind").to_string();
         assert!(said.contains("a similar value exists: 'duplicate-teardown'"), "{said}");
     }

@@ -581,8 +581,8 @@ fn paragraph(out: &mut dyn Write, first: &str, rest: &str, text: &str, columns: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{HierarchyId, Pid};
-    use crate::output::ColorChoice;
+    use crate::input::{HierarchyId, LossReason, Pid, Ring};
+    use crate::output::{ColorChoice, WINDOW};
     use crate::pipeline::Stream;
     use crate::recording::Line;
 
@@ -625,6 +625,85 @@ mod tests {
             rows.iter().filter(|(_, _, what)| what.starts_with("created ")).map(|(count, _, _)| count).sum()
         };
         assert_eq!(created(&folded), created(&wide));
+    }
+
+    #[test]
+    fn a_v1_line_is_held_for_the_window_or_until_something_follows_that_must_not_wait() {
+        let recording = include_str!("../../tests/recordings/runc-v1.jsonl");
+        let line = |line: &str| Line::parse(line.as_bytes()).expect("a line");
+        let Some(Line::Header(header)) = recording.lines().next().map(line) else { panic!("the header is first") };
+        let is_created = |line: &&str| line.contains(r#""change":"created","cgroup":{"hierarchy":1,"#);
+        let Some(Line::Input(seq, created)) = recording.lines().find(is_created).map(line) else {
+            panic!("a cgroup is made in a v1 hierarchy")
+        };
+        let at = created.at();
+        let finding = {
+            let race = include_str!("../../tests/recordings/race.jsonl");
+            let mut findings = Findings(Vec::new());
+            let mut lines = race.lines().map(line);
+            let Some(Line::Header(header)) = lines.next() else { panic!("the header is first") };
+            let mut stream = Stream::begin(&header, &mut findings).expect("begins");
+            for line in lines {
+                if let Line::Input(seq, mut input) = line {
+                    stream.replay(seq, &mut input).expect("replays");
+                }
+            }
+            drop(stream);
+            findings.0.remove(0)
+        };
+        let held = || {
+            let mut text = Text::new(Vec::new(), Palette::new(ColorChoice::Never), None);
+            text.header(&header).expect("a vector can be written");
+            text.input(seq, &created).expect("a vector can be written");
+            assert!(text.out.is_empty());
+            text
+        };
+        let is_told = |text: &Text<Vec<u8>>| rows(&String::from_utf8_lossy(&text.out)).len() == 1;
+
+        let mut text = held();
+        text.flush().expect("a vector can be written");
+        text.passed(at + WINDOW).expect("a vector can be written");
+        assert!(!is_told(&text), "its likes may still come");
+        text.passed(at + WINDOW + std::time::Duration::from_nanos(1)).expect("a vector can be written");
+        assert!(is_told(&text));
+        let mut text = held();
+        text.end(at, &Counts::default()).expect("a vector can be written");
+        assert!(is_told(&text), "nothing is lost at the end");
+        let mut text = held();
+        text.finding(&finding).expect("a vector can be written");
+        let told = String::from_utf8_lossy(&text.out).into_owned();
+        assert!(is_told(&text) && told.find(" created ") < told.find("FAULT"), "{told}");
+        let mut text = held();
+        let lost = Lost { at, ring: Ring::Lifecycle, reason: LossReason::RingFull, count: 1 };
+        text.input(seq, &Input::Lost(lost)).expect("a vector can be written");
+        let told = String::from_utf8_lossy(&text.out).into_owned();
+        assert!(told.find(" created ") < told.find(" lost "), "{told}");
+    }
+
+    /// Keeps findings.
+    struct Findings(Vec<Finding>);
+
+    impl Output for Findings {
+        fn header(&mut self, _: &Header) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn input(&mut self, _: Seq, _: &Input) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+            self.0.push(finding.clone());
+            Ok(())
+        }
+
+        fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
     }
 
     #[test]

@@ -248,6 +248,15 @@ fn what_happens_in_every_v1_hierarchy_is_one_line_and_wide_tells_all() {
 }
 
 #[test]
+fn a_report_tells_lives_in_v1_hierarchies_once_unless_it_is_wide() {
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/runc-v1.jsonl");
+    let report = |wide: &[&str]| stdout(&run(&[&["report", "--lives", trace][..], wide].concat()));
+    let (folded, wide) = (report(&[]), report(&["--wide"]));
+    assert!(folded.contains(" (v1×") && folded.lines().count() * 2 < wide.lines().count(), "{folded}");
+    assert!(!wide.contains("v1×") && wide.contains(" (memory)") && wide.contains(" (pids)"), "{wide}");
+}
+
+#[test]
 fn a_strangers_dying_cgroup_does_not_hold_up_the_end() {
     let scratch = Scratch::new();
     let directory = tempfile::tempdir().unwrap();
