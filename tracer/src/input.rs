@@ -532,8 +532,8 @@ pub struct Process {
     /// Its cgroup namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup_namespace: Option<NamespaceId>,
-    /// The id of its cgroup2 cgroup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The id of its cgroup2 cgroup. Older traces call it `cgroup`, which in every other line is an object.
+    #[serde(default, rename = "cgroup_id", alias = "cgroup", skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<CgroupId>,
     /// When it was forked.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,11 @@
 //! The core takes [`input::Input`]s and gives [`findings::Finding`]s: no I/O, no clock, no failure. The edges make inputs
 //! from the kernel and the host, and outputs from findings. `docs/architecture.md` is the map.
 
+#![warn(clippy::print_stderr)]
+
+#[macro_use]
+mod say;
+
 pub mod cgroupfs;
 pub mod cli;
 mod commands;

@@ -104,7 +104,7 @@ impl<'a> Stream<'a> {
         if self.tracker.next_due().is_some_and(|due| due <= now) {
             self.feed(&mut Input::Tick(Tick { at: now }))?;
         }
-        Ok(())
+        self.output.passed(now)
     }
 
     /// Tells what is left, and ends with the counts.
@@ -162,10 +162,6 @@ impl Merge {
     /// Takes in an input with the facts that belong to it, which have its time and keep their order.
     fn extend(&mut self, inputs: Vec<Input>) {
         self.held.extend(inputs);
-    }
-
-    fn is_empty(&self) -> bool {
-        self.held.is_empty()
     }
 
     /// What is old enough at `now`, in order.
@@ -305,7 +301,8 @@ impl Session {
         (all, containers)
     }
 
-    /// Traces until `stop` is ready, then until the stories are told, at most two seconds. `watch` is shown every turn.
+    /// Traces until `stop` is ready, then until what happened by then is told (see [`Tracker::is_settled`]), at most two seconds.
+    /// `watch` is shown every turn.
     ///
     /// # Errors
     /// When the output cannot be written, or the rings cannot be waited for.
@@ -322,12 +319,12 @@ impl Session {
         let mut beat = tokio::time::interval(self.beat);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asked = process::boot_time();
-        let mut last_words: Option<tokio::time::Instant> = None;
+        let mut last_words: Option<(BootTime, tokio::time::Instant)> = None;
         let mut turned = process::boot_time();
         loop {
             tokio::select! {
                 () = &mut stop, if last_words.is_none() => {
-                    last_words = Some(tokio::time::Instant::now() + LAST_WORDS);
+                    last_words = Some((process::boot_time(), tokio::time::Instant::now() + LAST_WORDS));
                 }
                 ready = self.tracer.readable() => ready.context("failed to wait for the kernel's rings")?,
                 _ = beat.tick() => {}
@@ -352,10 +349,12 @@ impl Session {
             stream.rotate(&self.header, process::clock)?;
             stream.flush()?;
             watch(&Turn { now, tracker: stream.tracker(), kernel: &self.tracer, walked_again });
-            if let Some(until) = last_words
-                && (stream.tracker().is_settled(now) && self.merge.is_empty() || tokio::time::Instant::now() >= until)
-            {
-                break;
+            if let Some((ended, until)) = last_words {
+                // What happened by the end has arrived, and is no longer held.
+                let is_told = watermark(now) >= ended && stream.tracker().is_settled(ended);
+                if is_told || tokio::time::Instant::now() >= until {
+                    break;
+                }
             }
         }
         self.tracer.detach();
@@ -448,7 +447,7 @@ fn watch(tracer: &mut kernel::Tracer, prefixes: &[Name]) -> anyhow::Result<()> {
     let unwatched =
         tracer.set_prefixes(prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
     for mount_point in unwatched {
-        eprintln!(
+        say!(
             "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too long"
         );
     }
@@ -469,6 +468,6 @@ mod tests {
         let taken: Vec<u64> = merge.take(BootTime(10 + lag)).iter().map(|input| input.at().0).collect();
         assert_eq!(taken, [5, 10]);
         assert_eq!(merge.take_all().len(), 1);
-        assert!(merge.is_empty());
+        assert!(merge.held.is_empty());
     }
 }

@@ -7,6 +7,7 @@
 //! Which kinds of finding there are, and what each claims, is in [`crate::findings`].
 
 mod cgroups;
+mod command;
 mod coverage;
 mod processes;
 mod stories;
@@ -32,12 +33,11 @@ use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
 use cgroups::{Creation, Followed};
+use command::Command;
 use stories::{End, Notes, Stories};
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
-/// A cgroup that was removed longer ago than this is not waited for: something pins it.
-const SETTLED_NS: u64 = 2_000_000_000;
 /// Mount tables, and containers' facts, kept at most.
 const MOUNT_TABLES: usize = 4_096;
 const CONTAINERS: usize = 65_536;
@@ -59,6 +59,7 @@ pub struct Tracker {
     cgroups: Cgroups,
     processes: Processes,
     coverage: Coverage,
+    command: Command,
     notes: Notes,
     stories: Stories,
     now: BootTime,
@@ -101,6 +102,7 @@ impl Tracker {
             cgroups: Cgroups::default(),
             processes: Processes::default(),
             coverage: Coverage::new(header),
+            command: Command::new(header.command),
             notes: Notes::default(),
             stories: Stories::default(),
             now: BootTime(header.clock.boot_ns),
@@ -135,9 +137,10 @@ impl Tracker {
         self.stories.next_due()
     }
 
-    /// Whether nothing is about to happen by itself: no story is to be told, and what was removed lately is released.
-    pub fn is_settled(&self, now: BootTime) -> bool {
-        self.next_due().is_none() && !self.cgroups.is_dying_since(BootTime(now.0.saturating_sub(SETTLED_NS)))
+    /// Whether nothing is left to come of what happened by `ended`: every story that began by then is told, and what the
+    /// traced command and its descendants removed is released. What strangers do is not waited for.
+    pub fn is_settled(&self, ended: BootTime) -> bool {
+        !self.stories.has_due_of(ended) && !self.command.waits(ended)
     }
 
     /// The end of the trace: everything that is left to be told.
@@ -267,6 +270,7 @@ impl Tracker {
                 self.container_of(&Place::of(&event.cgroup), pid)
             }
         };
+        self.command.event(event);
         match event.change {
             Change::Existing => self.cgroups.appeared(event.at, &event.cgroup, None, event.container.clone()),
             Change::Created => {
@@ -312,6 +316,7 @@ impl Tracker {
             // Its number is another's now: it has ended, and how was not told.
             self.stories.ended((process.pid, replaced), End { seq, at, exit: None });
         }
+        self.command.learn(process);
         if process.change == ProcessChange::Exit {
             self.stories.ended((process.pid, which), End { seq, at, exit: process.exit });
         }

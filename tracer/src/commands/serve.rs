@@ -1,6 +1,6 @@
 //! `cgtrace serve`: the agent that traces for years.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ const BEAT: Duration = Duration::from_millis(250);
 /// When a socket cannot be listened on, the directory cannot be written to, or this host cannot be traced.
 pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     if args.check_config {
-        println!("{}", settings(&args));
+        writeln!(io::stdout(), "{}", settings(&args))?;
         return Ok(ExitCode::SUCCESS);
     }
     give_memory_back();
@@ -54,7 +54,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let statistics = args.bpf_stats.then(enable_statistics).transpose();
     // What it costs to trace is worth knowing, and no reason not to trace.
     let statistics = statistics.unwrap_or_else(|error| {
-        eprintln!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 brings the same numbers");
+        say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 brings the same numbers");
         None
     });
     let recording =
@@ -66,8 +66,8 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let board = Board::new(metrics.clone());
     let (stop, stopped) = watch::channel(false);
     let server = start_server(listeners, board.clone(), Names::new(&args.allow_host), stopped)?;
-    eprintln!("{}", super::begin_line(&session));
-    eprintln!("serving: {}", addresses.join(", "));
+    say!("{}", super::begin_line(&session));
+    say!("serving: {}", addresses.join(", "));
 
     let mut agent = Agent { counting: Counting::new(metrics), posting: Posting::new(board.clone()), recording };
     let status = super::runtime()?.block_on(async {
@@ -92,20 +92,20 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
             board.stop();
         };
         let counts = session.run(stream, stop, &mut |turn| beat.turn(turn)).await?;
-        eprintln!("ended: {}", counts.summary());
+        say!("ended: {}", counts.summary());
         anyhow::Ok(())
     });
     drop(statistics);
     let _ = stop.send(true);
     if server.join().is_err() {
-        eprintln!("warning: the thread that serves has died");
+        say!("warning: the thread that serves has died");
     }
     status?;
     drop(agent);
     match written.filter(|written| written.is_incomplete()) {
         None => Ok(ExitCode::SUCCESS),
         Some(written) => {
-            eprintln!("{}", super::recording_error(&written));
+            say!("{}", super::recording_error(&written));
             Ok(ExitCode::from(2))
         }
     }
@@ -174,7 +174,7 @@ fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::R
         path: directory.join(default_name(&header.host.printable(), header.clock)),
         limits: Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total },
         adopts_older: true,
-        report: |error| eprintln!("warning: {error}"),
+        report: |error| say!("warning: {error}"),
         confine: Box::new(move || report(confine(&Role::Record(own)))),
     };
     super::begin_recording(place, args.flight, &args.flight_on)
@@ -227,8 +227,8 @@ fn start_server(
 /// Says what a thread has given up, or why it has not.
 fn report(confined: anyhow::Result<String>) {
     match confined {
-        Ok(line) => eprintln!("{line}"),
-        Err(error) => eprintln!("warning: not confined: {error:#}"),
+        Ok(line) => say!("{line}"),
+        Err(error) => say!("warning: not confined: {error:#}"),
     }
 }
 

@@ -235,11 +235,6 @@ impl Cgroups {
         self.dying.remove(&(cgroup.hierarchy, cgroup.id?))
     }
 
-    /// Whether a cgroup that was removed since `since` is not yet released.
-    pub fn is_dying_since(&self, since: BootTime) -> bool {
-        self.dying.values().any(|dying| dying.since >= since)
-    }
-
     /// A v1 cgroup has a new name, and so has every one below it.
     pub fn renamed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) {
         let Some(id) = cgroup.id else { return };

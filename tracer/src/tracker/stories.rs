@@ -298,6 +298,11 @@ impl Stories {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// Whether a story that began by `at` is still to be told.
+    pub fn has_due_of(&self, at: BootTime) -> bool {
+        self.due.iter().any(|(_, number)| self.stories.get(number).is_some_and(|story| story.began.at <= at))
+    }
+
     /// A failed call that decides a story, new or not. `context` are failed calls elsewhere that belong to it.
     pub fn tell(&mut self, note: Note, case: Case, notes: &mut Notes) {
         let failed_creation =

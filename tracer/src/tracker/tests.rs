@@ -964,3 +964,36 @@ fn what_a_start_can_do_without_is_not_what_failed_first() {
     let first = play.only().first_failure.as_ref().expect("what failed first");
     assert!(first.path.to_str().is_some_and(|path| path.ends_with("/io.weight")), "{first:?}");
 }
+
+#[test]
+fn only_stories_that_began_before_the_end_and_the_commands_own_cgroups_are_waited_for() {
+    const COMMAND: u32 = 30;
+    let mut play = Play::new();
+    play.tracker = Tracker::new(&Header { command: Some(Pid(COMMAND)), ..header(&[]) });
+    play.event(Change::Created, 0, 5, "/stranger", 10);
+    play.event(Change::Removed, 0, 5, "/stranger", 10);
+    assert!(play.tracker.is_settled(BootTime(play.now)), "a stranger's cgroup may be dying for ever");
+    play.event(Change::Created, 0, 6, "/own", COMMAND);
+    play.event(Change::Removed, 0, 6, "/own", COMMAND);
+    assert!(!play.tracker.is_settled(BootTime(play.now)));
+    play.event(Change::Released, 0, 6, "/own", 0);
+    let before = BootTime(play.now);
+    assert!(play.tracker.is_settled(before));
+    play.exec(11, "runc delete x");
+    play.event(Change::Created, 0, 7, "/gone", 10);
+    play.event(Change::Removed, 0, 7, "/gone", 10);
+    let mount = Mount {
+        device: Device { major: 0, minor: 38 },
+        root: "/".into(),
+        mount_point: "/sys/fs/cgroup/unified".into(),
+        file_system: "cgroup2".into(),
+        read_only: false,
+    };
+    play.feed(fact(About::Mounts { namespace: HOST, mounts: vec![mount] }));
+    play.rmdir(Errno::ENOENT, "/gone", 11);
+    assert!(play.tracker.is_settled(before), "it began after the end");
+    assert!(!play.tracker.is_settled(BootTime(play.now)));
+    play.exit(11, Exit::Code(0));
+    play.pass(Duration::from_secs(1));
+    assert!(play.tracker.is_settled(BootTime(play.now)));
+}
