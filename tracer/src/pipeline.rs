@@ -22,6 +22,7 @@ use crate::input::{
     About, BootTime, Cgroup, Event, Facts, HierarchyId, Input, LossReason, Lost, Pid, Ring, Seq, Tick, WalkedAgain,
 };
 use crate::kernel;
+use crate::mounts::Watch;
 use crate::name::Name;
 use crate::oci;
 use crate::output::{Counts, Output};
@@ -227,8 +228,8 @@ impl Session {
         let (setup, hierarchies) = cgroupfs::hierarchies()?;
         let mut gatherer = Gatherer::new(hierarchies.clone());
         let mut existing = gatherer.at_start(at);
-        if let Some(prefixes) = gatherer.take_prefixes() {
-            watch(&mut tracer, &prefixes)?;
+        if let Some(new) = gatherer.take_watch() {
+            watch(&mut tracer, new)?;
         }
         let mut events = Vec::new();
         let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| events.push(event));
@@ -394,7 +395,7 @@ impl Session {
         if reason == Some(LossReason::Stall) {
             let cgroups: Vec<Cgroup> = found.iter().map(|event| event.cgroup.clone()).collect();
             let count = stream.tracker().differences(&cgroups, &hierarchies);
-            let lost = Lost { at: began, ring: Ring::Lifecycle, reason: LossReason::Stall, count };
+            let lost = Lost::some(began, Ring::Lifecycle, LossReason::Stall, count);
             stream.feed(&mut Input::Lost(lost))?;
         }
         let mut inputs: Vec<Input> = found.into_iter().map(Input::Event).collect();
@@ -415,8 +416,8 @@ impl Session {
             let inputs = self.gatherer.arrived(input);
             self.merge.extend(inputs);
         }
-        if let Some(prefixes) = self.gatherer.take_prefixes() {
-            watch(&mut self.tracer, &prefixes)?;
+        if let Some(new) = self.gatherer.take_watch() {
+            watch(&mut self.tracer, new)?;
         }
         Ok(())
     }
@@ -443,10 +444,9 @@ fn standing(events: &[Event], at: BootTime) -> Vec<Input> {
     said.map(|said| Input::Facts(Facts { at, about: About::Container(said) })).collect()
 }
 
-/// Tells the kernel side where cgroupfs is mounted beside `/sys/fs/cgroup`.
-fn watch(tracer: &mut kernel::Tracer, prefixes: &[Name]) -> anyhow::Result<()> {
-    let unwatched =
-        tracer.set_prefixes(prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+/// Tells the kernel side where cgroupfs is mounted.
+fn watch(tracer: &mut kernel::Tracer, watch: &Watch) -> anyhow::Result<()> {
+    let unwatched = tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted")?;
     for mount_point in unwatched {
         eprintln!(
             "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too long"

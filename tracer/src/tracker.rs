@@ -152,8 +152,7 @@ impl Tracker {
 
     /// Whether an attempt is known to have nothing to do with a cgroup: its path leads to another file system.
     pub fn is_foreign(&self, attempt: &Attempt) -> bool {
-        attempt.directory.is_none()
-            && matches!(self.resolve_absolute(attempt), Some(Resolution::OtherFileSystem { .. }))
+        attempt.needs_mounts() && matches!(self.resolve_by_mounts(attempt), Some(Resolution::OtherFileSystem { .. }))
     }
 
     /// What is known of the mounts of a namespace.
@@ -407,7 +406,7 @@ impl Tracker {
     /// The cgroup that an attempt is about, and the control file in it.
     fn resolve(&self, attempt: &Attempt) -> Option<(Place, Option<Name>)> {
         let (hierarchy, path) = match &attempt.directory {
-            Some(directory) => {
+            Some(directory) if !directory.outside => {
                 let hierarchy = *self.hierarchies.get(&directory.device)?;
                 let start = match self.cgroups.get(hierarchy, directory.id) {
                     // The walk up the directory entries stopped short; the id says where it started.
@@ -417,7 +416,7 @@ impl Tracker {
                 };
                 (hierarchy, mounts::join(start, &attempt.path))
             }
-            None => match self.resolve_absolute(attempt)? {
+            Some(_) | None => match self.resolve_by_mounts(attempt)? {
                 Resolution::Cgroup { device, path, .. } => (*self.hierarchies.get(&device)?, path),
                 Resolution::OtherFileSystem { .. } | Resolution::Unknown => return None,
             },
@@ -429,9 +428,14 @@ impl Tracker {
         Some((Place { hierarchy, path }, file))
     }
 
-    fn resolve_absolute(&self, attempt: &Attempt) -> Option<Resolution> {
+    /// Where a path leads that does not start on cgroupfs.
+    fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
         let table = self.mount_tables.get(&attempt.mount_namespace?)?;
-        Some(table.resolve(&attempt.path))
+        match &attempt.directory {
+            Some(directory) if directory.truncated => None,
+            Some(directory) => Some(table.resolve_from(directory, &attempt.path)),
+            None => Some(table.resolve(&attempt.path)),
+        }
     }
 
     /// The container that a path belongs to: as its name says, else as the cgroup around it does, else as the command

@@ -36,6 +36,8 @@ impl Play {
             findings: Vec::new(),
         };
         let mount = |minor, root: &str, point: &str, kind: &str, read_only| Mount {
+            id: None,
+            parent: None,
             device: Device { major: 0, minor },
             root: root.into(),
             mount_point: point.into(),
@@ -193,7 +195,7 @@ fn fact(about: About) -> Input {
 }
 
 fn lost(ring: Ring) -> Input {
-    Input::Lost(Lost { at: BootTime(0), ring, reason: LossReason::RingFull, count: 3 })
+    Input::Lost(Lost::some(BootTime(0), ring, LossReason::RingFull, 3))
 }
 
 fn set_at(input: &mut Input, at: BootTime) {
@@ -491,6 +493,8 @@ fn relative_paths_start_at_their_directory() {
                 device: Device { major: 0, minor: 38 },
                 id: CgroupId(7),
                 path: if truncated { "/…" } else { "/pod" }.into(),
+                outside: false,
+                mount: None,
                 truncated,
             }),
             mount_namespace: None,
