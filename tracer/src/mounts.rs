@@ -285,14 +285,22 @@ impl Watch {
             if below(&usual, point).is_none() && self.prefixes.len() < WATCHED {
                 new |= self.prefixes.insert(point.clone());
             }
-            // A covered mount is not told apart: whoever asks is asked where the path leads.
-            for mount in mounts.iter().filter(|mount| !is_cgroupfs(mount)) {
-                let Some(mut way) = below(&mount.mount_point, point) else { continue };
+            let around = |mount: &&Mount| below(&mount.mount_point, point).is_some();
+            for mount in mounts.iter().filter(|mount| !is_cgroupfs(mount)).filter(around) {
+                // From there on the way is another file system's.
+                let deeper = |inner: &&Mount| {
+                    inner.mount_point != mount.mount_point && below(&mount.mount_point, &inner.mount_point).is_some()
+                };
+                let until =
+                    mounts.iter().filter(around).filter(deeper).map(|inner| inner.mount_point.as_bytes().len()).min();
                 let room = self.above.len() < WATCHED || self.above.contains_key(&mount.device);
-                while let Some(down) = way.strip_prefix(b"/").filter(|down| room && !down.is_empty()) {
-                    let ways = self.above.entry(mount.device).or_default();
-                    new |= ways.len() < WAYS && ways.insert(Name::new(down));
-                    way = &down[down.iter().position(|byte| *byte == b'/').unwrap_or(down.len())..];
+                let Some(until) = until.filter(|_| room) else { continue };
+                let ways = self.above.entry(mount.device).or_default();
+                let point = point.as_bytes();
+                let from =
+                    mount.mount_point.as_bytes().strip_suffix(b"/").unwrap_or(mount.mount_point.as_bytes()).len();
+                for slash in (from..until).filter(|place| point[*place] == b'/') {
+                    new |= ways.len() < WAYS && ways.insert(Name::new(&point[slash + 1..]));
                 }
             }
         }
@@ -446,9 +454,12 @@ not a mount line
             watch.above[&device.parse::<Device>().unwrap()].iter().map(Name::to_string).collect()
         };
         assert_eq!(ways("0:28"), ["memory", "unified"]);
-        for way in ["mnt/my cg", "my cg", "sys/fs/cgroup/memory", "fs/cgroup/memory", "cgroup/unified"] {
-            assert!(ways("254:0").contains(&way.to_owned()), "{way}");
+        // There is no /sys in this table: all of the way to the tmpfs is the root's.
+        let of_the_root = ["cgroup/memory", "fs/cgroup/memory", "my cg", "mnt/my cg", "sys/fs/cgroup/memory"];
+        for way in of_the_root {
+            assert!(ways("254:0").contains(&way.to_owned()), "{way} of {:?}", ways("254:0"));
         }
+        assert!(!ways("254:0").contains(&"memory".to_owned()), "that way begins in the tmpfs");
     }
 
     #[test]
