@@ -112,14 +112,20 @@ impl Tracker {
 
     /// Takes one input in, fills in its derived fields, and returns the findings that are to be told now, in order.
     pub fn apply(&mut self, seq: Seq, input: &mut Input) -> Vec<Finding> {
+        // A loss is known before the stories are told that fall due, and moves no time: what happened before it was noticed may
+        // still be on the way.
+        if let Input::Lost(lost) = input {
+            let comm = lost.pid.and_then(|pid| self.processes.get(pid)).map(|known| &known.comm);
+            self.coverage.lost(lost, comm);
+            return Vec::new();
+        }
         self.advance(input.at());
         match input {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
             Input::Process(process) => self.process(seq, process),
             Input::Facts(facts) => self.facts(facts),
-            Input::Lost(lost) => self.coverage.lost(lost),
-            Input::Tick(_) => {}
+            Input::Lost(_) | Input::Tick(_) => {}
         }
         self.tell_due();
         std::mem::take(&mut self.findings)

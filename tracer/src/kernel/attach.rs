@@ -297,6 +297,8 @@ impl Tracer {
         });
     }
 
+    /// Loads all programs, which takes the kernel some time, then attaches them, which does not: while some are in place and
+    /// others are not, half of what happens is seen.
     fn attach_all(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let btf = match plan.backend {
             Backend::Trampoline | Backend::TracepointBtf => {
@@ -304,93 +306,112 @@ impl Tracer {
             }
             Backend::TracepointRaw => None,
         };
-        // One program watches all system calls' exit; it is attached once.
-        let mut sys_exit: Option<Result<(), String>> = None;
+        let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
+        let told = |error: anyhow::Error| format!("{error:#}");
+        for hook in PROBES.iter().filter(|probe| probe.exists_here()).map(|probe| Hook::of(probe, plan)) {
+            // One program watches all system calls' exit.
+            if !hooks.iter().any(|(known, _)| *known == hook) {
+                let loaded = self.load(&hook, btf.as_ref()).map_err(told);
+                hooks.push((hook, loaded));
+            }
+        }
+        for (hook, state) in &mut hooks {
+            if state.is_ok() {
+                *state = self.attach(hook).map_err(told);
+            }
+        }
         for probe in PROBES.iter().filter(|probe| probe.exists_here()) {
-            let attached = match probe.group {
-                Group::Lifecycle => self.attach_lifecycle(probe, plan.classic),
-                Group::Processes => self.attach_process(probe),
-                Group::Attempts => match (plan.backend, &btf) {
-                    (Backend::Trampoline, Some(btf)) => self.attach_trampoline(probe, btf),
-                    (Backend::Trampoline | Backend::TracepointBtf | Backend::TracepointRaw, btf) => sys_exit
-                        .get_or_insert_with(|| self.attach_sys_exit(btf.as_ref()).map_err(|error| format!("{error:#}")))
-                        .clone()
-                        .map_err(anyhow::Error::msg),
-                },
-            };
-            if let Err(error) = &attached
+            let hook = Hook::of(probe, plan);
+            let reason = hooks.iter().find(|(known, _)| *known == hook).and_then(|(_, state)| state.clone().err());
+            if let Some(error) = &reason
                 && probe.essential
             {
-                bail!("failed to attach {}: {error:#}", probe.name);
+                bail!("failed to attach {}: {error}", probe.name);
             }
-            let reason = attached.err().map(|error| format!("{error:#}"));
             self.probes.push(Probe { name: probe.name.to_owned(), attached: reason.is_none(), reason });
         }
         Ok(())
     }
 
-    fn attach_lifecycle(&mut self, probe: &ProbeSpec, classic: bool) -> anyhow::Result<()> {
-        if classic {
-            let program: &mut TracePoint = self.program(probe.name)?;
-            program.load()?;
-            let link = program.attach("cgroup", probe.name)?;
-            let link = program.take_link(link)?;
-            self.links.push(Box::new(link));
-        } else {
-            let program: &mut RawTracePoint = self.program(&format!("raw_{}", probe.name))?;
-            program.load()?;
-            let link = program.attach(probe.name)?;
-            let link = program.take_link(link)?;
-            self.links.push(Box::new(link));
+    fn load(&mut self, hook: &Hook, btf: Option<&Btf>) -> anyhow::Result<()> {
+        let btf = || btf.context("the kernel has no BTF");
+        match hook {
+            Hook::Tracepoint(name) => self.program::<&mut TracePoint>(name)?.load()?,
+            Hook::RawTracepoint { program, .. } => self.program::<&mut RawTracePoint>(program)?.load()?,
+            Hook::BtfTracepoint { program, tracepoint } => {
+                self.program::<&mut BtfTracePoint>(program)?.load(tracepoint, btf()?)?;
+            }
+            Hook::Trampoline { program, function } => self.program::<&mut FExit>(program)?.load(function, btf()?)?,
         }
         Ok(())
     }
 
-    fn attach_process(&mut self, probe: &ProbeSpec) -> anyhow::Result<()> {
-        let name = probe.name.strip_prefix("sched_").unwrap_or(probe.name);
-        let program: &mut RawTracePoint = self.program(name)?;
-        program.load()?;
-        let link = program.attach(probe.name)?;
-        let link = program.take_link(link)?;
-        self.links.push(Box::new(link));
-        Ok(())
-    }
-
-    fn attach_trampoline(&mut self, probe: &ProbeSpec, btf: &Btf) -> anyhow::Result<()> {
-        let program: &mut FExit = self.program(&format!("exit_{}", probe.name))?;
-        program.load(&syscall_function(probe.name), btf)?;
-        let link = program.attach()?;
-        let link = program.take_link(link)?;
-        self.links.push(Box::new(link));
-        Ok(())
-    }
-
-    fn attach_sys_exit(&mut self, btf: Option<&Btf>) -> anyhow::Result<()> {
-        match btf {
-            Some(btf) => {
-                let program: &mut BtfTracePoint = self.program("sys_exit_btf")?;
-                program.load("sys_exit", btf)?;
-                let link = program.attach()?;
-                let link = program.take_link(link)?;
-                self.links.push(Box::new(link));
-            }
-            None => {
-                let program: &mut RawTracePoint = self.program("sys_exit_raw")?;
-                program.load()?;
-                let link = program.attach("sys_exit")?;
-                let link = program.take_link(link)?;
-                self.links.push(Box::new(link));
-            }
+    fn attach(&mut self, hook: &Hook) -> anyhow::Result<()> {
+        macro_rules! attach {
+            ($program:ident: $kind:ty, $($argument:expr),*) => {{
+                let program = self.program::<&mut $kind>($program)?;
+                let link = program.attach($($argument),*)?;
+                Box::new(program.take_link(link)?)
+            }};
         }
+        let link: Box<dyn std::any::Any + Send> = match hook {
+            Hook::Tracepoint(name) => attach!(name: TracePoint, "cgroup", name),
+            Hook::RawTracepoint { program, tracepoint } => attach!(program: RawTracePoint, tracepoint),
+            Hook::BtfTracepoint { program, .. } => attach!(program: BtfTracePoint,),
+            Hook::Trampoline { program, .. } => attach!(program: FExit,),
+        };
+        self.links.push(link);
         Ok(())
     }
 
-    fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<&'a mut P>
+    fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<P>
     where
-        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+        P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
     {
         let program = self.ebpf.program_mut(name).with_context(|| format!("the programs have no {name}"))?;
         Ok(program.try_into()?)
+    }
+}
+
+/// A kernel program and where it is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Hook {
+    /// A classic tracepoint of `cgroup:`, with a program of its name.
+    Tracepoint(&'static str),
+    RawTracepoint {
+        program: String,
+        tracepoint: &'static str,
+    },
+    BtfTracepoint {
+        program: &'static str,
+        tracepoint: &'static str,
+    },
+    Trampoline {
+        program: String,
+        function: String,
+    },
+}
+
+impl Hook {
+    fn of(probe: &ProbeSpec, plan: &Plan) -> Self {
+        let tracepoint = probe.name;
+        match (probe.group, plan.backend) {
+            (Group::Lifecycle, _) if plan.classic => Self::Tracepoint(tracepoint),
+            (Group::Lifecycle, _) => Self::RawTracepoint { program: format!("raw_{tracepoint}"), tracepoint },
+            (Group::Processes, _) => {
+                let program = tracepoint.strip_prefix("sched_").unwrap_or(tracepoint).to_owned();
+                Self::RawTracepoint { program, tracepoint }
+            }
+            (Group::Attempts, Backend::Trampoline) => {
+                Self::Trampoline { program: format!("exit_{tracepoint}"), function: syscall_function(tracepoint) }
+            }
+            (Group::Attempts, Backend::TracepointBtf) => {
+                Self::BtfTracepoint { program: "sys_exit_btf", tracepoint: "sys_exit" }
+            }
+            (Group::Attempts, Backend::TracepointRaw) => {
+                Self::RawTracepoint { program: "sys_exit_raw".to_owned(), tracepoint: "sys_exit" }
+            }
+        }
     }
 }
 
