@@ -78,6 +78,11 @@ impl fmt::Display for Pid {
 #[serde(transparent)]
 pub struct NamespaceId(pub u32);
 
+/// A mount's number, as in the first field of `/proc/PID/mountinfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct MountId(pub u32);
+
 /// A superblock's device, as in the third field of `/proc/PID/mountinfo`. Written `0:38`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Device {
@@ -439,7 +444,7 @@ pub struct Attempt {
     /// Where a relative path starts. `None` for an absolute one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
-    /// The mount namespace an absolute path is to be read in. `None` if the kernel's layout is not known (no BTF).
+    /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the kernel's layout is not known (no BTF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<NamespaceId>,
     /// Derived: the cgroup it is about, on the host. `None` if that could not be told.
@@ -452,7 +457,14 @@ pub struct Attempt {
     pub actor: Actor,
 }
 
-/// A directory on cgroupfs that a relative path starts at, as the kernel's own structures name it.
+impl Attempt {
+    /// Whether it takes a mount table to tell where the path leads.
+    pub fn needs_mounts(&self) -> bool {
+        self.directory.as_ref().is_none_or(|directory| directory.outside)
+    }
+}
+
+/// A directory that a relative path starts at, as the kernel's own structures name it: on cgroupfs, or above a mount of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Directory {
     /// Its superblock, which tells the hierarchy.
@@ -464,6 +476,12 @@ pub struct Directory {
     /// The walk stopped before the root: `path` holds only the innermost names.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
+    /// It is not on cgroupfs, and `id` is an inode number: the path is followed through the mounts of `mount_namespace`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outside: bool,
+    /// The mount that it was reached through. `None` if the kernel's layout is not known, and in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<MountId>,
 }
 
 /// How a process came to be known, or ended.
@@ -601,6 +619,12 @@ pub struct WalkedAgain {
 /// A mount, as `/proc/PID/mountinfo` gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
+    /// Its number. `None` in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MountId>,
+    /// The mount that it is on. `None` in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<MountId>,
     /// The superblock's device.
     pub device: Device,
     /// The directory of the file system that is mounted.
@@ -716,6 +740,19 @@ pub struct Lost {
     pub reason: LossReason,
     /// How many since the previous notice.
     pub count: u64,
+    /// Whose calls they were. `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Pid>,
+    /// What the calls tried. `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+}
+
+impl Lost {
+    /// A loss of which nothing more is known.
+    pub fn some(at: BootTime, ring: Ring, reason: LossReason, count: u64) -> Self {
+        Self { at, ring, reason, count, pid: None, operation: None }
+    }
 }
 
 /// Nothing happened, and time went on far enough for a decision to fall due.

@@ -114,14 +114,20 @@ impl Tracker {
 
     /// Takes one input in, fills in its derived fields, and returns the findings that are to be told now, in order.
     pub fn apply(&mut self, seq: Seq, input: &mut Input) -> Vec<Finding> {
+        // A loss is known before the stories are told that fall due, and moves no time: what happened before it was noticed may
+        // still be on the way.
+        if let Input::Lost(lost) = input {
+            let comm = lost.pid.and_then(|pid| self.processes.get(pid)).map(|known| &known.comm);
+            self.coverage.lost(lost, comm);
+            return Vec::new();
+        }
         self.advance(input.at());
         match input {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
             Input::Process(process) => self.process(seq, process),
             Input::Facts(facts) => self.facts(facts),
-            Input::Lost(lost) => self.coverage.lost(lost),
-            Input::Tick(_) => {}
+            Input::Lost(_) | Input::Tick(_) => {}
         }
         self.tell_due();
         std::mem::take(&mut self.findings)
@@ -155,8 +161,7 @@ impl Tracker {
 
     /// Whether an attempt is known to have nothing to do with a cgroup: its path leads to another file system.
     pub fn is_foreign(&self, attempt: &Attempt) -> bool {
-        attempt.directory.is_none()
-            && matches!(self.resolve_absolute(attempt), Some(Resolution::OtherFileSystem { .. }))
+        attempt.needs_mounts() && matches!(self.resolve_by_mounts(attempt), Some(Resolution::OtherFileSystem { .. }))
     }
 
     /// What is known of the mounts of a namespace.
@@ -446,7 +451,7 @@ impl Tracker {
     /// The cgroup that an attempt is about, and the control file in it.
     fn resolve(&self, attempt: &Attempt) -> Option<(Place, Option<Name>)> {
         let (hierarchy, path) = match &attempt.directory {
-            Some(directory) => {
+            Some(directory) if !directory.outside => {
                 let hierarchy = *self.hierarchies.get(&directory.device)?;
                 let start = match self.cgroups.get(hierarchy, directory.id) {
                     // The walk up the directory entries stopped short; the id says where it started.
@@ -456,7 +461,7 @@ impl Tracker {
                 };
                 (hierarchy, mounts::join(start, &attempt.path))
             }
-            None => match self.resolve_absolute(attempt)? {
+            Some(_) | None => match self.resolve_by_mounts(attempt)? {
                 Resolution::Cgroup { device, path, .. } => (*self.hierarchies.get(&device)?, path),
                 Resolution::OtherFileSystem { .. } | Resolution::Unknown => return None,
             },
@@ -468,9 +473,14 @@ impl Tracker {
         Some((Place { hierarchy, path }, file))
     }
 
-    fn resolve_absolute(&self, attempt: &Attempt) -> Option<Resolution> {
+    /// Where a path leads that does not start on cgroupfs.
+    fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
         let table = self.mount_tables.get(&attempt.mount_namespace?)?;
-        Some(table.resolve(&attempt.path))
+        match &attempt.directory {
+            Some(directory) if directory.truncated => None,
+            Some(directory) => Some(table.resolve_from(directory, &attempt.path)),
+            None => Some(table.resolve(&attempt.path)),
+        }
     }
 
     /// The container that a path belongs to: as its name says, else as the cgroup around it does, else as the command

@@ -674,7 +674,8 @@ mod tests {
         let told = String::from_utf8_lossy(&text.out).into_owned();
         assert!(is_told(&text) && told.find(" created ") < told.find("FAULT"), "{told}");
         let mut text = held();
-        let lost = Lost { at, ring: Ring::Lifecycle, reason: LossReason::RingFull, count: 1 };
+        let lost =
+            Lost { at, ring: Ring::Lifecycle, reason: LossReason::RingFull, pid: None, operation: None, count: 1 };
         text.input(seq, &Input::Lost(lost)).expect("a vector can be written");
         let told = String::from_utf8_lossy(&text.out).into_owned();
         assert!(told.find(" created ") < told.find(" lost "), "{told}");

@@ -135,7 +135,7 @@ impl Batch {
 
 /// What a trace says of lines that are missing from it.
 pub(super) fn not_written(at: BootTime, count: u64) -> Input {
-    Input::Lost(Lost { at, ring: Ring::Recording, reason: LossReason::NotWritten, count })
+    Input::Lost(Lost::some(at, Ring::Recording, LossReason::NotWritten, count))
 }
 
 /// Writes lines somewhere, and never fails: what it cannot write it counts.

@@ -36,6 +36,8 @@ impl Play {
             findings: Vec::new(),
         };
         let mount = |minor, root: &str, point: &str, kind: &str, read_only| Mount {
+            id: None,
+            parent: None,
             device: Device { major: 0, minor },
             root: root.into(),
             mount_point: point.into(),
@@ -256,7 +258,7 @@ fn fact(about: About) -> Input {
 }
 
 fn lost(ring: Ring) -> Input {
-    Input::Lost(Lost { at: BootTime(0), ring, reason: LossReason::RingFull, count: 3 })
+    Input::Lost(Lost::some(BootTime(0), ring, LossReason::RingFull, 3))
 }
 
 fn set_at(input: &mut Input, at: BootTime) {
@@ -557,6 +559,8 @@ fn relative_paths_start_at_their_directory() {
                 device: Device { major: 0, minor: 38 },
                 id: CgroupId(7),
                 path: if truncated { "/…" } else { "/pod" }.into(),
+                outside: false,
+                mount: None,
                 truncated,
             }),
             mount_namespace: None,
@@ -983,6 +987,8 @@ fn only_stories_that_began_before_the_end_and_the_commands_own_cgroups_are_waite
     play.event(Change::Created, 0, 7, "/gone", 10);
     play.event(Change::Removed, 0, 7, "/gone", 10);
     let mount = Mount {
+        id: None,
+        parent: None,
         device: Device { major: 0, minor: 38 },
         root: "/".into(),
         mount_point: "/sys/fs/cgroup/unified".into(),
