@@ -27,6 +27,7 @@ pub mod pipeline;
 pub mod process;
 pub mod recording;
 pub mod report;
+pub mod root;
 pub mod runtimes;
 pub mod sandbox;
 pub mod serve;
