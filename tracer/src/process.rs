@@ -233,7 +233,9 @@ pub fn argv(pid: Pid) -> Option<Vec<Name>> {
 
 /// The processes with that name.
 pub fn named(comm: &str) -> Vec<Pid> {
-    pids().filter(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|is| is.trim_ascii_end() == comm.as_bytes())).collect()
+    pids()
+        .filter(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|is| is.trim_ascii_end() == comm.as_bytes()))
+        .collect()
 }
 
 /// The root directory of a process. `None` if it is gone.
@@ -422,7 +424,8 @@ mod tests {
 
     #[test]
     fn an_environment_tells_the_first_value_and_what_is_not_set() {
-        let environment = Environment::new(["XDG_RUNTIME_DIR=/run/user/7", "USER=", "XDG_RUNTIME_DIR=/else", "USERX=1"]);
+        let environment =
+            Environment::new(["XDG_RUNTIME_DIR=/run/user/7", "USER=", "XDG_RUNTIME_DIR=/else", "USERX=1"]);
         assert_eq!(environment.get("XDG_RUNTIME_DIR"), Some(&b"/run/user/7"[..]));
         assert_eq!((environment.get("USER"), environment.get("HOME")), (Some(&b""[..]), None));
         assert!(Environment::of(Pid(std::process::id())).is_some_and(|own| own.get("PATH").is_some()));

@@ -72,7 +72,10 @@ impl Root {
         };
         let directory = self.find(path).ok().and_then(open).and_then(|directory| Dir::read_from(directory).ok());
         let entries = directory.into_iter().flatten().flatten().take(ENTRIES);
-        entries.map(|entry| Name::new(entry.file_name().to_bytes())).filter(|name| *name != "." && *name != "..").collect()
+        entries
+            .map(|entry| Name::new(entry.file_name().to_bytes()))
+            .filter(|name| *name != "." && *name != "..")
+            .collect()
     }
 
     /// Walks a path: a regular file is opened for reading, of anything else there is only the place.
@@ -104,7 +107,8 @@ impl Root {
                 }
                 _ if !rest.is_empty() => return Err(Errno::NOTDIR),
                 FileType::RegularFile => {
-                    let reading = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                    let reading =
+                        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
                     return openat(here, name.as_slice(), reading, Mode::empty());
                 }
                 _ => return Ok(found),
