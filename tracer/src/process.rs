@@ -203,7 +203,12 @@ pub fn mount_namespaces() -> HashMap<NamespaceId, Pid> {
 
 /// A process in that mount namespace.
 pub fn pid_in_mount_namespace(wanted: NamespaceId) -> Option<Pid> {
-    pids().find(|pid| mount_namespace(*pid) == Some(wanted))
+    pids_in_mount_namespace(wanted).next()
+}
+
+/// The processes in that mount namespace.
+pub fn pids_in_mount_namespace(wanted: NamespaceId) -> impl Iterator<Item = Pid> {
+    pids().filter(move |pid| mount_namespace(*pid) == Some(wanted))
 }
 
 fn pids() -> impl Iterator<Item = Pid> {

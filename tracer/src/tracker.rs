@@ -20,6 +20,7 @@ pub(crate) use coverage::Coverage;
 pub(crate) use stories::{Case, Note, Participant, Story};
 
 use crate::container::{self, Container, Owner};
+use crate::engine;
 use crate::errno::Errno;
 use crate::findings::{self, Finding, FindingAttempt, Kind};
 use crate::hierarchy::Header;
@@ -27,11 +28,12 @@ use crate::input::{
     About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input, NamespaceId,
     Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
+use crate::lxc;
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
 use cgroups::Creation;
-use processes::Processes;
+use processes::{Known, Processes};
 use stories::{Notes, Stories};
 
 /// Old things are dropped this often.
@@ -260,12 +262,12 @@ impl Tracker {
             self.processes.identify(actor, event.at);
         }
         let known = event.cgroup.id.and_then(|id| self.cgroups.get(event.cgroup.hierarchy, id));
-        event.container = match known.and_then(|live| live.container.clone()) {
-            Some(container) if event.change != Change::Created => Some(container),
-            Some(_) | None => {
-                let pid = event.actor.as_ref().map(|actor| actor.pid);
-                self.container_of(&Place::of(&event.cgroup), pid)
-            }
+        let known = known.filter(|_| event.change != Change::Created).and_then(|live| live.container.clone());
+        let pid = event.actor.as_ref().map(|actor| actor.pid);
+        event.container = match known {
+            Some(container) if !self.may_say_more(&container, &event.cgroup.path, pid) => Some(container),
+            Some(container) => self.container_of(&Place::of(&event.cgroup), pid).or(Some(container)),
+            None => self.container_of(&Place::of(&event.cgroup), pid),
         };
         match event.change {
             Change::Existing => self.cgroups.appeared(event.at, &event.cgroup, None, event.container.clone()),
@@ -323,13 +325,19 @@ impl Tracker {
                 }
             }
             About::Container(said) => {
-                if let Some(known) = self.facts.get_mut(&said.id) {
+                let id = engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone());
+                if let Some(known) = self.facts.get_mut(&id) {
                     merge(known, said);
                 } else if self.facts.len() < CONTAINERS {
-                    self.facts.insert(said.id.clone(), said.clone());
+                    self.facts.insert(id, said.clone());
                 }
             }
-            About::State { id, pid, path: _, present } => self.stories.state_seen(id, *pid, *present, self.now),
+            About::State { id, pid, path: _, present } => {
+                let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
+                self.stories.state_seen(&id, *pid, *present, self.now);
+            }
+            // It is there for whoever reads the trace: nothing follows from what is not known.
+            About::Unread(_) => {}
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
                 // What could not be read may hold what was not found.
@@ -434,39 +442,80 @@ impl Tracker {
         Some(table.resolve(&attempt.path))
     }
 
-    /// The container that a path belongs to: as its name says, else as the cgroup around it does, else as the command
-    /// line of the process that touches it, or of one of its parents, does.
+    /// The container that a path belongs to: as its name says and as the cgroup around it does, and within that one as the
+    /// command lines of the process that touches it, and of its parents, say.
     fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
-        match self.owner(&place.path) {
-            Owner::Container(container) => return Some(Arc::new(self.with_facts(container))),
+        let named = match self.owner(&place.path) {
+            Owner::Container(container) => Some(self.with_facts(container)),
             Owner::Helper => return None,
-            Owner::Unknown => {}
+            Owner::Unknown => None,
+        };
+        let around = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone());
+        // What is known of the cgroup around it holds, and its name may say more.
+        let mut known = match (named, around) {
+            (Some(named), Some(around)) if named.depth() > around.depth() => Some(Arc::new(named.within(&around))),
+            (Some(named), None) => Some(Arc::new(named)),
+            (Some(_) | None, around) => around,
+        };
+        for speaker in self.speakers(pid) {
+            known = self.said_by(speaker, &place.path, known.as_deref()).map(Arc::new).or(known);
         }
-        if let Some(container) = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone()) {
-            return Some(container);
+        known
+    }
+
+    /// Whether a command line may name a container within the one that a cgroup is known to be of.
+    fn may_say_more(&self, known: &Container, path: &Name, pid: Option<Pid>) -> bool {
+        let components = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
+        components > known.depth()
+            && self.speakers(pid).iter().any(|known| known.command.as_ref().is_some_and(|command| command.id.is_some()))
+    }
+
+    /// Whose command lines are listened to: the oldest parent's first, the process's own last.
+    fn speakers(&self, pid: Option<Pid>) -> Vec<&Known> {
+        let Some(own) = pid.and_then(|pid| self.processes.get(pid)) else { return Vec::new() };
+        let parents = own.identity.parents.iter().rev().filter_map(|parent| self.processes.get(parent.pid));
+        parents.chain([own]).collect()
+    }
+
+    /// What a process's command line says of a path, if that is more than what is known.
+    fn said_by(&self, speaker: &Known, path: &Name, known: Option<&Container>) -> Option<Container> {
+        if let Some(known) = known.filter(|known| known.rule == container::LXC_RULE) {
+            let name = lxc::container(speaker.identity.argv.as_deref()?)?;
+            return (known.id != name && lxc::is_payload_of(&known.id, &name)).then(|| known.called(name));
         }
-        let known = self.processes.get(pid?)?;
-        let parents = known.identity.parents.iter().filter_map(|parent| self.processes.get(parent.pid));
-        std::iter::once(known).chain(parents).find_map(|known| {
-            let command = known.command.as_ref()?;
-            let id = command.id.clone()?;
-            if !oci::cgroup_is_of(&place.path, command, self.facts.get(&id)) {
-                return None;
-            }
-            let around = place.parent().and_then(|parent| container::from_path(&parent.path));
-            let mut chain = around.map(|container| container.chain).unwrap_or_default();
-            chain.push(id.clone());
-            Some(Arc::new(self.with_facts(Container {
-                id,
-                runtime: command.runtime.to_owned(),
+        let command = speaker.command.as_ref()?;
+        let given = command.id.as_ref()?;
+        let id = engine::buildah_id(given).unwrap_or_else(|| given.clone());
+        let facts = self.facts.get(&id);
+        let parents: Vec<&str> = speaker.identity.parents.iter().filter_map(|parent| parent.comm.to_str()).collect();
+        let engine = engine::of(command, &parents);
+        let asked_by = facts.and_then(|facts| facts.engine.as_deref()).or(engine.as_ref().map(|engine| engine.name));
+        let runtime = asked_by.unwrap_or(command.runtime);
+        let told = |chain, depths| {
+            self.with_facts(Container {
+                id: id.clone(),
+                runtime: runtime.to_owned(),
                 rule: oci::COMMAND_LINE_RULE.to_owned(),
                 chain,
                 name: None,
                 image: None,
                 pod: None,
-                namespace: None,
-            })))
-        })
+                namespace: engine.as_ref().and_then(|engine| engine.namespace.clone()),
+                depths,
+            })
+        };
+        match known {
+            // Its shape was all that spoke for BuildKit.
+            Some(known) if known.id == id && known.rule == container::BARE_ID_RULE && known.runtime != runtime => {
+                Some(told(known.chain.clone(), known.depths.clone()))
+            }
+            Some(known) if known.chain.contains(&id) => None,
+            Some(_) | None => {
+                let depth = oci::depth_in(path, command, facts, known.map_or(0, Container::depth))?;
+                let (chain, depths) = known.map(|known| (&known.chain[..], &known.depths[..])).unwrap_or_default();
+                Some(told([chain, &[id.clone()]].concat(), [depths, &[depth]].concat()))
+            }
+        }
     }
 
     fn owner(&mut self, path: &Name) -> Owner {
@@ -481,19 +530,35 @@ impl Tracker {
         owner
     }
 
-    fn with_facts(&self, mut container: Container) -> Container {
-        if let Some(facts) = self.facts.get(&container.id) {
-            container.name = facts.name.clone().or(container.name);
-            container.image = facts.image.clone().or(container.image);
-            container.pod = facts.pod.clone().or(container.pod);
-            container.namespace = facts.namespace.clone().or(container.namespace);
+    fn with_facts(&self, container: Container) -> Container {
+        match self.facts.get(&container.id) {
+            Some(facts) => container.with(facts),
+            None => container,
         }
-        container
     }
 
     fn finding(&self, story: &Story) -> Finding {
         let left = story.members.first().map(|member| self.cgroups.at_path(&member.place).is_some());
         findings::judge(story, &findings::World { cgroups: &self.cgroups, coverage: &self.coverage, cgroup_left: left })
+    }
+}
+
+impl Container {
+    fn with(mut self, facts: &ContainerFacts) -> Self {
+        self.name = facts.name.clone().or(self.name);
+        self.image = facts.image.clone().or(self.image);
+        self.pod = facts.pod.clone().or(self.pod);
+        self.namespace = facts.namespace.clone().or(self.namespace);
+        self
+    }
+
+    /// The same one by another id.
+    fn called(&self, id: Name) -> Self {
+        let mut container = self.clone();
+        container.chain.pop();
+        container.chain.push(id.clone());
+        container.id = id;
+        container
     }
 }
 
@@ -509,9 +574,10 @@ fn known_without_container(cgroups: &Cgroups, cgroup: &Cgroup) -> bool {
 }
 
 fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
-    let ContainerFacts { id: _, runtime, pid, source, cgroups_path, state_file, name, image, pod, namespace } =
+    let ContainerFacts { id: _, runtime, engine, pid, source, cgroups_path, state_file, name, image, pod, namespace } =
         said.clone();
     known.runtime = runtime;
+    known.engine = engine.or(known.engine.take());
     known.pid = pid;
     known.source = source;
     known.cgroups_path = cgroups_path.or(known.cgroups_path.take());
