@@ -2,7 +2,7 @@
 //! sees it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
@@ -101,16 +101,11 @@ impl Reader {
         let witness = Witness::of(process);
         let own = witness.as_ref().filter(|witness| witness.is_self);
         let around = own.map(|own| state::Surroundings::of(own.pid)).unwrap_or_default();
-        // A relative bundle starts where the runtime is, which nobody else knows.
-        let bundle = match &command.bundle {
-            Some(bundle) if bundle.as_bytes().starts_with(b"/") => Some(as_path(bundle)),
-            Some(bundle) => around.cwd.as_ref().map(|cwd| as_path(cwd).join(as_path(bundle))),
-            None => around.cwd.as_ref().map(as_path),
-        };
+        let bundles = bundles(command.bundle.as_ref().map(as_path), around.cwd.as_ref().map(as_path));
         let files = state::files(command, &around);
         let read = witness.as_ref().and_then(|witness| {
             let from = |bundle: &Path| read_config(&witness.root, bundle, &id, command.runtime);
-            bundle.as_deref().and_then(from).or_else(|| {
+            bundles.iter().find_map(|bundle| from(bundle)).or_else(|| {
                 let (path, said) = state::read(&witness.root, files.as_ref()?)?;
                 let bundle = said.bundle.as_ref().map(as_path);
                 let source = Name::new(path.as_os_str().as_encoded_bytes());
@@ -123,7 +118,8 @@ impl Reader {
             })
         });
         let Some((mut facts, host)) = read else {
-            let path = bundle.map(|bundle| Name::new(bundle.join("config.json").as_os_str().as_encoded_bytes()));
+            let path =
+                bundles.first().map(|bundle| Name::new(bundle.join("config.json").as_os_str().as_encoded_bytes()));
             let reason = if own.is_some() { UnreadReason::NotReadable } else { UnreadReason::ProcessGone };
             return Some(Err(Unread { id, pid: process.pid, path, reason }));
         };
@@ -136,7 +132,7 @@ impl Reader {
             facts.namespace = facts.namespace.take().or(engine.namespace);
         }
         if let Some(witness) = witness {
-            self.ask_engine(&mut facts, process, bundle.as_deref(), &host, &around, &witness.root);
+            self.ask_engine(&mut facts, process, &host, &around, &witness.root);
         }
         Some(Ok(facts))
     }
@@ -146,13 +142,14 @@ impl Reader {
         &mut self,
         facts: &mut ContainerFacts,
         process: &Process,
-        bundle: Option<&Path>,
         host: &str,
         around: &state::Surroundings,
         root: &Root,
     ) {
         match facts.engine.as_deref() {
             Some("podman" | "cri-o") => {
+                let source = as_path(&facts.source);
+                let bundle = source.parent();
                 let said = bundle.and_then(|bundle| storage::of_bundle(root, bundle, &facts.id)).unwrap_or_default();
                 let conmon = process.parents.iter().filter(|parent| parent.comm == "conmon");
                 let named = conmon
@@ -223,6 +220,18 @@ impl ContainerFacts {
     }
 }
 
+/// Where a bundle may be. A relative one starts where the runtime is, which nobody else knows, and a runtime goes to its bundle.
+fn bundles(told: Option<PathBuf>, cwd: Option<PathBuf>) -> Vec<PathBuf> {
+    let Some(told) = told else { return cwd.into_iter().collect() };
+    if told.is_absolute() {
+        return vec![told];
+    }
+    let Some(cwd) = cwd else { return Vec::new() };
+    let names = told.components().skip_while(|part| matches!(part, Component::CurDir | Component::ParentDir));
+    let is_there = cwd.ends_with(names.collect::<PathBuf>());
+    std::iter::once(cwd.join(told)).chain(is_there.then_some(cwd.clone())).collect()
+}
+
 /// What a bundle says, and the name of the container's host.
 fn read_config(root: &Root, bundle: &Path, id: &Name, runtime: &str) -> Option<(ContainerFacts, String)> {
     let path = bundle.join("config.json");
@@ -278,6 +287,21 @@ mod tests {
             ["web", "nginx:1", "pod-1", "shop", "/kubepods/x"].map(|text| Some(text.to_owned()))
         );
         assert!(facts.pid.is_none());
+    }
+
+    #[test]
+    fn a_relative_bundle_is_where_the_runtime_is_or_has_gone_to() {
+        let check = |told: Option<&str>, cwd: Option<&str>, found: &[&str]| {
+            let found: Vec<PathBuf> = found.iter().map(PathBuf::from).collect();
+            assert_eq!(bundles(told.map(PathBuf::from), cwd.map(PathBuf::from)), found, "{told:?} {cwd:?}");
+        };
+        check(Some("/b"), Some("/w"), &["/b"]);
+        check(Some("b/one"), Some("/w"), &["/w/b/one"]);
+        check(Some("b/one"), Some("/w/b/one"), &["/w/b/one/b/one", "/w/b/one"]);
+        check(Some("../one"), Some("/w/one"), &["/w/one/../one", "/w/one"]);
+        check(Some("one"), None, &[]);
+        check(None, Some("/w"), &["/w"]);
+        check(None, None, &[]);
     }
 
     #[test]

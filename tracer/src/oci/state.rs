@@ -68,7 +68,11 @@ pub fn files(command: &RuntimeCommand, around: &Surroundings) -> Option<Files> {
     }
     let (roots, all) = match &command.root {
         Some(root) if root.as_bytes().starts_with(b"/") => (vec![as_path(root)], true),
-        Some(root) => (vec![as_path(around.cwd.as_ref()?).join(as_path(root))], true),
+        // Who makes a container goes to its bundle, sooner or later.
+        Some(root) => {
+            let stays = !matches!(command.subcommand.as_deref(), Some("create" | "run"));
+            (vec![as_path(around.cwd.as_ref()?).join(as_path(root))], stays)
+        }
         None => roots(state, around),
     };
     Some(Files { paths: roots.into_iter().map(|root| root.join(id).join(state.file)).collect(), all })
@@ -227,7 +231,8 @@ mod tests {
         }
         let beside = Surroundings { cwd: Some("/w".into()), ..Surroundings::default() };
         let relative = look("runc --root relative delete a", &beside).expect("a place");
-        assert_eq!(relative.paths, [PathBuf::from("/w/relative/a/state.json")]);
+        assert_eq!((&relative.paths[..], relative.all), (&[PathBuf::from("/w/relative/a/state.json")][..], true));
+        assert!(look("runc --root relative run a", &beside).is_some_and(|found| !found.all), "it goes to its bundle");
     }
 
     #[test]
