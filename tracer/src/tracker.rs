@@ -466,8 +466,12 @@ impl Tracker {
     /// Whether a command line may name a container within the one that a cgroup is known to be of.
     fn may_say_more(&self, known: &Container, path: &Name, pid: Option<Pid>) -> bool {
         let components = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
-        components > known.depth()
-            && self.speakers(pid).iter().any(|known| known.command.as_ref().is_some_and(|command| command.id.is_some()))
+        known.rule == container::LXC_RULE
+            || components > known.depth()
+                && self
+                    .speakers(pid)
+                    .iter()
+                    .any(|known| known.command.as_ref().is_some_and(|command| command.id.is_some()))
     }
 
     /// Whose command lines are listened to: the oldest parent's first, the process's own last.

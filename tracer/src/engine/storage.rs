@@ -65,6 +65,18 @@ pub fn conmon_name(argv: &[Name], id: &Name) -> Option<Name> {
     (is_conmon && value(["-c", "--cid"]).as_ref() == Some(id)).then(|| value(["-n", "--name"])).flatten()
 }
 
+/// `--root` of buildah's command line.
+pub fn told_storage(argv: &[Name]) -> Option<PathBuf> {
+    let is_buildah = argv.first()?.as_bytes().rsplit(|byte| *byte == b'/').next() == Some(b"buildah");
+    let mut words = argv.iter().skip(1);
+    let word =
+        words.find(|word| *word == "--root" || word.as_bytes().starts_with(b"--root=")).filter(|_| is_buildah)?;
+    match word.as_bytes().strip_prefix(b"--root=") {
+        Some(value) => Some(path(&Name::new(value))),
+        None => words.next().map(path),
+    }
+}
+
 /// What storage says of the container whose bundle this is: `STORAGE/DRIVER-containers/ID/userdata`.
 pub fn of_bundle(root: &Root, bundle: &Path, id: &Name) -> Option<Said> {
     let containers = bundle.parent()?.parent()?;
@@ -72,21 +84,22 @@ pub fn of_bundle(root: &Root, bundle: &Path, id: &Name) -> Option<Said> {
 }
 
 /// What storage says of a container whose id begins so: buildah gives a container's host the first twelve digits as its name.
-pub fn by_host_name(root: &Root, home: Option<&Path>, host: &str) -> Option<Said> {
+pub fn by_host_name(root: &Root, storages: &[PathBuf], host: &str) -> Option<Said> {
     if host.len() != 12 || !host.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
     }
-    storages(home).into_iter().find_map(|storage| {
-        let directories = root.names(&storage).into_iter().filter(|name| name.as_bytes().ends_with(b"-containers"));
+    storages.iter().find_map(|storage| {
+        let directories = root.names(storage).into_iter().filter(|name| name.as_bytes().ends_with(b"-containers"));
         directories
             .map(|name| storage.join(path(&name)))
             .find_map(|containers| find(root, &containers, |container| container.id.starts_with(host)))
     })
 }
 
-fn storages(home: Option<&Path>) -> Vec<PathBuf> {
+/// Where storage is: as told, else at home, else where root's is.
+pub fn storages(told: Option<PathBuf>, home: Option<&Path>) -> Vec<PathBuf> {
     let own = home.map(|home| home.join(".local/share/containers/storage"));
-    own.into_iter().chain([PathBuf::from(STORAGE)]).collect()
+    told.into_iter().chain(own).chain([PathBuf::from(STORAGE)]).collect()
 }
 
 /// Looks in a directory `DRIVER-containers`.
@@ -134,6 +147,18 @@ mod tests {
     }
 
     #[test]
+    fn buildah_says_where_its_storage_is() {
+        let told = |line: &str| told_storage(&line.split(' ').map(Name::from).collect::<Vec<_>>());
+        assert_eq!(told("buildah --root /g --runroot /r run web true"), Some("/g".into()));
+        assert_eq!(told("/usr/bin/buildah run --root=/g web"), Some("/g".into()));
+        assert_eq!((told("buildah run web"), told("runc --root /g run web")), (None, None));
+        assert_eq!(
+            storages(None, Some(Path::new("/h"))),
+            ["/h/.local/share/containers/storage", STORAGE].map(PathBuf::from)
+        );
+    }
+
+    #[test]
     fn storage_names_a_container_and_its_image() {
         let directory = tempfile::tempdir().expect("a directory");
         let containers = directory.path().join("overlay-containers");
@@ -152,6 +177,7 @@ mod tests {
         assert_eq!(said(podman), Some(["web", "docker.io/nginx:1"].map(str::to_owned)));
         let buildah = find(&root, &containers, |container| container.id.starts_with("0a1b2c3d4e5f"));
         assert_eq!(said(buildah), Some(["working", "localhost/base:1"].map(str::to_owned)));
-        assert_eq!(by_host_name(&root, None, "not-an-id"), None);
+        let by_host = |host| said(by_host_name(&root, &[directory.path().to_owned()], host)).map(|[name, _]| name);
+        assert_eq!((by_host("0a1b2c3d4e5f").as_deref(), by_host("not-an-id")), (Some("working"), None));
     }
 }

@@ -159,7 +159,10 @@ impl Reader {
             }
             Some("buildah") => {
                 let home = around.environment.as_ref().and_then(|variables| variables.get("HOME")).map(Name::new);
-                let said = storage::by_host_name(root, home.as_ref().map(as_path).as_deref(), host).unwrap_or_default();
+                let parents = process.parents.iter().filter_map(|parent| process::argv(parent.pid));
+                let told = parents.filter_map(|argv| storage::told_storage(&argv)).next();
+                let storages = storage::storages(told, home.as_ref().map(as_path).as_deref());
+                let said = storage::by_host_name(root, &storages, host).unwrap_or_default();
                 facts.add(said.name, said.image);
             }
             Some("docker") | None => {
