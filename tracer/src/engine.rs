@@ -66,8 +66,11 @@ impl<'a> Sight<'a> {
     }
 }
 
+/// An engine, and what it is seen by.
+type Row = (&'static str, fn(&Sight) -> bool);
+
 /// The registry. The first row that sees its engine has it.
-const ROWS: &[(&str, fn(&Sight) -> bool)] = &[
+const ROWS: &[Row] = &[
     ("docker", |sight| matches!(sight.namespace(), Some("moby" | "plugins.moby"))),
     ("docker", |sight| sight.has(|one, next| one.starts_with("runtime-") && matches!(next, "moby" | "plugins.moby"))),
     ("buildkit", |sight| sight.namespace() == Some("buildkit")),

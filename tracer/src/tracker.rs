@@ -7,6 +7,7 @@
 //! Which kinds of finding there are, and what each claims, is in [`crate::findings`].
 
 mod cgroups;
+mod containers;
 mod coverage;
 mod processes;
 mod stories;
@@ -19,7 +20,7 @@ pub(crate) use cgroups::{Cgroups, Place, Removal};
 pub(crate) use coverage::Coverage;
 pub(crate) use stories::{Case, Note, Participant, Story};
 
-use crate::container::{self, Container, Owner};
+use crate::container::{Container, Owner};
 use crate::engine;
 use crate::errno::Errno;
 use crate::findings::{self, Finding, FindingAttempt, Kind};
@@ -28,23 +29,19 @@ use crate::input::{
     About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input, NamespaceId,
     Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
-use crate::lxc;
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
 use cgroups::Creation;
-use processes::{Known, Processes};
+use processes::Processes;
 use stories::{Notes, Stories};
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
 /// A cgroup that was removed longer ago than this is not waited for: something pins it.
 const SETTLED_NS: u64 = 2_000_000_000;
-/// Mount tables, and containers' facts, kept at most.
+/// Mount tables kept at most.
 const MOUNT_TABLES: usize = 4_096;
-const CONTAINERS: usize = 65_536;
-/// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
-const OWNERS: usize = 4_096;
 /// A removal that failed with ENOENT although the cgroup exists: it was made anew after the call had looked, but no
 /// longer before the call returned than this.
 const MADE_ANEW: Duration = Duration::from_millis(100);
@@ -266,7 +263,13 @@ impl Tracker {
         let pid = event.actor.as_ref().map(|actor| actor.pid);
         event.container = match known {
             Some(container) if !self.may_say_more(&container, &event.cgroup.path, pid) => Some(container),
-            Some(container) => self.container_of(&Place::of(&event.cgroup), pid).or(Some(container)),
+            Some(container) => {
+                let more = self.container_of(&Place::of(&event.cgroup), pid).unwrap_or(container);
+                if let Some(id) = event.cgroup.id {
+                    self.cgroups.set_container(event.cgroup.hierarchy, id, more.clone());
+                }
+                Some(more)
+            }
             None => self.container_of(&Place::of(&event.cgroup), pid),
         };
         match event.change {
@@ -324,14 +327,7 @@ impl Tracker {
                     self.mount_tables.insert(*namespace, MountTable::new(mounts.clone()));
                 }
             }
-            About::Container(said) => {
-                let id = engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone());
-                if let Some(known) = self.facts.get_mut(&id) {
-                    merge(known, said);
-                } else if self.facts.len() < CONTAINERS {
-                    self.facts.insert(id, said.clone());
-                }
-            }
+            About::Container(said) => self.learn_of_container(said),
             About::State { id, pid, path: _, present } => {
                 let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
                 self.stories.state_seen(&id, *pid, *present, self.now);
@@ -442,127 +438,9 @@ impl Tracker {
         Some(table.resolve(&attempt.path))
     }
 
-    /// The container that a path belongs to: as its name says and as the cgroup around it does, and within that one as the
-    /// command lines of the process that touches it, and of its parents, say.
-    fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
-        let named = match self.owner(&place.path) {
-            Owner::Container(container) => Some(self.with_facts(container)),
-            Owner::Helper => return None,
-            Owner::Unknown => None,
-        };
-        let around = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone());
-        // What is known of the cgroup around it holds, and its name may say more.
-        let mut known = match (named, around) {
-            (Some(named), Some(around)) if named.depth() > around.depth() => Some(Arc::new(named.within(&around))),
-            (Some(named), None) => Some(Arc::new(named)),
-            (Some(_) | None, around) => around,
-        };
-        for speaker in self.speakers(pid) {
-            known = self.said_by(speaker, &place.path, known.as_deref()).map(Arc::new).or(known);
-        }
-        known
-    }
-
-    /// Whether a command line may name a container within the one that a cgroup is known to be of.
-    fn may_say_more(&self, known: &Container, path: &Name, pid: Option<Pid>) -> bool {
-        let components = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
-        known.rule == container::LXC_RULE
-            || components > known.depth()
-                && self
-                    .speakers(pid)
-                    .iter()
-                    .any(|known| known.command.as_ref().is_some_and(|command| command.id.is_some()))
-    }
-
-    /// Whose command lines are listened to: the oldest parent's first, the process's own last.
-    fn speakers(&self, pid: Option<Pid>) -> Vec<&Known> {
-        let Some(own) = pid.and_then(|pid| self.processes.get(pid)) else { return Vec::new() };
-        let parents = own.identity.parents.iter().rev().filter_map(|parent| self.processes.get(parent.pid));
-        parents.chain([own]).collect()
-    }
-
-    /// What a process's command line says of a path, if that is more than what is known.
-    fn said_by(&self, speaker: &Known, path: &Name, known: Option<&Container>) -> Option<Container> {
-        if let Some(known) = known.filter(|known| known.rule == container::LXC_RULE) {
-            let name = lxc::container(speaker.identity.argv.as_deref()?)?;
-            return (known.id != name && lxc::is_payload_of(&known.id, &name)).then(|| known.called(name));
-        }
-        let command = speaker.command.as_ref()?;
-        let given = command.id.as_ref()?;
-        let id = engine::buildah_id(given).unwrap_or_else(|| given.clone());
-        let facts = self.facts.get(&id);
-        let parents: Vec<&str> = speaker.identity.parents.iter().filter_map(|parent| parent.comm.to_str()).collect();
-        let engine = engine::of(command, &parents);
-        let asked_by = facts.and_then(|facts| facts.engine.as_deref()).or(engine.as_ref().map(|engine| engine.name));
-        let runtime = asked_by.unwrap_or(command.runtime);
-        let told = |chain, depths| {
-            self.with_facts(Container {
-                id: id.clone(),
-                runtime: runtime.to_owned(),
-                rule: oci::COMMAND_LINE_RULE.to_owned(),
-                chain,
-                name: None,
-                image: None,
-                pod: None,
-                namespace: engine.as_ref().and_then(|engine| engine.namespace.clone()),
-                depths,
-            })
-        };
-        match known {
-            // Its shape was all that spoke for BuildKit.
-            Some(known) if known.id == id && known.rule == container::BARE_ID_RULE && known.runtime != runtime => {
-                Some(told(known.chain.clone(), known.depths.clone()))
-            }
-            Some(known) if known.chain.contains(&id) => None,
-            Some(_) | None => {
-                let depth = oci::depth_in(path, command, facts, known.map_or(0, Container::depth))?;
-                let (chain, depths) = known.map(|known| (&known.chain[..], &known.depths[..])).unwrap_or_default();
-                Some(told([chain, &[id.clone()]].concat(), [depths, &[depth]].concat()))
-            }
-        }
-    }
-
-    fn owner(&mut self, path: &Name) -> Owner {
-        if let Some(owner) = self.owners.get(path) {
-            return owner.clone();
-        }
-        if self.owners.len() >= OWNERS {
-            self.owners.clear();
-        }
-        let owner = container::owner(path);
-        self.owners.insert(path.clone(), owner.clone());
-        owner
-    }
-
-    fn with_facts(&self, container: Container) -> Container {
-        match self.facts.get(&container.id) {
-            Some(facts) => container.with(facts),
-            None => container,
-        }
-    }
-
     fn finding(&self, story: &Story) -> Finding {
         let left = story.members.first().map(|member| self.cgroups.at_path(&member.place).is_some());
         findings::judge(story, &findings::World { cgroups: &self.cgroups, coverage: &self.coverage, cgroup_left: left })
-    }
-}
-
-impl Container {
-    fn with(mut self, facts: &ContainerFacts) -> Self {
-        self.name = facts.name.clone().or(self.name);
-        self.image = facts.image.clone().or(self.image);
-        self.pod = facts.pod.clone().or(self.pod);
-        self.namespace = facts.namespace.clone().or(self.namespace);
-        self
-    }
-
-    /// The same one by another id.
-    fn called(&self, id: Name) -> Self {
-        let mut container = self.clone();
-        container.chain.pop();
-        container.chain.push(id.clone());
-        container.id = id;
-        container
     }
 }
 
@@ -575,21 +453,6 @@ impl Case {
 
 fn known_without_container(cgroups: &Cgroups, cgroup: &Cgroup) -> bool {
     cgroup.id.and_then(|id| cgroups.get(cgroup.hierarchy, id)).is_some_and(|live| live.container.is_none())
-}
-
-fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
-    let ContainerFacts { id: _, runtime, engine, pid, source, cgroups_path, state_file, name, image, pod, namespace } =
-        said.clone();
-    known.runtime = runtime;
-    known.engine = engine.or(known.engine.take());
-    known.pid = pid;
-    known.source = source;
-    known.cgroups_path = cgroups_path.or(known.cgroups_path.take());
-    known.state_file = state_file.or(known.state_file.take());
-    known.name = name.or(known.name.take());
-    known.image = image.or(known.image.take());
-    known.pod = pod.or(known.pod.take());
-    known.namespace = namespace.or(known.namespace.take());
 }
 
 #[cfg(test)]
