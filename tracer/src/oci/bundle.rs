@@ -88,6 +88,25 @@ impl Witness {
     }
 }
 
+impl Witness {
+    /// What the bundle says of the cgroup, if it is where a parent of a runtime that is gone works. Another bundle may be there by
+    /// now, so nothing else is taken from it: a cgroup that the runtime did not make is found to be nobody's.
+    fn cgroups_path(&self, process: &Process, command: &RuntimeCommand, id: &Name) -> Option<ContainerFacts> {
+        if command.bundle.as_ref().is_some_and(|bundle| bundle.as_bytes().starts_with(b"/")) {
+            return None;
+        }
+        let parents = process.parents.iter().map(|parent| parent.pid);
+        let same = |pid: &Pid| process::mount_namespace(*pid) == process.mount_namespace;
+        let places = parents
+            .filter(same)
+            .filter_map(|pid| process::working_directory(pid))
+            .flat_map(|cwd| bundles(command.bundle.as_ref().map(as_path), Some(as_path(&cwd))));
+        let (said, _) = places.filter_map(|bundle| read_config(&self.root, &bundle, id, command.runtime)).next()?;
+        let cgroups_path = Some(said.cgroups_path?);
+        Some(ContainerFacts { cgroups_path, ..ContainerFacts::new(said.id, command.runtime, said.source) })
+    }
+}
+
 impl Reader {
     /// What is said of the container that a runtime makes. `None` for commands that make none.
     ///
@@ -116,6 +135,10 @@ impl Reader {
                 facts.cgroups_path = facts.cgroups_path.or(said.cgroups_path);
                 Some((facts, host))
             })
+        });
+        let read = read.or_else(|| {
+            let beside = witness.as_ref().filter(|witness| !witness.is_self)?;
+            Some((beside.cgroups_path(process, command, &id)?, String::new()))
         });
         let Some((mut facts, host)) = read else {
             let path =
@@ -337,6 +360,20 @@ mod tests {
             (facts.cgroups_path, facts.source),
             (Some("/pods/p1".into()), format!("{root}/x/state.json").into())
         );
+    }
+
+    #[test]
+    fn of_a_bundle_where_a_parent_works_only_the_cgroup_is_taken() {
+        let directory = tempfile::tempdir().expect("a directory");
+        write_bundle(directory.path());
+        let mut parent =
+            std::process::Command::new("sleep").arg("60").current_dir(directory.path()).spawn().expect("begun");
+        let (mut process, command) = gone("runc --root /nowhere run x");
+        process.parents = vec![Parent { pid: Pid(parent.id()), comm: "sh".into() }];
+        let read = Reader::default().read(&process, &command).expect("it makes one");
+        parent.kill().and_then(|()| parent.wait()).expect("ended");
+        let facts = read.expect("it is read");
+        assert_eq!((facts.cgroups_path, facts.name, facts.image), (Some("/kubepods/x".into()), None, None));
     }
 
     #[test]
