@@ -273,6 +273,11 @@ impl FindingAttempt {
             actor: attempt.actor.clone(),
         }
     }
+
+    /// Whether it tried in vain to make a cgroup. EEXIST says that there is one.
+    pub fn is_failed_creation(&self) -> bool {
+        self.operation == Operation::Mkdir && self.errno != Errno::EEXIST
+    }
 }
 
 impl Finding {

@@ -400,6 +400,9 @@ impl Tracker {
             kind: Kind::MissingPathTeardown,
             removal: None,
             renaming: renaming.cloned(),
+            since: renaming
+                .map(|renaming| renaming.at)
+                .max(self.cgroups.removal(&note.place).map(|removal| removal.at)),
             failed_before: failed_before.clone(),
             container: container.clone(),
         };
@@ -407,6 +410,7 @@ impl Tracker {
             kind: Kind::DuplicateTeardown,
             removal: Some(removal.clone()),
             renaming: renaming.cloned(),
+            since: Some(removal.at),
             failed_before: failed_before.clone(),
             container: removal.container.clone().or(container.clone()),
         };
@@ -432,7 +436,7 @@ impl Tracker {
         // Whoever starts a container begins another life: what was removed before it began is none of its.
         let removal = removal.filter(|removal| !begins_after(&call.actor, removal.at));
         // A creation that failed after the last removal begins another life, one that never came to be.
-        let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.operation == Operation::Mkdir);
+        let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.is_failed_creation());
         match removal {
             Some(removal) if failed_creation.is_none_or(|mkdir| mkdir.attempt.at < removal.at) => {
                 Some(duplicate(removal, None))
@@ -509,7 +513,7 @@ fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
     /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
     const ACCESS_MODE: u64 = 3;
     match attempt.operation {
-        Operation::Mkdir => attempt.errno != Errno::EEXIST,
+        Operation::Mkdir => note.attempt.is_failed_creation(),
         Operation::Open => {
             let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
             is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))

@@ -1,6 +1,7 @@
 //! What developers and CI run: thin functions around real commands.
 
 mod bench;
+mod chaos;
 mod fuzz;
 mod load;
 mod setup;
@@ -48,6 +49,15 @@ enum Task {
         #[arg(long, requires = "target", value_name = "FILE")]
         input: Option<PathBuf>,
     },
+    /// Play chaos with a written truth for longer than the tests do, and hold every word against it; needs root
+    Chaos {
+        /// For so long
+        #[arg(long, default_value_t = 300)]
+        seconds: u64,
+        /// As it was played once; the kernel's own order is another one
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Run the agent under churn at full speed, and see that its memory stays flat and nothing is lost; needs root
     Soak {
         /// For so long
@@ -81,6 +91,7 @@ fn main() -> ExitCode {
             let input = input.map(std::path::absolute).transpose();
             input.map_err(Into::into).and_then(|input| fuzz::by_hand(target, seconds, input.as_deref()))
         }
+        Task::Chaos { seconds, seed } => chaos::run_for(seconds, seed),
         Task::Soak { minutes } => soak::run(soak::Times::minutes(minutes)),
         Task::Bench { measure: Some(what), cgroup, .. } => bench::measure(what, cgroup.as_deref()),
         Task::Bench { half, rounds, .. } => bench::run(half, rounds),

@@ -26,7 +26,7 @@ pub fn everything() -> anyhow::Result<()> {
     setup::tests()?;
     lint()?;
     step("building the tests");
-    let programs = test_programs()?;
+    let programs = programs(&["--workspace"])?;
     let mut tally = Tally::default();
     for program in programs {
         // The last two components name it: deps/kernel-0123456789abcdef.
@@ -117,10 +117,10 @@ fn kernel_cargo() -> Command {
     command
 }
 
-/// Builds every test program, as whoever runs this; they are then run as root.
-fn test_programs() -> anyhow::Result<Vec<PathBuf>> {
+/// Builds test programs, as whoever runs this; they are then run as root.
+pub fn programs(which: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     let mut cargo = cargo();
-    cargo.args(["test", "--workspace", "--no-run", "--message-format=json-render-diagnostics"]).stdout(Stdio::piped());
+    cargo.arg("test").args(which).args(["--no-run", "--message-format=json-render-diagnostics"]).stdout(Stdio::piped());
     let mut child = cargo.spawn().context("failed to run cargo test")?;
     let stdout = child.stdout.take().context("cargo has a pipe")?;
     let mut programs = Vec::new();

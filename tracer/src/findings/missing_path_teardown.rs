@@ -17,7 +17,8 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     if let Some(renaming) = &weighed.member.renaming {
         return renamed(weighed, world, renaming);
     }
-    let creation = story.kept_calls().find(|note| note.attempt.operation == Operation::Mkdir);
+    let before = |note: &&Note| note.attempt.is_failed_creation() && note.attempt.at <= story.began.at;
+    let creation = story.kept_calls().filter(before).last();
     let read_only =
         story.kept_calls().any(|note| note.attempt.errno == Errno::EROFS && note.attempt.operation != Operation::Open);
     let cause = match creation {
@@ -92,8 +93,8 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     };
     let removed = || world.cgroups.removal(&member.place).map(|removal| removal.at);
     let proof = match creation {
-        Some(creation) if creation.attempt.errno != Errno::EEXIST => Some(creation.attempt.at),
-        Some(_) | None => removed().or_else(|| world.cgroups.covered_since(&member.place)).or_else(began),
+        Some(creation) => Some(creation.attempt.at),
+        None => removed().or_else(|| world.cgroups.covered_since(&member.place)).or_else(began),
     };
     let Some(since) = proof else {
         let mut because = vec![format!(

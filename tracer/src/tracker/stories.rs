@@ -101,6 +101,8 @@ pub(crate) struct Case {
     pub removal: Option<Removal>,
     /// The renaming that took the path away, or gave it to a cgroup that had been removed.
     pub renaming: Option<Renaming>,
+    /// When the last life of a cgroup at the place was over, if that was seen: earlier calls were about that.
+    pub since: Option<BootTime>,
     /// What the caller had wanted before, and had failed.
     pub failed_before: Option<FindingAttempt>,
     pub container: Option<Arc<Container>>,
@@ -246,8 +248,22 @@ impl Story {
                 is_elsewhere
                     && call.at.since(self.last_at) <= TOGETHER
                     && case.removal.as_ref().is_none_or(lived_together)
+                    && self.is_same_teardown(note, case)
             }
         }
+    }
+
+    /// Whether a call in another hierarchy is of the same teardown: of the same path, by somebody who has a part in it or has
+    /// the same parent, or after a removal by the same process. An id alone may be another container's, of another runtime.
+    fn is_same_teardown(&self, note: &Note, case: &Case) -> bool {
+        let remover = |removal: &Option<Removal>| removal.as_ref().and_then(|removal| removal.actor.clone());
+        let by_the_same = |member: &Member| match (remover(&member.removal), remover(&case.removal)) {
+            (Some(one), Some(other)) => one.is_same_process_as(&other),
+            (None, _) | (_, None) => false,
+        };
+        let family: Vec<Pid> = family(&note.attempt.actor).collect();
+        self.members.iter().any(|member| member.place.path == note.place.path || by_the_same(member))
+            || self.participants.iter().any(|who| self::family(&who.first.actor).any(|pid| family.contains(&pid)))
     }
 
     fn has(&self, actor: &Actor) -> bool {
@@ -306,7 +322,7 @@ impl Stories {
     /// A failed call that decides a story, new or not. `context` are failed calls elsewhere that belong to it.
     pub fn tell(&mut self, note: Note, case: Case, notes: &mut Notes) {
         let failed_creation =
-            notes.at(&note.place).rev().find(|n| n.attempt.operation == Operation::Mkdir).map(|n| n.attempt.at);
+            notes.at(&note.place).rev().find(|n| n.attempt.is_failed_creation()).map(|n| n.attempt.at);
         let number = self.find(&note, &case, failed_creation).unwrap_or_else(|| self.open(&note, &case));
         self.index(number, &note, &case);
         let Some(story) = self.stories.get_mut(&number) else { return };
@@ -333,10 +349,11 @@ impl Stories {
                 renaming: case.renaming.clone(),
             });
             let mut earlier: Vec<Note> = match &case.removal {
-                // Before the removal all was well: a look before creation is no part of a duplicate.
-                Some(removal) => notes.take(&note.place).into_iter().filter(|n| n.attempt.at > removal.at).collect(),
+                Some(_) => notes.take(&note.place).into(),
                 None => context(notes, &note.place),
             };
+            // Before the removal all was well: a look before creation is no part of a duplicate.
+            earlier.retain(|note| case.since.is_none_or(|since| note.attempt.at > since));
             earlier.sort_by_key(|note| note.attempt.seq);
             for note in earlier {
                 story.add_call(note);
@@ -357,7 +374,9 @@ impl Stories {
     pub fn add_context(&mut self, note: Note) -> Option<Note> {
         let mine = Kind::ALL.iter().find_map(|kind| self.at_place.get(&(*kind, note.place.clone())).copied());
         let Some(story) = mine.and_then(|number| self.stories.get_mut(&number)) else { return Some(note) };
-        if !story.has(&note.attempt.actor) || note.attempt.at.since(story.last_at) > TOGETHER {
+        // Whoever tries to make it begins another life.
+        let begins_a_life = note.attempt.operation == Operation::Mkdir;
+        if begins_a_life || !story.has(&note.attempt.actor) || note.attempt.at.since(story.last_at) > TOGETHER {
             return Some(note);
         }
         story.add_call(note);
