@@ -256,8 +256,8 @@ fn a_report_tells_lives_in_v1_hierarchies_once_unless_it_is_wide() {
     assert!(!wide.contains("v1×") && wide.contains(" (memory)") && wide.contains(" (pids)"), "{wide}");
 }
 
-#[test]
-fn a_strangers_dying_cgroup_does_not_hold_up_the_end() {
+/// How long tracing goes on after the command's end, while a stranger's cgroup is dying.
+fn goes_on_beside_a_dying_cgroup() -> Duration {
     let scratch = Scratch::new();
     let directory = tempfile::tempdir().unwrap();
     let (go, done) = (directory.path().join("go"), directory.path().join("done"));
@@ -284,7 +284,14 @@ fn a_strangers_dying_cgroup_does_not_hold_up_the_end() {
     assert!(output.status.success());
     let changes = scratch.changes(&parse(&output.stdout), "pinned");
     assert!(changes.contains(&"removed".into()) && !changes.contains(&"released".into()), "{changes:?}");
-    assert!(after < Duration::from_millis(1_500), "it went on for {after:?} after the command's end");
+    after
+}
+
+#[test]
+fn a_strangers_dying_cgroup_does_not_hold_up_the_end() {
+    // Whoever waits for it waits two seconds each time; a busy host holds up only some of them.
+    let least = (0..3).map(|_| goes_on_beside_a_dying_cgroup()).find(|after| *after < Duration::from_millis(1_500));
+    assert!(least.is_some(), "it went on for a second and a half after the command's end, three times");
 }
 
 #[test]
@@ -322,7 +329,7 @@ fn a_time_can_be_set() {
 fn a_reader_that_leaves_is_no_error() {
     let scratch = Scratch::new();
     let mut child = Command::new(CGTRACE)
-        .args(["live", "--only", "attempts", "--", "sh", "-c"])
+        .args(["live", "--only", "attempts", "--cgroup", &format!("{}*", scratch.cgroup), "--", "sh", "-c"])
         .arg(format!(
             "for i in 1 2 3 4 5 6 7 8; do rmdir {}/x; sleep 0.1; done 2>/dev/null; exit 3",
             scratch.path.display()
