@@ -163,6 +163,10 @@ pub(crate) struct Serve {
     /// passes on are used instead
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
     pub listen: Vec<Address>,
+    /// Tell findings also to those who ask for this host by NAME; addresses and localhost always may. May be given several
+    /// times
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub allow_host: Vec<String>,
     /// Record into trace files in DIR
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
@@ -178,6 +182,9 @@ pub(crate) struct Serve {
     /// Keep all files together below this size; older ones are removed
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
     pub max_total: Option<u64>,
+    /// Record also into a directory that other users can write to
+    #[arg(long, requires = "record", value_parser = clap::builder::BoolishValueParser::new())]
+    pub shared_directory: bool,
     /// Keep the last TIME in memory and write it only around a finding, with as much after it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record", conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,

@@ -90,7 +90,10 @@ fn begin_recording(place: Place, flight: Option<Duration>, on: &[FailOn]) -> any
 /// What was lost of what was to be recorded, and why.
 fn recording_error(written: &Written) -> String {
     let why = written.error().unwrap_or_else(|| "writing could not keep up".to_owned());
-    format!("error: {} lines were not recorded: {why}", written.lost())
+    match written.lost() {
+        0 => format!("error: no new trace file could be made, and the old one went on: {why}"),
+        lost => format!("error: {lost} lines were not recorded: {why}"),
+    }
 }
 
 /// One line on where we are and what exists.

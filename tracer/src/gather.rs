@@ -3,7 +3,7 @@
 //! This is done the moment an input arrives, before it is put in order: the process behind it may be gone a moment later.
 //! A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is guessed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use crate::input::{
     About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, Mount, NamespaceId, Pid, Process,
     ProcessChange,
 };
-use crate::mounts;
+use crate::mounts::{self, Watch};
 use crate::name::Name;
 use crate::oci;
 use crate::process;
@@ -41,9 +41,9 @@ pub struct Gatherer {
     deleters: HashMap<Pid, Deleter>,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
     long_paths: HashMap<(HierarchyId, CgroupId), Name>,
-    /// Cgroup mount points outside `/sys/fs/cgroup` that were found since they were last asked for.
-    new_prefixes: bool,
-    prefixes: HashSet<Name>,
+    /// What the kernel side is to look for, and whether something is new in it since it was last asked for.
+    watch: Watch,
+    watch_is_new: bool,
 }
 
 /// A process that deletes a container.
@@ -80,8 +80,8 @@ impl Gatherer {
             known: HashMap::new(),
             deleters: HashMap::new(),
             long_paths: HashMap::new(),
-            new_prefixes: false,
-            prefixes: HashSet::new(),
+            watch: Watch::default(),
+            watch_is_new: false,
         }
     }
 
@@ -111,12 +111,9 @@ impl Gatherer {
         facts
     }
 
-    /// The cgroup mount points outside `/sys/fs/cgroup`, if there are new ones since this was last asked.
-    pub fn take_prefixes(&mut self) -> Option<Vec<Name>> {
-        let mut all: Vec<Name> =
-            std::mem::take(&mut self.new_prefixes).then(|| self.prefixes.iter().cloned().collect())?;
-        all.sort();
-        Some(all)
+    /// What the kernel side is to look for, if there is something new since this was last asked.
+    pub fn take_watch(&mut self) -> Option<&Watch> {
+        std::mem::take(&mut self.watch_is_new).then_some(&self.watch)
     }
 
     fn event(&mut self, event: &mut Event) -> Vec<Input> {
@@ -146,7 +143,7 @@ impl Gatherer {
     fn attempt(&mut self, attempt: &mut Attempt) -> Vec<Input> {
         let pid = attempt.actor.pid;
         let mut facts = self.identity(pid, attempt.at);
-        if attempt.directory.is_none() {
+        if attempt.needs_mounts() {
             if attempt.mount_namespace.is_none() {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
@@ -166,7 +163,7 @@ impl Gatherer {
         // What the kernel side cannot tell cheaply is read here, if the process is still the one it was. A link of
         // /proc names the program as its mount namespace does; the kernel side's names stop at the file system's root.
         if let Some(now) = process::identity(process.pid)
-            && process.started.is_none_or(|started| now.started.is_none_or(|read| process::same_start(started, read)))
+            && process.started.is_none_or(|started| now.started.is_none_or(|read| started.is_same_start(read)))
         {
             process.exe = now.exe.or(process.exe.take());
             process.cwd = process.cwd.take().or(now.cwd);
@@ -234,9 +231,7 @@ impl Gatherer {
             return Vec::new();
         };
         let changed = known.is_none_or(|table| table.mounts != mounts);
-        for prefix in mounts::prefixes(&mounts) {
-            self.new_prefixes |= self.prefixes.insert(prefix);
-        }
+        self.watch_is_new |= self.watch.learn(&mounts);
         if self.namespaces.len() >= NAMESPACES && known.is_none() {
             // The one that was read longest ago makes room; if it lives, it is read again when it matters.
             let oldest = self.namespaces.iter().min_by_key(|(_, table)| table.read).map(|(namespace, _)| *namespace);

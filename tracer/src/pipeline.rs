@@ -17,11 +17,12 @@ use crate::cgroupfs;
 use crate::container;
 use crate::findings::Finding;
 use crate::gather::Gatherer;
-use crate::hierarchy::{Clock, Header, Probe};
+use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
 use crate::input::{
     About, BootTime, Cgroup, Event, Facts, HierarchyId, Input, LossReason, Lost, Pid, Ring, Seq, Tick, WalkedAgain,
 };
 use crate::kernel;
+use crate::mounts::Watch;
 use crate::name::Name;
 use crate::oci;
 use crate::output::{Counts, Output};
@@ -164,6 +165,15 @@ impl Merge {
         self.held.extend(inputs);
     }
 
+    /// The mount tables, in the order they were read.
+    fn take_mounts(&mut self) -> Vec<Input> {
+        let (mounts, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|input| matches!(input, Input::Facts(Facts { about: About::Mounts { .. }, .. })));
+        self.held = held;
+        mounts
+    }
+
     /// What is old enough at `now`, in order.
     fn take(&mut self, now: BootTime) -> Vec<Input> {
         self.held.sort_by_key(Input::at);
@@ -215,50 +225,56 @@ impl Session {
     /// # Errors
     /// When this host cannot be traced.
     pub fn start(tracefs: kernel::Tracefs, plan: &kernel::Plan, options: &kernel::Options) -> anyhow::Result<Self> {
-        let mut tracer = kernel::Tracer::start(plan, options)?;
+        let tracer = kernel::Tracer::start(plan, options)?;
         // Back to the host's own mount namespace, before its mounts are read.
         drop(tracefs);
+        // All programs are in place: from here on everything is seen.
         let clock = process::clock();
         let at = BootTime(clock.boot_ns);
         let (setup, hierarchies) = cgroupfs::hierarchies()?;
-        let mut gatherer = Gatherer::new(hierarchies.clone());
-        let mut existing = gatherer.at_start(at);
-        if let Some(prefixes) = gatherer.take_prefixes() {
-            watch(&mut tracer, &prefixes)?;
-        }
-        let mut events = Vec::new();
-        let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| events.push(event));
-        existing.extend(standing(&events, at));
-        existing.extend(events.into_iter().map(Input::Event));
-        let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable, again: None };
-        existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
-        let system = process::system();
-        let header = Header {
-            format: recording::FORMAT,
-            tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
-            host: system.host,
-            kernel: system.kernel,
-            arch: system.arch,
-            boot_id: system.boot_id,
-            started: clock.rfc3339(at),
-            clock,
-            setup,
-            hierarchies,
-            backend: tracer.backend().as_str().to_owned(),
-            probes: tracer.probes().to_vec(),
-            command: None,
-        };
-        release_memory();
-        Ok(Self {
+        let mut session = Self {
             tracer,
-            gatherer,
+            gatherer: Gatherer::new(hierarchies.clone()),
             merge: Merge::default(),
-            header,
-            existing,
+            header: header(clock, setup, hierarchies),
+            existing: Vec::new(),
             beat: BEAT,
             again: None,
             not_before: Instant::now(),
-        })
+        };
+        session.header.backend = session.tracer.backend().as_str().to_owned();
+        session.header.probes = session.tracer.probes().to_vec();
+        // A runtime may be gone in a moment, and its bundle with it: what has come is looked at between the steps.
+        session.gather()?;
+        let mut existing = session.merge.take_mounts();
+        existing.extend(session.gatherer.at_start(at));
+        session.gather()?;
+        let mut events = Vec::new();
+        let hierarchies = session.header.hierarchies.clone();
+        let (mut looked, mut failed) = (Instant::now(), None);
+        let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| {
+            events.push(event);
+            if looked.elapsed() >= LAG {
+                failed = failed.take().or(session.gather().err());
+                looked = Instant::now();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let standing = standing(&events, at);
+        session.gather()?;
+        // Mount tables come first, as they were read: what arrived last may have happened first.
+        existing.extend(session.merge.take_mounts());
+        existing.extend(standing);
+        existing.extend(events.into_iter().map(Input::Event));
+        let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable, again: None };
+        existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
+        session.existing = existing;
+        // While the programs were put in place, one after the other, some was missed: what was seen is half the truth.
+        session.merge.held.retain(|input| is_about_processes(input) || input.at() >= at);
+        release_memory();
+        Ok(session)
     }
 
     /// The probes, attached or not.
@@ -333,7 +349,8 @@ impl Session {
             if now.since(turned) >= STALL {
                 self.again.get_or_insert(LossReason::Stall);
             }
-            if now.since(asked) >= LOSS_EVERY {
+            // A story that is about to be told is judged by what is lost, too.
+            if now.since(asked) >= LOSS_EVERY || stream.tracker().next_due().is_some_and(|due| due <= now) {
                 asked = now;
                 self.losses(&mut stream, now)?;
             }
@@ -357,12 +374,15 @@ impl Session {
                 }
             }
         }
+        // The programs go one after the other: what some still tell when others are gone is half the truth.
+        let cut = process::boot_time();
         self.tracer.detach();
-        let now = process::boot_time();
         self.gather()?;
-        feed_all(&mut stream, self.merge.take_all())?;
-        self.losses(&mut stream, now)?;
-        Ok(stream.end(now)?)
+        self.losses(&mut stream, cut)?;
+        let mut rest = self.merge.take_all();
+        rest.retain(|input| is_about_processes(input) || input.at() <= cut);
+        feed_all(&mut stream, rest)?;
+        Ok(stream.end(cut)?)
     }
 
     fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
@@ -393,7 +413,7 @@ impl Session {
         if reason == Some(LossReason::Stall) {
             let cgroups: Vec<Cgroup> = found.iter().map(|event| event.cgroup.clone()).collect();
             let count = stream.tracker().differences(&cgroups, &hierarchies);
-            let lost = Lost { at: began, ring: Ring::Lifecycle, reason: LossReason::Stall, count };
+            let lost = Lost::some(began, Ring::Lifecycle, LossReason::Stall, count);
             stream.feed(&mut Input::Lost(lost))?;
         }
         let mut inputs: Vec<Input> = found.into_iter().map(Input::Event).collect();
@@ -414,10 +434,30 @@ impl Session {
             let inputs = self.gatherer.arrived(input);
             self.merge.extend(inputs);
         }
-        if let Some(prefixes) = self.gatherer.take_prefixes() {
-            watch(&mut self.tracer, &prefixes)?;
+        if let Some(new) = self.gatherer.take_watch() {
+            watch(&mut self.tracer, new)?;
         }
         Ok(())
+    }
+}
+
+/// The stream's first line, without what the kernel side says of itself.
+fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
+    let system = process::system();
+    Header {
+        format: recording::FORMAT,
+        tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
+        host: system.host,
+        kernel: system.kernel,
+        arch: system.arch,
+        boot_id: system.boot_id,
+        started: clock.rfc3339(BootTime(clock.boot_ns)),
+        clock,
+        setup,
+        hierarchies,
+        backend: String::new(),
+        probes: Vec::new(),
+        command: None,
     }
 }
 
@@ -427,6 +467,14 @@ fn release_memory() {
     // SAFETY: a call without memory of ours.
     unsafe {
         libc::malloc_trim(0);
+    }
+}
+
+/// Who a process is and how it ended, and what was read of it, is true whenever it comes.
+fn is_about_processes(input: &Input) -> bool {
+    match input {
+        Input::Process(_) | Input::Facts(_) => true,
+        Input::Event(_) | Input::Attempt(_) | Input::Lost(_) | Input::Tick(_) => false,
     }
 }
 
@@ -442,10 +490,9 @@ fn standing(events: &[Event], at: BootTime) -> Vec<Input> {
     said.map(|said| Input::Facts(Facts { at, about: About::Container(said) })).collect()
 }
 
-/// Tells the kernel side where cgroupfs is mounted beside `/sys/fs/cgroup`.
-fn watch(tracer: &mut kernel::Tracer, prefixes: &[Name]) -> anyhow::Result<()> {
-    let unwatched =
-        tracer.set_prefixes(prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+/// Tells the kernel side where cgroupfs is mounted.
+fn watch(tracer: &mut kernel::Tracer, watch: &Watch) -> anyhow::Result<()> {
+    let unwatched = tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted")?;
     for mount_point in unwatched {
         say!(
             "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too long"

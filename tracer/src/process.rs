@@ -161,11 +161,6 @@ pub fn identity(pid: Pid) -> Option<Process> {
     })
 }
 
-/// Whether two start times can be of the same process: `/proc/PID/stat` tells them in hundredths of a second.
-pub fn same_start(one: BootTime, other: BootTime) -> bool {
-    one.0.abs_diff(other.0) <= 20_000_000
-}
-
 /// Splits what the kernel keeps of a command line: arguments that each end in a zero byte.
 pub fn split_argv(bytes: &[u8]) -> Vec<Name> {
     let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);

@@ -16,25 +16,25 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use cgroups::{Cgroups, Place, Removal};
+pub(crate) use cgroups::{Cgroups, Place, Removal, Renaming};
 pub(crate) use coverage::Coverage;
-pub(crate) use stories::{Case, Note, Participant, Story};
+pub(crate) use processes::Processes;
+pub(crate) use stories::{Case, Member, Note, Participant, Story};
 
 use crate::container::{self, Container, Owner};
 use crate::errno::Errno;
-use crate::findings::{self, Finding, FindingAttempt, Kind};
+use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input, NamespaceId,
-    Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
+    About, Actor, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input,
+    NamespaceId, Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
-use cgroups::Creation;
+use cgroups::{Creation, Followed};
 use command::Command;
-use processes::Processes;
-use stories::{Notes, Stories};
+use stories::{End, Notes, Stories};
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -114,14 +114,20 @@ impl Tracker {
 
     /// Takes one input in, fills in its derived fields, and returns the findings that are to be told now, in order.
     pub fn apply(&mut self, seq: Seq, input: &mut Input) -> Vec<Finding> {
+        // A loss is known before the stories are told that fall due, and moves no time: what happened before it was noticed may
+        // still be on the way.
+        if let Input::Lost(lost) = input {
+            let comm = lost.pid.and_then(|pid| self.processes.get(pid)).map(|known| &known.comm);
+            self.coverage.lost(lost, comm);
+            return Vec::new();
+        }
         self.advance(input.at());
         match input {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
             Input::Process(process) => self.process(seq, process),
             Input::Facts(facts) => self.facts(facts),
-            Input::Lost(lost) => self.coverage.lost(lost),
-            Input::Tick(_) => {}
+            Input::Lost(_) | Input::Tick(_) => {}
         }
         self.tell_due();
         std::mem::take(&mut self.findings)
@@ -155,8 +161,7 @@ impl Tracker {
 
     /// Whether an attempt is known to have nothing to do with a cgroup: its path leads to another file system.
     pub fn is_foreign(&self, attempt: &Attempt) -> bool {
-        attempt.directory.is_none()
-            && matches!(self.resolve_absolute(attempt), Some(Resolution::OtherFileSystem { .. }))
+        attempt.needs_mounts() && matches!(self.resolve_by_mounts(attempt), Some(Resolution::OtherFileSystem { .. }))
     }
 
     /// What is known of the mounts of a namespace.
@@ -281,7 +286,7 @@ impl Tracker {
                 let made = self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone());
                 self.passed(Phase::Lifetime, made, event);
             }
-            Change::Renamed => self.cgroups.renamed(event.at, &event.cgroup),
+            Change::Renamed => self.cgroups.renamed(seq, event.at, &event.cgroup, event.actor.clone()),
             Change::Released => {
                 let Some(dying) = self.cgroups.released(&event.cgroup) else { return };
                 event.container = dying.container.or(event.container.take());
@@ -310,10 +315,15 @@ impl Tracker {
     }
 
     fn process(&mut self, seq: Seq, process: &Process) {
-        self.processes.learn(process, &self.cgroups);
+        let (which, replaced) = self.processes.learn(process, &self.cgroups);
+        let at = process.at;
+        if let Some(replaced) = replaced {
+            // Its number is another's now: it has ended, and how was not told.
+            self.stories.ended((process.pid, replaced), End { seq, at, exit: None });
+        }
         self.command.learn(process);
         if process.change == ProcessChange::Exit {
-            self.stories.ended(process.pid, seq, process.at, process.exit);
+            self.stories.ended((process.pid, which), End { seq, at, exit: process.exit });
         }
     }
 
@@ -334,7 +344,11 @@ impl Tracker {
                     self.facts.insert(said.id.clone(), said.clone());
                 }
             }
-            About::State { id, pid, path: _, present } => self.stories.state_seen(id, *pid, *present, self.now),
+            About::State { id, pid, path: _, present } => {
+                // It was looked at the end of the process, which is the last one known of that number.
+                let which = self.processes.get(*pid).map(|known| known.incarnation);
+                self.stories.state_seen(id, (*pid, which), *present, self.now);
+            }
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
                 // What could not be read may hold what was not found.
@@ -362,7 +376,10 @@ impl Tracker {
             truncated: attempt.truncated,
         });
         let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
-        match self.case(&note, attempt.container.clone()) {
+        if is_wanted(attempt, &note) {
+            self.processes.note_failure(&attempt.actor, &note.attempt);
+        }
+        match self.case(&note, attempt) {
             Some(case) => self.stories.tell(note, case, &mut self.notes),
             None => {
                 if let Some(note) = self.stories.add_context(note) {
@@ -373,8 +390,24 @@ impl Tracker {
     }
 
     /// What a failed call is evidence of, if it is a removal, or an opening for removal, of a cgroup that is not there.
-    fn case(&self, note: &Note, container: Option<Arc<Container>>) -> Option<Case> {
+    fn case(&self, note: &Note, attempt: &Attempt) -> Option<Case> {
         let call = &note.attempt;
+        let container = attempt.container.clone();
+        let failed_before = self.processes.of(&call.actor).and_then(|known| known.last_failure.as_deref()).cloned();
+        let missing = |renaming: Option<&Renaming>| Case {
+            kind: Kind::MissingPathTeardown,
+            removal: None,
+            renaming: renaming.cloned(),
+            failed_before: failed_before.clone(),
+            container: container.clone(),
+        };
+        let duplicate = |removal: &Removal, renaming: Option<&Renaming>| Case {
+            kind: Kind::DuplicateTeardown,
+            removal: Some(removal.clone()),
+            renaming: renaming.cloned(),
+            failed_before: failed_before.clone(),
+            container: removal.container.clone().or(container.clone()),
+        };
         let gone = matches!(call.errno, Errno::ENOENT | Errno::ENODEV);
         match call.operation {
             // A read-only mount answers EROFS before it looks.
@@ -387,32 +420,38 @@ impl Tracker {
         if let Some((_, live)) = self.cgroups.at_path(&note.place) {
             let made_anew = live.created.as_ref().is_some_and(|created| call.at.since(created.at) <= MADE_ANEW);
             return match removal {
-                Some(removal) if gone && made_anew => Some(Case::duplicate(removal, container)),
+                Some(removal) if gone && made_anew => Some(duplicate(removal, None)),
                 Some(_) | None => None,
             };
         }
+        if let Some(Followed { renaming, place: _, removal }) = self.cgroups.follow(&note.place) {
+            return Some(removal.map_or_else(|| missing(Some(renaming)), |removal| duplicate(removal, Some(renaming))));
+        }
+        // Whoever starts a container begins another life: what was removed before it began is none of its.
+        let removal = removal.filter(|removal| !begins_after(&call.actor, removal.at));
         // A creation that failed after the last removal begins another life, one that never came to be.
         let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.operation == Operation::Mkdir);
         match removal {
             Some(removal) if failed_creation.is_none_or(|mkdir| mkdir.attempt.at < removal.at) => {
-                Some(Case::duplicate(removal, container))
+                Some(duplicate(removal, None))
             }
-            Some(_) | None => Some(Case { kind: Kind::MissingPathTeardown, removal: None, container }),
+            Some(_) | None => Some(missing(None)),
         }
     }
 
     fn tried_to_remove(&self, note: &Note) -> bool {
+        let actor = &note.attempt.actor;
         let earlier = self.notes.at(&note.place).rev().map(|earlier| &earlier.attempt);
-        self.stories.has_participant(&note.place, note.attempt.actor.pid)
+        self.stories.has_participant(&note.place, actor)
             || earlier
-                .filter(|earlier| earlier.operation == Operation::Rmdir && earlier.actor.pid == note.attempt.actor.pid)
+                .filter(|earlier| earlier.operation == Operation::Rmdir && earlier.actor.is_same_process_as(actor))
                 .any(|earlier| note.attempt.at.since(earlier.at) <= LADDER)
     }
 
     /// The cgroup that an attempt is about, and the control file in it.
     fn resolve(&self, attempt: &Attempt) -> Option<(Place, Option<Name>)> {
         let (hierarchy, path) = match &attempt.directory {
-            Some(directory) => {
+            Some(directory) if !directory.outside => {
                 let hierarchy = *self.hierarchies.get(&directory.device)?;
                 let start = match self.cgroups.get(hierarchy, directory.id) {
                     // The walk up the directory entries stopped short; the id says where it started.
@@ -422,7 +461,7 @@ impl Tracker {
                 };
                 (hierarchy, mounts::join(start, &attempt.path))
             }
-            None => match self.resolve_absolute(attempt)? {
+            Some(_) | None => match self.resolve_by_mounts(attempt)? {
                 Resolution::Cgroup { device, path, .. } => (*self.hierarchies.get(&device)?, path),
                 Resolution::OtherFileSystem { .. } | Resolution::Unknown => return None,
             },
@@ -434,9 +473,14 @@ impl Tracker {
         Some((Place { hierarchy, path }, file))
     }
 
-    fn resolve_absolute(&self, attempt: &Attempt) -> Option<Resolution> {
+    /// Where a path leads that does not start on cgroupfs.
+    fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
         let table = self.mount_tables.get(&attempt.mount_namespace?)?;
-        Some(table.resolve(&attempt.path))
+        match &attempt.directory {
+            Some(directory) if directory.truncated => None,
+            Some(directory) => Some(table.resolve_from(directory, &attempt.path)),
+            None => Some(table.resolve(&attempt.path)),
+        }
     }
 
     /// The container that a path belongs to: as its name says, else as the cgroup around it does, else as the command
@@ -451,8 +495,7 @@ impl Tracker {
             return Some(container);
         }
         let known = self.processes.get(pid?)?;
-        let parents = known.identity.parents.iter().filter_map(|parent| self.processes.get(parent.pid));
-        std::iter::once(known).chain(parents).find_map(|known| {
+        std::iter::once(known).chain(self.processes.ancestors(known)).find_map(|known| {
             let command = known.command.as_ref()?;
             let id = command.id.clone()?;
             if !oci::cgroup_is_of(&place.path, command, self.facts.get(&id)) {
@@ -497,15 +540,35 @@ impl Tracker {
     }
 
     fn finding(&self, story: &Story) -> Finding {
-        let left = story.members.first().map(|member| self.cgroups.at_path(&member.place).is_some());
-        findings::judge(story, &findings::World { cgroups: &self.cgroups, coverage: &self.coverage, cgroup_left: left })
+        let (cgroups, coverage, processes) = (&self.cgroups, &self.coverage, &self.processes);
+        findings::judge(story, &findings::World { cgroups, coverage, processes })
     }
 }
 
-impl Case {
-    fn duplicate(removal: &Removal, container: Option<Arc<Container>>) -> Self {
-        let container = removal.container.clone().or(container);
-        Self { kind: Kind::DuplicateTeardown, removal: Some(removal.clone()), container }
+/// Whether a process starts a container, and was itself started after `at`.
+fn begins_after(actor: &Actor, at: BootTime) -> bool {
+    Job::of(actor).is_start() && started(actor).is_some_and(|started| started > at)
+}
+
+fn started(actor: &Actor) -> Option<BootTime> {
+    actor.identity.as_ref()?.started
+}
+
+/// Control files that are written to when a container is cleared up, and that some kernels do not have.
+const CLEAR_UP: [&str; 3] = ["cgroup.kill", "cgroup.freeze", "freezer.state"];
+
+/// Whether a failed call had been wanted to change something, so that its failure may be why its process fails: the making
+/// of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
+fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
+    /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
+    const ACCESS_MODE: u64 = 3;
+    match attempt.operation {
+        Operation::Mkdir => attempt.errno != Errno::EEXIST,
+        Operation::Open => {
+            let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
+            is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
+        }
+        Operation::Rmdir => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::errno::Errno;
 use crate::input::{
-    Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input,
+    Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input, MountId,
     NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall,
 };
 use crate::name::Name;
@@ -47,8 +47,14 @@ fn lifecycle(bytes: &[u8]) -> Option<Event> {
         _ => return None,
     };
     let task = (head.kind == kind::ATTACH_TASK).then(|| Parent { pid: Pid(head.value), comm: comm(&head.task_comm) });
-    let actor =
-        Actor { pid: Pid(head.tgid), tid: head.tid, comm: comm(&head.comm), uid: Some(head.uid), identity: None };
+    let actor = Actor {
+        pid: Pid(head.tgid),
+        tid: head.tid,
+        comm: comm(&head.comm),
+        uid: Some(head.uid),
+        identity: None,
+        incarnation: None,
+    };
     Some(Event {
         at: BootTime(head.at),
         change,
@@ -117,6 +123,8 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         id: CgroupId(head.directory),
         path: path_of_walk(walk, whole),
         truncated: !whole,
+        outside: head.flags & flag::OUTSIDE != 0,
+        mount: (head.mount != 0).then_some(MountId(head.mount)),
     });
     Some(Attempt {
         at: BootTime(head.at),
@@ -127,7 +135,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         path: Name::new(path),
         truncated: head.flags & flag::PATH_TRUNCATED != 0,
         directory,
-        mount_namespace: (head.flags & flag::HAS_MOUNT_NAMESPACE != 0).then_some(NamespaceId(head.mount_namespace)),
+        mount_namespace: (head.mount_namespace != 0).then_some(NamespaceId(head.mount_namespace)),
         cgroup: None,
         container: None,
         actor: Actor {
@@ -136,6 +144,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
             comm: comm(&head.comm),
             uid: Some(head.uid),
             identity: None,
+            incarnation: None,
         },
     })
 }

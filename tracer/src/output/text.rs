@@ -17,7 +17,7 @@ use crate::duration;
 use crate::explain;
 use crate::findings::{Certainty, Finding, FindingAttempt, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
-use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Operation, Seq};
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Seq};
 use crate::name::Name;
 
 /// Without a terminal, paragraphs are this wide.
@@ -388,7 +388,7 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
         steps.push(Deed {
             at: rival.at,
             who: rival.actor.as_ref().map_or_else(|| "somebody".to_owned(), who),
-            call: Operation::Rmdir.as_str(),
+            call: rival.operation.as_str(),
             result: "ok".to_owned(),
             what: finding.cgroup.path.printable(),
             times: 1,
@@ -463,7 +463,7 @@ fn processes(finding: &Finding) -> Vec<String> {
     let others = finding.attempts.iter().map(|FindingAttempt { actor, .. }| actor);
     let mut actors: Vec<&Actor> = Vec::new();
     for actor in std::iter::once(&finding.actor).chain(rival).chain(others) {
-        if !actors.iter().any(|told| told.pid == actor.pid) {
+        if !actors.iter().any(|told| told.is_same_process_as(actor)) {
             actors.push(actor);
         }
     }
@@ -674,7 +674,8 @@ mod tests {
         let told = String::from_utf8_lossy(&text.out).into_owned();
         assert!(is_told(&text) && told.find(" created ") < told.find("FAULT"), "{told}");
         let mut text = held();
-        let lost = Lost { at, ring: Ring::Lifecycle, reason: LossReason::RingFull, count: 1 };
+        let lost =
+            Lost { at, ring: Ring::Lifecycle, reason: LossReason::RingFull, pid: None, operation: None, count: 1 };
         text.input(seq, &Input::Lost(lost)).expect("a vector can be written");
         let told = String::from_utf8_lossy(&text.out).into_owned();
         assert!(told.find(" created ") < told.find(" lost "), "{told}");
@@ -773,7 +774,7 @@ mod tests {
         let mut out = Vec::new();
         let mut text = Text::new(&mut out, Palette::new(ColorChoice::Never), Some(80));
         let evil = Name::new(b"/\x1b]0;x\x07\r\n\xff\xe2\x80\xae");
-        let actor = Actor { pid: Pid(1), tid: 1, comm: evil.clone(), uid: None, identity: None };
+        let actor = Actor { pid: Pid(1), tid: 1, comm: evil.clone(), uid: None, identity: None, incarnation: None };
         let event = Event {
             at: BootTime(0),
             change: Change::Created,

@@ -17,6 +17,10 @@ const REMOVALS: usize = 65_536;
 const SUPERSEDED: usize = 1_024;
 /// How long a removal is kept.
 const REMOVAL_AGE: Duration = Duration::from_secs(15 * 60);
+/// Renamings kept at most, as long as removals; the oldest goes first.
+const RENAMINGS: usize = 4_096;
+/// A cgroup that was renamed more often than this is not followed any further.
+const HOPS: usize = 16;
 /// Removed cgroups that the kernel has not released: kept at most, and how long.
 const DYING: usize = 65_536;
 const DYING_AGE: Duration = Duration::from_secs(60 * 60);
@@ -56,6 +60,40 @@ pub(crate) struct Removal {
     pub container: Option<Arc<Container>>,
 }
 
+/// A renaming that was seen (cgroup v1 only). All cgroups below got new paths with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Renaming {
+    pub seq: Seq,
+    pub at: BootTime,
+    pub actor: Option<Actor>,
+    pub from: Place,
+    /// In the same hierarchy, and in the same cgroup.
+    pub to: Name,
+}
+
+impl Renaming {
+    /// The new path of a cgroup at `place`, if that was renamed with it.
+    fn forward(&self, place: &Place) -> Option<Place> {
+        place.moved(&self.from.path, &self.to).filter(|_| place.hierarchy == self.from.hierarchy)
+    }
+
+    /// The old path of a cgroup at `place`, if that was renamed with it.
+    fn backward(&self, place: &Place) -> Option<Place> {
+        place.moved(&self.to, &self.from.path).filter(|_| place.hierarchy == self.from.hierarchy)
+    }
+}
+
+/// What became of a cgroup that somebody named by a path that it has no more, or did not have yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Followed<'a> {
+    /// The first renaming since it had the other path.
+    pub renaming: &'a Renaming,
+    /// Where it is, or was when it was removed.
+    pub place: Place,
+    /// `None` while it exists.
+    pub removal: Option<&'a Removal>,
+}
+
 /// A cgroup that was removed and not yet released.
 #[derive(Clone, Debug)]
 pub(crate) struct Dying {
@@ -75,6 +113,13 @@ pub(crate) struct Place {
 impl Place {
     pub fn of(cgroup: &Cgroup) -> Self {
         Self { hierarchy: cgroup.hierarchy, path: cgroup.path.clone() }
+    }
+
+    /// This place with `from` at its beginning, as whole components, replaced by `to`. `None` if it is elsewhere.
+    fn moved(&self, from: &Name, to: &Name) -> Option<Self> {
+        let rest = self.path.as_bytes().strip_prefix(from.as_bytes())?;
+        let is_whole = rest.is_empty() || rest[0] == b'/';
+        is_whole.then(|| Self { hierarchy: self.hierarchy, path: Name::new([to.as_bytes(), rest].concat()) })
     }
 
     /// The cgroup around this one; `None` for the root.
@@ -98,7 +143,9 @@ pub(crate) struct Cgroups {
     removals: HashMap<Place, Box<Removal>>,
     /// Removals in the order they were seen, for eviction. A place that was removed again is in it twice.
     removal_order: VecDeque<(Seq, Place)>,
-    /// A removal before this may have been forgotten.
+    /// In the order they were seen.
+    renamings: VecDeque<Renaming>,
+    /// A removal or renaming before this may have been forgotten.
     forgotten_before: BootTime,
     /// Cgroups that were dropped because there were too many.
     pub evicted: u64,
@@ -189,29 +236,90 @@ impl Cgroups {
     }
 
     /// A v1 cgroup has a new name, and so has every one below it.
-    pub fn renamed(&mut self, at: BootTime, cgroup: &Cgroup) {
+    pub fn renamed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) {
         let Some(id) = cgroup.id else { return };
-        let Some(old) = self.live.get(&(cgroup.hierarchy, id)).map(|live| live.path.clone()) else {
+        let hierarchy = cgroup.hierarchy;
+        let Some(old) = self.live.get(&(hierarchy, id)).map(|live| live.path.clone()) else {
             return self.appeared(at, cgroup, None, None);
         };
-        let below = [old.as_bytes(), b"/"].concat();
-        let moved: Vec<(CgroupId, Name)> = self
+        if old == cgroup.path {
+            return;
+        }
+        let renaming = Renaming { seq, at, actor, from: Place { hierarchy, path: old }, to: cgroup.path.clone() };
+        let place_of = |live: &Live| Place { hierarchy, path: live.path.clone() };
+        let moved: Vec<(CgroupId, Place)> = self
             .live
             .iter()
-            .filter(|((hierarchy, _), _)| *hierarchy == cgroup.hierarchy)
-            .filter_map(|((_, id), live)| {
-                let rest =
-                    if live.path == old { Some(&b""[..]) } else { live.path.as_bytes().strip_prefix(&below[..]) }?;
-                let separator: &[u8] = if rest.is_empty() { b"" } else { b"/" };
-                Some((*id, Name::new([cgroup.path.as_bytes(), separator, rest].concat())))
-            })
+            .filter(|((of, _), _)| *of == hierarchy)
+            .filter_map(|((_, id), live)| Some((*id, renaming.forward(&place_of(live))?)))
             .collect();
-        for (id, path) in moved {
-            let Some(live) = self.live.get_mut(&(cgroup.hierarchy, id)) else { continue };
-            let before = std::mem::replace(&mut live.path, path.clone());
-            self.by_path.remove(&Place { hierarchy: cgroup.hierarchy, path: before });
-            self.by_path.insert(Place { hierarchy: cgroup.hierarchy, path }, id);
+        // All leave their old paths before any takes its new one: that may be another's old one.
+        for (id, place) in &moved {
+            let Some(live) = self.live.get_mut(&(hierarchy, *id)) else { continue };
+            let path = std::mem::replace(&mut live.path, place.path.clone());
+            let before = Place { hierarchy, path };
+            if self.by_path.get(&before) == Some(id) {
+                self.by_path.remove(&before);
+            }
         }
+        self.by_path.extend(moved.into_iter().map(|(id, place)| (place, id)));
+        self.renamings.push_back(renaming);
+        while self.renamings.len() > RENAMINGS {
+            self.forget_oldest_renaming();
+        }
+    }
+
+    /// What became of the cgroup that was once at `place` or, if there was none, of one that `place` became the path of after
+    /// its end, by renaming a cgroup around it. Only where that is more recent than anything else known of the place.
+    pub fn follow(&self, place: &Place) -> Option<Followed<'_>> {
+        if self.renamings.is_empty() {
+            return None;
+        }
+        let removed_here = self.removal(place).map(|removal| removal.at);
+        let is_news = |at: BootTime| removed_here.is_none_or(|removed| removed < at);
+        self.follow_forward(place).filter(|followed| is_news(followed.renaming.at)).or_else(|| {
+            let followed = self.follow_backward(place)?;
+            followed.removal.is_some_and(|removal| is_news(removal.at)).then_some(followed)
+        })
+    }
+
+    /// From an old path to the present one.
+    fn follow_forward(&self, place: &Place) -> Option<Followed<'_>> {
+        let leaves = |place: &Place, since: BootTime| {
+            let mut later = self.renamings.iter().filter(move |renaming| renaming.at > since);
+            let place = place.clone();
+            later.find_map(move |renaming| Some((renaming, renaming.forward(&place)?)))
+        };
+        // The last cgroup that had the path is meant.
+        let (renaming, mut place) =
+            self.renamings.iter().rev().find_map(|renaming| Some((renaming, renaming.forward(place)?)))?;
+        let mut since = renaming.at;
+        for _ in 0..HOPS {
+            let Some((next, to)) = leaves(&place, since) else { break };
+            (since, place) = (next.at, to);
+        }
+        // A cgroup that was made after the renaming never had the old path.
+        let was_there = |created: &Option<Creation>| created.as_ref().is_none_or(|created| created.at < renaming.at);
+        if self.at_path(&place).is_some_and(|(_, live)| was_there(&live.created)) {
+            return Some(Followed { renaming, place, removal: None });
+        }
+        let removal = self.removal(&place).filter(|removal| removal.at > renaming.at && was_there(&removal.created))?;
+        Some(Followed { renaming, place, removal: Some(removal) })
+    }
+
+    /// From a path below a new name to the one that a cgroup had when it was removed.
+    fn follow_backward(&self, place: &Place) -> Option<Followed<'_>> {
+        let mut place = place.clone();
+        let mut before = BootTime(u64::MAX);
+        for _ in 0..HOPS {
+            let earlier = self.renamings.iter().rev().filter(|renaming| renaming.at < before);
+            let (renaming, from) = earlier.filter_map(|r| Some((r, r.backward(&place)?))).next()?;
+            (before, place) = (renaming.at, from);
+            if let Some(removal) = self.removal(&place).filter(|removal| removal.at < before) {
+                return Some(Followed { renaming, place, removal: Some(removal) });
+            }
+        }
+        None
     }
 
     /// The container of a cgroup became known after its creation.
@@ -297,6 +405,9 @@ impl Cgroups {
     /// Drops removals that are too old.
     pub fn sweep(&mut self, now: BootTime) {
         self.dying.retain(|_, dying| now.since(dying.since) <= DYING_AGE);
+        while self.renamings.front().is_some_and(|renaming| now.since(renaming.at) > REMOVAL_AGE) {
+            self.forget_oldest_renaming();
+        }
         while let Some((seq, place)) = self.removal_order.front() {
             let superseded = self.removals.get(place).is_none_or(|removal| removal.seq != *seq);
             let old = self.removals.get(place).is_some_and(|removal| now.since(removal.at) > REMOVAL_AGE);
@@ -313,6 +424,12 @@ impl Cgroups {
             && let Some(removal) = self.removals.remove(&place)
         {
             self.forgotten_before = self.forgotten_before.max(removal.at);
+        }
+    }
+
+    fn forget_oldest_renaming(&mut self) {
+        if let Some(renaming) = self.renamings.pop_front() {
+            self.forgotten_before = self.forgotten_before.max(renaming.at);
         }
     }
 
@@ -432,7 +549,7 @@ mod tests {
         cgroups.appeared(BootTime(0), &cgroup(1, "/a"), None, None);
         cgroups.appeared(BootTime(0), &cgroup(2, "/a/b"), None, None);
         cgroups.appeared(BootTime(0), &cgroup(3, "/ab"), None, None);
-        cgroups.renamed(BootTime(0), &cgroup(1, "/z"));
+        cgroups.renamed(Seq(1), BootTime(0), &cgroup(1, "/z"), None);
         assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
         assert_eq!(cgroups.at_path(&place("/ab")).map(|(id, _)| id), Some(CgroupId(3)));
         assert!(cgroups.at_path(&place("/a")).is_none());
