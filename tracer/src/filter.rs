@@ -202,6 +202,7 @@ mod tests {
                 image: None,
                 pod: None,
                 namespace: None,
+                depths: Vec::new(),
             })
         });
         Input::Event(Event {

@@ -4,27 +4,28 @@
 //! A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is guessed.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use crate::cgroupfs;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, Mount, NamespaceId, Pid, Process,
-    ProcessChange,
+    About, Attempt, BootTime, CgroupId, Change, Event, Exit, Facts, HierarchyId, Input, Mount, NamespaceId, Pid,
+    Process, ProcessChange,
 };
 use crate::mounts::{self, Watch};
 use crate::name::Name;
-use crate::oci;
+use crate::oci::state::{self, Files, Surroundings};
+use crate::oci::{self, RuntimeCommand, bundle};
 use crate::process;
+use crate::root::Root;
 
 /// Reading mount tables may take one part in so many of the time: mounts come and go within a namespace, and the number
 /// of a namespace that is gone is given to the next one.
 const MOUNTS_SHARE: u32 = 10;
 /// Mount namespaces remembered at most.
 const NAMESPACES: usize = 4_096;
-/// Processes whose end is waited for with a state file to look at.
-const DELETERS: usize = 4_096;
+/// Processes whose end is waited for with a state to look for.
+const ENDINGS: usize = 4_096;
 /// Long paths remembered at most.
 const LONG_PATHS: usize = 4_096;
 /// Processes remembered as known at most.
@@ -37,8 +38,9 @@ pub struct Gatherer {
     /// Processes that more is known of than number and name, and when they ended, if they did: their last calls may
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
-    /// Processes that are deleting a container, with its id and state file.
-    deleters: HashMap<Pid, Deleter>,
+    /// Processes whose end decides what is left of a container's state.
+    endings: HashMap<Pid, Ending>,
+    bundles: bundle::Reader,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
     long_paths: HashMap<(HierarchyId, CgroupId), Name>,
     /// What the kernel side is to look for, and whether something is new in it since it was last asked for.
@@ -46,12 +48,18 @@ pub struct Gatherer {
     watch_is_new: bool,
 }
 
-/// A process that deletes a container.
-struct Deleter {
+/// A process after whose end the state of a container is looked for.
+struct Ending {
     id: Name,
-    state: PathBuf,
-    /// Its mount namespace.
-    namespace: Option<NamespaceId>,
+    /// Only if it failed: it makes a container, and leaves state if it succeeds.
+    only_failed: bool,
+    files: Files,
+    /// When the process was forked: its number may be given to another one.
+    started: Option<BootTime>,
+    /// Its mount namespace, and its root directory in that. `None` for one that was gone before it could be asked; then the
+    /// root is taken to be its parent's.
+    namespace: NamespaceId,
+    root: Option<(u64, u64)>,
     /// Processes that see what it sees and may outlive it.
     witnesses: Vec<Pid>,
 }
@@ -78,7 +86,8 @@ impl Gatherer {
             hierarchies,
             namespaces: HashMap::new(),
             known: HashMap::new(),
-            deleters: HashMap::new(),
+            endings: HashMap::new(),
+            bundles: bundle::Reader::default(),
             long_paths: HashMap::new(),
             watch: Watch::default(),
             watch_is_new: false,
@@ -191,25 +200,34 @@ impl Gatherer {
         }
     }
 
-    /// What a process record gives reason to look at: the bundle of a container that is made, the state of one that was
-    /// deleted.
+    /// What a process record gives reason to look at: what is said of a container that is made, and what is left of its state
+    /// when a process that deletes it, or fails to make it, has ended.
     fn consequences(&mut self, process: &Process) -> Vec<Input> {
         if process.change == ProcessChange::Exit {
-            let deleter = self.deleters.remove(&process.pid);
-            return deleter.and_then(|deleter| deleter.look(process)).into_iter().collect();
+            let ending = self.endings.remove(&process.pid);
+            return ending.and_then(|ending| ending.look(process)).into_iter().collect();
+        }
+        let is_same = |ending: &Ending| match (ending.started, process.started) {
+            (Some(before), Some(now)) => before.is_same_start(now),
+            (None, _) | (_, None) => false,
+        };
+        if self.endings.get(&process.pid).is_some_and(|ending| !is_same(ending)) {
+            self.endings.remove(&process.pid);
         }
         let argv = process.argv.as_deref().unwrap_or_default();
         let Some(command) = oci::command_line(&process.comm, process.exe.as_ref(), argv) else { return Vec::new() };
-        if command.subcommand.as_deref() == Some("delete")
-            && self.deleters.len() < DELETERS
-            && let (Some(id), Some(state)) = (command.id.clone(), oci::state_file(&command))
+        if !self.endings.contains_key(&process.pid)
+            && self.endings.len() < ENDINGS
+            && let Some(ending) = Ending::of(process, &command)
         {
-            let witnesses = process.parents.iter().map(|parent| parent.pid).collect();
-            let namespace = process.mount_namespace;
-            self.deleters.insert(process.pid, Deleter { id, state, namespace, witnesses });
+            self.endings.insert(process.pid, ending);
         }
-        let said = oci::read_bundle(process.pid, process.cwd.as_ref(), &command);
-        said.map(|said| Input::Facts(Facts { at: process.at, about: About::Container(said) })).into_iter().collect()
+        let about = match self.bundles.read(process, &command) {
+            Some(Ok(said)) => About::Container(said),
+            Some(Err(unread)) => About::Unread(unread),
+            None => return Vec::new(),
+        };
+        vec![Input::Facts(Facts { at: process.at, about })]
     }
 
     /// The mount table of a namespace, if it says something new. `pids` may be in it.
@@ -264,16 +282,48 @@ impl Gatherer {
     }
 }
 
-impl Deleter {
-    /// Looks for the state file, as the process that just ended would see it.
+impl Ending {
+    /// `None` if the end says nothing of any state, or if it is not known where that would be.
+    fn of(process: &Process, command: &RuntimeCommand) -> Option<Self> {
+        let only_failed = match command.subcommand.as_deref() {
+            Some("delete") => false,
+            // What `--keep` leaves is wanted.
+            Some("create" | "run") if !command.keep => true,
+            _ => return None,
+        };
+        let files = state::files(command, &Surroundings::of(process.pid))?;
+        let ending = Self {
+            id: command.id.clone()?,
+            only_failed,
+            files,
+            started: process.started,
+            namespace: process.mount_namespace?,
+            root: process::root_identity(process.pid),
+            witnesses: process.parents.iter().map(|parent| parent.pid).collect(),
+        };
+        // A state that is there before it began is another's, whose id it was given.
+        let is_anothers = || ending.files.look(&Root::of(process.pid)?).map(|(_, present)| present);
+        (!only_failed || is_anothers() != Some(true)).then_some(ending)
+    }
+
+    /// Looks for the state, as the process that just ended would see it.
     fn look(self, ended: &Process) -> Option<Input> {
-        let namespace = self.namespace?;
+        if self.only_failed && ended.exit.is_none_or(Exit::is_success) {
+            return None;
+        }
         let own = Pid(std::process::id());
-        let same = |pid: &Pid| process::mount_namespace(*pid) == Some(namespace);
+        let same = |pid: &Pid| {
+            process::mount_namespace(*pid) == Some(self.namespace)
+                && (self.root.is_none() || process::root_identity(*pid) == self.root)
+        };
         let family = self.witnesses.iter().copied().chain([own]).find(same);
-        let witness = family.or_else(|| process::pid_in_mount_namespace(namespace))?;
-        let present = oci::state_present(witness, &self.state)?;
-        let path = Name::new(self.state.as_os_str().as_encoded_bytes());
+        let witness = family.or_else(|| process::pids_in_mount_namespace(self.namespace).find(same))?;
+        let (path, present) = self.files.look(&Root::of(witness)?)?;
+        // Without anybody in it a mount namespace is gone, and its files with it.
+        if !same(&witness) {
+            return None;
+        }
+        let path = Name::new(path.as_os_str().as_encoded_bytes());
         let about = About::State { id: self.id, pid: ended.pid, path, present };
         Some(Input::Facts(Facts { at: ended.at, about }))
     }

@@ -595,6 +595,8 @@ pub enum About {
         /// The file is still there.
         present: bool,
     },
+    /// Nothing could be read of a container that a runtime makes: neither its bundle nor the runtime's state.
+    Unread(Unread),
     /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.
     Walked {
         /// How many cgroups were found.
@@ -605,6 +607,30 @@ pub enum About {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<WalkedAgain>,
     },
+}
+
+/// A container of which nothing could be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unread {
+    /// The container's id.
+    pub id: Name,
+    /// The runtime.
+    pub pid: Pid,
+    /// The bundle's `config.json`. `None` if it is in a working directory that could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Name>,
+    /// Why.
+    pub reason: UnreadReason,
+}
+
+/// Why nothing could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnreadReason {
+    /// The runtime was gone before anybody looked.
+    ProcessGone,
+    /// It was there, and its bundle could not be read.
+    NotReadable,
 }
 
 /// What a later walk of cgroupfs covers.
@@ -646,6 +672,9 @@ pub struct ContainerFacts {
     /// The runtime that was given it, by the registry's name (`runc`, `crun` …); for one that was there before tracing
     /// began, the one whose naming scheme its cgroup follows.
     pub runtime: String,
+    /// The engine that asked for it, by the registry's name (`docker`, `podman` …). `None` if nothing says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// The process whose command line led here. `None` for a container that was there before tracing began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<Pid>,
@@ -669,6 +698,25 @@ pub struct ContainerFacts {
     /// The pod's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Name>,
+}
+
+impl ContainerFacts {
+    /// Facts that say nothing yet.
+    pub fn new(id: Name, runtime: &str, source: Name) -> Self {
+        Self {
+            id,
+            runtime: runtime.to_owned(),
+            engine: None,
+            pid: None,
+            source,
+            cgroups_path: None,
+            state_file: None,
+            name: None,
+            image: None,
+            pod: None,
+            namespace: None,
+        }
+    }
 }
 
 /// Which of the kernel's rings.

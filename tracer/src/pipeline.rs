@@ -486,7 +486,8 @@ fn feed_all(stream: &mut Stream<'_>, batch: Vec<Input>) -> io::Result<()> {
 fn standing(events: &[Event], at: BootTime) -> Vec<Input> {
     let containers = events.iter().filter_map(|event| container::from_path(&event.cgroup.path));
     let known: BTreeMap<Name, String> = containers.map(|container| (container.id, container.runtime)).collect();
-    let said = known.iter().filter_map(|(id, runtime)| oci::read_standing(id, runtime));
+    let mut reader = oci::bundle::Reader::default();
+    let said = known.iter().filter_map(|(id, runtime)| reader.read_standing(id, runtime));
     said.map(|said| Input::Facts(Facts { at, about: About::Container(said) })).collect()
 }
 

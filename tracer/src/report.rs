@@ -360,6 +360,7 @@ mod tests {
             image: None,
             pod: None,
             namespace: None,
+            depths: Vec::new(),
         };
         let cgroup = Cgroup { hierarchy: HierarchyId(0), id: None, path: path.into(), level: None, truncated: false };
         let step = Step { at: BootTime(0), what: "created".into(), failed, who: None };

@@ -8,6 +8,7 @@
 
 mod cgroups;
 mod command;
+mod containers;
 mod coverage;
 mod processes;
 mod stories;
@@ -21,7 +22,8 @@ pub(crate) use coverage::Coverage;
 pub(crate) use processes::Processes;
 pub(crate) use stories::{Case, Member, Note, Participant, Story};
 
-use crate::container::{self, Container, Owner};
+use crate::container::{Container, Owner};
+use crate::engine;
 use crate::errno::Errno;
 use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
 use crate::hierarchy::Header;
@@ -38,11 +40,8 @@ use stories::{End, Notes, Stories};
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Mount tables, and containers' facts, kept at most.
+/// Mount tables kept at most.
 const MOUNT_TABLES: usize = 4_096;
-const CONTAINERS: usize = 65_536;
-/// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
-const OWNERS: usize = 4_096;
 /// A removal that failed with ENOENT although the cgroup exists: it was made anew after the call had looked, but no
 /// longer before the call returned than this.
 const MADE_ANEW: Duration = Duration::from_millis(100);
@@ -268,12 +267,18 @@ impl Tracker {
             self.processes.identify(actor, event.at);
         }
         let known = event.cgroup.id.and_then(|id| self.cgroups.get(event.cgroup.hierarchy, id));
-        event.container = match known.and_then(|live| live.container.clone()) {
-            Some(container) if event.change != Change::Created => Some(container),
-            Some(_) | None => {
-                let pid = event.actor.as_ref().map(|actor| actor.pid);
-                self.container_of(&Place::of(&event.cgroup), pid)
+        let known = known.filter(|_| event.change != Change::Created).and_then(|live| live.container.clone());
+        let pid = event.actor.as_ref().map(|actor| actor.pid);
+        event.container = match known {
+            Some(container) if !self.may_say_more(&container, &event.cgroup.path, pid) => Some(container),
+            Some(container) => {
+                let more = self.container_of(&Place::of(&event.cgroup), pid).unwrap_or(container);
+                if let Some(id) = event.cgroup.id {
+                    self.cgroups.set_container(event.cgroup.hierarchy, id, more.clone());
+                }
+                Some(more)
             }
+            None => self.container_of(&Place::of(&event.cgroup), pid),
         };
         self.command.event(event);
         match event.change {
@@ -337,18 +342,15 @@ impl Tracker {
                     self.mount_tables.insert(*namespace, MountTable::new(mounts.clone()));
                 }
             }
-            About::Container(said) => {
-                if let Some(known) = self.facts.get_mut(&said.id) {
-                    merge(known, said);
-                } else if self.facts.len() < CONTAINERS {
-                    self.facts.insert(said.id.clone(), said.clone());
-                }
-            }
+            About::Container(said) => self.learn_of_container(said),
             About::State { id, pid, path: _, present } => {
+                let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
                 // It was looked at the end of the process, which is the last one known of that number.
                 let which = self.processes.get(*pid).map(|known| known.incarnation);
-                self.stories.state_seen(id, (*pid, which), *present, self.now);
+                self.stories.state_seen(&id, (*pid, which), *present, self.now);
             }
+            // It is there for whoever reads the trace: nothing follows from what is not known.
+            About::Unread(_) => {}
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
                 // What could not be read may hold what was not found.
@@ -483,62 +485,6 @@ impl Tracker {
         }
     }
 
-    /// The container that a path belongs to: as its name says, else as the cgroup around it does, else as the command
-    /// line of the process that touches it, or of one of its parents, does.
-    fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
-        match self.owner(&place.path) {
-            Owner::Container(container) => return Some(Arc::new(self.with_facts(container))),
-            Owner::Helper => return None,
-            Owner::Unknown => {}
-        }
-        if let Some(container) = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone()) {
-            return Some(container);
-        }
-        let known = self.processes.get(pid?)?;
-        std::iter::once(known).chain(self.processes.ancestors(known)).find_map(|known| {
-            let command = known.command.as_ref()?;
-            let id = command.id.clone()?;
-            if !oci::cgroup_is_of(&place.path, command, self.facts.get(&id)) {
-                return None;
-            }
-            let around = place.parent().and_then(|parent| container::from_path(&parent.path));
-            let mut chain = around.map(|container| container.chain).unwrap_or_default();
-            chain.push(id.clone());
-            Some(Arc::new(self.with_facts(Container {
-                id,
-                runtime: command.runtime.to_owned(),
-                rule: oci::COMMAND_LINE_RULE.to_owned(),
-                chain,
-                name: None,
-                image: None,
-                pod: None,
-                namespace: None,
-            })))
-        })
-    }
-
-    fn owner(&mut self, path: &Name) -> Owner {
-        if let Some(owner) = self.owners.get(path) {
-            return owner.clone();
-        }
-        if self.owners.len() >= OWNERS {
-            self.owners.clear();
-        }
-        let owner = container::owner(path);
-        self.owners.insert(path.clone(), owner.clone());
-        owner
-    }
-
-    fn with_facts(&self, mut container: Container) -> Container {
-        if let Some(facts) = self.facts.get(&container.id) {
-            container.name = facts.name.clone().or(container.name);
-            container.image = facts.image.clone().or(container.image);
-            container.pod = facts.pod.clone().or(container.pod);
-            container.namespace = facts.namespace.clone().or(container.namespace);
-        }
-        container
-    }
-
     fn finding(&self, story: &Story) -> Finding {
         let (cgroups, coverage, processes) = (&self.cgroups, &self.coverage, &self.processes);
         findings::judge(story, &findings::World { cgroups, coverage, processes })
@@ -574,20 +520,6 @@ fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
 
 fn known_without_container(cgroups: &Cgroups, cgroup: &Cgroup) -> bool {
     cgroup.id.and_then(|id| cgroups.get(cgroup.hierarchy, id)).is_some_and(|live| live.container.is_none())
-}
-
-fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
-    let ContainerFacts { id: _, runtime, pid, source, cgroups_path, state_file, name, image, pod, namespace } =
-        said.clone();
-    known.runtime = runtime;
-    known.pid = pid;
-    known.source = source;
-    known.cgroups_path = cgroups_path.or(known.cgroups_path.take());
-    known.state_file = state_file.or(known.state_file.take());
-    known.name = name.or(known.name.take());
-    known.image = image.or(known.image.take());
-    known.pod = pod.or(known.pod.take());
-    known.namespace = namespace.or(known.namespace.take());
 }
 
 #[cfg(test)]
