@@ -166,24 +166,36 @@ fn the_status_of_a_command_is_passed_on_and_its_stdout_is_kept_from_the_results(
     check_error(&run(&["live", "--", "/no/such/program"]), &["failed to run /no/such/program: No such file"]);
 }
 
+/// `rmdir` by the name of a program whose job it is to tear containers down: its failure is one.
+fn destroyer(directory: &tempfile::TempDir) -> String {
+    let program = directory.path().join("lxc-destroy");
+    std::os::unix::fs::symlink("/bin/rmdir", &program).unwrap();
+    program.display().to_string()
+}
+
 #[test]
 fn a_finding_can_fail_a_job() {
     let scratch = Scratch::new();
-    let script = format!("rmdir {}/never; exit 0", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
     let glob = format!("{}/*", scratch.cgroup);
-    let fails =
-        |fail_on: &str| traced(&["--cgroup", &glob, "--fail-on", fail_on], &["sh", "-c", &script]).1.status.code();
-    assert_eq!(fails("missing-path-teardown"), Some(1));
-    assert_eq!(fails("fault,missing-path-teardown"), Some(1));
-    assert_eq!(fails("fault"), Some(1), "rmdir itself exits 1");
-    assert_eq!(fails("duplicate-teardown"), Some(0));
+    let fails = |program: &str, fail_on: &str| {
+        let script = format!("{program} {}/never; exit 0", scratch.path.display());
+        traced(&["--cgroup", &glob, "--fail-on", fail_on], &["sh", "-c", &script]).1.status.code()
+    };
+    let destroyer = destroyer(&directory);
+    assert_eq!(fails(&destroyer, "missing-path-teardown"), Some(1));
+    assert_eq!(fails(&destroyer, "fault,missing-path-teardown"), Some(1));
+    assert_eq!(fails(&destroyer, "fault"), Some(1));
+    assert_eq!(fails(&destroyer, "duplicate-teardown"), Some(0));
+    assert_eq!(fails("rmdir", "fault"), Some(0), "it wants it to be gone, and it is");
 }
 
 #[test]
 fn filters_leave_only_what_was_asked_for() {
     let scratch = Scratch::new();
     let glob = format!("{}/*", scratch.cgroup);
-    let script = format!("mkdir {0}/a; rmdir {0}/a; rmdir {0}/a; true", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("mkdir {0}/a; rmdir {0}/a; {1} {0}/a; true", scratch.path.display(), destroyer(&directory));
     let only = |class: &str| {
         let (lines, _) = traced(&["--cgroup", &glob, "--only", class], &["sh", "-c", &script]);
         lines.iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -200,7 +212,8 @@ fn filters_leave_only_what_was_asked_for() {
 fn a_teardown_of_what_is_gone_reads_as_a_sentence() {
     let scratch = Scratch::new();
     let glob = format!("{}*", scratch.cgroup);
-    let script = format!("mkdir {0}/a; rmdir {0}/a; rmdir {0}/a", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("mkdir {0}/a; rmdir {0}/a; {1} {0}/a", scratch.path.display(), destroyer(&directory));
     let text = stdout(&run(&["live", "--cgroup", &glob, "--", "sh", "-c", &script]));
     let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let sentence = format!("tried to tear down cgroup {}/a, which had already been removed by rmdir[", scratch.cgroup);
