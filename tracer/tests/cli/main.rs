@@ -166,24 +166,36 @@ fn the_status_of_a_command_is_passed_on_and_its_stdout_is_kept_from_the_results(
     check_error(&run(&["live", "--", "/no/such/program"]), &["failed to run /no/such/program: No such file"]);
 }
 
+/// `rmdir` by the name of a program whose job it is to tear containers down: its failure is one.
+fn destroyer(directory: &tempfile::TempDir) -> String {
+    let program = directory.path().join("lxc-destroy");
+    std::os::unix::fs::symlink("/bin/rmdir", &program).unwrap();
+    program.display().to_string()
+}
+
 #[test]
 fn a_finding_can_fail_a_job() {
     let scratch = Scratch::new();
-    let script = format!("rmdir {}/never; exit 0", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
     let glob = format!("{}/*", scratch.cgroup);
-    let fails =
-        |fail_on: &str| traced(&["--cgroup", &glob, "--fail-on", fail_on], &["sh", "-c", &script]).1.status.code();
-    assert_eq!(fails("missing-path-teardown"), Some(1));
-    assert_eq!(fails("fault,missing-path-teardown"), Some(1));
-    assert_eq!(fails("fault"), Some(1), "rmdir itself exits 1");
-    assert_eq!(fails("duplicate-teardown"), Some(0));
+    let fails = |program: &str, fail_on: &str| {
+        let script = format!("{program} {}/never; exit 0", scratch.path.display());
+        traced(&["--cgroup", &glob, "--fail-on", fail_on], &["sh", "-c", &script]).1.status.code()
+    };
+    let destroyer = destroyer(&directory);
+    assert_eq!(fails(&destroyer, "missing-path-teardown"), Some(1));
+    assert_eq!(fails(&destroyer, "fault,missing-path-teardown"), Some(1));
+    assert_eq!(fails(&destroyer, "fault"), Some(1));
+    assert_eq!(fails(&destroyer, "duplicate-teardown"), Some(0));
+    assert_eq!(fails("rmdir", "fault"), Some(0), "it wants it to be gone, and it is");
 }
 
 #[test]
 fn filters_leave_only_what_was_asked_for() {
     let scratch = Scratch::new();
     let glob = format!("{}/*", scratch.cgroup);
-    let script = format!("mkdir {0}/a; rmdir {0}/a; rmdir {0}/a; true", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("mkdir {0}/a; rmdir {0}/a; {1} {0}/a; true", scratch.path.display(), destroyer(&directory));
     let only = |class: &str| {
         let (lines, _) = traced(&["--cgroup", &glob, "--only", class], &["sh", "-c", &script]);
         lines.iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -200,7 +212,8 @@ fn filters_leave_only_what_was_asked_for() {
 fn a_teardown_of_what_is_gone_reads_as_a_sentence() {
     let scratch = Scratch::new();
     let glob = format!("{}*", scratch.cgroup);
-    let script = format!("mkdir {0}/a; rmdir {0}/a; rmdir {0}/a", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("mkdir {0}/a; rmdir {0}/a; {1} {0}/a", scratch.path.display(), destroyer(&directory));
     let text = stdout(&run(&["live", "--cgroup", &glob, "--", "sh", "-c", &script]));
     let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let sentence = format!("tried to tear down cgroup {}/a, which had already been removed by rmdir[", scratch.cgroup);
@@ -256,8 +269,8 @@ fn a_report_tells_lives_in_v1_hierarchies_once_unless_it_is_wide() {
     assert!(!wide.contains("v1×") && wide.contains(" (memory)") && wide.contains(" (pids)"), "{wide}");
 }
 
-#[test]
-fn a_strangers_dying_cgroup_does_not_hold_up_the_end() {
+/// How long tracing goes on after the command's end, while a stranger's cgroup is dying.
+fn goes_on_beside_a_dying_cgroup() -> Duration {
     let scratch = Scratch::new();
     let directory = tempfile::tempdir().unwrap();
     let (go, done) = (directory.path().join("go"), directory.path().join("done"));
@@ -284,7 +297,14 @@ fn a_strangers_dying_cgroup_does_not_hold_up_the_end() {
     assert!(output.status.success());
     let changes = scratch.changes(&parse(&output.stdout), "pinned");
     assert!(changes.contains(&"removed".into()) && !changes.contains(&"released".into()), "{changes:?}");
-    assert!(after < Duration::from_millis(1_500), "it went on for {after:?} after the command's end");
+    after
+}
+
+#[test]
+fn a_strangers_dying_cgroup_does_not_hold_up_the_end() {
+    // Whoever waits for it waits two seconds each time; a busy host holds up only some of them.
+    let least = (0..3).map(|_| goes_on_beside_a_dying_cgroup()).find(|after| *after < Duration::from_millis(1_500));
+    assert!(least.is_some(), "it went on for a second and a half after the command's end, three times");
 }
 
 #[test]
@@ -322,7 +342,7 @@ fn a_time_can_be_set() {
 fn a_reader_that_leaves_is_no_error() {
     let scratch = Scratch::new();
     let mut child = Command::new(CGTRACE)
-        .args(["live", "--only", "attempts", "--", "sh", "-c"])
+        .args(["live", "--only", "attempts", "--cgroup", &format!("{}*", scratch.cgroup), "--", "sh", "-c"])
         .arg(format!(
             "for i in 1 2 3 4 5 6 7 8; do rmdir {}/x; sleep 0.1; done 2>/dev/null; exit 3",
             scratch.path.display()
