@@ -437,10 +437,10 @@ impl Tracker {
         let removal = removal.filter(|removal| !begins_after(&call.actor, removal.at));
         // A creation that failed after the last removal begins another life, one that never came to be.
         let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.is_failed_creation());
+        let failed_creation =
+            failed_creation.map(|note| note.attempt.at).max(self.stories.failed_creation(&note.place));
         match removal {
-            Some(removal) if failed_creation.is_none_or(|mkdir| mkdir.attempt.at < removal.at) => {
-                Some(duplicate(removal, None))
-            }
+            Some(removal) if failed_creation.is_none_or(|failed| failed < removal.at) => Some(duplicate(removal, None)),
             Some(_) | None => Some(missing(None)),
         }
     }

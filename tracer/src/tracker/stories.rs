@@ -183,6 +183,8 @@ pub(crate) struct Story {
     pub last_calls: VecDeque<Note>,
     pub calls: u64,
     pub participants: Vec<Participant>,
+    /// When a cgroup of it was last tried to be made in vain.
+    failed_creation: Option<BootTime>,
     due: Option<BootTime>,
     told: Option<Finding>,
 }
@@ -199,6 +201,7 @@ impl Story {
             last_calls: VecDeque::new(),
             calls: 0,
             participants: Vec::new(),
+            failed_creation: None,
             due: None,
             told: None,
         }
@@ -213,6 +216,9 @@ impl Story {
         self.calls += 1;
         if let Some(participant) = self.participants.iter_mut().find(|who| who.is(&note.attempt.actor)) {
             participant.calls += 1;
+        }
+        if note.attempt.is_failed_creation() {
+            self.failed_creation = self.failed_creation.max(Some(note.attempt.at));
         }
         self.last_at = self.last_at.max(note.attempt.at);
         if self.first_calls.len() < FIRST_CALLS {
@@ -253,17 +259,16 @@ impl Story {
         }
     }
 
-    /// Whether a call in another hierarchy is of the same teardown: of the same path, by somebody who has a part in it or has
-    /// the same parent, or after a removal by the same process. An id alone may be another container's, of another runtime.
+    /// Whether a call in another hierarchy is of the same teardown: of the same path, by somebody who has a part in it, or after
+    /// a removal by the same process. An id alone may be another container's, of another runtime.
     fn is_same_teardown(&self, note: &Note, case: &Case) -> bool {
         let remover = |removal: &Option<Removal>| removal.as_ref().and_then(|removal| removal.actor.clone());
         let by_the_same = |member: &Member| match (remover(&member.removal), remover(&case.removal)) {
             (Some(one), Some(other)) => one.is_same_process_as(&other),
             (None, _) | (_, None) => false,
         };
-        let family: Vec<Pid> = family(&note.attempt.actor).collect();
-        self.members.iter().any(|member| member.place.path == note.place.path || by_the_same(member))
-            || self.participants.iter().any(|who| self::family(&who.first.actor).any(|pid| family.contains(&pid)))
+        self.has(&note.attempt.actor)
+            || self.members.iter().any(|member| member.place.path == note.place.path || by_the_same(member))
     }
 
     fn has(&self, actor: &Actor) -> bool {
@@ -307,6 +312,12 @@ impl Stories {
     pub fn removal(&self, place: &Place) -> Option<&Removal> {
         let story = self.stories.get(self.at_place.get(&(Kind::DuplicateTeardown, place.clone()))?)?;
         story.members.iter().find(|member| member.place == *place)?.removal.as_ref()
+    }
+
+    /// When a cgroup at the place was last tried to be made in vain, as a story of its never having come to be has it.
+    pub fn failed_creation(&self, place: &Place) -> Option<BootTime> {
+        let number = self.at_place.get(&(Kind::MissingPathTeardown, place.clone()))?;
+        self.stories.get(number)?.failed_creation
     }
 
     /// When the next story falls due.

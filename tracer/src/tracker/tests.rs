@@ -1003,3 +1003,46 @@ fn only_stories_that_began_before_the_end_and_the_commands_own_cgroups_are_waite
     play.pass(Duration::from_secs(1));
     assert!(play.tracker.is_settled(BootTime(play.now)));
 }
+
+#[test]
+fn a_failed_creation_separates_two_lives_for_all_that_follows() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/box", 20);
+    play.event(Change::Removed, 0, 7, "/box", 20);
+    play.rmdir(Errno::ENOENT, "/box", 21);
+    play.attempt(Syscall::Mkdirat, Errno::EACCES, "/sys/fs/cgroup/unified/box", HOST, 22);
+    play.rmdir(Errno::ENOENT, "/box", 23);
+    play.attempt(Syscall::Openat, Errno::ENOENT, "/sys/fs/cgroup/unified/box", HOST, 23);
+    play.pass(Duration::from_secs(3));
+    let told: Vec<(Kind, u64)> = play.findings.iter().map(|finding| (finding.kind, finding.attempt_count)).collect();
+    assert_eq!(told, [(Kind::DuplicateTeardown, 1), (Kind::MissingPathTeardown, 3)]);
+}
+
+#[test]
+fn a_creation_that_found_something_there_has_not_failed() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 6, "/pod", 20);
+    play.rmdir(Errno::ENOENT, "/pod/a", 21);
+    play.event(Change::Created, 0, 7, "/pod/a", 20);
+    play.attempt(Syscall::Mkdir, Errno::EEXIST, "/sys/fs/cgroup/unified/pod/a", HOST, 21);
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!((finding.cause, finding.attempt_count), (Cause::NeverCreated, 1));
+}
+
+#[test]
+fn one_id_in_two_places_is_two_teardowns() {
+    let mut play = Play::new();
+    for (hierarchy, path) in [(4, "/one/box"), (8, "/two/box")] {
+        play.event(Change::Created, hierarchy, 7, path, 20);
+    }
+    for (hierarchy, path, remover) in [(4, "/one/box", 20), (8, "/two/box", 22)] {
+        play.event(Change::Removed, hierarchy, 7, path, remover);
+    }
+    for (pid, path) in [(31, "memory/one/box"), (32, "pids/two/box")] {
+        play.exec(pid, "runc delete box");
+        play.attempt(Syscall::Unlinkat, Errno::ENOENT, &format!("/sys/fs/cgroup/{path}"), HOST, pid);
+    }
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.findings.len(), 2);
+}
