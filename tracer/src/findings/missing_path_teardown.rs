@@ -38,7 +38,7 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
             let read_only = if cause == Cause::ReadOnlyMount { "cgroupfs is mounted read-only there: " } else { "" };
             format!(
                 ", because {read_only}{maker} {} failed with {} {} earlier",
-                call.syscall.as_str(),
+                call.operation.as_str(),
                 call.errno,
                 duration::human(first.at.since(call.at)),
             )
