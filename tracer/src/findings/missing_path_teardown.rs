@@ -56,9 +56,11 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
 fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause) -> Vec<String> {
     let story = weighed.story;
     let Some(member) = story.members.first() else { return Vec::new() };
+    let first = &weighed.main.first;
     let proof = match creation {
         Some(creation) if creation.attempt.errno != Errno::EEXIST => Some(creation.attempt.at),
-        Some(_) | None => world.cgroups.covered_since(&member.place),
+        // What is around it may have been made anew since.
+        Some(_) | None => world.cgroups.covered_since(&member.place).filter(|since| *since <= first.at),
     };
     let Some(since) = proof else {
         let mut because = vec![format!(
