@@ -466,9 +466,5 @@ mod tests {
         check("sys/fs/cgroup/unified", "sys/fs/bpf", false);
         check("c", "c", true);
         check("c", "c/web", true);
-        let path = eight("x");
-        assert!(
-            path & Beginning::NONE.mask != Beginning::NONE.value && path & Beginning::ANY.mask == Beginning::ANY.value
-        );
     }
 }
