@@ -411,7 +411,7 @@ not a mount line
         let check =
             |mountinfo: &[&str], mount: Option<u32>, device: &str, directory: &str, path: &str, to: Resolution| {
                 let directory = Directory {
-                    device: device.parse().unwrap(),
+                    device: device.parse().expect("a device"),
                     id: crate::input::CgroupId(1),
                     path: directory.into(),
                     truncated: false,
@@ -451,7 +451,7 @@ not a mount line
         assert!(watch.learn(&kept) && !watch.learn(&kept));
         assert_eq!(watch.prefixes, BTreeSet::from([Name::from("/mnt/my cg")]));
         let ways = |device: &str| -> Vec<String> {
-            watch.above[&device.parse::<Device>().unwrap()].iter().map(Name::to_string).collect()
+            watch.above[&device.parse::<Device>().expect("a device")].iter().map(Name::to_string).collect()
         };
         assert_eq!(ways("0:28"), ["memory", "unified"]);
         // There is no /sys in this table: all of the way to the tmpfs is the root's.

@@ -505,6 +505,20 @@ fn watch(tracer: &mut kernel::Tracer, watch: &Watch) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::NamespaceId;
+
+    #[test]
+    fn mount_tables_are_taken_as_they_were_read_and_all_else_stays() {
+        let mounts = |namespace, at| {
+            let about = About::Mounts { namespace: NamespaceId(namespace), mounts: Vec::new() };
+            Input::Facts(Facts { at: BootTime(at), about })
+        };
+        let tick = Input::Tick(Tick { at: BootTime(7) });
+        let mut merge = Merge::default();
+        merge.extend(vec![mounts(1, 30), tick.clone(), mounts(1, 10)]);
+        assert_eq!(merge.take_mounts(), [mounts(1, 30), mounts(1, 10)]);
+        assert_eq!(merge.take_all(), [tick]);
+    }
 
     #[test]
     fn inputs_are_held_until_nothing_earlier_can_come() {

@@ -91,10 +91,12 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
         let was_traced = world.coverage.is_whole_since(started) && world.coverage.gaps_in_walk().is_empty();
         (weighed.main.job.is_start() && was_traced).then_some(started)
     };
-    let removed = || world.cgroups.removal(&member.place).map(|removal| removal.at);
+    let first = &weighed.main.first;
+    let around = || world.cgroups.covered_since(&member.place).filter(|since| *since <= first.at);
     let proof = match creation {
         Some(creation) => Some(creation.attempt.at),
-        None => removed().or_else(|| world.cgroups.covered_since(&member.place)).or_else(began),
+        // What is around it may have been made anew since.
+        None => member.since.or_else(around).or_else(began),
     };
     let Some(since) = proof else {
         let mut because = vec![format!(

@@ -442,3 +442,29 @@ unsafe impl aya::Pod for Pod<Watched> {}
 unsafe impl aya::Pod for Pod<Above> {}
 // SAFETY: likewise.
 unsafe impl aya::Pod for Pod<Denied> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_that_begins_like_a_way_down_passes_the_first_look() {
+        let eight = |path: &str| {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(path.bytes()).for_each(|(to, from)| *to = from);
+            u64::from_ne_bytes(bytes)
+        };
+        let check = |way: &str, path: &str, passes: bool| {
+            let (way, path) = (Beginning::of(way.as_bytes()), eight(path));
+            assert_eq!(path & way.mask == way.value, passes);
+            assert!(!passes || way.bits() >> tracer_ebpf::beginning(path) & 1 == 1);
+        };
+        check("freezer", "freezer/web", true);
+        check("freezer", "freezer", true);
+        check("freezer", "freeze", false);
+        check("sys/fs/cgroup/unified", "sys/fs/cgroup", true);
+        check("sys/fs/cgroup/unified", "sys/fs/bpf", false);
+        check("c", "c", true);
+        check("c", "c/web", true);
+    }
+}

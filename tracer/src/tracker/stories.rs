@@ -114,6 +114,8 @@ pub(crate) struct Member {
     pub place: Place,
     pub removal: Option<Removal>,
     pub renaming: Option<Renaming>,
+    /// When the life before was over, if that was seen: there was nothing then.
+    pub since: Option<BootTime>,
 }
 
 impl Member {
@@ -358,6 +360,7 @@ impl Stories {
                 place: note.place.clone(),
                 removal: case.removal.clone(),
                 renaming: case.renaming.clone(),
+                since: case.since,
             });
             let mut earlier: Vec<Note> = match &case.removal {
                 Some(_) => notes.take(&note.place).into(),

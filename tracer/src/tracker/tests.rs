@@ -447,6 +447,27 @@ fn never_created_is_claimed_only_of_what_could_be_seen() {
 }
 
 #[test]
+fn what_is_made_anew_around_a_place_proves_nothing_of_the_time_before() {
+    let mut play = Play::new();
+    play.rmdir(Errno::ENOENT, "/again/x", 21);
+    play.event(Change::Created, 0, 7, "/again", 20);
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.only().certainty, Certainty::Degraded);
+}
+
+#[test]
+fn a_loss_is_known_before_the_stories_are_told_that_fall_due_by_then() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/new", 20);
+    play.rmdir(Errno::ENOENT, "/new/never", 22);
+    play.now += 3_000_000_000;
+    play.feed(lost(Ring::Attempts));
+    assert!(play.findings.is_empty(), "what happened before the loss was noticed may be on the way");
+    play.pass(Duration::ZERO);
+    assert_eq!(play.only().because, ["failed calls were lost meanwhile"]);
+}
+
+#[test]
 fn a_failed_creation_names_the_cause() {
     let mut play = Play::new();
     play.attempt(Syscall::Mkdir, Errno::EACCES, "/sys/fs/cgroup/unified/x", HOST, 20);

@@ -18,7 +18,7 @@ fn the_kernel_verifies_the_programs_of_every_backend_in_a_moment() {
             verified.sort_by_key(|(_, instructions)| std::cmp::Reverse(*instructions));
             let all: u32 = verified.iter().map(|(_, instructions)| instructions).sum();
             println!("{backend}, classic {classic}: {all} instructions: {verified:?}");
-            assert!(!verified.is_empty() && 0 * all < MOST_IN_ALL, "{verified:?}");
+            assert!(!verified.is_empty() && all < MOST_IN_ALL, "{verified:?}");
         }
     }
 }
