@@ -99,7 +99,7 @@ impl Witness {
         let same = |pid: &Pid| process::mount_namespace(*pid) == process.mount_namespace;
         let places = parents
             .filter(same)
-            .filter_map(|pid| process::working_directory(pid))
+            .filter_map(process::working_directory)
             .flat_map(|cwd| bundles(command.bundle.as_ref().map(as_path), Some(as_path(&cwd))));
         let (said, _) = places.filter_map(|bundle| read_config(&self.root, &bundle, id, command.runtime)).next()?;
         let cgroups_path = Some(said.cgroups_path?);
