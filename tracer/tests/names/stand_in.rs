@@ -55,10 +55,21 @@ fn the_state_is_looked_for_where_the_process_itself_keeps_it() {
     let agent = Agent::start(&[]);
     let place = |below: &str| xdg.join(below).to_str().unwrap().to_owned();
     let user = "setpriv --reuid=65534 --clear-groups";
+    let namespace = "unshare --user --map-root-user";
+    write(&xdg.join("runc/mapped-has-it/state.json"));
+    write(&xdg.join("runc/mapped-root-looks-elsewhere/state.json"));
     let runs = [
         ("./crun".to_owned(), "root-has-it", place("crun/root-has-it/status"), true),
         (format!("{user} ./runc"), "user-has-it", place("runc/user-has-it/state.json"), true),
         (format!("{user} ./runc"), "user-has-not", place("runc/user-has-not/state.json"), false),
+        // As rootless BuildKit has it: root in a user namespace, and somebody else by name.
+        (format!("USER=me {namespace} ./runc"), "mapped-has-it", place("runc/mapped-has-it/state.json"), true),
+        (
+            format!("USER=root {namespace} ./runc"),
+            "mapped-root-looks-elsewhere",
+            "/run/runc/mapped-root-looks-elsewhere/state.json".to_owned(),
+            false,
+        ),
         // Root's runc does not look at the variable.
         ("./runc".to_owned(), "root-looks-elsewhere", "/run/runc/root-looks-elsewhere/state.json".to_owned(), false),
     ];
