@@ -131,7 +131,7 @@ const RULES: &[Rule] = &[
 /// The rule that reads LXC's names, in which a number may follow the container's.
 pub const LXC_RULE: &str = "lxc";
 /// The rule that takes a bare word for BuildKit's id where its shape is all that says so.
-pub const BARE_ID_RULE: &str = "buildkit-bare";
+pub const BARE_ID_RULE: &str = "buildkit-id";
 
 /// Whose a cgroup is, as far as its path says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -113,7 +113,10 @@ pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<Ru
         let (flag, value) = match flag.split_once('=') {
             Some((flag, value)) => (flag, Some(Name::from(value))),
             // runc's --rootless takes a value only behind `=`; a bare one would swallow the subcommand.
-            None if flag != "rootless" && WITH_VALUE.contains(&flag) => (flag, words.next().cloned()),
+            None if flag == "rootless" => (flag, None),
+            // `--force` of a delete, else a file or a format.
+            None if flag == "f" && command.subcommand.as_deref() == Some("delete") => (flag, None),
+            None if WITH_VALUE.contains(&flag) => (flag, words.next().cloned()),
             None => (flag, None),
         };
         match flag {
@@ -203,6 +206,8 @@ mod tests {
         check("runc --rootless=true --root /r run --keep ID", "run", "ID");
         check("runc --rootless true delete ID", "true", "-");
         check("crun --systemd-cgroup create --bundle=/b --pid-file /p --console-socket /s abc", "create", "abc");
+        check("runc delete -f abc", "delete", "abc");
+        check("crun run -f config.json abc", "run", "abc");
         check("runc kill abc KILL", "kill", "abc");
         check("runc exec --user 0:0 abc sh -c true", "exec", "abc");
         check("runc list", "list", "-");

@@ -369,7 +369,7 @@ impl Tracker {
         attempt.container = live
             .as_ref()
             .and_then(|live| live.2.clone())
-            .or_else(|| self.container_of(&place, Some(attempt.actor.pid)));
+            .or_else(|| self.container_of_missing(&place, attempt.actor.pid));
         attempt.cgroup = Some(Cgroup {
             hierarchy: place.hierarchy,
             id: live.as_ref().map(|live| live.0),

@@ -1,7 +1,7 @@
 //! What the host says of a container: its bundle, the runtime's state, and what the engine keeps of it, each read as the runtime
 //! sees it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -57,9 +57,16 @@ const CONTAINERD_TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
 const DAEMONS_AGE: Duration = Duration::from_secs(1);
 const DAEMONS_SHARE: u32 = 10;
 
+/// Containers that are remembered to have been read, at most.
+const TOLD: usize = 65_536;
+
 /// Reads what is said of containers.
 #[derive(Default)]
 pub struct Reader {
+    /// Those that something was read of and that were not deleted since.
+    told: HashSet<Name>,
+    /// The command lines of the conmons that there were when they were first asked for.
+    conmons: Option<Vec<Vec<Name>>>,
     daemons: Vec<docker::Daemon>,
     /// When the daemons were looked for, and how long that took.
     looked: Option<(Instant, Duration)>,
@@ -99,7 +106,7 @@ impl Witness {
         let same = |pid: &Pid| process::mount_namespace(*pid) == process.mount_namespace;
         let places = parents
             .filter(same)
-            .filter_map(|pid| process::working_directory(pid))
+            .filter_map(process::working_directory)
             .flat_map(|cwd| bundles(command.bundle.as_ref().map(as_path), Some(as_path(&cwd))));
         let (said, _) = places.filter_map(|bundle| read_config(&self.root, &bundle, id, command.runtime)).next()?;
         let cgroups_path = Some(said.cgroups_path?);
@@ -108,19 +115,44 @@ impl Witness {
 }
 
 impl Reader {
-    /// What is said of the container that a runtime makes. `None` for commands that make none.
+    /// What is said of the container that a runtime makes, or that was there before and nothing was read of yet. `None` if
+    /// there is nothing new to say.
     ///
     /// # Errors
-    /// When nothing could be read: the runtime may be gone.
+    /// When nothing could be read of one that is made: the runtime may be gone.
     pub fn read(&mut self, process: &Process, command: &RuntimeCommand) -> Option<Result<ContainerFacts, Unread>> {
-        if !matches!(command.subcommand.as_deref(), Some("create" | "run")) {
-            return None;
-        }
         let id = command.id.clone()?;
+        let makes = match command.subcommand.as_deref()? {
+            "create" | "run" => true,
+            "delete" if self.told.remove(&id) => return None,
+            _ if self.told.contains(&id) => return None,
+            _ => false,
+        };
+        let read = self.look(process, command, id.clone(), makes);
+        if matches!(read, Some(Ok(_))) && command.subcommand.as_deref() != Some("delete") {
+            if self.told.len() >= TOLD {
+                // Whoever is asked for again is read again.
+                self.told.clear();
+            }
+            self.told.insert(id);
+        }
+        read
+    }
+
+    fn look(
+        &mut self,
+        process: &Process,
+        command: &RuntimeCommand,
+        id: Name,
+        makes: bool,
+    ) -> Option<Result<ContainerFacts, Unread>> {
         let witness = Witness::of(process);
         let own = witness.as_ref().filter(|witness| witness.is_self);
         let around = own.map(|own| state::Surroundings::of(own.pid)).unwrap_or_default();
-        let bundles = bundles(command.bundle.as_ref().map(as_path), around.cwd.as_ref().map(as_path));
+        let bundles = match makes {
+            true => bundles(command.bundle.as_ref().map(as_path), around.cwd.as_ref().map(as_path)),
+            false => Vec::new(),
+        };
         let files = state::files(command, &around);
         let read = witness.as_ref().and_then(|witness| {
             let from = |bundle: &Path| read_config(&witness.root, bundle, &id, command.runtime);
@@ -137,10 +169,13 @@ impl Reader {
             })
         });
         let read = read.or_else(|| {
-            let beside = witness.as_ref().filter(|witness| !witness.is_self)?;
+            let beside = witness.as_ref().filter(|witness| makes && !witness.is_self)?;
             Some((beside.cgroups_path(process, command, &id)?, String::new()))
         });
         let Some((mut facts, host)) = read else {
+            if !makes {
+                return None;
+            }
             let path =
                 bundles.first().map(|bundle| Name::new(bundle.join("config.json").as_os_str().as_encoded_bytes()));
             let reason = if own.is_some() { UnreadReason::NotReadable } else { UnreadReason::ProcessGone };
@@ -215,6 +250,11 @@ impl Reader {
         &self.daemons
     }
 
+    fn conmon_name(&mut self, id: &Name) -> Option<Name> {
+        let all = || process::named("conmon").into_iter().filter_map(process::argv).collect();
+        self.conmons.get_or_insert_with(all).iter().find_map(|argv| storage::conmon_name(argv, id))
+    }
+
     /// What the host says of a container that was there before tracing began: its bundle, where engines keep it, and docker's
     /// own file. `None` if there is neither.
     pub fn read_standing(&mut self, id: &Name, runtime: &str) -> Option<ContainerFacts> {
@@ -227,7 +267,7 @@ impl Reader {
             engines.chain(namespaces).find_map(|bundle| Some((read_config(&root, &bundle, id, runtime)?.0, bundle)));
         if let Some((mut facts, bundle)) = found {
             let said = storage::of_bundle(&root, &bundle, id).unwrap_or_default();
-            facts.add(said.name, said.image);
+            facts.add(said.name.or_else(|| self.conmon_name(id)), said.image);
             self.ask_docker(&mut facts, &root);
             return Some(facts);
         }
@@ -360,6 +400,24 @@ mod tests {
             (facts.cgroups_path, facts.source),
             (Some("/pods/p1".into()), format!("{root}/x/state.json").into())
         );
+    }
+
+    #[test]
+    fn one_that_was_there_before_is_read_once_by_who_deletes_or_asks_for_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        write_bundle(directory.path());
+        std::fs::create_dir(directory.path().join("x")).expect("made");
+        let place = directory.path().display();
+        let state = format!(r#"{{"cgroup_paths":{{"":"/sys/fs/cgroup/pods/p1"}},"bundle":"{place}"}}"#);
+        std::fs::write(directory.path().join("x/state.json"), state).expect("written");
+        let mut reader = Reader::default();
+        let mut read = |subcommand: &str| {
+            let (process, command) = gone(&format!("runc --root {place} {subcommand} x"));
+            reader.read(&process, &command).map(|read| read.expect("it is read").name)
+        };
+        assert_eq!(read("state"), Some(Some("web".into())));
+        assert_eq!((read("kill"), read("delete")), (None, None), "it is known");
+        assert!(read("delete").is_some(), "another one by that name");
     }
 
     #[test]

@@ -51,6 +51,14 @@ impl Tracker {
         known
     }
 
+    /// The container of a cgroup that is not there: that of the last one there, if more is known of that than is said now.
+    pub(super) fn container_of_missing(&mut self, place: &Place, pid: Pid) -> Option<Arc<Container>> {
+        let said = self.container_of(place, Some(pid));
+        let depth = said.as_ref().map_or(0, |said| said.depth());
+        let before = self.cgroups.removal(place).and_then(|removal| removal.container.clone());
+        before.filter(|before| before.depth() > depth).or(said)
+    }
+
     /// Whether a command line may name a container within the one that a cgroup is known to be of.
     pub(super) fn may_say_more(&self, known: &Container, path: &Name, pid: Option<Pid>) -> bool {
         let components = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
@@ -270,6 +278,9 @@ mod tests {
         assert_eq!(play.event(Change::Created, 4, &format!("{outer}/web-1/init"), 1), inner_says);
         assert_eq!(play.event(Change::Removed, 4, &format!("{outer}/web-1/init"), 1), inner_says);
         assert_eq!(play.event(Change::Removed, 3, &format!("{outer}/web-1"), 1), inner_says);
+        let place = Place { hierarchy: HierarchyId(0), path: format!("{outer}/web-1").into() };
+        let missing = play.0.container_of_missing(&place, Pid(1));
+        assert_eq!(missing.map(|container| container.id.clone()), Some("web-1".into()));
         // Another one's life, by the name of the first.
         assert_eq!(play.event(Change::Created, 5, &format!("{outer}/web-1"), 1), outer_says);
     }

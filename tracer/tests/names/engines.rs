@@ -1,6 +1,5 @@
 //! Real engines and the names that they give.
 
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use cgtrace::demo::bundle::Bundle;
@@ -17,32 +16,33 @@ fn name(engine: &str) -> String {
     format!("cgtrace-{engine}-{}", std::process::id())
 }
 
-/// Removes a cgroup that an engine leaves in every hierarchy.
-fn clean_up(name: &str) {
-    shell(
-        &format!("for d in /sys/fs/cgroup/*/{name}; do if test -d \"$d\"; then rmdir \"$d\"; fi; done"),
-        Path::new("/"),
-        &[],
-    );
+/// A cgroup that an engine leaves in every hierarchy: it is removed at the end.
+struct Left(String);
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        let script = "for d in /sys/fs/cgroup/*/\"$0\" /sys/fs/cgroup/\"$0\"; do rmdir \"$d\" 2>&-; done";
+        let _ = Command::new("sh").args(["-c", script, &self.0]).status();
+    }
 }
 
 #[test]
 fn a_runtime_with_its_version_in_its_name_is_read_like_any_other() {
     let (directory, id) = (directory(), name("version"));
+    let _left = Left(id.clone());
     let program = directory.path().join("runc-1.2.1");
     std::fs::copy("/usr/sbin/runc", &program).expect("runc is installed");
-    Bundle::new(directory.path(), &["/bin/sh", "-c", "sleep 0.3; exit 3"])
+    Bundle::new(directory.path(), &["/bin/sh", "-c", "sleep 2; exit 3"])
         .unwrap()
         .set("/linux/cgroupsPath", format!("/{id}/pod").into())
         .unwrap();
     let agent = Agent::start(&[]);
     // A bundle that is relative to where the runtime is.
     shell(&format!("./runc-1.2.1 --root state run --bundle bundle {id} || test $? = 3"), directory.path(), &[]);
-    let exit = agent.wait_for("its end", |line| {
-        line["type"] == "process" && line["change"] == "exit" && line["comm"] == "runc-1.2.1"
-    });
+    agent.wait_for_text("\"change\":\"exit\",\"comm\":\"runc-1.2.1\"");
     let lines = agent.finish();
-    clean_up(&id);
+    let is_exit = |line: &&serde_json::Value| line["change"] == "exit" && line["comm"] == "runc-1.2.1";
+    let exit = lines.iter().find(is_exit).unwrap();
     assert_eq!(exit["exit"]["code"], 3);
     let made = made(&lines, &format!("{id}/pod"));
     assert!(!made.is_empty() && made.iter().all(|container| container["id"] == id.as_str()), "{made:?}");
@@ -58,7 +58,7 @@ fn podman_names_its_containers() {
     let script = format!(
         "podman --root \"$PWD/graph\" --runroot \"$PWD/run\" --storage-driver vfs --cgroup-manager cgroupfs \
          --runtime \"$(command -v runc)\" run --rm --name {name} --network none --ulimit nofile=100:100 \
-         --ulimit nproc=1000:1000 --rootfs '{}' /bin/sleep 0.3",
+         --ulimit nproc=1000:1000 --rootfs '{}' /bin/sleep 2",
         rootfs.display()
     );
     shell(&script, directory.path(), &[]);
@@ -76,7 +76,7 @@ fn buildah_is_one_container_with_a_name() {
     let script = format!(
         "b() {{ buildah --root \"$PWD/graph\" --runroot \"$PWD/run\" --storage-driver vfs \"$@\"; }}
          b from --name {name} scratch; b copy {name} '{}' /
-         b run --runtime \"$(command -v runc)\" {name} /bin/sleep 0.3; b rm {name}",
+         b run --runtime \"$(command -v runc)\" {name} /bin/sleep 2; b rm {name}",
         rootfs.display()
     );
     shell(&script, directory.path(), &[]);
@@ -106,6 +106,7 @@ impl Drop for Daemon {
 #[test]
 fn docker_is_named_with_another_data_root_and_another_parent() {
     let (directory, name) = (directory(), name("docker"));
+    let _left = Left(name.clone());
     busybox(directory.path());
     let place = |below: &str| directory.path().join(below).to_str().unwrap().to_owned();
     let socket = format!("unix://{}", place("sock"));
@@ -147,12 +148,11 @@ fn docker_is_named_with_another_data_root_and_another_parent() {
         &parent,
         &image,
         "/bin/sleep",
-        "0.3",
+        "2",
     ]);
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     let removed = agent.wait_for("its removal", |line| line["change"] == "removed");
     agent.finish();
-    clean_up(&name);
     let container = &removed["container"];
     assert_eq!((&container["runtime"], &container["rule"]), (&"docker".into(), &"oci-command-line".into()));
     assert_eq!((&container["name"], &container["image"]), (&name.into(), &image.into()));
@@ -167,7 +167,7 @@ fn lxc_is_called_as_its_monitor_says() {
     std::fs::create_dir(&place).unwrap();
     let rootfs = busybox(&place);
     let config = format!(
-        "lxc.uts.name = {name}\nlxc.rootfs.path = dir:{}\nlxc.init.cmd = /bin/sleep 1\nlxc.apparmor.profile = unconfined\n\
+        "lxc.uts.name = {name}\nlxc.rootfs.path = dir:{}\nlxc.init.cmd = /bin/sleep 2\nlxc.apparmor.profile = unconfined\n\
          lxc.net.0.type = none\nlxc.mount.auto = proc\n",
         rootfs.display()
     );
@@ -176,6 +176,8 @@ fn lxc_is_called_as_its_monitor_says() {
     let (_, cgroup2) = crate::support::hierarchy(None).unwrap();
     let taken = cgroup2.join(format!("lxc.payload.{name}"));
     std::fs::create_dir(&taken).unwrap();
+    // It leaves the last one to whatever container comes next.
+    let _left = [Left(format!("lxc.payload.{name}")), Left("lxc.pivot".to_owned())];
     let agent = agent(&format!("*lxc.payload.{name}*"));
     let path = directory.path().display();
     shell(
@@ -186,9 +188,6 @@ fn lxc_is_called_as_its_monitor_says() {
     let numbered = format!("/lxc.payload.{name}-1");
     agent.wait_for("its removal", |line| line["change"] == "removed" && line["cgroup"]["path"] == numbered.as_str());
     let lines = agent.finish();
-    std::fs::remove_dir(&taken).unwrap();
-    // It leaves this one to whatever container comes next.
-    clean_up("lxc.pivot");
     let made = made(&lines, &numbered);
     assert!(!made.is_empty() && made.iter().all(|container| container["id"] == name.as_str()), "{made:?}");
 }

@@ -2,6 +2,8 @@
 //! and does not skip, where one is not installed.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+#[path = "../support/agent.rs"]
+mod agent;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -36,10 +38,14 @@ fn busybox(directory: &Path) -> std::path::PathBuf {
     rootfs
 }
 
-/// Runs a shell script to its end.
+/// Runs a shell script to its end, which comes before long.
 fn shell(script: &str, directory: &Path, environment: &[(&str, &str)]) {
-    let mut command = Command::new("sh");
-    command.args(["-euc", script]).current_dir(directory).stdin(Stdio::null()).envs(environment.iter().copied());
+    let mut command = Command::new("timeout");
+    command
+        .args(["120", "sh", "-euc", script])
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .envs(environment.iter().copied());
     let done = command.output().unwrap();
     assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
 }

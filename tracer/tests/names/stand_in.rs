@@ -3,8 +3,10 @@
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
-use crate::support::{Agent, Scratch, of_type};
+use crate::agent::Serving;
+use crate::support::{Agent, Scratch, of_type, parse};
 use crate::{directory, facts, made, shell};
 
 /// A directory with the programs `runc` and `crun`, and a script for a subcommand.
@@ -24,73 +26,84 @@ fn write(path: &Path) {
     std::fs::write(path, "{}").unwrap();
 }
 
-/// How long an agent under load may need to look at a process that has begun.
-const LONG_ENOUGH: &str = "sleep 0.5";
+/// What each script begins with: it waits until the test lets the container pass that its command line ends in.
+const GATE: &str = "eval \"last=\\${$#}\"; until test -e \"gate-$last\"; do sleep 0.02; done\n";
+
+/// Lets containers pass, one after the other, once the agent has looked at the process that waits there.
+fn let_pass(agent: &Agent, directory: &Path, ids: &[&str]) {
+    for id in ids {
+        agent.wait_for_text(&format!("\"{id}\"]"));
+        std::fs::write(directory.join(format!("gate-{id}")), "").unwrap();
+    }
+}
+
+/// Runs a script, and lets containers pass meanwhile.
+fn run(agent: &Agent, script: &str, directory: &Path, environment: &[(&str, &str)], gates: &Path, ids: &[&str]) {
+    std::thread::scope(|scope| {
+        scope.spawn(|| shell(script, directory, environment));
+        let_pass(agent, gates, ids);
+    });
+}
 
 #[test]
 fn the_state_is_looked_for_where_the_process_itself_keeps_it() {
-    let directory = stand_in(&[("delete", &format!("{LONG_ENOUGH}; exit 1"))]);
+    let directory = stand_in(&[("delete", &format!("{GATE}exit 1"))]);
     let xdg = directory.path().join("xdg");
     write(&xdg.join("crun/root-has-it/status"));
     write(&xdg.join("runc/user-has-it/state.json"));
+    write(&xdg.join("runc/root-looks-elsewhere/state.json"));
     let agent = Agent::start(&[]);
-    let environment = [("XDG_RUNTIME_DIR", xdg.to_str().unwrap())];
+    let place = |below: &str| xdg.join(below).to_str().unwrap().to_owned();
+    let user = "setpriv --reuid=65534 --clear-groups";
+    let namespace = "unshare --user --map-root-user";
+    write(&xdg.join("runc/mapped-has-it/state.json"));
+    write(&xdg.join("runc/mapped-root-looks-elsewhere/state.json"));
     let runs = [
-        ("./crun delete root-has-it", "root-has-it", "crun/root-has-it/status", true),
+        ("./crun".to_owned(), "root-has-it", place("crun/root-has-it/status"), true),
+        (format!("{user} ./runc"), "user-has-it", place("runc/user-has-it/state.json"), true),
+        (format!("{user} ./runc"), "user-has-not", place("runc/user-has-not/state.json"), false),
+        // As rootless BuildKit has it: root in a user namespace, and somebody else by name.
+        (format!("USER=me {namespace} ./runc"), "mapped-has-it", place("runc/mapped-has-it/state.json"), true),
         (
-            "setpriv --reuid=65534 --clear-groups ./runc delete user-has-it",
-            "user-has-it",
-            "runc/user-has-it/state.json",
-            true,
-        ),
-        (
-            "setpriv --reuid=65534 --clear-groups ./runc delete user-has-not",
-            "user-has-not",
-            "runc/user-has-not/state.json",
+            format!("USER=root {namespace} ./runc"),
+            "mapped-root-looks-elsewhere",
+            "/run/runc/mapped-root-looks-elsewhere/state.json".to_owned(),
             false,
         ),
+        // Root's runc does not look at the variable.
+        ("./runc".to_owned(), "root-looks-elsewhere", "/run/runc/root-looks-elsewhere/state.json".to_owned(), false),
     ];
-    for (run, ..) in runs {
-        shell(&format!("{run} || true"), directory.path(), &environment);
-    }
-    // Root's runc does not look at the variable.
-    shell("./runc delete user-has-it || true", directory.path(), &environment);
-    agent.wait_for("the last state", |line| {
-        line["about"] == "state" && line["path"] == "/run/runc/user-has-it/state.json"
-    });
+    let script: Vec<String> = runs.iter().map(|(program, id, ..)| format!("{program} delete {id} || true")).collect();
+    let ids: Vec<&str> = runs.iter().map(|(_, id, ..)| *id).collect();
+    let environment = [("XDG_RUNTIME_DIR", xdg.to_str().unwrap())];
+    run(&agent, &script.join("\n"), directory.path(), &environment, directory.path(), &ids);
+    agent.wait_for_text("\"about\":\"state\",\"id\":\"root-looks-elsewhere\"");
     let lines = agent.finish();
     for (run, id, path, present) in runs {
-        let first = facts(&lines, "state", id)[0];
-        assert_eq!(
-            (&first["path"], &first["present"]),
-            (&xdg.join(path).to_str().unwrap().into(), &present.into()),
-            "{run}"
-        );
-        let exit =
-            of_type(&lines, "process").into_iter().find(|line| line["pid"] == first["pid"] && line["change"] == "exit");
-        assert_eq!(exit.unwrap()["at"], first["at"], "the fact is of that very end");
+        let [fact] = facts(&lines, "state", id)[..] else { panic!("one for {id}") };
+        assert_eq!((&fact["path"], &fact["present"]), (&path.into(), &present.into()), "{run}");
+        let is_end = |line: &&serde_json::Value| line["pid"] == fact["pid"] && line["change"] == "exit";
+        let end = of_type(&lines, "process").into_iter().find(is_end);
+        assert_eq!(end.unwrap()["at"], fact["at"], "the fact is of that very end");
     }
-    assert_eq!(facts(&lines, "state", "user-has-it")[1]["present"], false);
 }
 
 #[test]
 fn a_failed_start_is_looked_after_and_what_is_kept_or_anothers_is_not() {
-    let leaves = format!("{LONG_ENOUGH}; mkdir -p \"$state/$1\"; echo > \"$state/$1/status\"; exit \"$how\"");
-    let directory = stand_in(&[("create", &leaves), ("run", &leaves.replace("$1", "${2:-$1}"))]);
+    let leaves = format!("{GATE}mkdir -p \"$state/$last\"; echo > \"$state/$last/status\"; exit \"$how\"");
+    let directory = stand_in(&[("create", &leaves), ("run", &leaves)]);
     let state = directory.path().join("xdg/crun");
     write(&state.join("anothers/status"));
     let agent = Agent::start(&[]);
     let xdg = directory.path().join("xdg");
     let environment = [("XDG_RUNTIME_DIR", xdg.to_str().unwrap()), ("state", state.to_str().unwrap())];
-    for run in [
-        "how=1 ./crun create anothers",
-        "how=1 ./crun run --keep kept",
-        "how=0 ./crun create succeeded",
-        "how=1 ./crun create failed",
-    ] {
-        shell(&format!("{run} || true"), directory.path(), &environment);
-    }
-    agent.wait_for("the state of the last", |line| line["about"] == "state" && line["id"] == "failed");
+    let script = "how=1 ./crun create anothers || true
+        how=1 ./crun run --keep kept || true
+        how=0 ./crun create succeeded
+        how=1 ./crun create failed || true";
+    let ids = ["anothers", "kept", "succeeded", "failed"];
+    run(&agent, script, directory.path(), &environment, directory.path(), &ids);
+    agent.wait_for_text("\"about\":\"state\",\"id\":\"failed\"");
     let lines = agent.finish();
     assert_eq!(facts(&lines, "state", "failed")[0]["present"], true);
     for id in ["anothers", "kept", "succeeded"] {
@@ -100,7 +113,6 @@ fn a_failed_start_is_looked_after_and_what_is_kept_or_anothers_is_not() {
 
 #[test]
 fn links_of_a_runtimes_root_are_followed_within_it() {
-    let script = format!("{LONG_ENOUGH}; exit 1");
     let directory = stand_in(&[]);
     let jail = directory.path().join("jail");
     for place in ["var", "usr", "proc", "work", "run/crun/jailed", "run/bundle"] {
@@ -111,7 +123,6 @@ fn links_of_a_runtimes_root_are_followed_within_it() {
     }
     symlink("/run", jail.join("var/run")).unwrap();
     symlink("/bin/sh", jail.join("work/crun")).unwrap();
-    // The host has a bundle by that name too, and no state.
     let outside = directory.path().join("outside");
     std::fs::create_dir(&outside).unwrap();
     symlink(format!("/../../../../../../..{}", outside.display()), jail.join("run/escape")).unwrap();
@@ -120,25 +131,29 @@ fn links_of_a_runtimes_root_are_followed_within_it() {
     std::fs::write(jail.join("run/bundle/config.json"), config("/inside")).unwrap();
     std::fs::write(jail.join("run/crun/jailed/status"), "{}").unwrap();
     for subcommand in ["delete", "create"] {
-        std::fs::write(jail.join("work").join(subcommand), &script).unwrap();
+        std::fs::write(jail.join("work").join(subcommand), format!("{GATE}exit 1")).unwrap();
     }
     let agent = Agent::start(&[]);
+    // The shell outlives what it runs: what that left can be looked for as it saw it.
     let within = "cd /work; export XDG_RUNTIME_DIR=/var/run
-        ./crun delete jailed || true
         ./crun create --bundle /var/run/bundle bundled || true
         ./crun create --bundle ../var/run/bundle related || true
         ./crun create --bundle /var/run/escape escaped || true
-        sleep 1";
+        ./crun delete jailed || true
+        until test -e gate-end; do sleep 0.02; done";
     let script = format!(
         "mount --rbind /usr '{0}/usr'; mount --rbind /proc '{0}/proc'; chroot '{0}' /bin/sh -c \"$within\"",
         jail.display()
     );
-    shell(
-        "unshare --mount --propagation private sh -euc \"$script\"",
-        directory.path(),
-        &[("script", &script), ("within", within)],
-    );
-    agent.wait_for("the last bundle", |line| line["about"] == "unread" && line["id"] == "escaped");
+    let environment = [("script", script.as_str()), ("within", within)];
+    let private = "unshare --mount --propagation private sh -euc \"$script\"";
+    let gates = jail.join("work");
+    std::thread::scope(|scope| {
+        scope.spawn(|| shell(private, directory.path(), &environment));
+        let_pass(&agent, &gates, &["bundled", "related", "escaped", "jailed"]);
+        agent.wait_for_text("\"about\":\"state\",\"id\":\"jailed\"");
+        std::fs::write(gates.join("gate-end"), "").unwrap();
+    });
     let lines = agent.finish();
     let state = facts(&lines, "state", "jailed");
     assert_eq!((&state[0]["path"], &state[0]["present"]), (&"/var/run/crun/jailed/status".into(), &true.into()));
@@ -156,9 +171,8 @@ fn a_container_within_another_is_told_as_itself() {
     let inner = scratch.path.join("docker").join(&outer).join("web-1");
     let (run, delete) =
         (format!("mkdir -p {0}/init; rmdir {0}/init", inner.display()), format!("rmdir {}", inner.display()));
-    let directory =
-        stand_in(&[("run", &format!("{LONG_ENOUGH}; {run}")), ("delete", &format!("{LONG_ENOUGH}; {delete}"))]);
-    let agent = Agent::start(&[]);
+    let directory = stand_in(&[("run", &run), ("delete", &delete)]);
+    let agent = Agent::start(&["--cgroup", &format!("{}/*", scratch.cgroup)]);
     shell("./runc run web-1; ./runc delete web-1; ! ./runc delete web-1", directory.path(), &[]);
     let is_told = |line: &serde_json::Value| line["type"] == "finding" && line["container"]["id"] == "web-1";
     let finding = agent.wait_for("the finding", is_told);
@@ -172,4 +186,27 @@ fn a_container_within_another_is_told_as_itself() {
     }
     let told = of_type(&lines, "finding").into_iter().filter(|line| line["container"]["id"] == outer.as_str()).count();
     assert_eq!(told, 0, "nobody tore the container around it down");
+}
+
+#[test]
+fn the_confined_agent_reads_the_same() {
+    let directory = stand_in(&[("create", "sleep 2; exit 1")]);
+    let (traces, bundle) = (directory.path().join("traces"), directory.path().join("bundle"));
+    std::fs::create_dir_all(&traces).unwrap();
+    std::fs::create_dir_all(&bundle).unwrap();
+    std::fs::write(bundle.join("config.json"), "{\"linux\":{\"cgroupsPath\":\"/confined\"}}").unwrap();
+    symlink(&bundle, directory.path().join("link")).unwrap();
+    let serving = Serving::start(&["--record", traces.to_str().unwrap()]);
+    let xdg = directory.path().join("xdg");
+    shell(
+        "./crun create --bundle \"$PWD/link\" web || true",
+        directory.path(),
+        &[("XDG_RUNTIME_DIR", xdg.to_str().unwrap())],
+    );
+    serving.end();
+    let trace = std::fs::read_dir(&traces).unwrap().next().unwrap().unwrap().path();
+    let text = Command::new("zstd").arg("-dcq").arg(trace).output().unwrap();
+    let lines = parse(&text.stdout);
+    assert_eq!(facts(&lines, "container", "web")[0]["cgroups_path"], "/confined");
+    assert_eq!(facts(&lines, "state", "web")[0]["path"], xdg.join("crun/web/status").to_str().unwrap());
 }
