@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::judge::brief;
 use crate::model::{Model, occupations};
 use crate::report::{Class, Report, kind_of_scene};
-use crate::truth::{Made, Operation, Place, Truth, Who};
+use crate::truth::{Made, Operation, Place, Process, Truth, Who};
 
 /// Failed calls that one process may make without any of them being withheld (the agent's burst).
 const BURST: usize = 256;
@@ -33,6 +33,8 @@ pub struct Check<'a> {
     pub tried: HashMap<(Who, Place), usize>,
     /// The cgroups that only actors touch what is below.
     grounds: Vec<Place>,
+    /// When actors lived, by their numbers.
+    lives: HashMap<u32, Vec<(u64, u64)>>,
     /// Processes that made so many failing calls that some may have been withheld.
     flooders: HashSet<Who>,
 }
@@ -104,6 +106,10 @@ pub fn check(truth: &Truth, lines: &[Value], stopped: u64, grounds: Vec<Place>) 
             tried.entry((made.who, made.call.place.clone())).or_insert(index);
         }
     }
+    let mut lives: HashMap<u32, Vec<(u64, u64)>> = HashMap::new();
+    for Process { who, reaped, .. } in truth.processes.values() {
+        lives.entry(who.pid).or_default().push((who.born, *reaped));
+    }
     let mut check = Check {
         truth,
         model: Model::new(truth),
@@ -114,6 +120,7 @@ pub fn check(truth: &Truth, lines: &[Value], stopped: u64, grounds: Vec<Place>) 
         found: HashSet::new(),
         tried,
         grounds,
+        lives,
         flooders: failures.into_iter().filter(|(_, count)| *count >= BURST).map(|(who, _)| who).collect(),
     };
     check.lifecycle();
@@ -199,6 +206,12 @@ impl Check<'_> {
             place.hierarchy == ground.hierarchy
                 && place.path.strip_prefix(&ground.path).is_some_and(|below| below.starts_with('/'))
         })
+    }
+
+    /// Whether an actor had that number then.
+    fn is_actor(&self, pid: u32, at: u64) -> bool {
+        let lives = self.lives.get(&pid).map(Vec::as_slice).unwrap_or_default();
+        lives.iter().any(|(born, reaped)| (*born..=*reaped).contains(&at))
     }
 
     /// A word about a call is wrong.
@@ -335,8 +348,9 @@ impl Check<'_> {
                 made.before <= at && at <= made.after
             });
             let Some(position) = fits else {
-                // What somebody else does elsewhere is none of ours.
-                if place_of(attempt).is_some_and(|place| self.is_ours(&place)) {
+                // What a stranger does is none of ours, even here: whoever walks through all cgroups meets those that go.
+                let is_ours = place_of(attempt).is_some_and(|place| self.is_ours(&place));
+                if is_ours && self.is_actor(pid, at) {
                     let class = match text(&attempt["operation"]) {
                         "mkdir" => Class::FailedMkdir,
                         "rmdir" => Class::FailedRmdir,

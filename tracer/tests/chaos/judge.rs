@@ -336,12 +336,32 @@ impl<'a> Check<'a> {
             || case.removals.iter().any(|(call, _)| lost.of.contains(&self.truth.calls[*call].who.pid))
     }
 
+    /// What was left of what a process tried to remove.
+    fn left(&self, case: &Case, process: &Process) -> Left {
+        let own = case.removals.iter().filter(|(call, _)| self.truth.calls[*call].who == process.who);
+        let verdicts = own.flat_map(|(_, expected)| &expected.verdicts);
+        let (renamed, gone): (Vec<&Verdict>, Vec<&Verdict>) =
+            verdicts.partition(|verdict| matches!(verdict, Verdict::Renamed { .. }));
+        match (renamed.is_empty(), gone.is_empty()) {
+            (true, _) => Left::Nothing,
+            (false, true) => Left::Renamed,
+            (false, false) => Left::Either,
+        }
+    }
+
     /// The severities that are right.
     fn severities(&self, case: &Case) -> Vec<&'static str> {
         let each: Vec<Vec<&'static str>> = self
             .participants(case)
             .into_iter()
-            .map(|process| severities_of(process, process.reaped >= self.stopped || self.told.lost.lifecycle))
+            .map(|process| {
+                let mut right = severities_of(process, self.left(case, process));
+                let may_be_unknown = process.reaped >= self.stopped || self.told.lost.lifecycle;
+                if may_be_unknown && !right.contains(&"undetermined") {
+                    right.push("undetermined");
+                }
+                right
+            })
             .collect();
         let mut all = Vec::new();
         if each.iter().any(|one| one.contains(&"fault")) {
@@ -375,24 +395,35 @@ fn ends(expected: &Expected) -> HashSet<usize> {
     expected.verdicts.iter().filter_map(end).collect()
 }
 
-/// Whether a process's failed removal did harm. How it ended may not be known.
-fn severities_of(process: &Process, may_be_unknown: bool) -> Vec<&'static str> {
-    let mut right = match (process.code(), process.job) {
-        // Killed, or still there.
-        (None, Job::Teardown) if process.state_left == Some(true) => vec!["undetermined", "fault"],
-        (None, _) => vec!["undetermined"],
-        (Some(_), Job::Teardown) if process.state_left == Some(true) => vec!["fault"],
-        (Some(0), _) => vec!["benign"],
-        (Some(_), Job::Teardown) => vec!["fault"],
-        (Some(_), Job::Start) if process.state_left == Some(true) => vec!["fault"],
-        (Some(_), Job::Start) => vec!["benign", "undetermined"],
-        (Some(_), Job::Plain) => vec!["benign"],
-        (Some(_), Job::Other) => vec!["undetermined"],
+/// What was left of what was to be removed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    /// All of it, under another name.
+    Renamed,
+    /// It cannot be told which.
+    Either,
+}
+
+/// Whether a process's failed removal did harm.
+fn severities_of(process: &Process, left: Left) -> Vec<&'static str> {
+    let wanted = match left {
+        Left::Nothing => vec!["benign"],
+        Left::Renamed => vec!["undetermined"],
+        Left::Either => vec!["benign", "undetermined"],
     };
-    if may_be_unknown && !right.contains(&"undetermined") {
-        right.push("undetermined");
+    match (process.code(), process.job, process.state_left) {
+        // Killed, or still there.
+        (None, Job::Teardown, Some(true)) => vec!["undetermined", "fault"],
+        (None, _, _) => vec!["undetermined"],
+        (Some(_), Job::Teardown, Some(true)) => vec!["fault"],
+        (Some(0), Job::Start, _) => vec!["benign"],
+        (Some(0), _, _) => wanted,
+        (Some(_), Job::Teardown, _) | (Some(_), Job::Start, Some(true)) => vec!["fault"],
+        (Some(_), Job::Start, _) => vec!["benign", "undetermined"],
+        (Some(_), Job::Plain, _) => wanted,
+        (Some(_), Job::Other, _) => vec!["undetermined"],
     }
-    right
 }
 
 /// A finding in a few lines.

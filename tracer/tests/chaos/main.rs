@@ -109,7 +109,16 @@ fn every_word_is_true() -> bool {
             let sites = outer.iter().map(|outer| inner(&house, outer, number)).collect();
             let states = directory.path().join(format!("states-{number}"));
             let random = Random::new(random.next());
-            Troupe { house: house.clone(), random, sites, read_only: read_only.who.pid, states, number, played: 0 }
+            Troupe {
+                house: house.clone(),
+                random,
+                sites,
+                read_only: read_only.who.pid,
+                states,
+                run: std::process::id(),
+                number,
+                played: 0,
+            }
         })
         .collect();
 

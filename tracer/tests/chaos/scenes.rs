@@ -28,6 +28,8 @@ pub struct Troupe {
     pub read_only: u32,
     /// A directory for runtimes' state.
     pub states: PathBuf,
+    /// The number of this run.
+    pub run: u32,
     /// The number of this troupe: what it makes carries it.
     pub number: u64,
     pub played: u64,
@@ -108,7 +110,12 @@ impl Troupe {
     }
 
     fn target(&mut self, site: &Site, base: &Place, name: &str) -> Target {
-        Target { mount: site.mount.clone(), base: base.clone(), name: name.to_owned(), way: self.way() }
+        Target { mount: site.mount.clone(), base: base.clone(), name: self.named(name), way: self.way() }
+    }
+
+    /// A name that no other run on this host uses: the same one is the same container to whoever looks.
+    fn named(&self, name: &str) -> String {
+        format!("{name}-{}", self.run)
     }
 
     /// Removes what a scene has left, and its base.
@@ -293,11 +300,11 @@ fn refused(troupe: &mut Troupe) {
     let mut before = Vec::new();
     match troupe.random.below(if site.version == 2 { 6 } else { 4 }) {
         // ENOENT: nothing around it.
-        0 => target.name = "missing/box".to_owned(),
+        0 => target.name = format!("missing/{}", target.name),
         // EACCES
         1 => before.push(Step::BecomeUser(65_534)),
         // EINVAL
-        2 => target.name = "new\nline".to_owned(),
+        2 => target.name = troupe.named("new\nline"),
         // EEXIST: it is there, and another one removes it.
         3 => {
             troupe.act(vec![Step::Mkdir(target.clone())]);
@@ -347,8 +354,8 @@ fn renamed(troupe: &mut Troupe) {
     let base = troupe.base(&site);
     let old = troupe.target(&site, &base, "old");
     let new = troupe.target(&site, &base, "new");
-    let child = |of: &str| Target { name: format!("{of}/child"), way: Way::Absolute, ..old.clone() };
-    let rename = || vec![Step::Rename(old.clone(), "new".into())];
+    let child = |of: &Target| Target { name: format!("{}/child", of.name), way: Way::Absolute, ..old.clone() };
+    let rename = || vec![Step::Rename(old.clone(), new.name.clone())];
     troupe.act(vec![Step::Mkdir(old.clone())]);
     match troupe.random.below(6) {
         // It is removed by its old name, in vain.
@@ -367,24 +374,24 @@ fn renamed(troupe: &mut Troupe) {
         // It gets its old name back: there is nothing to tell.
         2 => {
             troupe.act(rename());
-            troupe.act(vec![Step::Rename(new.clone(), "old".into())]);
+            troupe.act(vec![Step::Rename(new.clone(), old.name.clone())]);
             troupe.act(vec![Step::Rmdir(old.clone())]);
         }
         // Its child was removed before.
         3 => {
-            troupe.act(vec![Step::Mkdir(child("old")), Step::Rmdir(child("old"))]);
+            troupe.act(vec![Step::Mkdir(child(&old)), Step::Rmdir(child(&old))]);
             troupe.act(rename());
-            let name = *troupe.random.pick(&["old", "new"]);
-            let part = troupe.somehow(Vec::new(), &child(name));
+            let around = if troupe.random.chance(2) { &old } else { &new };
+            let part = troupe.somehow(Vec::new(), &child(around));
             troupe.house.play(&part);
         }
         // Its child is still there, by another path.
         4 => {
-            troupe.act(vec![Step::Mkdir(child("old"))]);
+            troupe.act(vec![Step::Mkdir(child(&old))]);
             troupe.act(rename());
-            let part = troupe.somehow(Vec::new(), &child("old"));
+            let part = troupe.somehow(Vec::new(), &child(&old));
             troupe.house.play(&part);
-            troupe.act(vec![Step::Rmdir(child("new"))]);
+            troupe.act(vec![Step::Rmdir(child(&new))]);
         }
         // Another one has its old name now, and is removed.
         _ => {
@@ -473,7 +480,7 @@ fn busy(troupe: &mut Troupe) {
     let target = troupe.target(&site, &base, "box");
     troupe.act(vec![Step::Mkdir(target.clone())]);
     if troupe.random.chance(2) {
-        let child = Target { name: "box/child".into(), ..target.clone() };
+        let child = Target { name: format!("{}/child", target.name), ..target.clone() };
         troupe.act(vec![Step::Mkdir(child.clone())]);
         let part = troupe.somebody(vec![Step::Rmdir(target.clone())]);
         troupe.house.play(&part);
@@ -537,9 +544,9 @@ fn runtime(troupe: &mut Troupe) {
     let base = troupe.base(&site);
     let id = format!("box-{}", troupe.random.below(5));
     let target = troupe.target(&site, &base, &id);
-    let (root, state) = troupe.state(&id, "state.json");
+    let (root, state) = troupe.state(&target.name, "state.json");
     let argv = |program: &str, verb: &str| -> Option<Vec<String>> {
-        Some([program, "--root", root.to_str().unwrap(), verb, &id].map(str::to_owned).to_vec())
+        Some([program, "--root", root.to_str().unwrap(), verb, &target.name].map(str::to_owned).to_vec())
     };
     let create = Part { argv: argv("runc", "create"), ..Part::new(vec![Step::Mkdir(target.clone())]) };
     troupe.house.play(&create);
@@ -577,14 +584,14 @@ fn failed_start(troupe: &mut Troupe) {
     let target = troupe.target(&site, &base, &id);
     let root = troupe.states.join(format!("{:x}", troupe.random.next()));
     let verb = *troupe.random.pick(&["run", "create"]);
-    let argv = ["runc", "--root", root.to_str().unwrap(), verb, &id].map(str::to_owned).to_vec();
+    let argv = ["runc", "--root", root.to_str().unwrap(), verb, &target.name].map(str::to_owned).to_vec();
     let steps = vec![
         Step::Mkdir(target.clone()),
         Step::Open(target.clone(), Some("pids.nothing".into())),
         Step::TearDown(target.clone()),
         Step::TearDown(target.clone()),
     ];
-    let state = Some(root.join(&id).join("state.json"));
+    let state = Some(root.join(&target.name).join("state.json"));
     let part = Part { job: Job::Start, argv: Some(argv), state, ..Part::new(steps).ends(End::Exit(1)) };
     troupe.house.play(&part);
     troupe.clear(&site, &base, &[]);
