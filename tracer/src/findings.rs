@@ -340,7 +340,7 @@ pub(crate) fn judge(story: &Story, world: &World) -> Finding {
     let outcome = Outcome {
         exit: main.exit(),
         exit_at: main.ended.map(|end| end.at),
-        cgroup_left: Some(is_left(member, world.cgroups)),
+        cgroup_left: is_left(member, world.cgroups),
         state_left: main.state_left,
     };
     let first_failure = first_failure(main);
@@ -374,13 +374,12 @@ pub(crate) fn judge(story: &Story, world: &World) -> Finding {
     finding
 }
 
-/// Whether a cgroup is there now: at the place or, if it was renamed, where it is instead.
-fn is_left(member: &Member, cgroups: &Cgroups) -> bool {
-    let exists = |place: &Place| cgroups.at_path(place).is_some();
-    match &member.renaming {
-        Some(_) => cgroups.follow(&member.place).is_some_and(|followed| exists(&followed.place)),
-        None => exists(&member.place),
-    }
+/// Whether a cgroup is there now: at the place or, if it was renamed, where it is instead. `None` if it is not known where
+/// that is, because another one has left the place since.
+fn is_left(member: &Member, cgroups: &Cgroups) -> Option<bool> {
+    let Some(renaming) = &member.renaming else { return Some(cgroups.at_path(&member.place).is_some()) };
+    let followed = cgroups.follow(&member.place).filter(|followed| followed.renaming.seq == renaming.seq)?;
+    Some(followed.removal.is_none())
 }
 
 /// What failed first in a start that failed.

@@ -11,15 +11,17 @@ mod command;
 mod containers;
 mod coverage;
 mod processes;
+mod renamings;
 mod stories;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use cgroups::{Cgroups, Place, Removal, Renaming};
+pub(crate) use cgroups::{Cgroups, Place, Removal};
 pub(crate) use coverage::Coverage;
 pub(crate) use processes::Processes;
+pub(crate) use renamings::Renaming;
 pub(crate) use stories::{Case, Member, Note, Participant, Story};
 
 use crate::container::{Container, Owner};

@@ -60,7 +60,9 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
     let first = &weighed.main.first;
     let before = first.at.since(renaming.at);
     let because = world.coverage.gaps_in_lifecycle(renaming.at);
-    let to = world.cgroups.follow(&weighed.member.place).map(|followed| followed.place.path);
+    let place = &weighed.member.place;
+    let followed = world.cgroups.follow(place).filter(|followed| followed.renaming.seq == renaming.seq);
+    let to = followed.map(|followed| followed.place).or_else(|| renaming.forward(place)).map(|place| place.path);
     let summary = format!(
         "{} tried to tear down {}, which is not there by that name: {} {} {} to {} {} earlier; {}",
         wording::subject(weighed, None),
@@ -109,6 +111,9 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     let mut because = world.coverage.gaps_in_lifecycle(since);
     if !world.cgroups.remembers_since(since) {
         because.push("there were more removals since than are remembered".to_owned());
+    }
+    if world.cgroups.is_past_unclear(&member.place) {
+        because.push("a cgroup around it was renamed, and what was removed in it before is not remembered".to_owned());
     }
     if cause == Cause::NeverCreated {
         because.extend(world.coverage.gaps_in_attempts(since));

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::renamings::{Renaming, Renamings};
 use crate::container::Container;
 use crate::input::{Actor, BootTime, Cgroup, CgroupId, HierarchyId, Seq};
 use crate::name::Name;
@@ -17,10 +18,8 @@ const REMOVALS: usize = 65_536;
 const SUPERSEDED: usize = 1_024;
 /// How long a removal is kept.
 const REMOVAL_AGE: Duration = Duration::from_secs(15 * 60);
-/// Renamings kept at most, as long as removals; the oldest goes first.
-const RENAMINGS: usize = 4_096;
-/// A cgroup that was renamed more often than this is not followed any further.
-const HOPS: usize = 16;
+/// Paths of its own that a cgroup is remembered by at most.
+const FORMER: usize = 16;
 /// Removed cgroups that the kernel has not released: kept at most, and how long.
 const DYING: usize = 65_536;
 const DYING_AGE: Duration = Duration::from_secs(60 * 60);
@@ -39,6 +38,8 @@ pub(crate) struct Live {
     confirmed: BootTime,
     /// When its last process left it. `None` while it has some, or if it never had.
     pub emptied: Option<BootTime>,
+    /// The places that it has had, or that the cgroups around it gave it: the last ones, before it was renamed.
+    former: Vec<Place>,
 }
 
 /// A creation that was seen.
@@ -60,33 +61,10 @@ pub(crate) struct Removal {
     pub container: Option<Arc<Container>>,
 }
 
-/// A renaming that was seen (cgroup v1 only). All cgroups below got new paths with it.
-#[derive(Clone, Debug)]
-pub(crate) struct Renaming {
-    pub seq: Seq,
-    pub at: BootTime,
-    pub actor: Option<Actor>,
-    pub from: Place,
-    /// In the same hierarchy, and in the same cgroup.
-    pub to: Name,
-}
-
-impl Renaming {
-    /// The new path of a cgroup at `place`, if that was renamed with it.
-    fn forward(&self, place: &Place) -> Option<Place> {
-        place.moved(&self.from.path, &self.to).filter(|_| place.hierarchy == self.from.hierarchy)
-    }
-
-    /// The old path of a cgroup at `place`, if that was renamed with it.
-    fn backward(&self, place: &Place) -> Option<Place> {
-        place.moved(&self.to, &self.from.path).filter(|_| place.hierarchy == self.from.hierarchy)
-    }
-}
-
 /// What became of a cgroup that somebody named by a path that it has no more, or did not have yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Followed<'a> {
-    /// The first renaming since it had the other path.
+    /// The renaming that took the path from it, or gave it.
     pub renaming: &'a Renaming,
     /// Where it is, or was when it was removed.
     pub place: Place,
@@ -116,7 +94,7 @@ impl Place {
     }
 
     /// This place with `from` at its beginning, as whole components, replaced by `to`. `None` if it is elsewhere.
-    fn moved(&self, from: &Name, to: &Name) -> Option<Self> {
+    pub fn moved(&self, from: &Name, to: &Name) -> Option<Self> {
         let rest = self.path.as_bytes().strip_prefix(from.as_bytes())?;
         let is_whole = rest.is_empty() || rest[0] == b'/';
         is_whole.then(|| Self { hierarchy: self.hierarchy, path: Name::new([to.as_bytes(), rest].concat()) })
@@ -143,8 +121,7 @@ pub(crate) struct Cgroups {
     removals: HashMap<Place, Box<Removal>>,
     /// Removals in the order they were seen, for eviction. A place that was removed again is in it twice.
     removal_order: VecDeque<(Seq, Place)>,
-    /// In the order they were seen.
-    renamings: VecDeque<Renaming>,
+    renamings: Renamings,
     /// A removal or renaming before this may have been forgotten.
     forgotten_before: BootTime,
     /// Cgroups that were dropped because there were too many.
@@ -192,8 +169,15 @@ impl Cgroups {
             return;
         }
         self.forget(key);
-        let live =
-            Live { path: cgroup.path.clone(), level: cgroup.level, created, container, confirmed: at, emptied: None };
+        let live = Live {
+            path: cgroup.path.clone(),
+            level: cgroup.level,
+            created,
+            container,
+            confirmed: at,
+            emptied: None,
+            former: Vec::new(),
+        };
         if !cgroup.truncated {
             self.by_path.insert(Place::of(cgroup), id);
         }
@@ -214,9 +198,13 @@ impl Cgroups {
         if cgroup.truncated {
             return made;
         }
-        let (created, container) = known.map(|live| (live.created, live.container)).unwrap_or_default();
+        let (created, container, former) =
+            known.map(|live| (live.created, live.container, live.former)).unwrap_or_default();
         let place = Place::of(cgroup);
         let removal = Removal { seq, at, actor, cgroup: cgroup.clone(), created, container };
+        if let Some(id) = cgroup.id.filter(|_| !former.is_empty()) {
+            self.renamings.removed(id, &former, &removal);
+        }
         self.removals.insert(place.clone(), Box::new(removal));
         self.removal_order.push_back((seq, place));
         while self.removals.len() > REMOVALS {
@@ -254,6 +242,7 @@ impl Cgroups {
             .filter_map(|((_, id), live)| Some((*id, renaming.forward(&place_of(live))?)))
             .collect();
         // All leave their old paths before any takes its new one: that may be another's old one.
+        let mut left = Vec::with_capacity(moved.len());
         for (id, place) in &moved {
             let Some(live) = self.live.get_mut(&(hierarchy, *id)) else { continue };
             let path = std::mem::replace(&mut live.path, place.path.clone());
@@ -261,65 +250,47 @@ impl Cgroups {
             if self.by_path.get(&before) == Some(id) {
                 self.by_path.remove(&before);
             }
+            if live.former.len() >= FORMER {
+                live.former.remove(0);
+            }
+            live.former.push(before.clone());
+            left.push((*id, before));
         }
         self.by_path.extend(moved.into_iter().map(|(id, place)| (place, id)));
-        self.renamings.push_back(renaming);
-        while self.renamings.len() > RENAMINGS {
-            self.forget_oldest_renaming();
-        }
+        let forgotten = self.renamings.add(renaming, left.into_iter());
+        self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
     }
 
     /// What became of the cgroup that was once at `place` or, if there was none, of one that `place` became the path of after
     /// its end, by renaming a cgroup around it. Only where that is more recent than anything else known of the place.
     pub fn follow(&self, place: &Place) -> Option<Followed<'_>> {
-        if self.renamings.is_empty() {
-            return None;
-        }
         let removed_here = self.removal(place).map(|removal| removal.at);
         let is_news = |at: BootTime| removed_here.is_none_or(|removed| removed < at);
-        self.follow_forward(place).filter(|followed| is_news(followed.renaming.at)).or_else(|| {
-            let followed = self.follow_backward(place)?;
-            followed.removal.is_some_and(|removal| is_news(removal.at)).then_some(followed)
+        if let Some(left) = self.renamings.left(place).filter(|left| is_news(left.renaming.at)) {
+            let renaming = left.renaming.as_ref();
+            let live = self.live.get(&(place.hierarchy, left.id)).filter(|live| live.former.contains(place));
+            let place = match (&left.removal, live) {
+                (Some(removal), _) => Place::of(&removal.cgroup),
+                (None, Some(live)) => Place { hierarchy: place.hierarchy, path: live.path.clone() },
+                // Its removal was lost.
+                (None, None) => renaming.forward(place)?,
+            };
+            return Some(Followed { renaming, place, removal: left.removal.as_ref() });
+        }
+        // One that was removed before the cgroup around it was renamed.
+        self.renamings.earlier(place).into_iter().find_map(|(renaming, place)| {
+            let removal = self.removal(&place).filter(|removal| removal.at < renaming.at && is_news(removal.at))?;
+            Some(Followed { renaming, place, removal: Some(removal) })
         })
     }
 
-    /// From an old path to the present one.
-    fn follow_forward(&self, place: &Place) -> Option<Followed<'_>> {
-        let leaves = |place: &Place, since: BootTime| {
-            let mut later = self.renamings.iter().filter(move |renaming| renaming.at > since);
-            let place = place.clone();
-            later.find_map(move |renaming| Some((renaming, renaming.forward(&place)?)))
-        };
-        // The last cgroup that had the path is meant.
-        let (renaming, mut place) =
-            self.renamings.iter().rev().find_map(|renaming| Some((renaming, renaming.forward(place)?)))?;
-        let mut since = renaming.at;
-        for _ in 0..HOPS {
-            let Some((next, to)) = leaves(&place, since) else { break };
-            (since, place) = (next.at, to);
-        }
-        // A cgroup that was made after the renaming never had the old path.
-        let was_there = |created: &Option<Creation>| created.as_ref().is_none_or(|created| created.at < renaming.at);
-        if self.at_path(&place).is_some_and(|(_, live)| was_there(&live.created)) {
-            return Some(Followed { renaming, place, removal: None });
-        }
-        let removal = self.removal(&place).filter(|removal| removal.at > renaming.at && was_there(&removal.created))?;
-        Some(Followed { renaming, place, removal: Some(removal) })
-    }
-
-    /// From a path below a new name to the one that a cgroup had when it was removed.
-    fn follow_backward(&self, place: &Place) -> Option<Followed<'_>> {
-        let mut place = place.clone();
-        let mut before = BootTime(u64::MAX);
-        for _ in 0..HOPS {
-            let earlier = self.renamings.iter().rev().filter(|renaming| renaming.at < before);
-            let (renaming, from) = earlier.filter_map(|r| Some((r, r.backward(&place)?))).next()?;
-            (before, place) = (renaming.at, from);
-            if let Some(removal) = self.removal(&place).filter(|removal| removal.at < before) {
-                return Some(Followed { renaming, place, removal: Some(removal) });
-            }
-        }
-        None
+    /// Whether a cgroup at `place` may have been removed before a cgroup around it was renamed: at its path of then another
+    /// one was removed since, and only the last removal of a path is remembered.
+    pub fn is_past_unclear(&self, place: &Place) -> bool {
+        self.renamings
+            .earlier(place)
+            .into_iter()
+            .any(|(renaming, place)| self.removal(&place).is_some_and(|removal| removal.at > renaming.at))
     }
 
     /// The container of a cgroup became known after its creation.
@@ -405,9 +376,8 @@ impl Cgroups {
     /// Drops removals that are too old.
     pub fn sweep(&mut self, now: BootTime) {
         self.dying.retain(|_, dying| now.since(dying.since) <= DYING_AGE);
-        while self.renamings.front().is_some_and(|renaming| now.since(renaming.at) > REMOVAL_AGE) {
-            self.forget_oldest_renaming();
-        }
+        let forgotten = self.renamings.sweep(now, REMOVAL_AGE);
+        self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
         while let Some((seq, place)) = self.removal_order.front() {
             let superseded = self.removals.get(place).is_none_or(|removal| removal.seq != *seq);
             let old = self.removals.get(place).is_some_and(|removal| now.since(removal.at) > REMOVAL_AGE);
@@ -424,12 +394,6 @@ impl Cgroups {
             && let Some(removal) = self.removals.remove(&place)
         {
             self.forgotten_before = self.forgotten_before.max(removal.at);
-        }
-    }
-
-    fn forget_oldest_renaming(&mut self) {
-        if let Some(renaming) = self.renamings.pop_front() {
-            self.forgotten_before = self.forgotten_before.max(renaming.at);
         }
     }
 

@@ -9,7 +9,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cgroups::{Place, Removal, Renaming};
+use super::cgroups::{Place, Removal};
+use super::renamings::Renaming;
 use crate::container::Container;
 use crate::findings::{Finding, FindingAttempt, Job, Kind};
 use crate::input::{Actor, BootTime, Exit, HierarchyId, Incarnation, Operation, Pid, Seq};

@@ -1067,3 +1067,38 @@ fn one_id_in_two_places_is_two_teardowns() {
     play.pass(Duration::from_secs(3));
     assert_eq!(play.findings.len(), 2);
 }
+
+#[test]
+fn a_removal_under_another_name_is_known_when_that_name_is_used_again() {
+    let mut play = Play::new();
+    let rmdir = |play: &mut Play, path: &str| {
+        play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/memory{path}"), HOST, 21)
+    };
+    play.event(Change::Created, 4, 7, "/c", 20);
+    play.event(Change::Renamed, 4, 7, "/a", 22);
+    play.event(Change::Removed, 4, 7, "/a", 23);
+    play.event(Change::Created, 4, 8, "/a", 20);
+    play.event(Change::Removed, 4, 8, "/a", 24);
+    rmdir(&mut play, "/c");
+    play.pass(Duration::from_secs(3));
+    let rival = play.only().rival.as_ref().and_then(|rival| rival.actor.as_ref()).map(|actor| actor.pid);
+    assert_eq!((play.only().kind, rival), (Kind::DuplicateTeardown, Some(Pid(23))));
+}
+
+#[test]
+fn what_was_removed_before_a_renaming_may_be_forgotten_and_then_nothing_is_certain() {
+    let mut play = Play::new();
+    play.event(Change::Created, 4, 5, "/pod", 20);
+    play.event(Change::Created, 4, 6, "/pod/a", 20);
+    play.event(Change::Created, 4, 7, "/pod/a/x", 20);
+    play.event(Change::Removed, 4, 7, "/pod/a/x", 23);
+    play.event(Change::Renamed, 4, 6, "/pod/b", 22);
+    play.event(Change::Created, 4, 8, "/pod/a", 20);
+    play.event(Change::Created, 4, 9, "/pod/a/x", 20);
+    play.event(Change::Removed, 4, 9, "/pod/a/x", 24);
+    play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/pod/b/x", HOST, 21);
+    play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/pod/b/y", HOST, 21);
+    play.pass(Duration::from_secs(3));
+    let told: Vec<Certainty> = play.findings.iter().map(|finding| finding.certainty).collect();
+    assert_eq!(told, [Certainty::Degraded, Certainty::Certain]);
+}
