@@ -318,7 +318,7 @@ impl Ending {
         };
         let family = self.witnesses.iter().copied().chain([own]).find(same);
         let witness = family.or_else(|| process::pids_in_mount_namespace(self.namespace).find(same))?;
-        let (path, present) = self.files.look(&Root::of(witness)?)?;
+        let (path, present) = self.files.left(&Root::of(witness)?, process::clock().unix_ns(ended.at))?;
         // Without anybody in it a mount namespace is gone, and its files with it.
         if !same(&witness) {
             return None;

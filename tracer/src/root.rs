@@ -53,6 +53,12 @@ impl Root {
         }
     }
 
+    /// When what is at a path was last changed, in nanoseconds since 1970.
+    pub fn changed(&self, path: &Path) -> Option<i64> {
+        let stat = fstat(&self.find(path).ok()?).ok()?;
+        Some(stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64))
+    }
+
     /// Reads a regular file of moderate size: a stranger chose the path, so it may be a pipe, a device or endless.
     pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
         let file = File::from(self.find(path).ok()?);

@@ -56,6 +56,13 @@ impl Files {
         }
         known.then(|| self.paths.first().map(|path| (path.as_path(), false))).flatten()
     }
+
+    /// As [`Files::look`], of what was left at `end`, in nanoseconds since 1970: a file that is younger is of another container,
+    /// which has been given the same id since.
+    pub fn left(&self, root: &Root, end: i64) -> Option<(&Path, bool)> {
+        let (path, found) = self.look(root)?;
+        Some((path, found && root.changed(path)? <= end))
+    }
 }
 
 /// Where the state of the container is that a command line names. `None` if it names none, or nothing is known of the runtime.
@@ -261,5 +268,19 @@ mod tests {
         assert_eq!(said(r#"{"cgroup-path":"/pods/p1","bundle":"/b"}"#), ["/pods/p1", "/b"]);
         assert_eq!(said(r#"{"cgroup_paths":{"":"/else"}}"#), ["", ""]);
         assert_eq!(parse(b"not json"), None);
+    }
+
+    #[test]
+    fn a_state_that_is_younger_than_the_end_is_another_containers() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("status");
+        std::fs::write(&path, "{}").expect("written");
+        let root = Root::own().expect("there");
+        let files = Files { paths: vec![path.clone()], all: true };
+        let changed = root.changed(&path).expect("there");
+        let left = |end| files.left(&root, end).map(|(_, left)| left);
+        assert_eq!((left(changed - 1), left(changed)), (Some(false), Some(true)));
+        std::fs::remove_file(&path).expect("removed");
+        assert_eq!(left(changed), Some(false));
     }
 }
