@@ -308,7 +308,11 @@ impl Tracer {
         };
         let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
         let told = |error: anyhow::Error| format!("{error:#}");
-        for hook in PROBES.iter().filter(|probe| probe.exists_here()).map(|probe| Hook::of(probe, plan)) {
+        // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked at only
+        // when all are in place.
+        let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(|probe| probe.exists_here()).collect();
+        probes.sort_by_key(|probe| probe.group == Group::Processes);
+        for hook in probes.iter().map(|probe| Hook::of(probe, plan)) {
             // One program watches all system calls' exit.
             if !hooks.iter().any(|(known, _)| *known == hook) {
                 let loaded = self.load(&hook, btf.as_ref()).map_err(told);
