@@ -301,9 +301,9 @@ impl Ending {
             root: process::root_identity(process.pid),
             witnesses: process.parents.iter().map(|parent| parent.pid).collect(),
         };
-        // A state that is there before it began is another's, whose id it was given.
-        let is_anothers = || ending.files.look(&Root::of(process.pid)?).map(|(_, present)| present);
-        (!only_failed || is_anothers() != Some(true)).then_some(ending)
+        // A state that is there before it begins is another's, whose id it was given.
+        let was_missing = || Some(!ending.files.look(&Root::of(process.pid)?)?.1);
+        (!only_failed || was_missing() == Some(true)).then_some(ending)
     }
 
     /// Looks for the state, as the process that just ended would see it.

@@ -36,7 +36,8 @@ pub struct RuntimeCommand {
 }
 
 /// Flags of runc, crun and youki that take a value, without their dashes. From their `--help`.
-const WITH_VALUE: [&str; 25] = [
+const WITH_VALUE: &[&str] = &[
+    // Before the subcommand.
     "root",
     "log",
     "log-format",
@@ -44,6 +45,7 @@ const WITH_VALUE: [&str; 25] = [
     "criu",
     "rootless",
     "cgroup-manager",
+    // create, run and restore.
     "bundle",
     "b",
     "console-socket",
@@ -51,8 +53,11 @@ const WITH_VALUE: [&str; 25] = [
     "preserve-fds",
     "config",
     "f",
+    // kill and events.
     "signal",
     "s",
+    "interval",
+    // exec.
     "process",
     "p",
     "user",
@@ -61,7 +66,43 @@ const WITH_VALUE: [&str; 25] = [
     "env",
     "e",
     "cap",
+    "c",
     "apparmor",
+    "process-label",
+    "cgroup",
+    "additional-gids",
+    "g",
+    // checkpoint and restore.
+    "image-path",
+    "work-path",
+    "parent-path",
+    "page-server",
+    "status-fd",
+    "manage-cgroups-mode",
+    "empty-ns",
+    "lsm-profile",
+    "lsm-mount-context",
+    // update.
+    "resources",
+    "r",
+    "memory",
+    "memory-reservation",
+    "memory-swap",
+    "kernel-memory",
+    "kernel-memory-tcp",
+    "pids-limit",
+    "cpu-period",
+    "cpu-quota",
+    "cpu-burst",
+    "cpu-share",
+    "cpu-rt-period",
+    "cpu-rt-runtime",
+    "cpu-idle",
+    "cpuset-cpus",
+    "cpuset-mems",
+    "blkio-weight",
+    "l3-cache-schema",
+    "mem-bw-schema",
 ];
 
 /// Subcommands that name a container.
@@ -100,8 +141,14 @@ pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<Ru
         log: None,
         keep: false,
     };
+    // crun takes a regular expression instead of an id.
+    let mut pattern = false;
     let mut words = argv.iter().skip(1);
     while let Some(word) = words.next() {
+        // What follows is another program's.
+        if command.subcommand.as_deref() == Some("exec") && command.id.is_some() {
+            break;
+        }
         let Some(text) = word.to_str() else {
             positional(&mut command, word);
             continue;
@@ -114,12 +161,16 @@ pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<Ru
             Some((flag, value)) => (flag, Some(Name::from(value))),
             // runc's --rootless takes a value only behind `=`; a bare one would swallow the subcommand.
             None if flag == "rootless" => (flag, None),
-            // `--force` of a delete, else a file or a format.
-            None if flag == "f" && command.subcommand.as_deref() == Some("delete") => (flag, None),
+            // `--force` and `--regex` of those; a file elsewhere.
+            None if matches!(flag, "f" | "r") && matches!(command.subcommand.as_deref(), Some("delete" | "kill")) => {
+                (flag, None)
+            }
             None if WITH_VALUE.contains(&flag) => (flag, words.next().cloned()),
             None => (flag, None),
         };
         match flag {
+            "regex" => pattern = true,
+            "r" => pattern |= command.subcommand.as_deref() != Some("update"),
             "root" => command.root = value,
             "bundle" | "b" => command.bundle = value,
             "log" => command.log = value,
@@ -127,6 +178,7 @@ pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<Ru
             _ => {}
         }
     }
+    command.id = command.id.take().filter(|_| !pattern);
     (command.subcommand.as_deref() != Some("init")).then_some(command)
 }
 
@@ -207,9 +259,16 @@ mod tests {
         check("runc --rootless true delete ID", "true", "-");
         check("crun --systemd-cgroup create --bundle=/b --pid-file /p --console-socket /s abc", "create", "abc");
         check("runc delete -f abc", "delete", "abc");
+        check("crun delete -r .*", "delete", "-");
+        check("crun kill --regex a.* KILL", "kill", "-");
+        check("runc update --memory 1m -r limits.json abc", "update", "abc");
+        check("runc exec --cgroup sub -g 7 -t abc sh", "exec", "abc");
+        check("runc checkpoint --image-path /i --leave-running abc", "checkpoint", "abc");
         check("crun run -f config.json abc", "run", "abc");
         check("runc kill abc KILL", "kill", "abc");
         check("runc exec --user 0:0 abc sh -c true", "exec", "abc");
+        check("runc exec abc grep -r x --root /r", "exec", "abc");
+        assert_eq!(parse("runc exec abc ls --root /r").and_then(|command| command.root), None);
         check("runc list", "list", "-");
         check("runc", "-", "-");
         assert_eq!(parse("runc init"), None);
