@@ -8,6 +8,7 @@
 #[macro_use]
 mod say;
 
+pub mod argv;
 pub mod cgroupfs;
 pub mod cli;
 mod commands;

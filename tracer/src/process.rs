@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::argv;
 use crate::hierarchy::Clock;
 use crate::input::{BootTime, Mount, NamespaceId, Parent, Pid, Process, ProcessChange};
 use crate::mounts;
@@ -18,8 +19,8 @@ use crate::name::Name;
 
 /// Ancestors that are told of a process.
 const PARENTS: usize = 4;
-/// A command line is kept up to this.
-const LONGEST_ARGV: usize = 1 << 20;
+/// A command line that nothing is kept of is read up to this: conmon's is long.
+const LONGEST_ARGV: usize = 16 << 10;
 /// A longer environment counts as unknown.
 const LONGEST_ENVIRONMENT: u64 = 1 << 20;
 
@@ -143,15 +144,17 @@ pub fn most_fds() -> Option<u64> {
 /// What is known of a process, as a `seen` record of now.
 pub fn identity(pid: Pid) -> Option<Process> {
     let stat = Stat::read(pid)?;
-    let argv = command_line(pid);
-    let argv_truncated = argv.as_ref().is_some_and(|bytes| bytes.len() > LONGEST_ARGV);
+    let (argv, argv_truncated) = match command_line(pid, argv::BYTES) {
+        Some((argv, truncated)) => (Some(argv), truncated),
+        None => (None, false),
+    };
     Some(Process {
         at: boot_time(),
         pid,
         change: ProcessChange::Seen,
         comm: stat.comm.clone(),
         exe: link(pid, "exe"),
-        argv: argv.map(|bytes| split_argv(&bytes[..bytes.len().min(LONGEST_ARGV)])),
+        argv,
         argv_truncated,
         cwd: link(pid, "cwd"),
         parents: parents(&stat),
@@ -162,12 +165,6 @@ pub fn identity(pid: Pid) -> Option<Process> {
         started: stat.started,
         exit: None,
     })
-}
-
-/// Splits what the kernel keeps of a command line: arguments that each end in a zero byte.
-pub fn split_argv(bytes: &[u8]) -> Vec<Name> {
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    bytes.split(|byte| *byte == 0).map(Name::new).collect()
 }
 
 /// The mount namespace of a process.
@@ -218,8 +215,12 @@ fn namespace(pid: Pid, kind: &str) -> Option<NamespaceId> {
     text.strip_prefix(":[")?.strip_suffix(']')?.parse().ok().map(NamespaceId)
 }
 
-fn command_line(pid: Pid) -> Option<Vec<u8>> {
-    fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|bytes| !bytes.is_empty())
+/// A command line up to `most` bytes, and whether there is more.
+fn command_line(pid: Pid, most: usize) -> Option<(Vec<Name>, bool)> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    file.take(most as u64 + 1).read_to_end(&mut bytes).ok()?;
+    (!bytes.is_empty()).then(|| argv::split(&bytes, most))
 }
 
 fn link(pid: Pid, name: &str) -> Option<Name> {
@@ -228,7 +229,7 @@ fn link(pid: Pid, name: &str) -> Option<Name> {
 
 /// The command line of a process. `None` if it has none, or is gone.
 pub fn argv(pid: Pid) -> Option<Vec<Name>> {
-    command_line(pid).map(|bytes| split_argv(&bytes[..bytes.len().min(LONGEST_ARGV)]))
+    command_line(pid, LONGEST_ARGV).map(|(argv, _)| argv)
 }
 
 /// The processes with that name.
@@ -274,7 +275,8 @@ impl Environment {
         let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
         file.take(LONGEST_ENVIRONMENT + 1).read_to_end(&mut bytes).ok()?;
         // One that has just ended shows an empty environment too.
-        let is_whole = bytes.len() as u64 <= LONGEST_ENVIRONMENT && (!bytes.is_empty() || command_line(pid).is_some());
+        let is_whole =
+            bytes.len() as u64 <= LONGEST_ENVIRONMENT && (!bytes.is_empty() || command_line(pid, 1).is_some());
         is_whole.then_some(Self(bytes))
     }
 
@@ -441,10 +443,5 @@ mod tests {
         assert_eq!(named(b"/jail", b"/jail"), Some(&b"/"[..]));
         assert_eq!((named(b"/jail", b"/jailed"), named(b"/jail", b"/tmp")), (None, None));
         assert!(working_directory(Pid(std::process::id())).is_some());
-    }
-
-    #[test]
-    fn argv_keeps_empty_arguments() {
-        assert_eq!(split_argv(b"a\0\0b\0").len(), 3);
     }
 }
