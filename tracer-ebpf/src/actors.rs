@@ -6,14 +6,16 @@
 use aya_ebpf::{
     helpers::{
         bpf_get_current_comm, bpf_get_current_pid_tgid, bpf_get_current_uid_gid,
-        generated::{bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user},
+        generated::{
+            self, bpf_get_current_cgroup_id, bpf_ktime_get_boot_ns, bpf_probe_read_kernel_str, bpf_probe_read_user,
+        },
     },
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
 use tracer_ebpf::{COMM, LONGEST_ARGV, PARENTS, Parent, Process, config, feature, flag, kind, offset::*};
 
-use crate::kernel::{Address, current, namespace, pointer, read, walk_up, within};
+use crate::kernel::{Address, current, namespace, peek, peek_u32, pointer, read, walk_up, within};
 use crate::maps::{self, ACTORS, COMMS, Urgency, knows, slot};
 
 /// Reports a thread group that matters for the first time. `slot` is that of the calling program.
@@ -66,22 +68,8 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
     }
     let _ = ACTORS.remove(tgid);
     let head = Process {
+        kind: kind::EXIT,
         flags: if exit.is_some() { flag::HAS_EXIT } else { 0 },
-        exit: exit.unwrap_or(0),
-        ..head(kind::EXIT, tgid)
-    };
-    // SAFETY: a plain value, read as its bytes.
-    let record = unsafe { core::slice::from_raw_parts((&raw const head).cast::<u8>(), size_of::<Process>()) };
-    // The state of a container that was deleted is looked at now.
-    maps::tell(record, Urgency::Now);
-    0
-}
-
-#[inline(always)]
-fn head(kind: u8, tgid: u32) -> Process {
-    Process {
-        kind,
-        flags: 0,
         argv_len: 0,
         exe_len: 0,
         padding: 0,
@@ -93,11 +81,16 @@ fn head(kind: u8, tgid: u32) -> Process {
         uid: bpf_get_current_uid_gid() as u32,
         mount_namespace: 0,
         cgroup_namespace: 0,
-        exit: 0,
+        exit: exit.unwrap_or(0),
         comm: bpf_get_current_comm().unwrap_or_default(),
         parents: [Parent { tgid: 0, comm: [0; COMM] }; PARENTS],
         padding2: 0,
-    }
+    };
+    // SAFETY: a plain value, read as its bytes.
+    let record = unsafe { core::slice::from_raw_parts((&raw const head).cast::<u8>(), size_of::<Process>()) };
+    // The state of a container that was deleted is looked at now.
+    maps::tell(record, Urgency::Now);
+    0
 }
 
 /// Reports the current process.
@@ -105,40 +98,53 @@ fn head(kind: u8, tgid: u32) -> Process {
 fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
     const HEAD: usize = size_of::<Process>();
     let Some(scratch) = maps::scratch(slot) else { return 0 };
-    // SAFETY: the scratch memory is aligned for a head and has room for it; it is built in place because the stack
-    // is small.
-    let record = unsafe {
-        scratch.cast::<Process>().write(head(kind, tgid));
-        &mut *scratch.cast::<Process>()
-    };
+    // SAFETY: the scratch memory is aligned for a head and has room for it. It is built in place: the stack is small, and a
+    // head that is filled with zeros and copied there is verified byte by byte.
+    let record = unsafe { &mut *scratch.cast::<Process>() };
+    record.kind = kind;
+    record.flags = 0;
+    record.argv_len = 0;
+    record.exe_len = 0;
+    record.padding = 0;
+    // SAFETY: the helper has no arguments.
+    record.at = unsafe { bpf_ktime_get_boot_ns() };
+    record.started = 0;
     // SAFETY: the helper has no arguments.
     record.cgroup = unsafe { bpf_get_current_cgroup_id() };
-    let mut length = 0;
+    record.tgid = tgid;
+    record.uid = bpf_get_current_uid_gid() as u32;
+    record.mount_namespace = 0;
+    record.cgroup_namespace = 0;
+    record.exit = 0;
+    record.padding2 = 0;
+    for parent in &mut record.parents {
+        parent.tgid = 0;
+    }
+    // SAFETY: there is room for a comm.
+    unsafe { generated::bpf_get_current_comm(record.comm.as_mut_ptr().cast(), COMM as u32) };
     if knows(feature::IDENTITY) {
         let task = current();
-        let leader = pointer(task, TASK_GROUP_LEADER).unwrap_or(task);
+        let leader = peek(task, TASK_GROUP_LEADER);
         record.flags |= flag::HAS_TASK;
-        record.started = read(leader, TASK_START_BOOTTIME).unwrap_or(0);
-        record.mount_namespace = namespace(task, NSPROXY_MNT_NS, MNT_NAMESPACE_NS).unwrap_or(0);
-        record.cgroup_namespace = namespace(task, NSPROXY_CGROUP_NS, CGROUP_NAMESPACE_NS).unwrap_or(0);
+        record.started = peek(leader, TASK_START_BOOTTIME);
+        record.mount_namespace = namespace(task, NSPROXY_MNT_NS, MNT_NAMESPACE_NS);
+        record.cgroup_namespace = namespace(task, NSPROXY_CGROUP_NS, CGROUP_NAMESPACE_NS);
         name_of(leader, &mut record.comm);
         parents(leader, record);
         // SAFETY: the tail begins behind the head.
         let tail = unsafe { scratch.add(HEAD) };
-        if let Some(mm) = pointer(task, TASK_MM) {
-            length = argv(mm, tail, record);
-            let exe = pointer(mm, MM_EXE_FILE).and_then(|file| pointer(within(file, FILE_PATH), PATH_DENTRY));
-            if let Some(dentry) = exe {
-                // SAFETY: a command line is at most LONGEST_ARGV long, and a walk fits behind it.
-                let (walked, whole) = walk_up(dentry, unsafe { tail.add(maps::unbounded(length) & LONGEST_ARGV) });
-                if whole {
-                    record.exe_len = walked as u16;
-                    length += walked;
-                }
+        let mm = peek(task, TASK_MM);
+        if mm != 0 {
+            argv(mm, tail, record);
+            // SAFETY: a command line is at most LONGEST_ARGV long, and a walk fits behind it.
+            let out = unsafe { tail.add(told(&record.argv_len) & LONGEST_ARGV) };
+            let exe = peek(within(peek(mm, MM_EXE_FILE), FILE_PATH), PATH_DENTRY);
+            if !walk_up(exe, out, &raw mut record.exe_len) {
+                record.exe_len = 0;
             }
         }
     }
-    let length = maps::unbounded(length);
+    let length = maps::unbounded(told(&record.argv_len) + told(&record.exe_len));
     if length > 2 * LONGEST_ARGV {
         return 0;
     }
@@ -148,13 +154,20 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
     0
 }
 
-/// Copies the command line to `out`. Returns its length.
+/// A length, read back from the record: the verifier does not follow it there, and has one way to go on instead of one for each
+/// way that it was set.
 #[inline(always)]
-fn argv(mm: Address, out: *mut u8, record: &mut Process) -> usize {
-    let start: u64 = read(mm, MM_ARG_START).unwrap_or(0);
-    let end: u64 = read(mm, MM_ARG_END).unwrap_or(0);
+fn told(length: &u16) -> usize {
+    // SAFETY: a reference is readable.
+    usize::from(unsafe { core::ptr::read_volatile(length) })
+}
+
+/// Copies the command line to `out`.
+#[inline(always)]
+fn argv(mm: Address, out: *mut u8, record: &mut Process) {
+    let (start, end) = (peek(mm, MM_ARG_START), peek(mm, MM_ARG_END));
     if start == 0 || end <= start {
-        return 0;
+        return;
     }
     let mut length = end - start;
     if length > LONGEST_ARGV as u64 {
@@ -163,21 +176,17 @@ fn argv(mm: Address, out: *mut u8, record: &mut Process) -> usize {
     }
     let length = (length as usize) & LONGEST_ARGV;
     // SAFETY: there is room for LONGEST_ARGV; the helper fails where it cannot read.
-    if unsafe { bpf_probe_read_user(out.cast(), length as u32, start as *const _) } != 0 {
-        return 0;
+    if unsafe { bpf_probe_read_user(out.cast(), length as u32, start as *const _) } == 0 {
+        record.argv_len = length as u16;
     }
-    record.argv_len = length as u16;
-    length
 }
 
 #[inline(always)]
 fn parents(leader: Address, record: &mut Process) {
     let mut task = leader;
     for parent in &mut record.parents {
-        let Some(next) = pointer(task, TASK_REAL_PARENT).and_then(|thread| pointer(thread, TASK_GROUP_LEADER)) else {
-            return;
-        };
-        let tgid: u32 = read(next, TASK_TGID).unwrap_or(0);
+        let next = peek(peek(task, TASK_REAL_PARENT), TASK_GROUP_LEADER);
+        let tgid = peek_u32(next, TASK_TGID);
         if tgid == 0 {
             return;
         }

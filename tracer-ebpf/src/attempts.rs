@@ -7,7 +7,7 @@
 //! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw tracepoint
 //! (kernels without BTF), and a trampoline on each system call's function (costs nothing on other calls).
 
-use core::mem::MaybeUninit;
+use core::{hint::black_box, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext,
@@ -20,13 +20,13 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::{
-    Attempt, LONGEST_PATH, LONGEST_PREFIX, LONGEST_WALK, PREFIXES as PREFIX_COUNT, config, feature, flag, kind, lost,
-    offset::*, syscall,
+    Attempt, Denied, LONGEST_PATH, LONGEST_WALK, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config, feature, flag, kind,
+    lost, offset::*, operation, syscall,
 };
 
 use crate::actors;
-use crate::kernel::{Address, current, namespace, pointer, read, walk_up, within};
-use crate::maps::{self, ATTEMPTS, BUCKETS, Bucket, PREFIXES, PREFIXES_SET, knows, slot};
+use crate::kernel::{Address, current, namespace, peek, peek_u32, read, walk_up, within};
+use crate::maps::{self, ABOVE, ATTEMPTS, BUCKETS, Bucket, PREFIXES, WATCHED, knows, slot};
 
 const AT_FDCWD: i32 = -100;
 const AT_REMOVEDIR: u64 = 0x200;
@@ -134,7 +134,10 @@ fn sys_exit(ctx: &impl EbpfContext, registers: impl Registers, result: u64) -> i
         abi::RMDIR => syscall::RMDIR,
         _ => return 0,
     };
-    attempt(ctx, registers, result, syscall, slot::SYS_EXIT)
+    match Call::of(registers, syscall) {
+        Some(call) => attempt(ctx, registers, result, call, slot::SYS_EXIT),
+        None => 0,
+    }
 }
 
 /// The two arguments of a hook: the registers, and the result.
@@ -166,7 +169,12 @@ macro_rules! trampolines {
                 if !failed(result) {
                     return 0;
                 }
-                attempt(&ctx, registers, result, syscall::$syscall, slot::TRAMPOLINES + syscall::$syscall as u32)
+                match Call::of(registers, syscall::$syscall) {
+                    Some(call) => {
+                        attempt(&ctx, registers, result, call, slot::TRAMPOLINES + syscall::$syscall as u32)
+                    }
+                    None => 0,
+                }
             }
         )*
     };
@@ -182,22 +190,67 @@ trampolines! {
     exit_unlinkat UNLINKAT;
 }
 
+/// What a call was given.
+#[derive(Clone, Copy)]
+struct Call {
+    syscall: u8,
+    operation: u8,
+    directory: i32,
+    path: u64,
+    /// The `O_` flags of an open.
+    flags: u64,
+    /// Where `openat2` was given its `struct open_how`; else 0.
+    how: u64,
+}
+
+impl Call {
+    /// `None` for a call that is of no interest.
+    ///
+    /// From here on all calls are alike: what follows does not ask which one it is, so that the verifier goes through it once and
+    /// not once for each.
+    #[inline(always)]
+    fn of(registers: impl Registers, syscall: u8) -> Option<Self> {
+        let first = registers.argument(0);
+        let (directory, path) = match syscall {
+            syscall::OPENAT | syscall::OPENAT2 | syscall::MKDIRAT | syscall::UNLINKAT => {
+                (first as i32, registers.argument(1))
+            }
+            _ => (AT_FDCWD, first),
+        };
+        let (operation, flags, how) = match syscall {
+            syscall::OPEN => (operation::OPEN, registers.argument(1), 0),
+            syscall::OPENAT => (operation::OPEN, registers.argument(2), 0),
+            syscall::OPENAT2 => (operation::OPEN, 0, registers.argument(2)),
+            syscall::UNLINKAT if registers.argument(2) & AT_REMOVEDIR == 0 => return None,
+            syscall::UNLINKAT | syscall::RMDIR => (operation::RMDIR, 0, 0),
+            _ => (operation::MKDIR, 0, 0),
+        };
+        Some(Self { syscall: black_box(syscall), operation: black_box(operation), directory, path, flags, how })
+    }
+}
+
 /// What the path of a call concerns.
+#[derive(Clone, Copy)]
 enum Concerns {
     Nothing,
     /// An absolute path to cgroupfs.
     Absolute,
-    /// A path from this directory entry on cgroupfs.
-    Below(Address),
+    /// A path from a directory on cgroupfs, or on a file system above a mount of it.
+    Below(Directory),
+}
+
+/// Where a relative path starts.
+#[derive(Clone, Copy)]
+struct Directory {
+    dentry: Address,
+    mount: Address,
+    /// [`flag::OUTSIDE`], or none.
+    flags: u8,
 }
 
 #[inline(always)]
-fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, syscall: u8, slot: u32) -> i32 {
-    let is_at = matches!(syscall, syscall::OPENAT | syscall::OPENAT2 | syscall::MKDIRAT | syscall::UNLINKAT);
-    if syscall == syscall::UNLINKAT && registers.argument(2) & AT_REMOVEDIR == 0 {
-        return 0;
-    }
-    let path = registers.argument(usize::from(is_at));
+fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, call: Call, slot: u32) -> i32 {
+    let path = call.path;
     // Not filled with zeros first: every failed open of the host pays for what is done here.
     let mut start = MaybeUninit::<[u64; 2]>::uninit();
     // SAFETY: there is room for sixteen bytes; the helpers fail where they cannot read.
@@ -213,11 +266,7 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, sysca
     }
     // SAFETY: every value is valid; what lies behind a short string is never looked at.
     let start = unsafe { start.assume_init() };
-    let concerns = if start[0] as u8 == b'/' {
-        absolute(start, path)
-    } else {
-        relative(if is_at { registers.argument(0) as i32 } else { AT_FDCWD })
-    };
+    let concerns = if start[0] as u8 == b'/' { absolute(start, path) } else { relative(call.directory, start) };
     if matches!(concerns, Concerns::Nothing) || !registers.is_64_bit() {
         return 0;
     }
@@ -229,22 +278,20 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, sysca
     actors::saw(tgid, slot);
     // SAFETY: the helper has no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
-    debug!(ctx, "{}: call {} failed with {}", tgid, syscall, result as i64);
-    if !may_report(tgid, at) {
-        maps::count_lost(lost::RATE_LIMITED);
+    debug!(ctx, "{}: call {} failed with {}", tgid, call.syscall, result as i64);
+    if !may_report(tgid, call.operation, at) {
         return 0;
     }
-    let open_flags = match syscall {
-        syscall::OPEN => registers.argument(1),
-        syscall::OPENAT => registers.argument(2),
-        // The first member of `struct open_how`.
+    let open_flags = if call.how != 0 {
+        // The first member.
         // SAFETY: the helper checks the address.
-        syscall::OPENAT2 => unsafe { bpf_probe_read_user(registers.argument(2) as *const u64) }.unwrap_or(0),
-        _ => 0,
+        unsafe { bpf_probe_read_user(call.how as *const u64) }.unwrap_or(0)
+    } else {
+        call.flags
     };
     let head = Attempt {
         kind: kind::ATTEMPT,
-        syscall,
+        syscall: call.syscall,
         errno: (result as i64).unsigned_abs() as u16,
         flags: 0,
         padding: 0,
@@ -259,15 +306,15 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, sysca
         tid: pid_tgid as u32,
         uid: bpf_get_current_uid_gid() as u32,
         mount_namespace: 0,
-        padding3: 0,
+        mount: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
     };
-    report(head, path, &concerns, slot);
+    report(head, path, concerns, slot);
     0
 }
 
 #[inline(always)]
-fn report(head: Attempt, path: u64, concerns: &Concerns, slot: u32) {
+fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
     const HEAD: usize = size_of::<Attempt>();
     let Some(scratch) = maps::scratch(slot) else { return };
     // SAFETY: the scratch memory is aligned for a head and has room for it.
@@ -288,24 +335,24 @@ fn report(head: Attempt, path: u64, concerns: &Concerns, slot: u32) {
     if path_len == LONGEST_PATH - 1 {
         record.flags |= flag::PATH_TRUNCATED;
     }
-    if knows(feature::MOUNT_NAMESPACE)
-        && let Some(inum) = namespace(current(), NSPROXY_MNT_NS, MNT_NAMESPACE_NS)
-    {
-        record.mount_namespace = inum;
-        record.flags |= flag::HAS_MOUNT_NAMESPACE;
+    if knows(feature::MOUNT_NAMESPACE) {
+        record.mount_namespace = namespace(current(), NSPROXY_MNT_NS, MNT_NAMESPACE_NS);
     }
     let mut length = path_len;
-    if let Concerns::Below(dentry) = concerns {
-        record.flags |= flag::RELATIVE;
-        record.directory = pointer(*dentry, DENTRY_INODE).and_then(|inode| read(inode, INODE_INO)).unwrap_or(0);
-        record.device = pointer(*dentry, DENTRY_SB).and_then(|sb| read(sb, SB_DEV)).unwrap_or(0);
+    if let Concerns::Below(directory) = concerns {
+        let dentry = directory.dentry;
+        record.flags |= flag::RELATIVE | directory.flags;
+        record.directory = peek(peek(dentry, DENTRY_INODE), INODE_INO);
+        record.device = peek_u32(peek(dentry, DENTRY_SB), SB_DEV);
+        if knows(feature::MOUNT_ID) {
+            record.mount = peek_u32(directory.mount - u64::from(maps::offset(MOUNT_MNT)), MOUNT_MNT_ID);
+        }
         // SAFETY: a walk fits behind the longest path.
-        let (walked, whole) = walk_up(*dentry, unsafe { tail.add(path_len) });
-        record.walk_len = walked as u16;
-        length += walked;
-        if !whole {
+        if !walk_up(dentry, unsafe { tail.add(path_len) }, &raw mut record.walk_len) {
             record.flags |= flag::WALK_TRUNCATED;
         }
+        // SAFETY: a field of the record.
+        length += usize::from(unsafe { (&raw const record.walk_len).read_volatile() });
     }
     let length = maps::unbounded(length);
     if length > LONGEST_PATH + LONGEST_WALK {
@@ -327,9 +374,9 @@ fn absolute(start: [u64; 2], path: u64) -> Concerns {
         let next = start[1].to_ne_bytes()[6];
         return if next == 0 || next == b'/' { Concerns::Absolute } else { Concerns::Nothing };
     }
-    let set = PREFIXES_SET.get(0).copied().unwrap_or(0);
+    let Some(watched) = WATCHED.get(0) else { return Concerns::Nothing };
     for index in 0..PREFIX_COUNT as u32 {
-        if index >= set {
+        if u64::from(index) >= watched.prefixes {
             break;
         }
         let Some(prefix) = PREFIXES.get(index) else { break };
@@ -343,80 +390,100 @@ fn absolute(start: [u64; 2], path: u64) -> Concerns {
     Concerns::Nothing
 }
 
-/// The whole comparison with a mount point that begins like the path.
+/// The whole comparison with a mount point that begins like the path: by words and without a branch, for the verifier goes both
+/// ways of each.
 #[inline(always)]
 fn leads_below(path: u64, prefix: &tracer_ebpf::Prefix) -> bool {
-    let mut bytes = [0u8; LONGEST_PREFIX + 8];
+    let mut words = MaybeUninit::<[u64; PREFIX_WORDS]>::uninit();
     // SAFETY: there is room; the helper fails where it cannot read.
-    if unsafe { bpf_probe_read_user_str(bytes.as_mut_ptr().cast(), LONGEST_PREFIX as u32 + 1, path as *const _) } < 0 {
+    if unsafe { bpf_probe_read_user_str(words.as_mut_ptr().cast(), PREFIX_WORDS as u32 * 8, path as *const _) } < 0 {
         return false;
     }
-    for (index, (byte, wanted)) in bytes.iter().zip(&prefix.bytes).enumerate() {
-        if index as u64 >= prefix.len {
-            return *byte == 0 || *byte == b'/';
-        }
-        if byte != wanted {
-            return false;
-        }
+    // SAFETY: every value is valid. What lies behind the path's end does not matter: there the path is different already.
+    let words = unsafe { words.assume_init_ref() };
+    let (mut different, mut next) = (0, 0);
+    for (index, word) in words.iter().enumerate() {
+        different |= word & prefix.masks[index] ^ prefix.words[index];
+        next |= word & prefix.next[index];
     }
-    true
+    different == 0 && (next == 0 || next == prefix.slash)
 }
 
-/// Whether a relative path starts on cgroupfs: asks the superblock, as names mean nothing.
+/// Whether a relative path starts on cgroupfs, or leads to it from above: asks the superblock, as names mean nothing.
 #[inline(always)]
-fn relative(dirfd: i32) -> Concerns {
+fn relative(dirfd: i32, start: [u64; 2]) -> Concerns {
     if !knows(feature::RELATIVE_PATHS) {
         return Concerns::Nothing;
     }
     let task = current();
-    let dentry = if dirfd == AT_FDCWD { working_directory(task) } else { opened(task, dirfd) };
-    let Some(dentry) = dentry else { return Concerns::Nothing };
-    let magic = pointer(dentry, DENTRY_SB).and_then(|sb| read::<u64>(sb, SB_MAGIC));
-    match magic {
-        Some(CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC) => Concerns::Below(dentry),
-        _ => Concerns::Nothing,
+    let path = if dirfd == AT_FDCWD { within(peek(task, TASK_FS), FS_PWD) } else { opened(task, dirfd) };
+    let dentry = peek(path, PATH_DENTRY);
+    let superblock = peek(dentry, DENTRY_SB);
+    let flags = match peek(superblock, SB_MAGIC) {
+        CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC => 0,
+        _ if leads_down(superblock, start) => flag::OUTSIDE,
+        _ => return Concerns::Nothing,
+    };
+    let mount = if knows(feature::MOUNT_ID) { peek(path, PATH_MNT) } else { 0 };
+    Concerns::Below(Directory { dentry, mount, flags })
+}
+
+/// Whether a path that starts on another file system begins like one from there to a mount of cgroupfs. Every failed call
+/// with a relative path comes here: two bytes of the path tell most of them.
+#[inline(always)]
+fn leads_down(superblock: Address, start: [u64; 2]) -> bool {
+    const HERE: u64 = u16::from_ne_bytes(*b"./") as u64;
+    let eight = if start[0] & 0xffff == HERE { start[0] >> 16 | start[1] << 48 } else { start[0] };
+    let Some(watched) = WATCHED.get(0) else { return false };
+    if watched.beginnings >> tracer_ebpf::beginning(eight) & 1 == 0 {
+        return false;
     }
+    // SAFETY: the value is only read, and one that changes meanwhile is an old or a new one.
+    let Some(above) = (unsafe { ABOVE.get(peek_u32(superblock, SB_DEV)) }) else { return false };
+    for beginning in &above.beginnings {
+        if eight & beginning.mask == beginning.value {
+            return true;
+        }
+    }
+    false
 }
 
+/// Where the `struct path` of an open file is; a place that cannot be read if there is none.
 #[inline(always)]
-fn working_directory(task: Address) -> Option<Address> {
-    pointer(within(pointer(task, TASK_FS)?, FS_PWD), PATH_DENTRY)
-}
-
-#[inline(always)]
-fn opened(task: Address, fd: i32) -> Option<Address> {
-    let table = pointer(pointer(task, TASK_FILES)?, FILES_FDT)?;
-    let size: u32 = read(table, FDTABLE_MAX_FDS)?;
+fn opened(task: Address, fd: i32) -> Address {
+    let table = peek(peek(task, TASK_FILES), FILES_FDT);
+    let size = read::<u32>(table, FDTABLE_MAX_FDS).unwrap_or(0);
     if fd < 0 || fd as u32 >= size {
-        return None;
+        return 0;
     }
-    let files = pointer(table, FDTABLE_FD)?;
     // SAFETY: the helper checks the address.
-    let file = unsafe { bpf_probe_read_kernel((files + fd as u64 * 8) as *const u64) }.ok()?;
-    pointer(within(file, FILE_PATH), PATH_DENTRY)
+    let file = unsafe { bpf_probe_read_kernel((peek(table, FDTABLE_FD) + fd as u64 * 8) as *const u64) };
+    within(file.unwrap_or(0), FILE_PATH)
 }
 
-/// Takes a token of the thread group's bucket.
+/// Takes a token of the thread group's bucket for that operation, or counts what it is denied.
 #[inline(always)]
-fn may_report(tgid: u32, now: u64) -> bool {
+fn may_report(tgid: u32, operation: u8, now: u64) -> bool {
     let burst = maps::config(config::BURST);
     let refill = maps::config(config::REFILL_NS);
-    if let Some(bucket) = BUCKETS.get_ptr_mut(tgid) {
-        // Threads of one group may race for a token: one too many or too few does no harm.
-        // SAFETY: the pointer is to a value of the map, which stays valid through the program's run.
-        let bucket = unsafe { &mut *bucket };
-        let elapsed = now.wrapping_sub(bucket.filled);
-        if refill != 0 && elapsed >= refill {
-            let more = elapsed / refill;
-            bucket.tokens = if bucket.tokens + more > burst { burst } else { bucket.tokens + more };
-            bucket.filled = now;
-        }
-        if bucket.tokens == 0 {
-            return false;
-        }
-        bucket.tokens -= 1;
+    let who = Denied { tgid, operation: operation.into() };
+    let Some(bucket) = BUCKETS.get_ptr_mut(who) else {
+        let _ = BUCKETS.insert(who, Bucket { tokens: burst.saturating_sub(1), filled: now }, 0);
         return true;
+    };
+    // Threads of one group may race for a token: one too many or too few does no harm.
+    // SAFETY: the pointer is to a value of the map, which stays valid through the program's run.
+    let bucket = unsafe { &mut *bucket };
+    let elapsed = now.wrapping_sub(bucket.filled);
+    if refill != 0 && elapsed >= refill {
+        let more = elapsed / refill;
+        bucket.tokens = if bucket.tokens + more > burst { burst } else { bucket.tokens + more };
+        bucket.filled = now;
     }
-    let _ = BUCKETS.insert(tgid, Bucket { tokens: burst.saturating_sub(1), filled: now }, 0);
+    if bucket.tokens == 0 {
+        maps::deny(who);
+        return false;
+    }
+    bucket.tokens -= 1;
     true
 }

@@ -1,6 +1,11 @@
 //! Reading the kernel's structures by the offsets that its BTF gave.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel, generated::bpf_probe_read_kernel_str};
+use core::mem::MaybeUninit;
+
+use aya_ebpf::helpers::{
+    bpf_get_current_task, bpf_probe_read_kernel,
+    generated::{self, bpf_probe_read_kernel_str},
+};
 use tracer_ebpf::{DEEPEST_WALK, LONGEST_NAME, LONGEST_WALK, offset::*};
 
 use crate::maps::{offset, unbounded};
@@ -24,6 +29,29 @@ pub fn pointer(base: Address, member: usize) -> Option<Address> {
     read::<u64>(base, member).filter(|address| *address != 0)
 }
 
+/// Reads a pointer or another long; 0 where there is none or it cannot be read. For chains of them: what lies at 0 cannot be
+/// read either, and the verifier has no ways to part.
+#[inline(always)]
+pub fn peek(base: Address, member: usize) -> Address {
+    let mut value = MaybeUninit::<u64>::uninit();
+    // SAFETY: the helper checks the address, and fills with zeros where it cannot be read.
+    unsafe {
+        generated::bpf_probe_read_kernel(value.as_mut_ptr().cast(), 8, within(base, member) as *const _);
+        value.assume_init()
+    }
+}
+
+/// The same of half a long.
+#[inline(always)]
+pub fn peek_u32(base: Address, member: usize) -> u32 {
+    let mut value = MaybeUninit::<u32>::uninit();
+    // SAFETY: as above.
+    unsafe {
+        generated::bpf_probe_read_kernel(value.as_mut_ptr().cast(), 4, within(base, member) as *const _);
+        value.assume_init()
+    }
+}
+
 /// The address of a structure within another.
 #[inline(always)]
 pub fn within(base: Address, member: usize) -> Address {
@@ -37,48 +65,43 @@ pub fn current() -> Address {
     unsafe { bpf_get_current_task() }
 }
 
-/// The inode number of one of a task's namespaces.
+/// The inode number of one of a task's namespaces; 0 if it cannot be told.
 #[inline(always)]
-pub fn namespace(task: Address, in_nsproxy: usize, ns: usize) -> Option<u32> {
-    let nsproxy = pointer(task, TASK_NSPROXY)?;
-    let namespace = pointer(nsproxy, in_nsproxy)?;
-    read(within(namespace, ns), NS_COMMON_INUM)
+pub fn namespace(task: Address, in_nsproxy: usize, ns: usize) -> u32 {
+    peek_u32(within(peek(peek(task, TASK_NSPROXY), in_nsproxy), ns), NS_COMMON_INUM)
 }
 
-/// The names from a directory entry up to its superblock's root, the innermost first, each with a closing zero.
-/// Returns how many bytes they are, and whether the root was reached.
+/// The names from a directory entry up to its superblock's root, the innermost first, each with a closing zero. Counts at
+/// `length` how many bytes they are. Returns whether the root was reached.
+///
+/// The count is kept in a map's memory, where the verifier does not follow it: all steps look alike to it, so that what comes
+/// after the walk is verified once, not once for each way out of it.
 ///
 /// `out` must have room for [`LONGEST_WALK`] and one [`LONGEST_NAME`] more.
 #[inline(always)]
-pub fn walk_up(dentry: Address, out: *mut u8) -> (usize, bool) {
-    let Some(root) = pointer(dentry, DENTRY_SB).and_then(|sb| pointer(sb, SB_ROOT)) else { return (0, false) };
+pub fn walk_up(dentry: Address, out: *mut u8, length: *mut u16) -> bool {
+    let root = peek(peek(dentry, DENTRY_SB), SB_ROOT);
     let mut dentry = dentry;
-    let mut length = 0usize;
+    // SAFETY: the caller's, here and below.
+    unsafe { length.write_volatile(0) };
     for _ in 0..DEEPEST_WALK {
-        if dentry == root {
-            return (length, true);
+        // SAFETY: as above.
+        let walked = usize::from(unsafe { length.read_volatile() });
+        if dentry == root || walked > LONGEST_WALK - LONGEST_NAME {
+            break;
         }
-        let Some(name) = pointer(within(dentry, DENTRY_NAME), QSTR_NAME) else { return (length, false) };
-        if length > LONGEST_WALK - LONGEST_NAME {
-            return (length, false);
-        }
-        // SAFETY: `length` leaves room for one more name.
+        let name = peek(within(dentry, DENTRY_NAME), QSTR_NAME);
+        // SAFETY: so much was walked that there is room for one more name.
         let got = unsafe {
-            bpf_probe_read_kernel_str(
-                out.add(unbounded(length) & (LONGEST_WALK - 1)).cast(),
-                LONGEST_NAME as u32,
-                name as *const _,
-            )
+            let place = out.add(unbounded(walked) & (LONGEST_WALK - 1));
+            bpf_probe_read_kernel_str(place.cast(), LONGEST_NAME as u32, name as *const _)
         };
-        if got <= 0 || got as usize > LONGEST_NAME {
-            return (length, false);
+        if got <= 0 {
+            break;
         }
-        length += got as usize;
-        let Some(parent) = pointer(dentry, DENTRY_PARENT) else { return (length, false) };
-        if parent == dentry {
-            return (length, true);
-        }
-        dentry = parent;
+        // SAFETY: as above.
+        unsafe { length.write_volatile(walked as u16 + got as u16) };
+        dentry = peek(dentry, DENTRY_PARENT);
     }
-    (length, dentry == root)
+    dentry == root && root != 0
 }

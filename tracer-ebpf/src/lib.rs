@@ -25,6 +25,12 @@ pub const LONGEST_CGROUP_PATH: usize = 1024;
 pub const PREFIXES: usize = 15;
 /// The longest mount point that can be set.
 pub const LONGEST_PREFIX: usize = 64;
+/// A path is compared with a mount point by so many words: one byte more than the longest is looked at.
+pub const PREFIX_WORDS: usize = LONGEST_PREFIX / 8 + 1;
+/// File systems above mounts of cgroupfs that can be set, and the beginnings of paths for each.
+pub const ABOVE: usize = 1_024;
+/// Beginnings of paths for each file system above.
+pub const BEGINNINGS: usize = 16;
 
 /// What a record says: the first byte of each.
 pub mod kind {
@@ -76,6 +82,16 @@ pub mod syscall {
     pub const COUNT: u8 = 7;
 }
 
+/// What a system call tries: the second half of [`Denied`].
+pub mod operation {
+    /// To make a cgroup.
+    pub const MKDIR: u8 = 0;
+    /// To remove one.
+    pub const RMDIR: u8 = 1;
+    /// To open one, or a file in it.
+    pub const OPEN: u8 = 2;
+}
+
 /// Flags of [`Attempt::flags`] and [`Process::flags`].
 pub mod flag {
     /// The path starts at a directory, which is told.
@@ -86,12 +102,12 @@ pub mod flag {
     pub const WALK_TRUNCATED: u8 = 4;
     /// The command line is longer than what was read.
     pub const ARGV_TRUNCATED: u8 = 8;
-    /// There is a mount namespace number.
-    pub const HAS_MOUNT_NAMESPACE: u8 = 16;
     /// There is an exit code.
     pub const HAS_EXIT: u8 = 32;
     /// There are a start time, namespaces and parents.
     pub const HAS_TASK: u8 = 64;
+    /// The directory that the path starts at is not on cgroupfs, but may be above a mount of it.
+    pub const OUTSIDE: u8 = 128;
 }
 
 /// A cgroup tracepoint fired. Followed by `path_len` bytes of path.
@@ -212,10 +228,10 @@ pub struct Attempt {
     pub tid: u32,
     /// Its real user.
     pub uid: u32,
-    /// Inode number.
+    /// Inode number; 0 if it is not known.
     pub mount_namespace: u32,
-    /// Zero.
-    pub padding3: u32,
+    /// The mount that the directory was reached through, as `/proc/PID/mountinfo` numbers it; 0 if it is not known.
+    pub mount: u32,
     /// The thread's name.
     pub comm: [u8; COMM],
 }
@@ -229,10 +245,14 @@ pub struct Prefix {
     pub mask: [u64; 2],
     /// What they must be.
     pub value: [u64; 2],
-    /// Bytes of `bytes`; 0 for none.
-    pub len: u64,
-    /// The mount point.
-    pub bytes: [u8; LONGEST_PREFIX],
+    /// All of it, and of which bytes it is.
+    pub words: [u64; PREFIX_WORDS],
+    /// See `words`.
+    pub masks: [u64; PREFIX_WORDS],
+    /// The byte behind it, which must be zero or a slash.
+    pub next: [u64; PREFIX_WORDS],
+    /// A slash at that byte of its word.
+    pub slash: u64,
 }
 
 impl Prefix {
@@ -241,25 +261,104 @@ impl Prefix {
         if mount_point.is_empty() || mount_point.len() > LONGEST_PREFIX {
             return None;
         }
-        let mut bytes = [0; LONGEST_PREFIX];
-        bytes[..mount_point.len()].copy_from_slice(mount_point);
-        let (mut mask, mut value) = ([0u8; 16], [0u8; 16]);
-        for (index, byte) in mount_point.iter().take(15).enumerate() {
-            mask[index] = 0xff;
-            value[index] = *byte;
-        }
-        let words = |bytes: [u8; 16]| {
-            let whole = u128::from_ne_bytes(bytes).to_ne_bytes();
-            let mut words = [0; 2];
-            for (word, chunk) in words.iter_mut().zip(whole.chunks_exact(8)) {
-                let mut eight = [0; 8];
-                eight.copy_from_slice(chunk);
-                *word = u64::from_ne_bytes(eight);
-            }
-            words
+        let mut prefix = Self {
+            mask: [0; 2],
+            value: [0; 2],
+            words: [0; PREFIX_WORDS],
+            masks: [0; PREFIX_WORDS],
+            next: [0; PREFIX_WORDS],
+            slash: at(mount_point.len(), b'/'),
         };
-        Some(Self { mask: words(mask), value: words(value), len: mount_point.len() as u64, bytes })
+        for (index, byte) in mount_point.iter().enumerate() {
+            prefix.words[index / 8] |= at(index, *byte);
+            prefix.masks[index / 8] |= at(index, 0xff);
+            if index < 15 {
+                prefix.value[index / 8] |= at(index, *byte);
+                prefix.mask[index / 8] |= at(index, 0xff);
+            }
+        }
+        prefix.next[mount_point.len() / 8] = at(mount_point.len(), 0xff);
+        Some(prefix)
     }
+}
+
+/// A byte at its place in a word of memory.
+fn at(index: usize, byte: u8) -> u64 {
+    let mut bytes = [0; 8];
+    bytes[index % 8] = byte;
+    u64::from_ne_bytes(bytes)
+}
+
+/// What is to be looked for in paths: the one value of map `WATCHED`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Watched {
+    /// How many [`Prefix`]es are set.
+    pub prefixes: u64,
+    /// A bit for each [`beginning`] that any file system above a mount of cgroupfs has.
+    pub beginnings: u64,
+}
+
+/// Which bit of [`Watched::beginnings`] a path's first two bytes have.
+#[inline(always)]
+pub fn beginning(eight: u64) -> u64 {
+    let [first, second, ..] = eight.to_ne_bytes();
+    (first as u64 * 5 + second as u64) & 63
+}
+
+/// The first eight bytes of a relative path, or as many as count.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Beginning {
+    /// Those that count.
+    pub mask: u64,
+    /// What they must be.
+    pub value: u64,
+}
+
+impl Beginning {
+    /// Which no path has.
+    pub const NONE: Self = Self { mask: 0, value: 1 };
+    /// Which every path has.
+    pub const ANY: Self = Self { mask: 0, value: 0 };
+
+    /// Of a path.
+    pub fn of(path: &[u8]) -> Self {
+        let mut beginning = Self { mask: 0, value: 0 };
+        for (index, byte) in path.iter().take(8).enumerate() {
+            beginning.mask |= at(index, 0xff);
+            beginning.value |= at(index, *byte);
+        }
+        beginning
+    }
+
+    /// The bits of [`Watched::beginnings`] that a path with this beginning may have.
+    pub fn bits(&self) -> u64 {
+        match self.mask.to_ne_bytes() {
+            [0xff, 0xff, ..] => 1 << beginning(self.value),
+            // A name of one letter: the path ends there, or goes on below.
+            [0xff, ..] => 1 << beginning(self.value) | 1 << beginning(self.value | at(1, b'/')),
+            _ => u64::MAX,
+        }
+    }
+}
+
+/// How relative paths begin that lead from a file system to mounts of cgroupfs: the value of map `ABOVE`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Above {
+    /// [`Beginning::NONE`] behind the last one.
+    pub beginnings: [Beginning; BEGINNINGS],
+}
+
+/// Who was denied what: the key of the buckets, and of map `DENIED`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Denied {
+    /// The thread group.
+    pub tgid: u32,
+    /// One of [`operation`].
+    pub operation: u32,
 }
 
 /// The indices of map `LOST`: what was dropped, by ring and reason.
@@ -343,6 +442,9 @@ offsets! {
     FILE_PATH = "file"."f_path";
     FS_PWD = "fs_struct"."pwd";
     PATH_DENTRY = "path"."dentry";
+    PATH_MNT = "path"."mnt";
+    MOUNT_MNT = "mount"."mnt";
+    MOUNT_MNT_ID = "mount"."mnt_id";
     DENTRY_PARENT = "dentry"."d_parent";
     DENTRY_NAME = "dentry"."d_name";
     DENTRY_INODE = "dentry"."d_inode";
@@ -385,6 +487,8 @@ pub mod feature {
     ];
     /// Mount namespaces.
     pub const MOUNT_NAMESPACE: &[usize] = &[TASK_NSPROXY, NSPROXY_MNT_NS, MNT_NAMESPACE_NS, NS_COMMON_INUM];
+    /// The mount that a directory was reached through.
+    pub const MOUNT_ID: &[usize] = &[PATH_MNT, MOUNT_MNT, MOUNT_MNT_ID];
     /// Processes' identity beyond number and name.
     pub const IDENTITY: &[usize] = &[
         TASK_MM,

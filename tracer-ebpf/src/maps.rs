@@ -2,9 +2,9 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, HashMap, LruHashMap, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{COMM, PREFIXES as PREFIX_COUNT, Prefix, config, lost, offset, syscall};
+use tracer_ebpf::{Above, COMM, Denied, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, syscall};
 
 /// Events and processes.
 #[map]
@@ -58,9 +58,14 @@ pub static COMMS: HashMap<[u8; COMM], u8> = HashMap::with_max_entries(128, 0);
 #[map]
 pub static PREFIXES: Array<Prefix> = Array::with_max_entries(PREFIX_COUNT as u32, 0);
 
-/// How many of [`PREFIXES`] are set.
+/// What is to be looked for in paths.
 #[map]
-pub static PREFIXES_SET: Array<u32> = Array::with_max_entries(1, 0);
+pub static WATCHED: Array<Watched> = Array::with_max_entries(1, 0);
+
+/// How relative paths begin that lead to cgroupfs from another file system, by its device. Of very many the ones that nobody
+/// asks for give way.
+#[map]
+pub static ABOVE: LruHashMap<u32, Above> = LruHashMap::with_max_entries(tracer_ebpf::ABOVE as u32, 0);
 
 /// What a thread group may still report.
 #[repr(C)]
@@ -70,9 +75,13 @@ pub struct Bucket {
     pub filled: u64,
 }
 
-/// One bucket a thread group.
+/// One bucket a thread group and operation, so that a flood of one does not hide another.
 #[map]
-pub static BUCKETS: LruHashMap<u32, Bucket> = LruHashMap::with_max_entries(4_096, 0);
+pub static BUCKETS: LruHashMap<Denied, Bucket> = LruHashMap::with_max_entries(8_192, 0);
+
+/// How many calls were denied to whom. What gives way is still in the total.
+#[map]
+pub static DENIED: LruPerCpuHashMap<Denied, u64> = LruPerCpuHashMap::with_max_entries(512, 0);
 
 /// Room to build a record in.
 #[repr(C, align(8))]
@@ -150,6 +159,18 @@ pub fn count_lost(index: u32) {
         // SAFETY: a slot of this processor's own, and the program runs on one processor at a time.
         unsafe { *count += 1 };
     }
+}
+
+/// Counts a call that was denied. The agent reads the total first: who was denied is counted before it.
+#[inline(always)]
+pub fn deny(who: Denied) {
+    if let Some(count) = DENIED.get_ptr_mut(who) {
+        // SAFETY: a value of this processor's own, and the program runs on one processor at a time.
+        unsafe { *count += 1 };
+    } else {
+        let _ = DENIED.insert(who, 1, 0);
+    }
+    count_lost(lost::RATE_LIMITED);
 }
 
 /// The scratch memory of a slot.

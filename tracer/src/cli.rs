@@ -1,5 +1,7 @@
 //! What was typed, and what it means.
 
+mod kinds;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -12,10 +14,13 @@ use globset::GlobBuilder;
 use crate::commands;
 use crate::demo::Scenario;
 use crate::filter::{Class, Filter};
-use crate::findings::{Finding, Kind, Severity};
+use crate::findings::Kind;
 use crate::kernel::BackendChoice;
 use crate::runtimes::RUNTIMES;
 use crate::serve::{Address, with_file};
+use kinds::KindParser;
+
+pub(crate) use kinds::FailOn;
 
 /// Traces the life of every cgroup on this host, sees the calls that fail, and says who tore down what, and whether it
 /// hurt.
@@ -38,7 +43,7 @@ enum Command {
     Export(Export),
     /// Trace for years: metrics for Prometheus, health, the last findings, and trace files if wanted
     Serve(Serve),
-    /// Say what this kernel and this user can trace, and how to mend what is missing
+    /// Say what this kernel and this user can trace, and how to fix what is missing
     Doctor(Doctor),
     /// Explain a kind of finding: claim, evidence, how to confirm it by hand, what to do
     Explain(Explain),
@@ -51,16 +56,17 @@ enum Command {
 pub(crate) struct Live {
     #[command(flatten)]
     pub tracing: Tracing,
-    /// Print JSON lines
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: FormArgs,
+    #[command(flatten)]
+    pub wide: WideArgs,
     /// Write results to FILE instead of stdout; a CMD then keeps its stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Exit with 1 if such a finding is made: `fault`, or a kind
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
-    /// Trace while CMD runs and until its stories are told; then exit with its status
+    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,
     #[command(flatten)]
@@ -81,22 +87,22 @@ pub(crate) struct Record {
     /// Begin a new file after this time, such as 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub rotate_every: Option<Duration>,
-    /// Keep so many files, and remove older ones
+    /// Keep at most COUNT files; older ones are removed
     #[arg(long, value_name = "COUNT")]
     pub keep: Option<usize>,
-    /// Keep the files together within this size
+    /// Keep all files together below this size; older ones are removed
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_total: Option<u64>,
     /// Keep the last TIME in memory and write it only around a finding, with as much after it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,
-    /// With --flight: only around such findings
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]
+    /// With --flight: only around findings of this kind; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',', requires = "flight")]
     pub flight_on: Vec<FailOn>,
-    /// Exit with 1 if such a finding is made: `fault`, or a kind
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
-    /// Trace while CMD runs and until its stories are told; then exit with its status
+    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,
     #[command(flatten)]
@@ -115,11 +121,16 @@ pub(crate) struct Report {
     /// Read on while the file is being written, until it ends
     #[arg(long)]
     pub follow: bool,
-    /// How to print it
-    #[arg(long, value_enum, default_value_t)]
-    pub format: Format,
-    /// Exit with 1 if such a finding is in it: `fault`, or a kind
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
+    /// How to print it; without this, as text
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Print JSON lines, the same as --format json
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub wide: WideArgs,
+    /// Exit with status 1 if there is a finding of this kind; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     #[command(flatten)]
     pub filter: FilterArgs,
@@ -132,7 +143,7 @@ pub(crate) struct Export {
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
     /// The form to convert to
-    #[arg(long, value_name = "FORMAT", value_enum)]
+    #[arg(long, alias = "format", value_name = "FORMAT", value_enum)]
     pub to: crate::export::Format,
     /// The file to write, which must not exist; - for stdout. For parquet, the directory to write to
     #[arg(short, long, value_name = "OUT")]
@@ -142,7 +153,7 @@ pub(crate) struct Export {
 /// `cgtrace serve`. Every flag but the first two is a key of the configuration file, and a variable of the environment.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Read settings from FILE (TOML); the environment goes before it, and flags go before both
+    /// Read settings from FILE (TOML); the environment overrides it, and flags override both
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Say whether the settings are right, and what they are; trace nothing
@@ -152,6 +163,10 @@ pub(crate) struct Serve {
     /// passes on are used instead
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
     pub listen: Vec<Address>,
+    /// Tell findings also to those who ask for this host by NAME; addresses and localhost always may. May be given several
+    /// times
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub allow_host: Vec<String>,
     /// Record into trace files in DIR
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
@@ -161,36 +176,93 @@ pub(crate) struct Serve {
     /// Begin a new file after this time, such as 1h
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record")]
     pub rotate_every: Option<Duration>,
-    /// Keep so many files, those of earlier runs included
+    /// Keep at most COUNT files, those of earlier runs included; older ones are removed
     #[arg(long, value_name = "COUNT", requires = "record")]
     pub keep: Option<usize>,
-    /// Keep the files together within this size
+    /// Keep all files together below this size; older ones are removed
     #[arg(long, value_name = "SIZE", value_parser = parse_size, requires = "record")]
     pub max_total: Option<u64>,
+    /// Record also into a directory that other users can write to
+    #[arg(long, requires = "record", value_parser = clap::builder::BoolishValueParser::new())]
+    pub shared_directory: bool,
     /// Keep the last TIME in memory and write it only around a finding, with as much after it
     #[arg(long, value_name = "TIME", value_parser = parse_duration, requires = "record", conflicts_with_all = ["rotate_size", "rotate_every"])]
     pub flight: Option<Duration>,
-    /// With --flight: only around such findings
-    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]
+    /// With --flight: only around findings of this kind; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',', requires = "flight")]
     pub flight_on: Vec<FailOn>,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
-    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one dearer
+    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one cost a little more
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub bpf_stats: bool,
 }
 
+impl Report {
+    /// How it is to be printed.
+    pub fn format(&self) -> anyhow::Result<Format> {
+        one_form(self.json, self.format, Format::Json, Format::Text)
+    }
+}
+
 /// How a report is printed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
     /// For people
-    #[default]
     Text,
     /// JSON lines: the findings as `live --json` printed them
     Json,
     /// One self-contained page, with a timeline of every container
     Html,
+}
+
+/// In which form results are printed.
+#[derive(Debug, Args)]
+pub(crate) struct FormArgs {
+    /// How to print it; without this, as text
+    #[arg(long, value_enum)]
+    format: Option<Plain>,
+    /// Print JSON, the same as --format json
+    #[arg(long)]
+    json: bool,
+}
+
+/// The forms that every command with results has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Plain {
+    /// For people
+    Text,
+    /// For programs
+    Json,
+}
+
+impl FormArgs {
+    /// Whether it is JSON.
+    pub fn is_json(&self) -> anyhow::Result<bool> {
+        Ok(one_form(self.json, self.format, Plain::Json, Plain::Text)? == Plain::Json)
+    }
+}
+
+/// What `--json` and `--format` together ask for.
+fn one_form<F: ValueEnum + PartialEq>(json: bool, format: Option<F>, as_json: F, otherwise: F) -> anyhow::Result<F> {
+    match format {
+        Some(format) if json && format != as_json => {
+            let name = format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+            anyhow::bail!("--json and --format {name} contradict each other\nhint: give one of the two")
+        }
+        Some(format) => Ok(format),
+        None => Ok(if json { as_json } else { otherwise }),
+    }
+}
+
+/// How much of it text tells.
+#[derive(Debug, Args)]
+pub(crate) struct WideArgs {
+    /// In text: print every line and whole ids and paths. Without this, lines that say the same of several v1 hierarchies
+    /// are printed as one, and ids of 64 digits are cut to twelve. JSON is always whole
+    #[arg(long)]
+    pub wide: bool,
 }
 
 /// What every tracing command takes.
@@ -208,7 +280,7 @@ pub(crate) struct Tracing {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Filters")]
 pub(crate) struct FilterArgs {
-    /// Only these lines; may be given several times
+    /// Only lines of this class; may be given several times
     #[arg(long, value_name = "CLASS", value_enum, value_delimiter = ',')]
     only: Vec<Class>,
     /// Only containers whose id begins with ID, and what is nested in them
@@ -220,7 +292,7 @@ pub(crate) struct FilterArgs {
     /// Only containers of this runtime
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name)))]
     runtime: Option<String>,
-    /// Report second teardowns that did no harm, too
+    /// Also report second teardowns that did no harm
     #[arg(long)]
     benign: bool,
 }
@@ -243,58 +315,6 @@ impl FilterArgs {
     }
 }
 
-/// What makes `--fail-on` fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum FailOn {
-    Fault,
-    Kind(Kind),
-}
-
-impl FailOn {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Fault => Severity::Fault.as_str(),
-            Self::Kind(kind) => kind.as_str(),
-        }
-    }
-
-    pub fn is_met_by(self, finding: &Finding) -> bool {
-        match self {
-            Self::Fault => finding.severity == Severity::Fault,
-            Self::Kind(kind) => finding.kind == kind,
-        }
-    }
-}
-
-impl ValueEnum for FailOn {
-    fn value_variants<'a>() -> &'a [Self] {
-        const ALL: [FailOn; Kind::ALL.len() + 1] = {
-            let mut all = [FailOn::Fault; Kind::ALL.len() + 1];
-            let mut index = 0;
-            while index < Kind::ALL.len() {
-                all[index + 1] = FailOn::Kind(Kind::ALL[index]);
-                index += 1;
-            }
-            all
-        };
-        &ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.as_str()))
-    }
-}
-
-impl ValueEnum for Kind {
-    fn value_variants<'a>() -> &'a [Self] {
-        &Self::ALL
-    }
-
-    fn to_possible_value(&self) -> Option<clap::builder::PossibleValue> {
-        Some(clap::builder::PossibleValue::new(self.as_str()))
-    }
-}
-
 impl ValueEnum for BackendChoice {
     fn value_variants<'a>() -> &'a [Self] {
         &[Self::Auto, Self::Trampoline, Self::Tracepoint]
@@ -313,9 +333,8 @@ impl ValueEnum for BackendChoice {
 /// `cgtrace doctor`
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: FormArgs,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
@@ -325,6 +344,7 @@ pub(crate) struct Doctor {
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// The kind of finding; without it, all kinds in brief
+    #[arg(value_name = "KIND", value_parser = KindParser::<Kind>::new())]
     pub kind: Option<Kind>,
     /// Print all there is as Markdown
     #[arg(long, conflicts_with = "kind")]
@@ -339,9 +359,10 @@ pub(crate) struct Demo {
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
-    /// Print JSON lines
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub form: FormArgs,
+    #[command(flatten)]
+    pub wide: WideArgs,
     /// Play untraced, in a cgroup of this name: the traced half of the demo
     #[arg(long, value_name = "SCRATCH", hide = true)]
     pub play: Option<String>,
@@ -380,7 +401,7 @@ pub fn main() -> ExitCode {
     let cli = match parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {error:#}");
             return ExitCode::from(2);
         }
     };
@@ -398,7 +419,7 @@ pub fn main() -> ExitCode {
         Ok(status) => status,
         Err(error) if is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            say!("error: {error:#}");
             ExitCode::from(2)
         }
     }

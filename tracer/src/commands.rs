@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::cli::FailOn;
+use crate::cli::{FailOn, FormArgs, WideArgs};
 use crate::findings::Finding;
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
 use crate::output::{ColorChoice, Json, Output, Palette, Text};
@@ -28,12 +28,12 @@ fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
     let support = Support::survey(&tracefs);
     let plan = Plan::decide(&support, backend)?;
     for note in &plan.notes {
-        eprintln!("note: {note}");
+        say!("note: {note}");
     }
     let session = Session::start(tracefs, &plan, options)?;
     for probe in session.probes().iter().filter(|probe| !probe.attached) {
         let reason = probe.reason.as_deref().unwrap_or("unknown");
-        eprintln!("note: {} is not attached: {reason}", probe.name);
+        say!("note: {} is not attached: {reason}", probe.name);
     }
     Ok(session)
 }
@@ -44,7 +44,7 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 }
 
 /// Results as text or JSON, on stdout or wherever `to` leads.
-fn results<'a>(json: bool, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
+fn results<'a>(form: Form, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
     let stdout = io::stdout();
     let (out, palette, width): (Box<dyn Write>, _, _) = match to {
         Some(file) => (Box::new(file), Palette::new(ColorChoice::Never), None),
@@ -54,7 +54,23 @@ fn results<'a>(json: bool, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
         }
     };
     let out = io::BufWriter::with_capacity(64 << 10, out);
-    if json { Box::new(Json::new(out)) } else { Box::new(Text::new(out, palette, width)) }
+    match form {
+        Form::Json => Box::new(Json::new(out)),
+        Form::Text { wide } => Box::new(Text::new(out, palette, width).wide(wide)),
+    }
+}
+
+/// What results look like.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text { wide: bool },
+    Json,
+}
+
+impl Form {
+    fn of(form: &FormArgs, wide: &WideArgs) -> anyhow::Result<Self> {
+        Ok(if form.is_json()? { Self::Json } else { Self::Text { wide: wide.wide } })
+    }
 }
 
 /// Columns of the terminal that is stdout.
@@ -74,24 +90,26 @@ fn begin_recording(place: Place, flight: Option<Duration>, on: &[FailOn]) -> any
 /// What was lost of what was to be recorded, and why.
 fn recording_error(written: &Written) -> String {
     let why = written.error().unwrap_or_else(|| "writing could not keep up".to_owned());
-    format!("error: {} lines were not recorded: {why}", written.lost())
+    match written.lost() {
+        0 => format!("error: no new trace file could be made, and the old one went on: {why}"),
+        lost => format!("error: {lost} lines were not recorded: {why}"),
+    }
 }
 
 /// One line on where we are and what exists.
 fn begin_line(session: &Session) -> String {
     let header = session.header();
     let (cgroups, containers) = session.existing();
-    let s =
-        |count: usize, one: &str, many: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {many}") };
+    let s = |count: usize, noun: &str, plural: &str| format!("{count} {}", if count == 1 { noun } else { plural });
     format!(
-        "tracing {}: Linux {} {}, {} cgroups, {} ({}) in {}; backend {}; times are UTC",
+        "tracing {}: Linux {} {}, {} cgroup layout, {} in {}, {} of them of containers; backend {}; times are UTC",
         header.host,
         header.kernel,
         header.arch,
         header.setup,
-        s(cgroups, "cgroup exists", "cgroups exist"),
-        s(containers, "container's", "containers'"),
+        s(cgroups, "cgroup", "cgroups"),
         s(header.hierarchies.len(), "hierarchy", "hierarchies"),
+        if containers == 0 { "none".to_owned() } else { containers.to_string() },
         header.backend,
     )
 }

@@ -16,7 +16,7 @@ use crate::name::Name;
 pub struct Container {
     /// The innermost container's id.
     pub id: Name,
-    /// `docker`, `containerd`, `runc` …: whose naming scheme the path follows.
+    /// `docker`, `containerd`, `runc` …: whose naming scheme the path follows, or whose command line named it.
     pub runtime: String,
     /// The rule that told, by the name it has in the registry.
     pub rule: String,
@@ -31,9 +31,29 @@ pub struct Container {
     /// The pod it belongs to (name if known, else UID).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod: Option<Name>,
-    /// The pod's namespace.
+    /// The pod's namespace, or containerd's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Name>,
+    /// How many components of the path lead to the cgroup of each in the chain.
+    #[serde(skip)]
+    pub depths: Vec<usize>,
+}
+
+impl Container {
+    /// How many components of the path lead to its own cgroup; what lies below may be another container's.
+    pub fn depth(&self) -> usize {
+        self.depths.last().copied().unwrap_or(0)
+    }
+
+    /// The same one within another, of whose chain it has at most a part.
+    pub fn within(mut self, around: &Self) -> Self {
+        let below = |depth: &usize| *depth > around.depth();
+        let own = self.chain.iter().zip(&self.depths).filter(|(_, depth)| below(depth));
+        let (chain, depths): (Vec<Name>, Vec<usize>) = own.map(|(id, depth)| (id.clone(), *depth)).unzip();
+        self.chain = [&around.chain[..], &chain].concat();
+        self.depths = [&around.depths[..], &depths].concat();
+        self
+    }
 }
 
 /// A component of a path in its place.
@@ -95,6 +115,7 @@ const RULES: &[Rule] = &[
     Rule { name: "libpod-scope", runtime: "podman", read: |here| container(here.hex_scope("libpod-")) },
     Rule { name: "libpod-directory", runtime: "podman", read: libpod_directory },
     Rule { name: "buildkit", runtime: "buildkit", read: buildkit },
+    Rule { name: BARE_ID_RULE, runtime: "buildkit", read: buildkit_bare },
     Rule { name: "docker-directory", runtime: "docker", read: docker_directory },
     Rule { name: "kubepods-directory", runtime: "kubernetes", read: kubepods_directory },
     Rule { name: "cri-containerd-unit", runtime: "containerd", read: containerd_unit },
@@ -102,10 +123,15 @@ const RULES: &[Rule] = &[
     Rule { name: "buildah", runtime: "buildah", read: buildah },
     Rule { name: "runc-scope", runtime: "runc", read: |here| container(bare_scope(here, "runc-")) },
     Rule { name: "crun-scope", runtime: "crun", read: |here| container(bare_scope(here, "crun-")) },
-    Rule { name: "lxc", runtime: "lxc", read: lxc },
+    Rule { name: LXC_RULE, runtime: "lxc", read: lxc },
     Rule { name: "machine-scope", runtime: "nspawn", read: machine },
     Rule { name: "nomad-scope", runtime: "nomad", read: nomad },
 ];
+
+/// The rule that reads LXC's names, in which a number may follow the container's.
+pub const LXC_RULE: &str = "lxc";
+/// The rule that takes a bare word for BuildKit's id where its shape is all that says so.
+pub const BARE_ID_RULE: &str = "buildkit-id";
 
 /// Whose a cgroup is, as far as its path says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,6 +149,7 @@ pub fn owner(path: &Name) -> Owner {
     let Some(text) = path.to_str() else { return Owner::Unknown };
     let components: Vec<Cow<str>> = text.split('/').filter(|part| !part.is_empty()).map(unescape).collect();
     let mut chain: Vec<Name> = Vec::new();
+    let mut depths: Vec<usize> = Vec::new();
     let mut found: Option<(&Rule, usize)> = None;
     for (index, name) in components.iter().enumerate() {
         let last = index + 1 == components.len();
@@ -130,6 +157,7 @@ pub fn owner(path: &Name) -> Owner {
         match RULES.iter().find_map(|rule| Some((rule, (rule.read)(&here)?))) {
             Some((rule, Verdict::Container(id))) => {
                 chain.push(Name::from(id));
+                depths.push(index + 1);
                 found = Some((rule, index));
             }
             Some((_, Verdict::Helper)) => return Owner::Helper,
@@ -146,6 +174,7 @@ pub fn owner(path: &Name) -> Owner {
         image: None,
         pod: components[..=index].iter().rev().find_map(|component| pod_uid(component)).map(Name::from),
         namespace: None,
+        depths,
     })
 }
 
@@ -214,15 +243,23 @@ fn libpod_directory(here: &Here) -> Option<Verdict> {
     container(is_hex_id(id).then(|| id.to_owned()))
 }
 
-/// 25 characters of `[0-9a-z]` with at least one digit and one letter: at the root, in `buildkit`, or in a container.
-fn buildkit(here: &Here) -> Option<Verdict> {
-    let name = here.name;
-    let is_id = name.len() == 25
+/// 25 characters of `[0-9a-z]` with at least one digit and one letter.
+fn is_buildkit_id(name: &str) -> bool {
+    name.len() == 25
         && name.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'z'))
         && name.bytes().any(|byte| byte.is_ascii_digit())
-        && name.bytes().any(|byte| byte.is_ascii_lowercase());
-    let in_place = here.before.is_empty() || here.nested || here.parent() == "buildkit";
-    container((is_id && in_place).then(|| name.to_owned()))
+        && name.bytes().any(|byte| byte.is_ascii_lowercase())
+}
+
+/// An id in `buildkit`.
+fn buildkit(here: &Here) -> Option<Verdict> {
+    container((here.parent() == "buildkit" && is_buildkit_id(here.name)).then(|| here.name.to_owned()))
+}
+
+/// An id at the root, or in a container.
+fn buildkit_bare(here: &Here) -> Option<Verdict> {
+    let in_place = here.before.is_empty() || here.nested;
+    container((in_place && is_buildkit_id(here.name)).then(|| here.name.to_owned()))
 }
 
 /// An id in `docker`, in GitHub's `actions_job`, or in ECS's task directory.

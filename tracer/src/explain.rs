@@ -1,7 +1,7 @@
 //! What each kind of finding claims, how to confirm it by hand, and what to do about it: the registry behind
 //! `cgtrace explain`, `docs/findings.md` and the last lines of a finding's text.
 
-use crate::findings::{Cause, Kind, Severity, known};
+use crate::findings::{Cause, Job, Kind, Severity, known};
 
 /// One kind, explained.
 pub struct Explanation {
@@ -52,19 +52,22 @@ const EXPLANATIONS: [Explanation; Kind::ALL.len()] = [
                 meaning: "Another process removed it first: the rival, with the milliseconds it was ahead.",
                 advice: "Find out which of the two owns the cgroup, and let the other one keep its hands off it. If the \
                          rival is systemd (pid 1), the runtime and systemd disagree about who manages the unit: use the \
-                         systemd cgroup driver in both the runtime and whoever calls it, or in neither. If the actor \
-                         failed, it should take ENOENT for success: update it, or report it with this finding.",
+                         systemd cgroup driver in both the runtime and whoever calls it, or in neither. If the actor's job \
+                         was the teardown and it failed, it should take ENOENT for success: update it, or report it with \
+                         this finding.",
             },
             CauseExplanation {
                 cause: Cause::RemovedBySelf,
                 meaning: "The same process had removed it before: it tears down twice.",
-                advice: "A bug of that program if it failed: report it with this finding. If it exited 0, nothing is to \
-                         be done.",
+                advice: "If its job was the teardown (delete) and it failed because of this, that is a bug of the program: \
+                         report it with this finding. A runtime that clears up after a failed start does this as well \
+                         (runc on cgroup2 does it always): then look for what failed first, not here.",
             },
         ],
         false_positives: &[
-            "containerd deletes a container twice by design, and systemd often removes a scope before the runtime does; \
-             both cope. Such findings are benign and shown only with --benign.",
+            "containerd deletes a container twice by design, systemd often removes a scope before the runtime does, and runc \
+             on cgroup2 tears down twice after every failed start; all cope. Such findings are benign and shown only with \
+             --benign, or when something that failed before is to be told.",
         ],
     },
     Explanation {
@@ -107,12 +110,21 @@ const EXPLANATIONS: [Explanation; Kind::ALL.len()] = [
                 advice: "Compare the path with the one that the container really had: a different cgroup driver, cgroup \
                          namespace or id gives a different path. Look at the command line of the process in the finding.",
             },
+            CauseExplanation {
+                cause: Cause::Renamed,
+                meaning: "It exists under another name: somebody renamed it, or a cgroup around it (cgroup v1 only). The rival \
+                          is who did, and when; `to` is where it is now.",
+                advice: "Remove it under its present name. Whoever renames the cgroups of others must tell their owners; cgroup2 \
+                         has no renaming.",
+            },
         ],
         false_positives: &[
             "A cgroup that came and went before tracing began looks as if it had never been. The finding is then degraded \
              and says \"may never have been created\".",
             "Healthy runtimes make the same calls and cope (runc 1.1, and 1.2.2 or later, when rootless on a read-only \
              cgroupfs). Such findings are benign.",
+            "A runtime that fails before it has made a cgroup clears up all the same (runc, with a terminal that is not there). \
+             Such findings are benign, and shown only with --benign.",
         ],
     },
 ];
@@ -135,9 +147,38 @@ pub fn advice(kind: Kind, cause: Cause) -> Option<&'static str> {
 /// What a severity means.
 pub fn severity(severity: Severity) -> &'static str {
     match severity {
-        Severity::Fault => "the actor failed, or left its state or a cgroup behind",
-        Severity::Benign => "the same calls, but the actor coped and exited 0",
-        Severity::Undetermined => "the actor's end was not seen",
+        Severity::Fault => {
+            "it hurt: the runtime's state was left behind, or a process failed whose job the teardown was"
+        }
+        Severity::Benign => "the same calls, and what was wanted came about",
+        Severity::Undetermined => "it could not be told",
+    }
+}
+
+/// Who has which job, and what decides whether a teardown hurt such a process.
+pub fn job(job: Job) -> (&'static str, &'static str) {
+    match job {
+        Job::Teardown => (
+            "to tear down: an OCI runtime's `delete` or `kill`, a containerd shim's `delete`, `podman rm`, `stop`, `kill` or \
+             `container cleanup`, `lxc-stop`, `lxc-destroy`",
+            "`fault` if it exited with another status than 0, or if the runtime's state of the container is still there after \
+             it; else `benign`",
+        ),
+        Job::Start => (
+            "to start: an OCI runtime's `create`, `run` or `restore`, which clears up when it fails",
+            "`benign` if it exited 0, or if it failed and its state of the container is gone: it failed for a reason of its \
+             own, and `first_failure` names what failed first on cgroupfs, if anything did. `fault` if it failed and its state \
+             is still there. `undetermined` if nobody could look",
+        ),
+        Job::Removal => (
+            "to remove a directory: `rmdir`, `rm`, `cgdelete`",
+            "`benign`, whatever its status: the cgroup is not there, which is what it wanted. `undetermined` if the cgroup \
+             exists under another name",
+        ),
+        Job::Other => (
+            "anything else: `exec`, a shell, a daemon, a program that is not known",
+            "`benign` if it exited 0, else `undetermined`: a status of its own proves nothing",
+        ),
     }
 }
 
@@ -153,6 +194,19 @@ pub fn markdown() -> String {
     for each in [Severity::Fault, Severity::Benign, Severity::Undetermined] {
         let _ = writeln!(out, "* `{}`: {}.", each.as_str(), severity(each));
     }
+    out.push_str(
+        "\n## What decides the severity\n\nAn exit status other than 0 alone proves nothing: who starts a container fails for many \
+         reasons. It depends on what a process was there for, as its command line tells:\n\n| job | severity |\n|---|---|\n",
+    );
+    for each in Job::ALL {
+        let (who, decides) = job(each);
+        let _ = writeln!(out, "| {who} | {decides} |");
+    }
+    out.push_str(
+        "\nA process that still runs, whose end was not seen, or that was killed by a signal leaves it `undetermined`. A story with \
+         several processes is a `fault` if it is one for any of them, `benign` if it is so for all, else `undetermined`.\n\n\
+         ## How far to trust it\n",
+    );
     out.push_str(
         "\nIts certainty is `degraded` when something that the claim depends on could not be seen; `because` says what, and the \
          sentence says \"may\".\n\nA story that changes (the outcome becomes known, ten times as many attempts) is told again under \

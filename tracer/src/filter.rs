@@ -164,6 +164,10 @@ impl Output for Filtered<'_> {
         if self.filter.has(Class::Findings) { self.inner.finding(finding) } else { Ok(()) }
     }
 
+    fn passed(&mut self, now: BootTime) -> io::Result<()> {
+        self.inner.passed(now)
+    }
+
     fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
         self.inner.end(at, counts)
     }
@@ -198,6 +202,7 @@ mod tests {
                 image: None,
                 pod: None,
                 namespace: None,
+                depths: Vec::new(),
             })
         });
         Input::Event(Event {

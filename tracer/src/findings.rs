@@ -4,8 +4,10 @@
 //! cause, the gaps in what was seen and the sentence are each kind's own, one module a kind, registered in `RULES`.
 
 mod duplicate_teardown;
+mod job;
 pub mod known;
 mod missing_path_teardown;
+mod severity;
 mod wording;
 
 use std::sync::Arc;
@@ -17,7 +19,8 @@ use crate::container::Container;
 use crate::errno::Errno;
 use crate::input::{Actor, Attempt, BootTime, Cgroup, Exit, Operation, Seq, Syscall};
 use crate::name::Name;
-use crate::tracker::{Cgroups, Coverage, Participant, Place, Removal, Story};
+use crate::tracker::{Cgroups, Coverage, Member, Participant, Place, Processes, Story};
+pub use job::Job;
 
 /// The kinds of finding this version can make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -56,12 +59,20 @@ pub enum Cause {
     CreationFailed,
     /// Missing path: nobody tried to make it.
     NeverCreated,
+    /// Missing path: it has another name now, or one around it has.
+    Renamed,
 }
 
 impl Cause {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::RemovedByOther, Self::RemovedBySelf, Self::ReadOnlyMount, Self::CreationFailed, Self::NeverCreated];
+    pub const ALL: [Self; 6] = [
+        Self::RemovedByOther,
+        Self::RemovedBySelf,
+        Self::ReadOnlyMount,
+        Self::CreationFailed,
+        Self::NeverCreated,
+        Self::Renamed,
+    ];
 
     /// The word of the contract.
     pub fn as_str(self) -> &'static str {
@@ -71,6 +82,7 @@ impl Cause {
             Self::ReadOnlyMount => "read-only-mount",
             Self::CreationFailed => "creation-failed",
             Self::NeverCreated => "never-created",
+            Self::Renamed => "renamed",
         }
     }
 }
@@ -79,11 +91,11 @@ impl Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Severity {
-    /// The actor coped.
+    /// What was wanted came about.
     Benign,
-    /// What became of the actor was not seen.
+    /// It could not be told.
     Undetermined,
-    /// The actor failed, or something was left behind.
+    /// Something was left behind, or a process failed whose job the teardown was.
     Fault,
 }
 
@@ -111,14 +123,37 @@ pub enum Certainty {
     Degraded,
 }
 
-/// Who removed it first.
+/// What a rival did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Deed {
+    /// It removed the cgroup.
+    Rmdir,
+    /// It renamed the cgroup, or one around it.
+    Rename,
+}
+
+impl Deed {
+    /// The word of the contract.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Rmdir => "rmdir",
+            Self::Rename => "rename",
+        }
+    }
+}
+
+/// Who removed or renamed it first.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Rival {
-    /// Who. `None` if the removal was seen without its actor.
+    /// Who. `None` if that was seen without its actor.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
-    /// What it did: always a removal.
-    pub operation: Operation,
+    /// What it did.
+    pub operation: Deed,
+    /// The cgroup's present path, if it was renamed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Name>,
     /// When.
     pub at: BootTime,
     /// How many milliseconds before the first attempt of the story.
@@ -200,9 +235,13 @@ pub struct Finding {
     pub container: Option<Arc<Container>>,
     /// Who tried to tear it down.
     pub actor: Actor,
-    /// Who removed it first.
+    /// Who removed or renamed it first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rival: Option<Rival>,
+    /// Of an actor that was to start a container and failed: the failed call on cgroupfs that the teardown followed, which
+    /// only clears up after it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_failure: Option<FindingAttempt>,
     /// The story's failed calls, in order: the first and the last ones if there are very many.
     pub attempts: Vec<FindingAttempt>,
     /// How many failed calls there were in all.
@@ -234,13 +273,20 @@ impl FindingAttempt {
             actor: attempt.actor.clone(),
         }
     }
+
+    /// Whether it tried in vain to make a cgroup. EEXIST says that there is one.
+    pub fn is_failed_creation(&self) -> bool {
+        self.operation == Operation::Mkdir && self.errno != Errno::EEXIST
+    }
 }
 
 impl Finding {
-    /// A second teardown that did no harm: routine on some hosts (containerd deletes twice by design), so it is told
-    /// only to those who ask.
+    /// A teardown of what is not there that did no harm and tells nothing else: routine on some hosts (containerd deletes
+    /// twice by design, runc clears up after a failed start), so it is told only to those who ask.
     pub fn is_routine(&self) -> bool {
-        self.kind == Kind::DuplicateTeardown && self.severity == Severity::Benign
+        let tells_more = self.first_failure.is_some()
+            || matches!(self.cause, Cause::ReadOnlyMount | Cause::CreationFailed | Cause::Renamed);
+        self.severity == Severity::Benign && !tells_more
     }
 }
 
@@ -248,16 +294,20 @@ impl Finding {
 pub(crate) struct World<'a> {
     pub cgroups: &'a Cgroups,
     pub coverage: &'a Coverage,
-    /// Whether a cgroup is there now, at the story's first place.
-    pub cgroup_left: Option<bool>,
+    pub processes: &'a Processes,
 }
 
 /// What is the same for every kind, weighed first.
 pub(crate) struct Weighed<'a> {
     pub story: &'a Story,
-    /// The participant that the finding is about: the first that failed, else the first.
+    /// The participant that the finding is about: the first that was hurt, else the first of which that is not known, else
+    /// the first.
     pub main: &'a Participant,
+    /// The cgroup that it came to first.
+    pub member: &'a Member,
     pub outcome: &'a Outcome,
+    pub severity: Severity,
+    pub first_failure: Option<&'a FindingAttempt>,
 }
 
 /// What a kind's own rule says.
@@ -282,17 +332,21 @@ const RULES: [Rule; Kind::ALL.len()] = [
 
 /// Weighs a story as far as it is known.
 pub(crate) fn judge(story: &Story, world: &World) -> Finding {
-    let main = story.participants.iter().find(|participant| participant.failed());
+    let weight = |participant: &Participant| severity::of(participant, story);
+    let severity = severity::of_all(story.participants.iter().map(weight));
+    let main = story.participants.iter().find(|participant| weight(participant) == severity);
     let main = main.or(story.participants.first()).expect("a story begins with its first participant");
+    let member = story.member_of(main);
     let outcome = Outcome {
         exit: main.exit(),
         exit_at: main.ended.map(|end| end.at),
-        cgroup_left: world.cgroup_left,
+        cgroup_left: is_left(member, world.cgroups),
         state_left: main.state_left,
     };
-    let severity = severity(&story.participants);
+    let first_failure = first_failure(main);
+    let weighed = Weighed { story, main, member, outcome: &outcome, severity, first_failure };
     let rule = RULES.iter().find(|rule| rule.kind == story.kind).expect("every kind has a rule");
-    let judgement = (rule.judge)(&Weighed { story, main, outcome: &outcome }, world);
+    let judgement = (rule.judge)(&weighed, world);
     let mut finding = Finding {
         id: id(story),
         revision: 0,
@@ -301,11 +355,12 @@ pub(crate) fn judge(story: &Story, world: &World) -> Finding {
         severity,
         cause: judgement.cause,
         summary: judgement.summary,
-        cgroup: cgroup(story),
+        cgroup: cgroup(member),
         hierarchies: story.members.len(),
         container: story.container.clone(),
         actor: main.first.actor.clone(),
         rival: judgement.rival,
+        first_failure: first_failure.cloned(),
         attempts: story.kept_calls().map(|note| note.attempt.clone()).collect(),
         attempt_count: story.calls,
         outcome,
@@ -315,22 +370,25 @@ pub(crate) fn judge(story: &Story, world: &World) -> Finding {
         evidence: evidence(story),
     };
     finding.attempts.sort_by_key(|attempt| attempt.seq);
-    finding.known_issues = known::matching(&finding);
+    finding.known_issues = known::matching(&finding, world.processes);
     finding
 }
 
-fn severity(participants: &[Participant]) -> Severity {
-    if participants.iter().any(Participant::failed) {
-        Severity::Fault
-    } else if participants.iter().all(|participant| participant.exit().is_some()) {
-        Severity::Benign
-    } else {
-        Severity::Undetermined
-    }
+/// Whether a cgroup is there now: at the place or, if it was renamed, where it is instead. `None` if it is not known where
+/// that is, because another one has left the place since.
+fn is_left(member: &Member, cgroups: &Cgroups) -> Option<bool> {
+    let Some(renaming) = &member.renaming else { return Some(cgroups.at_path(&member.place).is_some()) };
+    let followed = cgroups.follow(&member.place).filter(|followed| followed.renaming.seq == renaming.seq)?;
+    Some(followed.removal.is_none())
 }
 
-fn cgroup(story: &Story) -> Cgroup {
-    let member = story.members.first().expect("a story begins with its first member");
+/// What failed first in a start that failed.
+fn first_failure(main: &Participant) -> Option<&FindingAttempt> {
+    let failed = main.job.is_start() && main.exit().is_some_and(|exit| !exit.is_success());
+    main.failed_before.as_ref().filter(|_| failed)
+}
+
+fn cgroup(member: &Member) -> Cgroup {
     match &member.removal {
         Some(removal) => removal.cgroup.clone(),
         None => {
@@ -342,8 +400,10 @@ fn cgroup(story: &Story) -> Cgroup {
 
 fn evidence(story: &Story) -> Vec<Seq> {
     let removals = story.members.iter().filter_map(|member| member.removal.as_ref());
+    let renamings = story.members.iter().filter_map(|member| member.renaming.as_ref());
     let mut seqs: Vec<Seq> = removals
         .flat_map(|removal| removal.created.as_ref().map(|created| created.seq).into_iter().chain([removal.seq]))
+        .chain(renamings.map(|renaming| renaming.seq))
         .chain(story.kept_calls().map(|note| note.attempt.seq))
         .chain(story.participants.iter().filter_map(|participant| participant.ended.map(|end| end.seq)))
         .collect();
@@ -364,9 +424,4 @@ fn id(story: &Story) -> String {
         hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     }
     format!("{:012x}", hash >> 16)
-}
-
-/// The removal that a duplicate's first failed call came after.
-fn first_removal(story: &Story) -> Option<&Removal> {
-    story.members.iter().find_map(|member| member.removal.as_ref())
 }

@@ -3,28 +3,29 @@
 //! This is done the moment an input arrives, before it is put in order: the process behind it may be gone a moment later.
 //! A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is guessed.
 
-use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::cgroupfs;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, Mount, NamespaceId, Pid, Process,
-    ProcessChange,
+    About, Attempt, BootTime, CgroupId, Change, Event, Exit, Facts, HierarchyId, Input, Mount, NamespaceId, Pid,
+    Process, ProcessChange,
 };
-use crate::mounts;
+use crate::mounts::{self, Watch};
 use crate::name::Name;
-use crate::oci;
+use crate::oci::state::{self, Files, Surroundings};
+use crate::oci::{self, RuntimeCommand, bundle};
 use crate::process;
+use crate::root::Root;
 
 /// Reading mount tables may take one part in so many of the time: mounts come and go within a namespace, and the number
 /// of a namespace that is gone is given to the next one.
 const MOUNTS_SHARE: u32 = 10;
 /// Mount namespaces remembered at most.
 const NAMESPACES: usize = 4_096;
-/// Processes whose end is waited for with a state file to look at.
-const DELETERS: usize = 4_096;
+/// Processes whose end is waited for with a state to look for.
+const ENDINGS: usize = 4_096;
 /// Long paths remembered at most.
 const LONG_PATHS: usize = 4_096;
 /// Processes remembered as known at most.
@@ -37,21 +38,28 @@ pub struct Gatherer {
     /// Processes that more is known of than number and name, and when they ended, if they did: their last calls may
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
-    /// Processes that are deleting a container, with its id and state file.
-    deleters: HashMap<Pid, Deleter>,
+    /// Processes whose end decides what is left of a container's state.
+    endings: HashMap<Pid, Ending>,
+    bundles: bundle::Reader,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
     long_paths: HashMap<(HierarchyId, CgroupId), Name>,
-    /// Cgroup mount points outside `/sys/fs/cgroup` that were found since they were last asked for.
-    new_prefixes: bool,
-    prefixes: HashSet<Name>,
+    /// What the kernel side is to look for, and whether something is new in it since it was last asked for.
+    watch: Watch,
+    watch_is_new: bool,
 }
 
-/// A process that deletes a container.
-struct Deleter {
+/// A process after whose end the state of a container is looked for.
+struct Ending {
     id: Name,
-    state: PathBuf,
-    /// Its mount namespace.
-    namespace: Option<NamespaceId>,
+    /// Only if it failed: it makes a container, and leaves state if it succeeds.
+    only_failed: bool,
+    files: Files,
+    /// When the process was forked: its number may be given to another one.
+    started: Option<BootTime>,
+    /// Its mount namespace, and its root directory in that. `None` for one that was gone before it could be asked; then the
+    /// root is taken to be its parent's.
+    namespace: NamespaceId,
+    root: Option<(u64, u64)>,
     /// Processes that see what it sees and may outlive it.
     witnesses: Vec<Pid>,
 }
@@ -78,10 +86,11 @@ impl Gatherer {
             hierarchies,
             namespaces: HashMap::new(),
             known: HashMap::new(),
-            deleters: HashMap::new(),
+            endings: HashMap::new(),
+            bundles: bundle::Reader::default(),
             long_paths: HashMap::new(),
-            new_prefixes: false,
-            prefixes: HashSet::new(),
+            watch: Watch::default(),
+            watch_is_new: false,
         }
     }
 
@@ -111,12 +120,9 @@ impl Gatherer {
         facts
     }
 
-    /// The cgroup mount points outside `/sys/fs/cgroup`, if there are new ones since this was last asked.
-    pub fn take_prefixes(&mut self) -> Option<Vec<Name>> {
-        let mut all: Vec<Name> =
-            std::mem::take(&mut self.new_prefixes).then(|| self.prefixes.iter().cloned().collect())?;
-        all.sort();
-        Some(all)
+    /// What the kernel side is to look for, if there is something new since this was last asked.
+    pub fn take_watch(&mut self) -> Option<&Watch> {
+        std::mem::take(&mut self.watch_is_new).then_some(&self.watch)
     }
 
     fn event(&mut self, event: &mut Event) -> Vec<Input> {
@@ -146,7 +152,7 @@ impl Gatherer {
     fn attempt(&mut self, attempt: &mut Attempt) -> Vec<Input> {
         let pid = attempt.actor.pid;
         let mut facts = self.identity(pid, attempt.at);
-        if attempt.directory.is_none() {
+        if attempt.needs_mounts() {
             if attempt.mount_namespace.is_none() {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
@@ -166,7 +172,7 @@ impl Gatherer {
         // What the kernel side cannot tell cheaply is read here, if the process is still the one it was. A link of
         // /proc names the program as its mount namespace does; the kernel side's names stop at the file system's root.
         if let Some(now) = process::identity(process.pid)
-            && process.started.is_none_or(|started| now.started.is_none_or(|read| process::same_start(started, read)))
+            && process.started.is_none_or(|started| now.started.is_none_or(|read| started.is_same_start(read)))
         {
             process.exe = now.exe.or(process.exe.take());
             process.cwd = process.cwd.take().or(now.cwd);
@@ -194,25 +200,34 @@ impl Gatherer {
         }
     }
 
-    /// What a process record gives reason to look at: the bundle of a container that is made, the state of one that was
-    /// deleted.
+    /// What a process record gives reason to look at: what is said of a container that is made, and what is left of its state
+    /// when a process that deletes it, or fails to make it, has ended.
     fn consequences(&mut self, process: &Process) -> Vec<Input> {
         if process.change == ProcessChange::Exit {
-            let deleter = self.deleters.remove(&process.pid);
-            return deleter.and_then(|deleter| deleter.look(process)).into_iter().collect();
+            let ending = self.endings.remove(&process.pid);
+            return ending.and_then(|ending| ending.look(process)).into_iter().collect();
+        }
+        let is_same = |ending: &Ending| match (ending.started, process.started) {
+            (Some(before), Some(now)) => before.is_same_start(now),
+            (None, _) | (_, None) => false,
+        };
+        if self.endings.get(&process.pid).is_some_and(|ending| !is_same(ending)) {
+            self.endings.remove(&process.pid);
         }
         let argv = process.argv.as_deref().unwrap_or_default();
         let Some(command) = oci::command_line(&process.comm, process.exe.as_ref(), argv) else { return Vec::new() };
-        if command.subcommand.as_deref() == Some("delete")
-            && self.deleters.len() < DELETERS
-            && let (Some(id), Some(state)) = (command.id.clone(), oci::state_file(&command))
+        if !self.endings.contains_key(&process.pid)
+            && self.endings.len() < ENDINGS
+            && let Some(ending) = Ending::of(process, &command)
         {
-            let witnesses = process.parents.iter().map(|parent| parent.pid).collect();
-            let namespace = process.mount_namespace;
-            self.deleters.insert(process.pid, Deleter { id, state, namespace, witnesses });
+            self.endings.insert(process.pid, ending);
         }
-        let said = oci::read_bundle(process.pid, process.cwd.as_ref(), &command);
-        said.map(|said| Input::Facts(Facts { at: process.at, about: About::Container(said) })).into_iter().collect()
+        let about = match self.bundles.read(process, &command) {
+            Some(Ok(said)) => About::Container(said),
+            Some(Err(unread)) => About::Unread(unread),
+            None => return Vec::new(),
+        };
+        vec![Input::Facts(Facts { at: process.at, about })]
     }
 
     /// The mount table of a namespace, if it says something new. `pids` may be in it.
@@ -234,9 +249,7 @@ impl Gatherer {
             return Vec::new();
         };
         let changed = known.is_none_or(|table| table.mounts != mounts);
-        for prefix in mounts::prefixes(&mounts) {
-            self.new_prefixes |= self.prefixes.insert(prefix);
-        }
+        self.watch_is_new |= self.watch.learn(&mounts);
         if self.namespaces.len() >= NAMESPACES && known.is_none() {
             // The one that was read longest ago makes room; if it lives, it is read again when it matters.
             let oldest = self.namespaces.iter().min_by_key(|(_, table)| table.read).map(|(namespace, _)| *namespace);
@@ -269,16 +282,48 @@ impl Gatherer {
     }
 }
 
-impl Deleter {
-    /// Looks for the state file, as the process that just ended would see it.
+impl Ending {
+    /// `None` if the end says nothing of any state, or if it is not known where that would be.
+    fn of(process: &Process, command: &RuntimeCommand) -> Option<Self> {
+        let only_failed = match command.subcommand.as_deref() {
+            Some("delete") => false,
+            // What `--keep` leaves is wanted.
+            Some("create" | "run") if !command.keep => true,
+            _ => return None,
+        };
+        let files = state::files(command, &Surroundings::of(process.pid))?;
+        let ending = Self {
+            id: command.id.clone()?,
+            only_failed,
+            files,
+            started: process.started,
+            namespace: process.mount_namespace?,
+            root: process::root_identity(process.pid),
+            witnesses: process.parents.iter().map(|parent| parent.pid).collect(),
+        };
+        // A state that is there before it begins is another's, whose id it was given.
+        let was_missing = || Some(!ending.files.look(&Root::of(process.pid)?)?.1);
+        (!only_failed || was_missing() == Some(true)).then_some(ending)
+    }
+
+    /// Looks for the state, as the process that just ended would see it.
     fn look(self, ended: &Process) -> Option<Input> {
-        let namespace = self.namespace?;
+        if self.only_failed && ended.exit.is_none_or(Exit::is_success) {
+            return None;
+        }
         let own = Pid(std::process::id());
-        let same = |pid: &Pid| process::mount_namespace(*pid) == Some(namespace);
+        let same = |pid: &Pid| {
+            process::mount_namespace(*pid) == Some(self.namespace)
+                && (self.root.is_none() || process::root_identity(*pid) == self.root)
+        };
         let family = self.witnesses.iter().copied().chain([own]).find(same);
-        let witness = family.or_else(|| process::pid_in_mount_namespace(namespace))?;
-        let present = oci::state_present(witness, &self.state)?;
-        let path = Name::new(self.state.as_os_str().as_encoded_bytes());
+        let witness = family.or_else(|| process::pids_in_mount_namespace(self.namespace).find(same))?;
+        let (path, present) = self.files.left(&Root::of(witness)?, process::clock().unix_ns(ended.at))?;
+        // Without anybody in it a mount namespace is gone, and its files with it.
+        if !same(&witness) {
+            return None;
+        }
+        let path = Name::new(path.as_os_str().as_encoded_bytes());
         let about = About::State { id: self.id, pid: ended.pid, path, present };
         Some(Input::Facts(Facts { at: ended.at, about }))
     }

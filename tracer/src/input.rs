@@ -26,7 +26,18 @@ impl BootTime {
     pub fn since(self, earlier: Self) -> std::time::Duration {
         std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
+
+    /// Whether two start times are of one process. The kernel side tells them in nanoseconds, `/proc/PID/stat` in whole clock
+    /// ticks: a time of whole ticks is the same as any within its tick.
+    pub fn is_same_start(self, other: Self) -> bool {
+        let ticks = |time: Self| time.0 / CLOCK_TICK;
+        let is_whole = |time: Self| time.0.is_multiple_of(CLOCK_TICK);
+        self == other || (is_whole(self) || is_whole(other)) && ticks(self) == ticks(other)
+    }
 }
+
+/// The unit of start times in `/proc/PID/stat`, in nanoseconds: USER_HZ is 100 on every architecture that is supported.
+const CLOCK_TICK: u64 = 10_000_000;
 
 impl std::ops::Add<std::time::Duration> for BootTime {
     type Output = Self;
@@ -66,6 +77,11 @@ impl fmt::Display for Pid {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct NamespaceId(pub u32);
+
+/// A mount's number, as in the first field of `/proc/PID/mountinfo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct MountId(pub u32);
 
 /// A superblock's device, as in the third field of `/proc/PID/mountinfo`. Written `0:38`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -247,6 +263,29 @@ pub struct Actor {
     /// Derived: what is known of its thread group.
     #[serde(flatten)]
     pub identity: Option<Arc<Identity>>,
+    /// Derived: which of the thread groups that have had this number it is.
+    #[serde(skip)]
+    pub incarnation: Option<Incarnation>,
+}
+
+/// A thread group among all that have ever had its number, as the tracker counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Incarnation(pub u64);
+
+impl Actor {
+    /// Whether both are the same thread group, and not two that have had the same number.
+    pub fn is_same_process_as(&self, other: &Self) -> bool {
+        self.pid == other.pid
+            && match (self.incarnation, other.incarnation) {
+                (Some(one), Some(other)) => one == other,
+                (None, _) | (_, None) => true,
+            }
+    }
+
+    /// The process that made it, as far as is known.
+    pub fn parent(&self) -> Option<&Parent> {
+        self.identity.as_ref()?.parents.first()
+    }
 }
 
 /// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows which
@@ -262,7 +301,7 @@ struct RecordedActor {
 
 impl From<RecordedActor> for Actor {
     fn from(RecordedActor { pid, tid, comm, uid }: RecordedActor) -> Self {
-        Self { pid, tid, comm, uid, identity: None }
+        Self { pid, tid, comm, uid, identity: None, incarnation: None }
     }
 }
 
@@ -281,6 +320,9 @@ pub struct Identity {
     /// The cgroup (v2, else any) it was in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Name>,
+    /// When it was forked: its number alone may be another process's later.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<BootTime>,
 }
 
 /// One ancestor of a process.
@@ -402,7 +444,7 @@ pub struct Attempt {
     /// Where a relative path starts. `None` for an absolute one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
-    /// The mount namespace an absolute path is to be read in. `None` if the kernel's layout is not known (no BTF).
+    /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the kernel's layout is not known (no BTF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<NamespaceId>,
     /// Derived: the cgroup it is about, on the host. `None` if that could not be told.
@@ -415,7 +457,14 @@ pub struct Attempt {
     pub actor: Actor,
 }
 
-/// A directory on cgroupfs that a relative path starts at, as the kernel's own structures name it.
+impl Attempt {
+    /// Whether it takes a mount table to tell where the path leads.
+    pub fn needs_mounts(&self) -> bool {
+        self.directory.as_ref().is_none_or(|directory| directory.outside)
+    }
+}
+
+/// A directory that a relative path starts at, as the kernel's own structures name it: on cgroupfs, or above a mount of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Directory {
     /// Its superblock, which tells the hierarchy.
@@ -427,6 +476,12 @@ pub struct Directory {
     /// The walk stopped before the root: `path` holds only the innermost names.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
+    /// It is not on cgroupfs, and `id` is an inode number: the path is followed through the mounts of `mount_namespace`.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub outside: bool,
+    /// The mount that it was reached through. `None` if the kernel's layout is not known, and in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mount: Option<MountId>,
 }
 
 /// How a process came to be known, or ended.
@@ -474,8 +529,8 @@ pub struct Process {
     /// The program file, as its own mount namespace names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exe: Option<Name>,
-    /// The command line.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The command line, as far as it is kept: see [`crate::argv`].
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::argv::deserialize")]
     pub argv: Option<Vec<Name>>,
     /// `argv` is longer than what could be read.
     #[serde(default, skip_serializing_if = "is_false")]
@@ -495,8 +550,8 @@ pub struct Process {
     /// Its cgroup namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup_namespace: Option<NamespaceId>,
-    /// The id of its cgroup2 cgroup.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The id of its cgroup2 cgroup. Older traces call it `cgroup`, which in every other line is an object.
+    #[serde(default, rename = "cgroup_id", alias = "cgroup", skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<CgroupId>,
     /// When it was forked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -540,6 +595,8 @@ pub enum About {
         /// The file is still there.
         present: bool,
     },
+    /// Nothing could be read of a container that a runtime makes: neither its bundle nor the runtime's state.
+    Unread(Unread),
     /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.
     Walked {
         /// How many cgroups were found.
@@ -550,6 +607,30 @@ pub enum About {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<WalkedAgain>,
     },
+}
+
+/// A container of which nothing could be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unread {
+    /// The container's id.
+    pub id: Name,
+    /// The runtime.
+    pub pid: Pid,
+    /// The bundle's `config.json`. `None` if it is in a working directory that could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Name>,
+    /// Why.
+    pub reason: UnreadReason,
+}
+
+/// Why nothing could be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum UnreadReason {
+    /// The runtime was gone before anybody looked.
+    ProcessGone,
+    /// It was there, and its bundle could not be read.
+    NotReadable,
 }
 
 /// What a later walk of cgroupfs covers.
@@ -564,6 +645,12 @@ pub struct WalkedAgain {
 /// A mount, as `/proc/PID/mountinfo` gives it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Mount {
+    /// Its number. `None` in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<MountId>,
+    /// The mount that it is on. `None` in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<MountId>,
     /// The superblock's device.
     pub device: Device,
     /// The directory of the file system that is mounted.
@@ -585,6 +672,9 @@ pub struct ContainerFacts {
     /// The runtime that was given it, by the registry's name (`runc`, `crun` …); for one that was there before tracing
     /// began, the one whose naming scheme its cgroup follows.
     pub runtime: String,
+    /// The engine that asked for it, by the registry's name (`docker`, `podman` …). `None` if nothing says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub engine: Option<String>,
     /// The process whose command line led here. `None` for a container that was there before tracing began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<Pid>,
@@ -608,6 +698,25 @@ pub struct ContainerFacts {
     /// The pod's namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Name>,
+}
+
+impl ContainerFacts {
+    /// Facts that say nothing yet.
+    pub fn new(id: Name, runtime: &str, source: Name) -> Self {
+        Self {
+            id,
+            runtime: runtime.to_owned(),
+            engine: None,
+            pid: None,
+            source,
+            cgroups_path: None,
+            state_file: None,
+            name: None,
+            image: None,
+            pod: None,
+            namespace: None,
+        }
+    }
 }
 
 /// Which of the kernel's rings.
@@ -679,6 +788,19 @@ pub struct Lost {
     pub reason: LossReason,
     /// How many since the previous notice.
     pub count: u64,
+    /// Whose calls they were. `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Pid>,
+    /// What the calls tried. `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<Operation>,
+}
+
+impl Lost {
+    /// A loss of which nothing more is known.
+    pub fn some(at: BootTime, ring: Ring, reason: LossReason, count: u64) -> Self {
+        Self { at, ring, reason, count, pid: None, operation: None }
+    }
 }
 
 /// Nothing happened, and time went on far enough for a decision to fall due.

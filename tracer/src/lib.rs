@@ -3,12 +3,19 @@
 //! The core takes [`input::Input`]s and gives [`findings::Finding`]s: no I/O, no clock, no failure. The edges make inputs
 //! from the kernel and the host, and outputs from findings. `docs/architecture.md` is the map.
 
+#![warn(clippy::print_stderr)]
+
+#[macro_use]
+mod say;
+
+pub mod argv;
 pub mod cgroupfs;
 pub mod cli;
 mod commands;
 pub mod container;
 pub mod demo;
 pub mod duration;
+pub mod engine;
 pub mod errno;
 pub mod explain;
 pub mod export;
@@ -18,6 +25,7 @@ pub mod gather;
 pub mod hierarchy;
 pub mod input;
 pub mod kernel;
+pub mod lxc;
 pub mod metrics;
 pub mod mounts;
 pub mod name;
@@ -27,6 +35,7 @@ pub mod pipeline;
 pub mod process;
 pub mod recording;
 pub mod report;
+pub mod root;
 pub mod runtimes;
 pub mod sandbox;
 pub mod serve;

@@ -3,12 +3,19 @@
 //! Paths are resolved by their text: `//`, `.` and `..` are taken out, symbolic links are not followed. Reading mount
 //! tables is [`crate::process`]'s business.
 
-use crate::input::{Device, Mount};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use crate::input::{Device, Directory, Mount, MountId};
 use crate::name::Name;
 
 /// The mounts of one namespace, in the order they were made.
 #[derive(Clone, Debug)]
-pub struct MountTable(Vec<Mount>);
+pub struct MountTable {
+    mounts: Vec<Mount>,
+    /// What each is mounted on; `None` for those whose parent is not in the table. Empty if the table does not say which mount is
+    /// on which one.
+    parents: Vec<Option<usize>>,
+}
 
 /// Where an absolute path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,19 +41,100 @@ pub enum Resolution {
 impl MountTable {
     /// A table in the order of `/proc/PID/mountinfo`.
     pub fn new(mounts: Vec<Mount>) -> Self {
-        Self(mounts)
+        let places: HashMap<MountId, usize> =
+            mounts.iter().enumerate().filter_map(|(index, mount)| Some((mount.id?, index))).collect();
+        let parents = match places.len() == mounts.len() {
+            // A mount that is on nothing names itself.
+            true => mounts
+                .iter()
+                .enumerate()
+                .map(|(index, mount)| places.get(&mount.parent?).copied().filter(|parent| *parent != index))
+                .collect(),
+            false => Vec::new(),
+        };
+        Self { mounts, parents }
     }
 
     /// The mounts, as they were given.
     pub fn mounts(&self) -> &[Mount] {
-        &self.0
+        &self.mounts
     }
 
-    /// Follows an absolute path. Of the mounts around it the innermost counts, of several at one place the last.
+    /// Follows an absolute path.
     pub fn resolve(&self, path: &Name) -> Resolution {
         let path = join(&Name::from("/"), path);
-        let around = self.0.iter().filter_map(|mount| Some((mount, below(&mount.mount_point, &path)?)));
-        let Some((mount, rest)) = around.max_by_key(|(mount, _)| mount.mount_point.as_bytes().len()) else {
+        let mount = if self.parents.is_empty() { self.innermost(&path) } else { self.walk(&path, None) };
+        mount.map_or(Resolution::Unknown, |mount| self.within(mount, &path))
+    }
+
+    /// Follows a path from a directory that is not on cgroupfs, which is told by its place on its file system.
+    pub fn resolve_from(&self, directory: &Directory, path: &Name) -> Resolution {
+        let of_device = |mount: &&Mount| mount.device == directory.device;
+        let mount_point = |mount: &Mount| {
+            let rest = below(&mount.root, &directory.path)?;
+            Some(join(&mount.mount_point, &Name::new(rest)))
+        };
+        let through = directory.mount.and_then(|id| self.mounts.iter().position(|mount| mount.id == Some(id)));
+        if let Some(through) = through.filter(|index| self.mounts.get(*index).as_ref().is_some_and(of_device)) {
+            let Some(start) = self.mounts.get(through).and_then(mount_point) else { return Resolution::Unknown };
+            let path = join(&start, path);
+            let stays = self.mounts.get(through).is_some_and(|mount| below(&mount.mount_point, &path).is_some());
+            let mount = self.walk(&path, stays.then_some(through));
+            return mount.map_or(Resolution::Unknown, |mount| self.within(mount, &path));
+        }
+        // Which mount it was reached through is not known: it counts where all of them lead to the same place.
+        let mut found = None;
+        for start in self.mounts.iter().filter(of_device).filter_map(mount_point) {
+            let resolution = self.resolve(&join(&start, path));
+            if found.as_ref().is_some_and(|found| *found != resolution) {
+                return Resolution::Unknown;
+            }
+            found = Some(resolution);
+        }
+        // What is above a mount of cgroupfs is in the table.
+        found.unwrap_or_else(|| Resolution::OtherFileSystem { file_system: Name::from("") })
+    }
+
+    /// Goes down a path as the kernel does, from mount to mount: what a mount covers is not met. Begins at `from`, or at the
+    /// root.
+    fn walk(&self, path: &Name, from: Option<usize>) -> Option<usize> {
+        let mut current = from;
+        // A mount is met once at most.
+        for _ in 0..self.mounts.len() {
+            let children = self.mounts.iter().enumerate().filter(|(index, mount)| {
+                let parent = self.parents.get(*index).copied().flatten();
+                match current.map(|at| (at, &self.mounts[at])) {
+                    None => parent.is_none(),
+                    Some((at, around)) => {
+                        // What it is on may have come to be while the table was read.
+                        let lost = parent.is_none() && mount.mount_point != around.mount_point;
+                        parent == Some(at)
+                            || lost && *index != at && below(&around.mount_point, &mount.mount_point).is_some()
+                    }
+                }
+            });
+            // The first one on the way; of several at one place the last.
+            let next = children
+                .filter(|(_, mount)| below(&mount.mount_point, path).is_some())
+                .min_by_key(|(index, mount)| (mount.mount_point.as_bytes().len(), std::cmp::Reverse(*index)));
+            match next {
+                Some((index, _)) => current = Some(index),
+                None => break,
+            }
+        }
+        current
+    }
+
+    /// Without knowing what covers what: of the mounts around a path the innermost, of several at one place the last.
+    fn innermost(&self, path: &Name) -> Option<usize> {
+        let around = self.mounts.iter().enumerate().filter(|(_, mount)| below(&mount.mount_point, path).is_some());
+        around.max_by_key(|(_, mount)| mount.mount_point.as_bytes().len()).map(|(index, _)| index)
+    }
+
+    fn within(&self, index: usize, path: &Name) -> Resolution {
+        let Some((mount, rest)) =
+            self.mounts.get(index).and_then(|mount| Some((mount, below(&mount.mount_point, path)?)))
+        else {
             return Resolution::Unknown;
         };
         if !is_cgroupfs(mount) {
@@ -135,7 +223,9 @@ pub fn parse_mountinfo(text: &[u8]) -> Vec<Mount> {
 
 fn parse_mount(line: &[u8]) -> Option<Mount> {
     let mut fields = line.split(|byte| *byte == b' ');
-    let device = std::str::from_utf8(fields.nth(2)?).ok()?.parse().ok()?;
+    let mut number = || Some(MountId(std::str::from_utf8(fields.next()?).ok()?.parse().ok()?));
+    let (id, parent) = (number()?, number()?);
+    let device = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
     let root = unescape(fields.next()?);
     let mount_point = unescape(fields.next()?);
     let options = fields.next()?;
@@ -143,7 +233,7 @@ fn parse_mount(line: &[u8]) -> Option<Mount> {
     let file_system = Name::new(fields.next()?);
     let super_options = fields.nth(1).unwrap_or_default();
     let read_only = [options, super_options].iter().any(|options| options.split(|b| *b == b',').any(|o| o == b"ro"));
-    Some(Mount { device, root, mount_point, file_system, read_only })
+    Some(Mount { id: Some(id), parent: Some(parent), device, root, mount_point, file_system, read_only })
 }
 
 /// Undoes mountinfo's octal escapes (`\040` for a space).
@@ -173,14 +263,49 @@ pub fn relevant(mounts: Vec<Mount>) -> Vec<Mount> {
     mounts.into_iter().filter(near).collect()
 }
 
-/// The cgroup mount points that are not below `/sys/fs/cgroup`.
-pub fn prefixes(mounts: &[Mount]) -> impl Iterator<Item = Name> {
-    let usual = Name::from("/sys/fs/cgroup");
-    mounts
-        .iter()
-        .filter(|mount| is_cgroupfs(mount))
-        .map(|mount| mount.mount_point.clone())
-        .filter(move |point| below(&usual, point).is_none())
+/// What the kernel side is to look for in paths, as the mount tables that were read so far say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Cgroup mount points that are not below `/sys/fs/cgroup`.
+    pub prefixes: BTreeSet<Name>,
+    /// For each file system above a mount of cgroupfs: the ways from its directories to the mount.
+    pub above: BTreeMap<Device, BTreeSet<Name>>,
+}
+
+/// Mount points, and file systems above them, that are remembered at most; and ways down from one.
+const WATCHED: usize = 1_024;
+const WAYS: usize = 64;
+
+impl Watch {
+    /// Adds what a mount table says. Returns whether that was new.
+    pub fn learn(&mut self, mounts: &[Mount]) -> bool {
+        let usual = Name::from("/sys/fs/cgroup");
+        let mut new = false;
+        for point in mounts.iter().filter(|mount| is_cgroupfs(mount)).map(|mount| &mount.mount_point) {
+            if below(&usual, point).is_none() && self.prefixes.len() < WATCHED {
+                new |= self.prefixes.insert(point.clone());
+            }
+            let around = |mount: &&Mount| below(&mount.mount_point, point).is_some();
+            for mount in mounts.iter().filter(|mount| !is_cgroupfs(mount)).filter(around) {
+                // From there on the way is another file system's.
+                let deeper = |inner: &&Mount| {
+                    inner.mount_point != mount.mount_point && below(&mount.mount_point, &inner.mount_point).is_some()
+                };
+                let until =
+                    mounts.iter().filter(around).filter(deeper).map(|inner| inner.mount_point.as_bytes().len()).min();
+                let room = self.above.len() < WATCHED || self.above.contains_key(&mount.device);
+                let Some(until) = until.filter(|_| room) else { continue };
+                let ways = self.above.entry(mount.device).or_default();
+                let point = point.as_bytes();
+                let from =
+                    mount.mount_point.as_bytes().strip_suffix(b"/").unwrap_or(mount.mount_point.as_bytes()).len();
+                for slash in (from..until).filter(|place| point[*place] == b'/') {
+                    new |= ways.len() < WAYS && ways.insert(Name::new(&point[slash + 1..]));
+                }
+            }
+        }
+        new
+    }
 }
 
 #[cfg(test)]
@@ -218,23 +343,123 @@ not a mount line
         assert_eq!(MountTable::new(Vec::new()).resolve(&"/x".into()), Resolution::Unknown);
     }
 
+    fn resolved(mountinfo: &[&str], path: &str) -> Resolution {
+        MountTable::new(parse_mountinfo(mountinfo.join("\n").as_bytes())).resolve(&path.into())
+    }
+
+    fn cgroup(device: u32, path: &str, read_only: bool) -> Resolution {
+        Resolution::Cgroup { device: Device { major: 0, minor: device }, path: path.into(), read_only }
+    }
+
+    fn other(file_system: &str) -> Resolution {
+        Resolution::OtherFileSystem { file_system: file_system.into() }
+    }
+
+    const ROOT: &str = "22 1 254:0 / / rw - ext4 /dev/vda rw";
+    const SYS: &str = "23 22 0:22 / /sys rw - sysfs sysfs rw";
+    const UNIFIED: &str = "31 23 0:38 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw";
+
     #[test]
-    fn a_later_mount_covers_an_earlier_one() {
-        let mut mounts = parse_mountinfo(HYBRID);
-        mounts.extend(parse_mountinfo(b"70 31 0:38 /sub /sys/fs/cgroup ro - cgroup2 none rw\n"));
-        // What was mounted below the covered place is still in the table, and longer: it cannot be reached any more,
-        // but a runtime that covers /sys/fs/cgroup gets a namespace in which that is all there is.
-        let fresh: Vec<Mount> = mounts.into_iter().filter(|m| m.mount_point == "/sys/fs/cgroup").collect();
-        let resolved = MountTable::new(fresh).resolve(&"/sys/fs/cgroup/x".into());
-        let device = Device { major: 0, minor: 38 };
-        assert_eq!(resolved, Resolution::Cgroup { device, path: "/sub/x".into(), read_only: true });
+    fn a_later_mount_at_the_same_place_covers_the_earlier_one() {
+        let over = "70 31 0:38 /sub /sys/fs/cgroup ro - cgroup2 none rw";
+        assert_eq!(resolved(&[ROOT, SYS, UNIFIED, over], "/sys/fs/cgroup/x"), cgroup(38, "/sub/x", true));
+        let over = "70 31 0:40 / /sys/fs/cgroup rw - tmpfs none rw";
+        assert_eq!(resolved(&[ROOT, SYS, UNIFIED, over], "/sys/fs/cgroup/x"), other("tmpfs"));
+        let below = "71 70 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory";
+        assert_eq!(resolved(&[ROOT, SYS, UNIFIED, over, below], "/sys/fs/cgroup/memory/x"), cgroup(32, "/x", false));
     }
 
     #[test]
-    fn only_what_decides_is_kept() {
+    fn what_lies_below_a_covered_mount_cannot_be_reached() {
+        let memory = "35 31 0:32 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory";
+        for over in [
+            "70 31 0:40 / /sys/fs/cgroup rw - tmpfs none rw",
+            "70 23 0:40 / /sys rw - tmpfs none rw",
+            "70 22 0:40 / / rw - tmpfs none rw",
+        ] {
+            assert_eq!(
+                resolved(&[ROOT, SYS, UNIFIED, memory, over], "/sys/fs/cgroup/memory/x"),
+                other("tmpfs"),
+                "{over}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_covers_is_told_by_what_is_mounted_on_what_and_not_by_the_order() {
+        // Propagation puts a mount below one that is there already.
+        let over = "30 31 0:40 / /sys/fs/cgroup rw - tmpfs none rw";
+        assert_eq!(resolved(&[ROOT, over, SYS, UNIFIED], "/sys/fs/cgroup/x"), other("tmpfs"));
+        // What a mount is on may have come to be while the table was read.
+        assert_eq!(resolved(&[ROOT, UNIFIED], "/sys/fs/cgroup/x"), cgroup(38, "/x", false));
+        // In a chroot the root's own mount is not told.
+        assert_eq!(resolved(&[SYS, UNIFIED], "/sys/fs/cgroup/x"), cgroup(38, "/x", false));
+        assert_eq!(resolved(&[SYS, UNIFIED], "/tmp/x"), Resolution::Unknown);
+    }
+
+    #[test]
+    fn a_table_that_does_not_say_what_is_on_what_goes_by_the_innermost() {
+        let mut mounts = parse_mountinfo(HYBRID);
+        mounts.iter_mut().for_each(|mount| (mount.id, mount.parent) = (None, None));
+        assert_eq!(MountTable::new(mounts).resolve(&"/sys/fs/cgroup/memory/x".into()), cgroup(32, "/x", false));
+    }
+
+    #[test]
+    fn a_path_from_above_crosses_into_cgroupfs_or_is_foreign() {
+        const TMPFS: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw";
+        const FREEZER: &str = "35 31 0:34 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer";
+        let check =
+            |mountinfo: &[&str], mount: Option<u32>, device: &str, directory: &str, path: &str, to: Resolution| {
+                let directory = Directory {
+                    device: device.parse().expect("a device"),
+                    id: crate::input::CgroupId(1),
+                    path: directory.into(),
+                    truncated: false,
+                    outside: true,
+                    mount: mount.map(MountId),
+                };
+                let table = MountTable::new(parse_mountinfo(mountinfo.join("\n").as_bytes()));
+                assert_eq!(table.resolve_from(&directory, &path.into()), to, "{directory:?} {path}");
+            };
+        let host = [ROOT, SYS, TMPFS, FREEZER];
+        for mount in [Some(31), None] {
+            check(&host, mount, "0:28", "/", "freezer/web/freezer.state", cgroup(34, "/web/freezer.state", false));
+            check(&host, mount, "0:28", "/", "freezer/../freezer/web", cgroup(34, "/web", false));
+            check(&host, mount, "0:28", "/", "frozen/web", other("tmpfs"));
+        }
+        check(&host, Some(22), "254:0", "/", "sys/fs/cgroup/freezer/web", cgroup(34, "/web", false));
+        check(&host, Some(23), "0:22", "/fs", "cgroup/freezer/web", cgroup(34, "/web", false));
+        check(&host, Some(23), "0:22", "/fs", "../../sys/fs/cgroup/freezer", cgroup(34, "/", false));
+        check(&host, Some(99), "0:99", "/", "freezer/web", other(""));
+        // The same file system twice: only one of its places has cgroupfs below.
+        let bind = "40 22 254:0 / /mnt rw - ext4 /dev/vda rw";
+        let twice = [ROOT, bind, SYS, TMPFS, FREEZER];
+        check(&twice, Some(22), "254:0", "/", "sys/fs/cgroup/freezer/web", cgroup(34, "/web", false));
+        check(&twice, Some(40), "254:0", "/", "sys/fs/cgroup/freezer/web", other("ext4"));
+        check(&twice, None, "254:0", "/", "sys/fs/cgroup/freezer/web", Resolution::Unknown);
+        // A directory that was opened before something covered it still leads there.
+        let over = "50 23 0:41 / /sys rw - tmpfs tmpfs rw";
+        let covered = [ROOT, SYS, TMPFS, FREEZER, over];
+        check(&covered, Some(31), "0:28", "/", "freezer/web", cgroup(34, "/web", false));
+    }
+
+    #[test]
+    fn only_what_decides_is_kept_and_every_way_down_is_watched() {
         let kept = relevant(parse_mountinfo(HYBRID));
         assert_eq!(kept.len(), 5, "all but /proc: {kept:?}");
-        assert_eq!(prefixes(&kept).collect::<Vec<_>>(), [Name::from("/mnt/my cg")]);
+        let mut watch = Watch::default();
+        assert!(watch.learn(&kept) && !watch.learn(&kept));
+        assert_eq!(watch.prefixes, BTreeSet::from([Name::from("/mnt/my cg")]));
+        let ways = |device: &str| -> Vec<String> {
+            watch.above[&device.parse::<Device>().expect("a device")].iter().map(Name::to_string).collect()
+        };
+        assert_eq!(ways("0:28"), ["memory", "unified"]);
+        // There is no /sys in this table: all of the way to the tmpfs is the root's.
+        let of_the_root = ["cgroup/memory", "fs/cgroup/memory", "my cg", "mnt/my cg", "sys/fs/cgroup/memory"];
+        for way in of_the_root {
+            assert!(ways("254:0").contains(&way.to_owned()), "{way} of {:?}", ways("254:0"));
+        }
+        assert!(!ways("254:0").contains(&"memory".to_owned()), "that way begins in the tmpfs");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! What users read: text for people, JSON lines for programs.
 
+mod ids;
 mod json;
 mod palette;
+mod rows;
 mod text;
 
 use std::collections::BTreeMap;
@@ -10,8 +12,11 @@ use std::io;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+pub(crate) use ids::shorten;
 pub use json::Json;
 pub use palette::{ColorChoice, Palette};
+pub(crate) use rows::WINDOW;
+pub(crate) use text::word_of;
 pub use text::{Deed, Look, Text, deeds, particulars, relative, write_finding};
 
 use crate::findings::Finding;
@@ -35,6 +40,11 @@ pub trait Output {
     }
     /// A finding, new or revised.
     fn finding(&mut self, finding: &Finding) -> io::Result<()>;
+    /// Nothing earlier than `now` is to come: an output that puts lines together need not wait any longer.
+    fn passed(&mut self, now: BootTime) -> io::Result<()> {
+        let _ = now;
+        Ok(())
+    }
     /// The last line.
     fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()>;
     /// Hands on what is buffered.
@@ -105,8 +115,11 @@ impl Counts {
             .filter(|operation| attempts(*operation) > 0)
             .map(|operation| format!("{} {}", attempts(operation), operation.as_str()))
             .collect::<Vec<_>>();
-        let failed =
-            if failed.is_empty() { "no failed call".to_owned() } else { format!("failed: {}", failed.join(", ")) };
+        let failed = if failed.is_empty() {
+            "no failed call".to_owned()
+        } else {
+            format!("failed calls: {}", failed.join(", "))
+        };
         let mut line = format!(
             "{}, {failed}, {}, {} lost",
             plural(self.happened(), "event", "events"),
@@ -114,7 +127,7 @@ impl Counts {
             self.lost,
         );
         if self.evicted > 0 {
-            line.push_str(&format!(", {} not remembered for want of room", self.evicted));
+            line.push_str(&format!(", {} forgotten to save memory", self.evicted));
         }
         line
     }

@@ -17,11 +17,12 @@ use crate::cgroupfs;
 use crate::container;
 use crate::findings::Finding;
 use crate::gather::Gatherer;
-use crate::hierarchy::{Clock, Header, Probe};
+use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
 use crate::input::{
     About, BootTime, Cgroup, Event, Facts, HierarchyId, Input, LossReason, Lost, Pid, Ring, Seq, Tick, WalkedAgain,
 };
 use crate::kernel;
+use crate::mounts::Watch;
 use crate::name::Name;
 use crate::oci;
 use crate::output::{Counts, Output};
@@ -104,7 +105,7 @@ impl<'a> Stream<'a> {
         if self.tracker.next_due().is_some_and(|due| due <= now) {
             self.feed(&mut Input::Tick(Tick { at: now }))?;
         }
-        Ok(())
+        self.output.passed(now)
     }
 
     /// Tells what is left, and ends with the counts.
@@ -164,8 +165,13 @@ impl Merge {
         self.held.extend(inputs);
     }
 
-    fn is_empty(&self) -> bool {
-        self.held.is_empty()
+    /// The mount tables, in the order they were read.
+    fn take_mounts(&mut self) -> Vec<Input> {
+        let (mounts, held) = std::mem::take(&mut self.held)
+            .into_iter()
+            .partition(|input| matches!(input, Input::Facts(Facts { about: About::Mounts { .. }, .. })));
+        self.held = held;
+        mounts
     }
 
     /// What is old enough at `now`, in order.
@@ -219,50 +225,56 @@ impl Session {
     /// # Errors
     /// When this host cannot be traced.
     pub fn start(tracefs: kernel::Tracefs, plan: &kernel::Plan, options: &kernel::Options) -> anyhow::Result<Self> {
-        let mut tracer = kernel::Tracer::start(plan, options)?;
+        let tracer = kernel::Tracer::start(plan, options)?;
         // Back to the host's own mount namespace, before its mounts are read.
         drop(tracefs);
+        // All programs are in place: from here on everything is seen.
         let clock = process::clock();
         let at = BootTime(clock.boot_ns);
         let (setup, hierarchies) = cgroupfs::hierarchies()?;
-        let mut gatherer = Gatherer::new(hierarchies.clone());
-        let mut existing = gatherer.at_start(at);
-        if let Some(prefixes) = gatherer.take_prefixes() {
-            watch(&mut tracer, &prefixes)?;
-        }
-        let mut events = Vec::new();
-        let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| events.push(event));
-        existing.extend(standing(&events, at));
-        existing.extend(events.into_iter().map(Input::Event));
-        let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable, again: None };
-        existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
-        let system = process::system();
-        let header = Header {
-            format: recording::FORMAT,
-            tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
-            host: system.host,
-            kernel: system.kernel,
-            arch: system.arch,
-            boot_id: system.boot_id,
-            started: clock.rfc3339(at),
-            clock,
-            setup,
-            hierarchies,
-            backend: tracer.backend().as_str().to_owned(),
-            probes: tracer.probes().to_vec(),
-            command: None,
-        };
-        release_memory();
-        Ok(Self {
+        let mut session = Self {
             tracer,
-            gatherer,
+            gatherer: Gatherer::new(hierarchies.clone()),
             merge: Merge::default(),
-            header,
-            existing,
+            header: header(clock, setup, hierarchies),
+            existing: Vec::new(),
             beat: BEAT,
             again: None,
             not_before: Instant::now(),
-        })
+        };
+        session.header.backend = session.tracer.backend().as_str().to_owned();
+        session.header.probes = session.tracer.probes().to_vec();
+        // A runtime may be gone in a moment, and its bundle with it: what has come is looked at between the steps.
+        session.gather()?;
+        let mut existing = session.merge.take_mounts();
+        existing.extend(session.gatherer.at_start(at));
+        session.gather()?;
+        let mut events = Vec::new();
+        let hierarchies = session.header.hierarchies.clone();
+        let (mut looked, mut failed) = (Instant::now(), None);
+        let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| {
+            events.push(event);
+            if looked.elapsed() >= LAG {
+                failed = failed.take().or(session.gather().err());
+                looked = Instant::now();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let standing = standing(&events, at);
+        session.gather()?;
+        // Mount tables come first, as they were read: what arrived last may have happened first.
+        existing.extend(session.merge.take_mounts());
+        existing.extend(standing);
+        existing.extend(events.into_iter().map(Input::Event));
+        let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable, again: None };
+        existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
+        session.existing = existing;
+        // While the programs were put in place, one after the other, some was missed: what was seen is half the truth.
+        session.merge.held.retain(|input| is_about_processes(input) || input.at() >= at);
+        release_memory();
+        Ok(session)
     }
 
     /// The probes, attached or not.
@@ -305,7 +317,8 @@ impl Session {
         (all, containers)
     }
 
-    /// Traces until `stop` is ready, then until the stories are told, at most two seconds. `watch` is shown every turn.
+    /// Traces until `stop` is ready, then until what happened by then is told (see [`Tracker::is_settled`]), at most two seconds.
+    /// `watch` is shown every turn.
     ///
     /// # Errors
     /// When the output cannot be written, or the rings cannot be waited for.
@@ -322,12 +335,12 @@ impl Session {
         let mut beat = tokio::time::interval(self.beat);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut asked = process::boot_time();
-        let mut last_words: Option<tokio::time::Instant> = None;
+        let mut last_words: Option<(BootTime, tokio::time::Instant)> = None;
         let mut turned = process::boot_time();
         loop {
             tokio::select! {
                 () = &mut stop, if last_words.is_none() => {
-                    last_words = Some(tokio::time::Instant::now() + LAST_WORDS);
+                    last_words = Some((process::boot_time(), tokio::time::Instant::now() + LAST_WORDS));
                 }
                 ready = self.tracer.readable() => ready.context("failed to wait for the kernel's rings")?,
                 _ = beat.tick() => {}
@@ -336,7 +349,8 @@ impl Session {
             if now.since(turned) >= STALL {
                 self.again.get_or_insert(LossReason::Stall);
             }
-            if now.since(asked) >= LOSS_EVERY {
+            // A story that is about to be told is judged by what is lost, too.
+            if now.since(asked) >= LOSS_EVERY || stream.tracker().next_due().is_some_and(|due| due <= now) {
                 asked = now;
                 self.losses(&mut stream, now)?;
             }
@@ -352,18 +366,23 @@ impl Session {
             stream.rotate(&self.header, process::clock)?;
             stream.flush()?;
             watch(&Turn { now, tracker: stream.tracker(), kernel: &self.tracer, walked_again });
-            if let Some(until) = last_words
-                && (stream.tracker().is_settled(now) && self.merge.is_empty() || tokio::time::Instant::now() >= until)
-            {
-                break;
+            if let Some((ended, until)) = last_words {
+                // What happened by the end has arrived, and is no longer held.
+                let is_told = watermark(now) >= ended && stream.tracker().is_settled(ended);
+                if is_told || tokio::time::Instant::now() >= until {
+                    break;
+                }
             }
         }
+        // The programs go one after the other: what some still tell when others are gone is half the truth.
+        let cut = process::boot_time();
         self.tracer.detach();
-        let now = process::boot_time();
         self.gather()?;
-        feed_all(&mut stream, self.merge.take_all())?;
-        self.losses(&mut stream, now)?;
-        Ok(stream.end(now)?)
+        self.losses(&mut stream, cut)?;
+        let mut rest = self.merge.take_all();
+        rest.retain(|input| is_about_processes(input) || input.at() <= cut);
+        feed_all(&mut stream, rest)?;
+        Ok(stream.end(cut)?)
     }
 
     fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
@@ -394,7 +413,7 @@ impl Session {
         if reason == Some(LossReason::Stall) {
             let cgroups: Vec<Cgroup> = found.iter().map(|event| event.cgroup.clone()).collect();
             let count = stream.tracker().differences(&cgroups, &hierarchies);
-            let lost = Lost { at: began, ring: Ring::Lifecycle, reason: LossReason::Stall, count };
+            let lost = Lost::some(began, Ring::Lifecycle, LossReason::Stall, count);
             stream.feed(&mut Input::Lost(lost))?;
         }
         let mut inputs: Vec<Input> = found.into_iter().map(Input::Event).collect();
@@ -415,10 +434,30 @@ impl Session {
             let inputs = self.gatherer.arrived(input);
             self.merge.extend(inputs);
         }
-        if let Some(prefixes) = self.gatherer.take_prefixes() {
-            watch(&mut self.tracer, &prefixes)?;
+        if let Some(new) = self.gatherer.take_watch() {
+            watch(&mut self.tracer, new)?;
         }
         Ok(())
+    }
+}
+
+/// The stream's first line, without what the kernel side says of itself.
+fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
+    let system = process::system();
+    Header {
+        format: recording::FORMAT,
+        tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
+        host: system.host,
+        kernel: system.kernel,
+        arch: system.arch,
+        boot_id: system.boot_id,
+        started: clock.rfc3339(BootTime(clock.boot_ns)),
+        clock,
+        setup,
+        hierarchies,
+        backend: String::new(),
+        probes: Vec::new(),
+        command: None,
     }
 }
 
@@ -431,6 +470,14 @@ fn release_memory() {
     }
 }
 
+/// Who a process is and how it ended, and what was read of it, is true whenever it comes.
+fn is_about_processes(input: &Input) -> bool {
+    match input {
+        Input::Process(_) | Input::Facts(_) => true,
+        Input::Event(_) | Input::Attempt(_) | Input::Lost(_) | Input::Tick(_) => false,
+    }
+}
+
 fn feed_all(stream: &mut Stream<'_>, batch: Vec<Input>) -> io::Result<()> {
     batch.into_iter().try_for_each(|mut input| stream.feed(&mut input))
 }
@@ -439,16 +486,16 @@ fn feed_all(stream: &mut Stream<'_>, batch: Vec<Input>) -> io::Result<()> {
 fn standing(events: &[Event], at: BootTime) -> Vec<Input> {
     let containers = events.iter().filter_map(|event| container::from_path(&event.cgroup.path));
     let known: BTreeMap<Name, String> = containers.map(|container| (container.id, container.runtime)).collect();
-    let said = known.iter().filter_map(|(id, runtime)| oci::read_standing(id, runtime));
+    let mut reader = oci::bundle::Reader::default();
+    let said = known.iter().filter_map(|(id, runtime)| reader.read_standing(id, runtime));
     said.map(|said| Input::Facts(Facts { at, about: About::Container(said) })).collect()
 }
 
-/// Tells the kernel side where cgroupfs is mounted beside `/sys/fs/cgroup`.
-fn watch(tracer: &mut kernel::Tracer, prefixes: &[Name]) -> anyhow::Result<()> {
-    let unwatched =
-        tracer.set_prefixes(prefixes).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+/// Tells the kernel side where cgroupfs is mounted.
+fn watch(tracer: &mut kernel::Tracer, watch: &Watch) -> anyhow::Result<()> {
+    let unwatched = tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted")?;
     for mount_point in unwatched {
-        eprintln!(
+        say!(
             "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too long"
         );
     }
@@ -458,6 +505,20 @@ fn watch(tracer: &mut kernel::Tracer, prefixes: &[Name]) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::NamespaceId;
+
+    #[test]
+    fn mount_tables_are_taken_as_they_were_read_and_all_else_stays() {
+        let mounts = |namespace, at| {
+            let about = About::Mounts { namespace: NamespaceId(namespace), mounts: Vec::new() };
+            Input::Facts(Facts { at: BootTime(at), about })
+        };
+        let tick = Input::Tick(Tick { at: BootTime(7) });
+        let mut merge = Merge::default();
+        merge.extend(vec![mounts(1, 30), tick.clone(), mounts(1, 10)]);
+        assert_eq!(merge.take_mounts(), [mounts(1, 30), mounts(1, 10)]);
+        assert_eq!(merge.take_all(), [tick]);
+    }
 
     #[test]
     fn inputs_are_held_until_nothing_earlier_can_come() {
@@ -469,6 +530,6 @@ mod tests {
         let taken: Vec<u64> = merge.take(BootTime(10 + lag)).iter().map(|input| input.at().0).collect();
         assert_eq!(taken, [5, 10]);
         assert_eq!(merge.take_all().len(), 1);
-        assert!(merge.is_empty());
+        assert!(merge.held.is_empty());
     }
 }

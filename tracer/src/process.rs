@@ -4,10 +4,14 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::Read;
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::argv;
 use crate::hierarchy::Clock;
 use crate::input::{BootTime, Mount, NamespaceId, Parent, Pid, Process, ProcessChange};
 use crate::mounts;
@@ -15,8 +19,10 @@ use crate::name::Name;
 
 /// Ancestors that are told of a process.
 const PARENTS: usize = 4;
-/// A command line is kept up to this.
-const LONGEST_ARGV: usize = 1 << 20;
+/// A command line that nothing is kept of is read up to this: conmon's is long.
+const LONGEST_ARGV: usize = 16 << 10;
+/// A longer environment counts as unknown.
+const LONGEST_ENVIRONMENT: u64 = 1 << 20;
 
 /// Nanoseconds since boot, now.
 pub fn boot_time() -> BootTime {
@@ -138,38 +144,27 @@ pub fn most_fds() -> Option<u64> {
 /// What is known of a process, as a `seen` record of now.
 pub fn identity(pid: Pid) -> Option<Process> {
     let stat = Stat::read(pid)?;
-    let argv = fs::read(format!("/proc/{pid}/cmdline")).ok().filter(|bytes| !bytes.is_empty());
-    let argv_truncated = argv.as_ref().is_some_and(|bytes| bytes.len() > LONGEST_ARGV);
-    let link =
-        |name: &str| fs::read_link(format!("/proc/{pid}/{name}")).ok().map(|p| Name::new(p.as_os_str().as_bytes()));
+    let (argv, argv_truncated) = match command_line(pid, argv::BYTES) {
+        Some((argv, truncated)) => (Some(argv), truncated),
+        None => (None, false),
+    };
     Some(Process {
         at: boot_time(),
         pid,
         change: ProcessChange::Seen,
         comm: stat.comm.clone(),
-        exe: link("exe"),
-        argv: argv.map(|bytes| split_argv(&bytes[..bytes.len().min(LONGEST_ARGV)])),
+        exe: link(pid, "exe"),
+        argv,
         argv_truncated,
-        cwd: link("cwd"),
+        cwd: link(pid, "cwd"),
         parents: parents(&stat),
-        uid: uid(pid),
+        uid: users(pid).map(|users| users.real),
         mount_namespace: namespace(pid, "mnt"),
         cgroup_namespace: namespace(pid, "cgroup"),
         cgroup: None,
         started: stat.started,
         exit: None,
     })
-}
-
-/// Whether two start times can be of the same process: `/proc/PID/stat` tells them in hundredths of a second.
-pub fn same_start(one: BootTime, other: BootTime) -> bool {
-    one.0.abs_diff(other.0) <= 20_000_000
-}
-
-/// Splits what the kernel keeps of a command line: arguments that each end in a zero byte.
-pub fn split_argv(bytes: &[u8]) -> Vec<Name> {
-    let bytes = bytes.strip_suffix(b"\0").unwrap_or(bytes);
-    bytes.split(|byte| *byte == 0).map(Name::new).collect()
 }
 
 /// The mount namespace of a process.
@@ -200,7 +195,12 @@ pub fn mount_namespaces() -> HashMap<NamespaceId, Pid> {
 
 /// A process in that mount namespace.
 pub fn pid_in_mount_namespace(wanted: NamespaceId) -> Option<Pid> {
-    pids().find(|pid| mount_namespace(*pid) == Some(wanted))
+    pids_in_mount_namespace(wanted).next()
+}
+
+/// The processes in that mount namespace.
+pub fn pids_in_mount_namespace(wanted: NamespaceId) -> impl Iterator<Item = Pid> {
+    pids().filter(move |pid| mount_namespace(*pid) == Some(wanted))
 }
 
 fn pids() -> impl Iterator<Item = Pid> {
@@ -215,10 +215,121 @@ fn namespace(pid: Pid, kind: &str) -> Option<NamespaceId> {
     text.strip_prefix(":[")?.strip_suffix(']')?.parse().ok().map(NamespaceId)
 }
 
-fn uid(pid: Pid) -> Option<u32> {
+/// A command line up to `most` bytes, and whether there is more.
+fn command_line(pid: Pid, most: usize) -> Option<(Vec<Name>, bool)> {
+    let mut bytes = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
+    file.take(most as u64 + 1).read_to_end(&mut bytes).ok()?;
+    (!bytes.is_empty()).then(|| argv::split(&bytes, most))
+}
+
+fn link(pid: Pid, name: &str) -> Option<Name> {
+    fs::read_link(format!("/proc/{pid}/{name}")).ok().map(|path| Name::new(path.as_os_str().as_bytes()))
+}
+
+/// The command line of a process. `None` if it has none, or is gone.
+pub fn argv(pid: Pid) -> Option<Vec<Name>> {
+    command_line(pid, LONGEST_ARGV).map(|(argv, _)| argv)
+}
+
+/// The processes with that name.
+pub fn named(comm: &str) -> Vec<Pid> {
+    pids()
+        .filter(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|is| is.trim_ascii_end() == comm.as_bytes()))
+        .collect()
+}
+
+/// The root directory of a process. `None` if it is gone.
+pub fn root(pid: Pid) -> Option<OwnedFd> {
+    openat(CWD, format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+}
+
+/// Which directory is the root of a process: within one mount namespace, two processes with the same one see the same files.
+pub fn root_identity(pid: Pid) -> Option<(u64, u64)> {
+    let stat = rustix::fs::fstat(root(pid)?).ok()?;
+    Some((stat.st_dev, stat.st_ino))
+}
+
+/// The working directory of a process, as its own root names it.
+pub fn working_directory(pid: Pid) -> Option<Name> {
+    // Both links are told from this process's root on, or from the top of another mount namespace.
+    let (root, cwd) = (link(pid, "root")?, link(pid, "cwd")?);
+    within(root.as_bytes(), cwd.as_bytes()).map(Name::new)
+}
+
+fn within<'a>(root: &[u8], path: &'a [u8]) -> Option<&'a [u8]> {
+    match path.strip_prefix(root.strip_suffix(b"/").unwrap_or(root))? {
+        b"" => Some(b"/"),
+        below => below.starts_with(b"/").then_some(below),
+    }
+}
+
+/// The environment that a process was started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Environment(Vec<u8>);
+
+impl Environment {
+    /// That of a process. `None` if it cannot be read to its end.
+    pub fn of(pid: Pid) -> Option<Self> {
+        let mut bytes = Vec::new();
+        let file = fs::File::open(format!("/proc/{pid}/environ")).ok()?;
+        file.take(LONGEST_ENVIRONMENT + 1).read_to_end(&mut bytes).ok()?;
+        // One that has just ended shows an empty environment too.
+        let is_whole =
+            bytes.len() as u64 <= LONGEST_ENVIRONMENT && (!bytes.is_empty() || command_line(pid, 1).is_some());
+        is_whole.then_some(Self(bytes))
+    }
+
+    /// From `NAME=VALUE` pairs.
+    pub fn new<'a>(pairs: impl IntoIterator<Item = &'a str>) -> Self {
+        Self(pairs.into_iter().flat_map(|pair| [pair.as_bytes(), b"\0"].concat()).collect())
+    }
+
+    /// A variable's value; of two with the same name the first, as in Go and C.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        let mut pairs = self.0.split(|byte| *byte == 0);
+        pairs.find_map(|pair| pair.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+    }
+}
+
+/// The users that a process acts as, in the initial user namespace.
+struct Users {
+    real: u32,
+    effective: u32,
+}
+
+fn users(pid: Pid) -> Option<Users> {
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;
     let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"))?;
-    std::str::from_utf8(line.split(|byte| *byte == b'\t').next()?).ok()?.parse().ok()
+    let mut users = std::str::from_utf8(line).ok()?.split('\t').map(|user| user.parse().ok());
+    Some(Users { real: users.next()??, effective: users.next()?? })
+}
+
+/// The user that a process takes itself for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnUser {
+    /// Its effective user, as its own user namespace numbers it.
+    pub user: u32,
+    /// Its user namespace is not the initial one.
+    pub in_user_namespace: bool,
+}
+
+/// The user that a process takes itself for. `None` if it cannot be read, or is not mapped there.
+pub fn own_user(pid: Pid) -> Option<OwnUser> {
+    let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).ok()?;
+    map_user(&map, users(pid)?.effective)
+}
+
+/// Lines of a `uid_map`: the first number within, the first one outside, and how many.
+fn map_user(map: &str, outside: u32) -> Option<OwnUser> {
+    let ranges = map.lines().filter_map(|line| {
+        let mut numbers = line.split_ascii_whitespace().map(|number| number.parse::<u32>().ok());
+        Some((numbers.next()??, numbers.next()??, numbers.next()??))
+    });
+    let ranges: Vec<(u32, u32, u32)> = ranges.collect();
+    let own = ranges.iter().find(|(_, first, count)| outside >= *first && outside - first < *count)?;
+    let in_user_namespace = ranges != [(0, 0, u32::MAX)];
+    Some(OwnUser { user: own.0.checked_add(outside - own.1)?, in_user_namespace })
 }
 
 fn parents(stat: &Stat) -> Vec<Parent> {
@@ -303,7 +414,34 @@ mod tests {
     }
 
     #[test]
-    fn argv_keeps_empty_arguments() {
-        assert_eq!(split_argv(b"a\0\0b\0").len(), 3);
+    fn a_user_is_known_as_its_own_namespace_numbers_it() {
+        let user = |map: &str, outside| map_user(map, outside).map(|own| (own.user, own.in_user_namespace));
+        assert_eq!(user("         0          0 4294967295\n", 1000), Some((1000, false)));
+        assert_eq!(user("0 1000 1\n1 100000 65536\n", 1000), Some((0, true)));
+        assert_eq!(user("0 1000 1\n1 100000 65536\n", 100_002), Some((3, true)));
+        assert_eq!(user("0 1000 1\n", 7), None);
+        assert_eq!(user("", 0), None);
+        assert!(own_user(Pid(std::process::id())).is_some_and(|own| own.user == rustix::process::geteuid().as_raw()));
+    }
+
+    #[test]
+    fn an_environment_tells_the_first_value_and_what_is_not_set() {
+        let environment =
+            Environment::new(["XDG_RUNTIME_DIR=/run/user/7", "USER=", "XDG_RUNTIME_DIR=/else", "USERX=1"]);
+        assert_eq!(environment.get("XDG_RUNTIME_DIR"), Some(&b"/run/user/7"[..]));
+        assert_eq!((environment.get("USER"), environment.get("HOME")), (Some(&b""[..]), None));
+        assert!(Environment::of(Pid(std::process::id())).is_some_and(|own| own.get("PATH").is_some()));
+        assert_eq!(Environment::of(Pid(u32::MAX)), None);
+    }
+
+    #[test]
+    fn a_working_directory_is_named_from_the_own_root_on() {
+        let named = |root: &'static [u8], cwd: &'static [u8]| within(root, cwd);
+        assert_eq!(named(b"/", b"/tmp/x"), Some(&b"/tmp/x"[..]));
+        assert_eq!(named(b"/", b"/"), Some(&b"/"[..]));
+        assert_eq!(named(b"/jail", b"/jail/tmp"), Some(&b"/tmp"[..]));
+        assert_eq!(named(b"/jail", b"/jail"), Some(&b"/"[..]));
+        assert_eq!((named(b"/jail", b"/jailed"), named(b"/jail", b"/tmp")), (None, None));
+        assert!(working_directory(Pid(std::process::id())).is_some());
     }
 }

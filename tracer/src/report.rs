@@ -10,7 +10,7 @@ use crate::findings::{Finding, Severity};
 use crate::hierarchy::Header;
 use crate::input::{About, BootTime, Cgroup, Change, HierarchyId, Input, Seq};
 use crate::name::Name;
-use crate::output::{Counts, Output};
+use crate::output::{Counts, Output, WINDOW, word_of};
 
 /// Findings kept at most: the worst.
 const FINDINGS: usize = 1_000;
@@ -116,6 +116,43 @@ pub struct Life {
     troubled: bool,
 }
 
+/// What v1 hierarchies have in common: cgroups of one path whose lives went alike.
+pub struct Alike<'a> {
+    /// Several if they are v1's.
+    pub hierarchies: Vec<HierarchyId>,
+    /// The path in each.
+    pub path: &'a Name,
+    /// The steps in the first of them.
+    pub steps: &'a [Step],
+}
+
+impl Life {
+    /// Its cgroups, in the order of hierarchies and paths; those of the `legacy` hierarchies that went the same way at about
+    /// the same time are told as one.
+    pub fn alike(&self, legacy: impl Fn(HierarchyId) -> bool) -> Vec<Alike<'_>> {
+        let mut all: Vec<Alike<'_>> = Vec::new();
+        for ((hierarchy, path), steps) in &self.cgroups {
+            let is_like = |other: &&mut Alike<'_>| {
+                legacy(other.hierarchies[0]) && other.path == path && are_alike(other.steps, steps)
+            };
+            match all.iter_mut().find(|other| legacy(*hierarchy) && is_like(other)) {
+                Some(other) => other.hierarchies.push(*hierarchy),
+                None => all.push(Alike { hierarchies: vec![*hierarchy], path, steps }),
+            }
+        }
+        all
+    }
+}
+
+fn are_alike(one: &[Step], other: &[Step]) -> bool {
+    let are_close = |a: BootTime, b: BootTime| a.since(b).max(b.since(a)) <= WINDOW;
+    one.len() == other.len()
+        && one
+            .iter()
+            .zip(other)
+            .all(|(a, b)| (&a.what, a.failed, &a.who) == (&b.what, b.failed, &b.who) && are_close(a.at, b.at))
+}
+
 /// One step of a cgroup's life.
 pub struct Step {
     /// When.
@@ -218,7 +255,7 @@ impl Output for Report {
             Input::Event(event) => {
                 if let (Some(lives), Some(container)) = (&mut self.lives, &event.container) {
                     let who = event.actor.as_ref().map(|actor| format!("{}[{}]", actor.comm, actor.pid));
-                    let step = Step { at, what: event.change.as_str().to_owned(), failed: false, who };
+                    let step = Step { at, what: word_of(event).to_owned(), failed: false, who };
                     lives.add(container, &event.cgroup, step);
                 }
             }
@@ -323,6 +360,7 @@ mod tests {
             image: None,
             pod: None,
             namespace: None,
+            depths: Vec::new(),
         };
         let cgroup = Cgroup { hierarchy: HierarchyId(0), id: None, path: path.into(), level: None, truncated: false };
         let step = Step { at: BootTime(0), what: "created".into(), failed, who: None };
@@ -339,6 +377,24 @@ mod tests {
         assert_eq!((lives.containers.len(), lives.left_out), (LIVES, 6));
         assert!(lives.containers.contains_key(&Name::from("troubled")));
         assert!(!lives.containers.contains_key(&Name::from("c5")) && lives.containers.contains_key(&Name::from("c6")));
+    }
+
+    #[test]
+    fn lives_in_v1_hierarchies_that_went_alike_are_told_as_one() {
+        let mut lives = Lives::default();
+        for hierarchy in [0, 1, 2, 3] {
+            lived(&mut lives, "c", "/c", false);
+            let life = lives.containers.get_mut(&Name::from("c")).expect("lived");
+            let steps = life.cgroups.remove(&(HierarchyId(0), "/c".into())).expect("lived");
+            life.cgroups.insert((HierarchyId(10 + hierarchy), "/c".into()), steps);
+        }
+        let life = lives.containers.get_mut(&Name::from("c")).expect("lived");
+        life.cgroups.get_mut(&(HierarchyId(12), "/c".into())).expect("lived")[0].at = BootTime(60_000_000);
+        let told = |legacy: &dyn Fn(HierarchyId) -> bool| -> Vec<Vec<u32>> {
+            life.alike(legacy).iter().map(|alike| alike.hierarchies.iter().map(|id| id.0).collect()).collect()
+        };
+        assert_eq!(told(&|id| id.0 > 10), [vec![10], vec![11, 13], vec![12]]);
+        assert_eq!(told(&|_| false), [[10], [11], [12], [13]]);
     }
 
     #[test]

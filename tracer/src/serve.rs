@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use config::{ConfigError, with_file};
-pub use http::{Address, Listener, serve};
+pub use http::{Address, Listener, Names, serve};
 
 use crate::findings::Finding;
 use crate::hierarchy::{Clock, Header};

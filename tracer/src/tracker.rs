@@ -7,8 +7,11 @@
 //! Which kinds of finding there are, and what each claims, is in [`crate::findings`].
 
 mod cgroups;
+mod command;
+mod containers;
 mod coverage;
 mod processes;
+mod renamings;
 mod stories;
 
 use std::collections::HashMap;
@@ -17,32 +20,30 @@ use std::time::Duration;
 
 pub(crate) use cgroups::{Cgroups, Place, Removal};
 pub(crate) use coverage::Coverage;
-pub(crate) use stories::{Case, Note, Participant, Story};
+pub(crate) use processes::Processes;
+pub(crate) use renamings::Renaming;
+pub(crate) use stories::{Case, Member, Note, Participant, Story};
 
-use crate::container::{self, Container, Owner};
+use crate::container::{Container, Owner};
+use crate::engine;
 use crate::errno::Errno;
-use crate::findings::{self, Finding, FindingAttempt, Kind};
+use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input, NamespaceId,
-    Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
+    About, Actor, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input,
+    NamespaceId, Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
-use cgroups::Creation;
-use processes::Processes;
-use stories::{Notes, Stories};
+use cgroups::{Creation, Followed};
+use command::Command;
+use stories::{End, Notes, Stories};
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
-/// A cgroup that was removed longer ago than this is not waited for: something pins it.
-const SETTLED_NS: u64 = 2_000_000_000;
-/// Mount tables, and containers' facts, kept at most.
+/// Mount tables kept at most.
 const MOUNT_TABLES: usize = 4_096;
-const CONTAINERS: usize = 65_536;
-/// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
-const OWNERS: usize = 4_096;
 /// A removal that failed with ENOENT although the cgroup exists: it was made anew after the call had looked, but no
 /// longer before the call returned than this.
 const MADE_ANEW: Duration = Duration::from_millis(100);
@@ -59,6 +60,7 @@ pub struct Tracker {
     cgroups: Cgroups,
     processes: Processes,
     coverage: Coverage,
+    command: Command,
     notes: Notes,
     stories: Stories,
     now: BootTime,
@@ -101,6 +103,7 @@ impl Tracker {
             cgroups: Cgroups::default(),
             processes: Processes::default(),
             coverage: Coverage::new(header),
+            command: Command::new(header.command),
             notes: Notes::default(),
             stories: Stories::default(),
             now: BootTime(header.clock.boot_ns),
@@ -112,14 +115,20 @@ impl Tracker {
 
     /// Takes one input in, fills in its derived fields, and returns the findings that are to be told now, in order.
     pub fn apply(&mut self, seq: Seq, input: &mut Input) -> Vec<Finding> {
+        // A loss is known before the stories are told that fall due, and moves no time: what happened before it was noticed may
+        // still be on the way.
+        if let Input::Lost(lost) = input {
+            let comm = lost.pid.and_then(|pid| self.processes.get(pid)).map(|known| &known.comm);
+            self.coverage.lost(lost, comm);
+            return Vec::new();
+        }
         self.advance(input.at());
         match input {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
             Input::Process(process) => self.process(seq, process),
             Input::Facts(facts) => self.facts(facts),
-            Input::Lost(lost) => self.coverage.lost(lost),
-            Input::Tick(_) => {}
+            Input::Lost(_) | Input::Tick(_) => {}
         }
         self.tell_due();
         std::mem::take(&mut self.findings)
@@ -135,9 +144,10 @@ impl Tracker {
         self.stories.next_due()
     }
 
-    /// Whether nothing is about to happen by itself: no story is to be told, and what was removed lately is released.
-    pub fn is_settled(&self, now: BootTime) -> bool {
-        self.next_due().is_none() && !self.cgroups.is_dying_since(BootTime(now.0.saturating_sub(SETTLED_NS)))
+    /// Whether nothing is left to come of what happened by `ended`: every story that began by then is told, and what the
+    /// traced command and its descendants removed is released. What strangers do is not waited for.
+    pub fn is_settled(&self, ended: BootTime) -> bool {
+        !self.stories.has_due_of(ended) && !self.command.waits(ended)
     }
 
     /// The end of the trace: everything that is left to be told.
@@ -152,8 +162,7 @@ impl Tracker {
 
     /// Whether an attempt is known to have nothing to do with a cgroup: its path leads to another file system.
     pub fn is_foreign(&self, attempt: &Attempt) -> bool {
-        attempt.directory.is_none()
-            && matches!(self.resolve_absolute(attempt), Some(Resolution::OtherFileSystem { .. }))
+        attempt.needs_mounts() && matches!(self.resolve_by_mounts(attempt), Some(Resolution::OtherFileSystem { .. }))
     }
 
     /// What is known of the mounts of a namespace.
@@ -260,13 +269,20 @@ impl Tracker {
             self.processes.identify(actor, event.at);
         }
         let known = event.cgroup.id.and_then(|id| self.cgroups.get(event.cgroup.hierarchy, id));
-        event.container = match known.and_then(|live| live.container.clone()) {
-            Some(container) if event.change != Change::Created => Some(container),
-            Some(_) | None => {
-                let pid = event.actor.as_ref().map(|actor| actor.pid);
-                self.container_of(&Place::of(&event.cgroup), pid)
+        let known = known.filter(|_| event.change != Change::Created).and_then(|live| live.container.clone());
+        let pid = event.actor.as_ref().map(|actor| actor.pid);
+        event.container = match known {
+            Some(container) if !self.may_say_more(&container, &event.cgroup.path, pid) => Some(container),
+            Some(container) => {
+                let more = self.container_of(&Place::of(&event.cgroup), pid).unwrap_or(container);
+                if let Some(id) = event.cgroup.id {
+                    self.cgroups.set_container(event.cgroup.hierarchy, id, more.clone());
+                }
+                Some(more)
             }
+            None => self.container_of(&Place::of(&event.cgroup), pid),
         };
+        self.command.event(event);
         match event.change {
             Change::Existing => self.cgroups.appeared(event.at, &event.cgroup, None, event.container.clone()),
             Change::Created => {
@@ -277,7 +293,7 @@ impl Tracker {
                 let made = self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone());
                 self.passed(Phase::Lifetime, made, event);
             }
-            Change::Renamed => self.cgroups.renamed(event.at, &event.cgroup),
+            Change::Renamed => self.cgroups.renamed(seq, event.at, &event.cgroup, event.actor.clone()),
             Change::Released => {
                 let Some(dying) = self.cgroups.released(&event.cgroup) else { return };
                 event.container = dying.container.or(event.container.take());
@@ -306,9 +322,15 @@ impl Tracker {
     }
 
     fn process(&mut self, seq: Seq, process: &Process) {
-        self.processes.learn(process, &self.cgroups);
+        let (which, replaced) = self.processes.learn(process, &self.cgroups);
+        let at = process.at;
+        if let Some(replaced) = replaced {
+            // Its number is another's now: it has ended, and how was not told.
+            self.stories.ended((process.pid, replaced), End { seq, at, exit: None });
+        }
+        self.command.learn(process);
         if process.change == ProcessChange::Exit {
-            self.stories.ended(process.pid, seq, process.at, process.exit);
+            self.stories.ended((process.pid, which), End { seq, at, exit: process.exit });
         }
     }
 
@@ -322,14 +344,15 @@ impl Tracker {
                     self.mount_tables.insert(*namespace, MountTable::new(mounts.clone()));
                 }
             }
-            About::Container(said) => {
-                if let Some(known) = self.facts.get_mut(&said.id) {
-                    merge(known, said);
-                } else if self.facts.len() < CONTAINERS {
-                    self.facts.insert(said.id.clone(), said.clone());
-                }
+            About::Container(said) => self.learn_of_container(said),
+            About::State { id, pid, path: _, present } => {
+                let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
+                // It was looked at the end of the process, which is the last one known of that number.
+                let which = self.processes.get(*pid).map(|known| known.incarnation);
+                self.stories.state_seen(&id, (*pid, which), *present, self.now);
             }
-            About::State { id, pid, path: _, present } => self.stories.state_seen(id, *pid, *present, self.now),
+            // It is there for whoever reads the trace: nothing follows from what is not known.
+            About::Unread(_) => {}
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
                 // What could not be read may hold what was not found.
@@ -348,7 +371,7 @@ impl Tracker {
         attempt.container = live
             .as_ref()
             .and_then(|live| live.2.clone())
-            .or_else(|| self.container_of(&place, Some(attempt.actor.pid)));
+            .or_else(|| self.container_of_missing(&place, attempt.actor.pid));
         attempt.cgroup = Some(Cgroup {
             hierarchy: place.hierarchy,
             id: live.as_ref().map(|live| live.0),
@@ -357,7 +380,10 @@ impl Tracker {
             truncated: attempt.truncated,
         });
         let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
-        match self.case(&note, attempt.container.clone()) {
+        if is_wanted(attempt, &note) {
+            self.processes.note_failure(&attempt.actor, &note.attempt);
+        }
+        match self.case(&note, attempt) {
             Some(case) => self.stories.tell(note, case, &mut self.notes),
             None => {
                 if let Some(note) = self.stories.add_context(note) {
@@ -368,8 +394,28 @@ impl Tracker {
     }
 
     /// What a failed call is evidence of, if it is a removal, or an opening for removal, of a cgroup that is not there.
-    fn case(&self, note: &Note, container: Option<Arc<Container>>) -> Option<Case> {
+    fn case(&self, note: &Note, attempt: &Attempt) -> Option<Case> {
         let call = &note.attempt;
+        let container = attempt.container.clone();
+        let failed_before = self.processes.of(&call.actor).and_then(|known| known.last_failure.as_deref()).cloned();
+        let missing = |renaming: Option<&Renaming>| Case {
+            kind: Kind::MissingPathTeardown,
+            removal: None,
+            renaming: renaming.cloned(),
+            since: renaming
+                .map(|renaming| renaming.at)
+                .max(self.cgroups.removal(&note.place).map(|removal| removal.at)),
+            failed_before: failed_before.clone(),
+            container: container.clone(),
+        };
+        let duplicate = |removal: &Removal, renaming: Option<&Renaming>| Case {
+            kind: Kind::DuplicateTeardown,
+            removal: Some(removal.clone()),
+            renaming: renaming.cloned(),
+            since: Some(removal.at),
+            failed_before: failed_before.clone(),
+            container: removal.container.clone().or(container.clone()),
+        };
         let gone = matches!(call.errno, Errno::ENOENT | Errno::ENODEV);
         match call.operation {
             // A read-only mount answers EROFS before it looks.
@@ -382,32 +428,38 @@ impl Tracker {
         if let Some((_, live)) = self.cgroups.at_path(&note.place) {
             let made_anew = live.created.as_ref().is_some_and(|created| call.at.since(created.at) <= MADE_ANEW);
             return match removal {
-                Some(removal) if gone && made_anew => Some(Case::duplicate(removal, container)),
+                Some(removal) if gone && made_anew => Some(duplicate(removal, None)),
                 Some(_) | None => None,
             };
         }
+        if let Some(Followed { renaming, place: _, removal }) = self.cgroups.follow(&note.place) {
+            return Some(removal.map_or_else(|| missing(Some(renaming)), |removal| duplicate(removal, Some(renaming))));
+        }
+        // Whoever starts a container begins another life: what was removed before it began is none of its.
+        let removal = removal.filter(|removal| !begins_after(&call.actor, removal.at));
         // A creation that failed after the last removal begins another life, one that never came to be.
-        let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.operation == Operation::Mkdir);
+        let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.is_failed_creation());
+        let failed_creation =
+            failed_creation.map(|note| note.attempt.at).max(self.stories.failed_creation(&note.place));
         match removal {
-            Some(removal) if failed_creation.is_none_or(|mkdir| mkdir.attempt.at < removal.at) => {
-                Some(Case::duplicate(removal, container))
-            }
-            Some(_) | None => Some(Case { kind: Kind::MissingPathTeardown, removal: None, container }),
+            Some(removal) if failed_creation.is_none_or(|failed| failed < removal.at) => Some(duplicate(removal, None)),
+            Some(_) | None => Some(missing(None)),
         }
     }
 
     fn tried_to_remove(&self, note: &Note) -> bool {
+        let actor = &note.attempt.actor;
         let earlier = self.notes.at(&note.place).rev().map(|earlier| &earlier.attempt);
-        self.stories.has_participant(&note.place, note.attempt.actor.pid)
+        self.stories.has_participant(&note.place, actor)
             || earlier
-                .filter(|earlier| earlier.operation == Operation::Rmdir && earlier.actor.pid == note.attempt.actor.pid)
+                .filter(|earlier| earlier.operation == Operation::Rmdir && earlier.actor.is_same_process_as(actor))
                 .any(|earlier| note.attempt.at.since(earlier.at) <= LADDER)
     }
 
     /// The cgroup that an attempt is about, and the control file in it.
     fn resolve(&self, attempt: &Attempt) -> Option<(Place, Option<Name>)> {
         let (hierarchy, path) = match &attempt.directory {
-            Some(directory) => {
+            Some(directory) if !directory.outside => {
                 let hierarchy = *self.hierarchies.get(&directory.device)?;
                 let start = match self.cgroups.get(hierarchy, directory.id) {
                     // The walk up the directory entries stopped short; the id says where it started.
@@ -417,7 +469,7 @@ impl Tracker {
                 };
                 (hierarchy, mounts::join(start, &attempt.path))
             }
-            None => match self.resolve_absolute(attempt)? {
+            Some(_) | None => match self.resolve_by_mounts(attempt)? {
                 Resolution::Cgroup { device, path, .. } => (*self.hierarchies.get(&device)?, path),
                 Resolution::OtherFileSystem { .. } | Resolution::Unknown => return None,
             },
@@ -429,97 +481,51 @@ impl Tracker {
         Some((Place { hierarchy, path }, file))
     }
 
-    fn resolve_absolute(&self, attempt: &Attempt) -> Option<Resolution> {
+    /// Where a path leads that does not start on cgroupfs.
+    fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
         let table = self.mount_tables.get(&attempt.mount_namespace?)?;
-        Some(table.resolve(&attempt.path))
-    }
-
-    /// The container that a path belongs to: as its name says, else as the cgroup around it does, else as the command
-    /// line of the process that touches it, or of one of its parents, does.
-    fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
-        match self.owner(&place.path) {
-            Owner::Container(container) => return Some(Arc::new(self.with_facts(container))),
-            Owner::Helper => return None,
-            Owner::Unknown => {}
+        match &attempt.directory {
+            Some(directory) if directory.truncated => None,
+            Some(directory) => Some(table.resolve_from(directory, &attempt.path)),
+            None => Some(table.resolve(&attempt.path)),
         }
-        if let Some(container) = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone()) {
-            return Some(container);
-        }
-        let known = self.processes.get(pid?)?;
-        let parents = known.identity.parents.iter().filter_map(|parent| self.processes.get(parent.pid));
-        std::iter::once(known).chain(parents).find_map(|known| {
-            let command = known.command.as_ref()?;
-            let id = command.id.clone()?;
-            if !oci::cgroup_is_of(&place.path, command, self.facts.get(&id)) {
-                return None;
-            }
-            let around = place.parent().and_then(|parent| container::from_path(&parent.path));
-            let mut chain = around.map(|container| container.chain).unwrap_or_default();
-            chain.push(id.clone());
-            Some(Arc::new(self.with_facts(Container {
-                id,
-                runtime: command.runtime.to_owned(),
-                rule: oci::COMMAND_LINE_RULE.to_owned(),
-                chain,
-                name: None,
-                image: None,
-                pod: None,
-                namespace: None,
-            })))
-        })
-    }
-
-    fn owner(&mut self, path: &Name) -> Owner {
-        if let Some(owner) = self.owners.get(path) {
-            return owner.clone();
-        }
-        if self.owners.len() >= OWNERS {
-            self.owners.clear();
-        }
-        let owner = container::owner(path);
-        self.owners.insert(path.clone(), owner.clone());
-        owner
-    }
-
-    fn with_facts(&self, mut container: Container) -> Container {
-        if let Some(facts) = self.facts.get(&container.id) {
-            container.name = facts.name.clone().or(container.name);
-            container.image = facts.image.clone().or(container.image);
-            container.pod = facts.pod.clone().or(container.pod);
-            container.namespace = facts.namespace.clone().or(container.namespace);
-        }
-        container
     }
 
     fn finding(&self, story: &Story) -> Finding {
-        let left = story.members.first().map(|member| self.cgroups.at_path(&member.place).is_some());
-        findings::judge(story, &findings::World { cgroups: &self.cgroups, coverage: &self.coverage, cgroup_left: left })
+        let (cgroups, coverage, processes) = (&self.cgroups, &self.coverage, &self.processes);
+        findings::judge(story, &findings::World { cgroups, coverage, processes })
     }
 }
 
-impl Case {
-    fn duplicate(removal: &Removal, container: Option<Arc<Container>>) -> Self {
-        let container = removal.container.clone().or(container);
-        Self { kind: Kind::DuplicateTeardown, removal: Some(removal.clone()), container }
+/// Whether a process starts a container, and was itself started after `at`.
+fn begins_after(actor: &Actor, at: BootTime) -> bool {
+    Job::of(actor).is_start() && started(actor).is_some_and(|started| started > at)
+}
+
+fn started(actor: &Actor) -> Option<BootTime> {
+    actor.identity.as_ref()?.started
+}
+
+/// Control files that are written to when a container is cleared up, and that some kernels do not have.
+const CLEAR_UP: [&str; 3] = ["cgroup.kill", "cgroup.freeze", "freezer.state"];
+
+/// Whether a failed call had been wanted to change something, so that its failure may be why its process fails: the making
+/// of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
+fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
+    /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
+    const ACCESS_MODE: u64 = 3;
+    match attempt.operation {
+        Operation::Mkdir => note.attempt.is_failed_creation(),
+        Operation::Open => {
+            let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
+            is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
+        }
+        Operation::Rmdir => false,
     }
 }
 
 fn known_without_container(cgroups: &Cgroups, cgroup: &Cgroup) -> bool {
     cgroup.id.and_then(|id| cgroups.get(cgroup.hierarchy, id)).is_some_and(|live| live.container.is_none())
-}
-
-fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
-    let ContainerFacts { id: _, runtime, pid, source, cgroups_path, state_file, name, image, pod, namespace } =
-        said.clone();
-    known.runtime = runtime;
-    known.pid = pid;
-    known.source = source;
-    known.cgroups_path = cgroups_path.or(known.cgroups_path.take());
-    known.state_file = state_file.or(known.state_file.take());
-    known.name = name.or(known.name.take());
-    known.image = image.or(known.image.take());
-    known.pod = pod.or(known.pod.take());
-    known.namespace = namespace.or(known.namespace.take());
 }
 
 #[cfg(test)]

@@ -75,5 +75,8 @@ fn the_recordings_tell_what_they_are_named_for() {
     check("incident-coped", "missing-path-teardown", "read-only-mount", "benign");
     check("race", "duplicate-teardown", "removed-by-other", "fault");
     check("runc-read-only", "missing-path-teardown", "read-only-mount", "benign");
+    check("nested", "duplicate-teardown", "removed-by-other", "benign");
+    let chain = findings("nested")[0]["container"]["chain"].clone();
+    assert_eq!(chain, serde_json::json!(["a1b2c3d4".repeat(8), "web-1"]), "not docker's own teardown");
     assert!(findings("runc-v1").is_empty());
 }

@@ -8,11 +8,13 @@ use clap::ValueEnum;
 use globset::GlobBuilder;
 use tokio::process::Command;
 
+use super::Form;
 use crate::cli::Demo;
 use crate::demo::{self, Scenario};
 use crate::filter::{Filter, Filtered};
 use crate::findings::Finding;
-use crate::kernel::Options;
+use crate::input::Pid;
+use crate::kernel::{BackendChoice, Options};
 use crate::output::{ColorChoice, Palette};
 use crate::pipeline::Stream;
 
@@ -24,6 +26,7 @@ pub fn run(args: &Demo) -> anyhow::Result<ExitCode> {
     if let (Some(scratch), Some(scenario)) = (&args.play, args.scenario) {
         return Ok(demo::play(scenario, scratch));
     }
+    let form = Form::of(&args.form, &args.wide)?;
     let scenarios: Vec<Scenario> = match args.scenario {
         Some(scenario) => vec![scenario],
         None => Scenario::value_variants().to_vec(),
@@ -33,32 +36,33 @@ pub fn run(args: &Demo) -> anyhow::Result<ExitCode> {
             Some(program) if args.scenario.is_some() => {
                 bail!("{program} is not installed\nhint: apt-get install {program}")
             }
-            Some(program) => eprintln!("note: {} is not played: {program} is not installed", scenario.as_str()),
-            None => play(scenario, args)?,
+            Some(program) => say!("note: {} is not played: {program} is not installed", scenario.as_str()),
+            None => play(scenario, form, args.backend)?,
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn play(scenario: Scenario, args: &Demo) -> anyhow::Result<()> {
+fn play(scenario: Scenario, form: Form, backend: BackendChoice) -> anyhow::Result<()> {
     let palette = Palette::new(ColorChoice::of(&io::stdout()));
-    if !args.json {
+    if form != Form::Json {
         let story = textwrap::fill(&format!("{}: {}", scenario.as_str(), scenario.story()), 100);
         writeln!(io::stdout(), "{}\n", palette.heading(story))?;
     }
-    let session = super::start(args.backend, &Options::default())?;
+    let mut session = super::start(backend, &Options::default())?;
     let scratch = format!("cgtrace-demo-{}", std::process::id());
     let glob = GlobBuilder::new(&format!("/{scratch}*")).build().context("failed to make a pattern")?;
     let filter = Filter { cgroup: Some(glob.compile_matcher()), benign: true, ..Filter::default() };
 
     let mut findings: Vec<Finding> = Vec::new();
     let mut tell = |finding: &Finding| findings.push(finding.clone());
-    let mut filtered = Filtered::new(&filter, super::results(args.json, None), &mut tell);
+    let mut filtered = Filtered::new(&filter, super::results(form, None), &mut tell);
     let mut played: Option<ExitStatus> = None;
     super::runtime()?.block_on(async {
         let mut command = Command::new(std::env::current_exe().context("failed to find this program")?);
         command.args(["demo", scenario.as_str(), "--play", &scratch]).kill_on_drop(false);
         let mut stage = command.spawn().context("failed to start the play")?;
+        session.set_command(stage.id().map(Pid));
         let stream = Stream::begin(session.header(), &mut filtered)?;
         session.run(stream, async { played = stage.wait().await.ok() }, &mut |_| {}).await
     })?;
@@ -67,7 +71,7 @@ fn play(scenario: Scenario, args: &Demo) -> anyhow::Result<()> {
         bail!("{} could not be played", scenario.as_str());
     }
     check(scenario, &findings)?;
-    if !args.json {
+    if form != Form::Json {
         writeln!(io::stdout())?;
     }
     Ok(())

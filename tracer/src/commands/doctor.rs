@@ -1,4 +1,4 @@
-//! `cgtrace doctor`: what this kernel and this user can trace, probe by probe, and how to mend what is missing.
+//! `cgtrace doctor`: what this kernel and this user can trace, probe by probe, and how to fix what is missing.
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ struct Check {
     what: &'static str,
     found: String,
     verdict: Verdict,
-    /// What its absence costs, and how to mend it.
+    /// What its absence costs, and how to fix it.
     #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
 }
@@ -48,13 +48,14 @@ enum Verdict {
 /// Runs the command. The exit status is 0 if this host can be traced, else 2.
 ///
 /// # Errors
-/// When stdout cannot be written.
+/// When stdout cannot be written, or two forms are asked for.
 pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
+    let json = args.form.is_json()?;
     let report = examine(args);
     let stdout = io::stdout();
     let palette = Palette::new(ColorChoice::of(&stdout));
     let mut out = io::BufWriter::new(stdout.lock());
-    if args.json {
+    if json {
         serde_json::to_writer(&mut out, &report).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
@@ -142,7 +143,7 @@ fn facts(support: &Support) -> Vec<Check> {
             "kernel memory cannot be read: only failed calls with absolute paths are told",
         ),
         Some(mode) => good("lockdown", mode),
-        None => good("lockdown", "not told (securityfs is not mounted)"),
+        None => good("lockdown", "unknown (securityfs is not mounted)"),
     });
     checks.push(match sandbox::landlock_abi() {
         Some(abi) => good("Landlock", format!("version {abi}: `serve` confines the threads that serve and record")),

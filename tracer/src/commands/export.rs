@@ -24,7 +24,7 @@ pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
     }
     let mut out: Box<dyn Write> = if args.to.is_directory() {
         if args.output == Path::new("-") {
-            bail!("this form is a directory of files\nhint: --output DIRECTORY");
+            bail!("this format is a directory of files, and cannot go to stdout\nhint: --output DIRECTORY");
         }
         Box::new(io::sink())
     } else if args.output == Path::new("-") {

@@ -27,6 +27,7 @@ const GRACE: Duration = Duration::from_secs(2);
 /// # Errors
 /// When this host cannot be traced, or the results cannot be written.
 pub fn run(args: Live) -> anyhow::Result<ExitCode> {
+    let form = super::Form::of(&args.form, &args.wide)?;
     let filter = args.filter.build()?;
     let to = args
         .output
@@ -34,7 +35,7 @@ pub fn run(args: Live) -> anyhow::Result<ExitCode> {
         .map(|path| File::create(path).with_context(|| format!("failed to create {}", path.display())));
     let to = to.transpose()?;
     let own_stdout = to.is_some();
-    let output = super::results(args.json, to);
+    let output = super::results(form, to);
     let session = super::start(args.tracing.backend, &Options::default())?;
     let live = Job {
         filter,
@@ -61,9 +62,9 @@ impl Job {
         let mut signals = Signals::new()?;
         let mut child = self.spawn()?;
         if child.is_none() && std::io::stderr().is_terminal() {
-            eprintln!("{}; Ctrl-C ends", super::begin_line(&session));
+            say!("{}; Ctrl-C ends", super::begin_line(&session));
         } else {
-            eprintln!("{}", super::begin_line(&session));
+            say!("{}", super::begin_line(&session));
         }
         session.set_command(child.as_ref().and_then(Child::id).map(Pid));
 
@@ -80,7 +81,7 @@ impl Job {
         let traced = traced.await;
         drop(filtered);
         match traced {
-            Ok(counts) => eprintln!("ended: {}", counts.summary()),
+            Ok(counts) => say!("ended: {}", counts.summary()),
             Err(error) if cli::is_closed_pipe(&error) => {}
             Err(error) => return Err(error.context("failed to write the results")),
         }

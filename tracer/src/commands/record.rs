@@ -31,7 +31,7 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
         path: path.clone(),
         limits: Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total },
         adopts_older: false,
-        report: |error| eprintln!("\nwarning: {error}"),
+        report: |error| say!("\nwarning: {error}"),
         confine: Box::new(|| {}),
     };
     let recording = super::begin_recording(place, args.flight, &args.flight_on)?;
@@ -49,11 +49,11 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
         (1, None) => path.display().to_string(),
         (files, _) => format!("{files} files"),
     };
-    eprintln!("recorded: {files}, {} bytes", written.bytes());
+    say!("recorded: {files}, {} bytes", written.bytes());
     match written.error() {
         None if written.lost() == 0 => Ok(status),
         Some(_) | None => {
-            eprintln!("{}", super::recording_error(&written));
+            say!("{}", super::recording_error(&written));
             Ok(ExitCode::from(2))
         }
     }

@@ -221,7 +221,7 @@ impl Progress {
         self.damages += 1;
         if self.damages <= NAMED {
             self.clear();
-            eprintln!("warning: {}: {what}", self.name);
+            say!("warning: {}: {what}", self.name);
         }
     }
 
@@ -229,7 +229,7 @@ impl Progress {
     fn end(&mut self) -> bool {
         self.clear();
         if self.damages > NAMED {
-            eprintln!("warning: {}: {} more places that cannot be read", self.name, self.damages - NAMED);
+            say!("warning: {}: {} more places that cannot be read", self.name, self.damages - NAMED);
         }
         self.damages == 0
     }

@@ -8,16 +8,18 @@ use crate::cli::{FailOn, Format, Report as Args};
 use crate::duration;
 use crate::filter::{Filter, Telling};
 use crate::findings::Finding;
-use crate::hierarchy::Header;
+use crate::hierarchy::{Header, HierarchyLabels};
 use crate::input::{BootTime, Input, Seq};
-use crate::output::{ColorChoice, Counts, Json, Look, Output, Palette, Text, write_finding};
-use crate::report::{Life, Report, html};
+use crate::output::{ColorChoice, Counts, Json, Look, Output, Palette, Text, shorten, write_finding};
+use crate::report::{Alike, Life, Report, html};
 
 /// Runs the command.
 ///
 /// # Errors
 /// When a file cannot be read as a trace, or stdout cannot be written.
 pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+    let format = args.format()?;
+    let wide = args.wide.wide;
     let filter = args.filter.build()?;
     let mut out = io::BufWriter::new(io::stdout());
     let palette = Palette::new(ColorChoice::of(&io::stdout()));
@@ -25,11 +27,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut reports = Vec::new();
     let (mut whole, mut failed) = (true, false);
     for mut source in sources(&args.files, args.follow)? {
-        let mut report = Report::new(args.lives || args.format == Format::Html);
+        let mut report = Report::new(args.lives || format == Format::Html);
         // What is told while it is read: every word, as `live` told it.
-        let telling: Option<Box<dyn Output + '_>> = match args.format {
+        let telling: Option<Box<dyn Output + '_>> = match format {
             Format::Json => Some(Box::new(Json::new(&mut out))),
-            Format::Text if args.follow => Some(Box::new(Text::new(&mut out, palette, width))),
+            Format::Text if args.follow => Some(Box::new(Text::new(&mut out, palette, width).wide(wide))),
             Format::Text | Format::Html => None,
         };
         let mut told =
@@ -39,8 +41,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         drop(told);
         reports.push((source, report));
     }
-    match args.format {
-        Format::Text => Printer { palette, width, filter: &filter }.all(&mut out, &reports, !args.follow)?,
+    match format {
+        Format::Text => Printer { palette, width, wide, filter: &filter }.all(&mut out, &reports, !args.follow)?,
         Format::Html => {
             for lives in reports.iter_mut().filter_map(|(_, report)| report.lives.as_mut()) {
                 lives.containers.retain(|_, life| filter.is_of(&life.container));
@@ -114,6 +116,7 @@ impl Output for Told<'_> {
 struct Printer<'a> {
     palette: Palette,
     width: Option<usize>,
+    wide: bool,
     filter: &'a Filter,
 }
 
@@ -152,12 +155,13 @@ impl Printer<'_> {
                 .find(|h| h.id == finding.cgroup.hierarchy)
                 .map(crate::hierarchy::Hierarchy::label);
             let time = time.get(11..23).unwrap_or(&time).to_owned();
-            write_finding(out, finding, &Look { palette: self.palette, width: self.width, time, hierarchy })?;
+            let look = Look { palette: self.palette, width: self.width, wide: self.wide, time, hierarchy };
+            write_finding(out, finding, &look)?;
             writeln!(out)?;
         }
         for (_, report) in reports.iter().filter(|(_, report)| report.findings.left_out() > 0) {
             let left_out = report.findings.left_out();
-            writeln!(out, "{left_out} more findings of less weight are left out; --format json has them all\n")?;
+            writeln!(out, "{left_out} more findings, less severe, are not shown; --json has them all\n")?;
         }
         Ok(())
     }
@@ -169,7 +173,7 @@ impl Printer<'_> {
                     self.life(out, life, header)?;
                 }
                 if lives.left_out > 0 {
-                    writeln!(out, "{} more containers are left out", lives.left_out)?;
+                    writeln!(out, "{} more containers are not shown", lives.left_out)?;
                 }
             }
         }
@@ -185,20 +189,22 @@ impl Printer<'_> {
 
     /// A container's life as a tree: its cgroups, and the steps of each.
     fn life(&self, out: &mut impl Write, life: &Life, header: &Header) -> io::Result<()> {
+        let short = |text: String| if self.wide { text } else { shorten(&text).into_owned() };
         let name = life.container.name.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
-        let title = format!("{} ({}{name})", life.container.id, life.container.runtime);
+        let title = short(format!("{} ({}{name})", life.container.id, life.container.runtime));
         writeln!(out, "{}", self.palette.heading(title))?;
-        let count = life.cgroups.len();
-        for (number, ((hierarchy, path), steps)) in life.cgroups.iter().enumerate() {
+        let labels = HierarchyLabels::of_header(header);
+        let is_legacy = |id| header.hierarchies.iter().any(|hierarchy| hierarchy.id == id && hierarchy.version == 1);
+        let cgroups = life.alike(|id| !self.wide && is_legacy(id));
+        let count = cgroups.len();
+        for (number, Alike { hierarchies, path, steps }) in cgroups.into_iter().enumerate() {
             let last = number + 1 == count;
             let (branch, bar) = if last { ("└─", "  ") } else { ("├─", "│ ") };
-            let label = header
-                .hierarchies
-                .iter()
-                .find(|h| h.id == *hierarchy)
-                .map(crate::hierarchy::Hierarchy::label)
-                .unwrap_or_default();
-            writeln!(out, "{branch} {path} ({label})")?;
+            let label = match hierarchies.as_slice() {
+                [one] => labels.of(*one).to_owned(),
+                several => format!("v1×{}", several.len()),
+            };
+            writeln!(out, "{branch} {} ({label})", short(path.printable()))?;
             let mut before: Option<BootTime> = None;
             for step in steps {
                 let time = header.clock.rfc3339(step.at);
@@ -214,7 +220,7 @@ impl Printer<'_> {
             }
         }
         if life.left_out > 0 {
-            writeln!(out, "   {} more steps are left out", life.left_out)?;
+            writeln!(out, "   {} more steps are not shown", life.left_out)?;
         }
         writeln!(out)
     }

@@ -1,6 +1,6 @@
 //! `cgtrace serve`: the agent that traces for years.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::process;
 use crate::recording::{Limits, Place, Recording, default_name};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::systemd::Notifier;
-use crate::serve::{Address, Board, Listener, Posting, serve};
+use crate::serve::{Address, Board, Listener, Names, Posting, serve};
 use crate::tracker::Span;
 
 /// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some tens of
@@ -41,7 +41,7 @@ const BEAT: Duration = Duration::from_millis(250);
 /// When a socket cannot be listened on, the directory cannot be written to, or this host cannot be traced.
 pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     if args.check_config {
-        println!("{}", settings(&args));
+        writeln!(io::stdout(), "{}", settings(&args))?;
         return Ok(ExitCode::SUCCESS);
     }
     give_memory_back();
@@ -54,7 +54,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let statistics = args.bpf_stats.then(enable_statistics).transpose();
     // What it costs to trace is worth knowing, and no reason not to trace.
     let statistics = statistics.unwrap_or_else(|error| {
-        eprintln!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 brings the same numbers");
+        say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 brings the same numbers");
         None
     });
     let recording =
@@ -65,9 +65,9 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let sampling = Sampling::new(metrics.clone(), session.header().clock, written.clone(), session.kernel());
     let board = Board::new(metrics.clone());
     let (stop, stopped) = watch::channel(false);
-    let server = start_server(listeners, board.clone(), stopped)?;
-    eprintln!("{}", super::begin_line(&session));
-    eprintln!("serving: {}", addresses.join(", "));
+    let server = start_server(listeners, board.clone(), Names::new(&args.allow_host), stopped)?;
+    say!("{}", super::begin_line(&session));
+    say!("serving: {}", addresses.join(", "));
 
     let mut agent = Agent { counting: Counting::new(metrics), posting: Posting::new(board.clone()), recording };
     let status = super::runtime()?.block_on(async {
@@ -92,20 +92,20 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
             board.stop();
         };
         let counts = session.run(stream, stop, &mut |turn| beat.turn(turn)).await?;
-        eprintln!("ended: {}", counts.summary());
+        say!("ended: {}", counts.summary());
         anyhow::Ok(())
     });
     drop(statistics);
     let _ = stop.send(true);
     if server.join().is_err() {
-        eprintln!("warning: the thread that serves has died");
+        say!("warning: the thread that serves has died");
     }
     status?;
     drop(agent);
-    match written.filter(|written| written.lost() > 0) {
+    match written.filter(|written| written.is_incomplete()) {
         None => Ok(ExitCode::SUCCESS),
         Some(written) => {
-            eprintln!("{}", super::recording_error(&written));
+            say!("{}", super::recording_error(&written));
             Ok(ExitCode::from(2))
         }
     }
@@ -132,11 +132,14 @@ fn settings(args: &Serve) -> String {
     let mut lines = vec![format!("listen = [{}]", addresses.collect::<Vec<_>>().join(", "))];
     let mut set = |key: &str, value: Option<String>| lines.extend(value.map(|value| format!("{key} = {value}")));
     let time = |time: Duration| quoted(format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default()));
+    let names = args.allow_host.iter().map(|name| quoted(name.clone())).collect::<Vec<_>>();
+    set("allow-host", (!names.is_empty()).then(|| format!("[{}]", names.join(", "))));
     set("record", args.record.as_ref().map(|path| quoted(path.display().to_string())));
     set("rotate-size", args.rotate_size.map(|size| size.to_string()));
     set("rotate-every", args.rotate_every.map(time));
     set("keep", args.keep.map(|keep| keep.to_string()));
     set("max-total", args.max_total.map(|size| size.to_string()));
+    set("shared-directory", args.shared_directory.then(|| "true".to_owned()));
     set("flight", args.flight.map(time));
     let on = args.flight_on.iter().map(|on| quoted(on.as_str().to_owned())).collect::<Vec<_>>();
     set("flight-on", (!on.is_empty()).then(|| format!("[{}]", on.join(", "))));
@@ -163,21 +166,40 @@ fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::R
         let made = std::fs::DirBuilder::new().mode(0o700).create(directory);
         made.with_context(|| format!("failed to create {}", directory.display()))?;
     }
+    if !args.shared_directory {
+        refuse_shared(directory)?;
+    }
     let own: PathBuf = directory.to_path_buf();
     let place = Place {
         path: directory.join(default_name(&header.host.printable(), header.clock)),
         limits: Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total },
         adopts_older: true,
-        report: |error| eprintln!("warning: {error}"),
+        report: |error| say!("warning: {error}"),
         confine: Box::new(move || report(confine(&Role::Record(own)))),
     };
     super::begin_recording(place, args.flight, &args.flight_on)
+}
+
+/// Old files are removed by their names: in a directory that others can write to, those may not be the agent's.
+fn refuse_shared(directory: &Path) -> anyhow::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    let metadata = std::fs::metadata(directory);
+    let mode = metadata.with_context(|| format!("failed to look at {}", directory.display()))?.permissions().mode();
+    anyhow::ensure!(
+        mode & 0o022 == 0,
+        "{} can be written to by other users (mode {:04o})\nhint: record into a directory of its own, or add \
+         --shared-directory",
+        directory.display(),
+        mode & 0o7777
+    );
+    Ok(())
 }
 
 /// Starts the thread that serves. It has given up its rights when this returns.
 fn start_server(
     listeners: Vec<Listener>,
     board: Arc<Board>,
+    names: Names,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let (started, ready) = mpsc::channel();
@@ -187,7 +209,7 @@ fn start_server(
             Err(error) => return drop(started.send(Err(error))),
         };
         runtime.block_on(async {
-            match serve(listeners, board, stop) {
+            match serve(listeners, board, names, stop) {
                 Ok(serving) => {
                     report(confine(&Role::Serve));
                     let _ = started.send(Ok(()));
@@ -205,8 +227,8 @@ fn start_server(
 /// Says what a thread has given up, or why it has not.
 fn report(confined: anyhow::Result<String>) {
     match confined {
-        Ok(line) => eprintln!("{line}"),
-        Err(error) => eprintln!("warning: not confined: {error:#}"),
+        Ok(line) => say!("{line}"),
+        Err(error) => say!("warning: not confined: {error:#}"),
     }
 }
 

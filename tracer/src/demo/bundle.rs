@@ -50,14 +50,16 @@ impl Bundle {
         &self.path
     }
 
-    /// Sets `linux.cgroupsPath`.
+    /// Sets a field of the configuration, named by a JSON pointer whose parent is there (`/linux/cgroupsPath`).
     ///
     /// # Errors
-    /// When the configuration cannot be read or written.
-    pub fn set_cgroups_path(&self, path: &str) -> anyhow::Result<()> {
+    /// When the configuration cannot be read or written, or has no such parent.
+    pub fn set(&self, pointer: &str, value: Value) -> anyhow::Result<()> {
         let text = fs::read_to_string(self.path.join("config.json")).context("failed to read the bundle")?;
         let mut config: Value = serde_json::from_str(&text).context("failed to read the bundle")?;
-        config["linux"]["cgroupsPath"] = path.into();
+        let (parent, field) = pointer.rsplit_once('/').context("a JSON pointer has a slash")?;
+        let parent = config.pointer_mut(parent).with_context(|| format!("the bundle has no {parent}"))?;
+        parent[field] = value;
         self.write(&config)
     }
 

@@ -1,19 +1,15 @@
 //! `duplicate-teardown`: somebody tried to remove a cgroup that had already been removed.
 
-use std::collections::BTreeSet;
-
-use super::{Cause, Judgement, Rival, Weighed, World, first_removal, wording};
+use super::{Cause, Deed, Judgement, Rival, Weighed, World, wording};
 use crate::duration;
-use crate::input::{Operation, Pid};
 
 pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     let story = weighed.story;
-    let removal = first_removal(story).expect("a duplicate's members carry the removal that came first");
-    // The main actor may have come to a later hierarchy only: its rival is whoever removed that one.
+    let removal = weighed.member.removal.as_ref().expect("a duplicate's members carry the removal that came first");
     let first = &weighed.main.first;
     let remover = removal.actor.as_ref();
     let cause = match remover {
-        Some(remover) if remover.pid == first.actor.pid => Cause::RemovedBySelf,
+        Some(remover) if remover.is_same_process_as(&first.actor) => Cause::RemovedBySelf,
         Some(_) | None => Cause::RemovedByOther,
     };
     let mut because = world.coverage.gaps_in_lifecycle(removal.at);
@@ -28,26 +24,23 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
         (_, Some(remover)) => format!(" by {}", wording::who(remover)),
         (_, None) => String::new(),
     };
-    let others: BTreeSet<Pid> =
-        story.participants.iter().map(|participant| participant.pid).filter(|pid| *pid != first.actor.pid).collect();
-    let also = match others.len() {
-        0 => String::new(),
-        1 => " (and one more process)".to_owned(),
-        more => format!(" (and {more} more processes)"),
+    let renamed = match &weighed.member.renaming {
+        Some(renaming) => format!(" as {} (renamed by {})", removal.cgroup.path, wording::somebody(&renaming.actor)),
+        None => String::new(),
     };
     let summary = format!(
-        "{}{also} tried to tear down {}, which {removed}{by} {} earlier; {}{}",
-        wording::who(&first.actor),
-        wording::whose(story.container.as_deref(), &removal.cgroup.path),
+        "{} tried to tear down {}, which {removed}{renamed}{by} {} earlier; {}",
+        wording::subject(weighed, None),
+        wording::whose(story.container.as_deref(), &weighed.member.place.path),
         duration::human(before),
-        wording::ladder(story.calls),
-        wording::outcome(weighed),
+        wording::outcome(weighed, world),
     );
     let rival = Rival {
         actor: removal.actor.clone(),
-        operation: Operation::Rmdir,
+        operation: Deed::Rmdir,
+        to: None,
         at: removal.at,
-        before_ms: (before.as_nanos() as f64 / 1e3).round() / 1e3,
+        before_ms: wording::milliseconds(before),
     };
     Judgement { cause, because, summary, rival: Some(rival) }
 }

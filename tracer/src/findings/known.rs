@@ -1,13 +1,14 @@
 //! Known problems of runtimes, recognised by the shape of a finding.
 
-use super::{Cause, Finding, Kind, KnownIssue, Severity};
+use super::{Cause, Finding, FindingAttempt, Job, Kind, KnownIssue, Severity};
 use crate::errno::Errno;
-use crate::input::Operation;
+use crate::input::{Exit, Operation};
+use crate::tracker::Processes;
 
 /// A known problem and how to tell it.
 struct Known {
     issue: KnownIssue,
-    matches: fn(&Finding) -> bool,
+    matches: fn(&Finding, &Processes) -> bool,
 }
 
 /// The catalogue. Sources are the public threads named by `id`.
@@ -28,20 +29,26 @@ pub fn all() -> impl Iterator<Item = &'static KnownIssue> {
 }
 
 /// Those that look like this finding.
-pub fn matching(finding: &Finding) -> Vec<KnownIssue> {
-    CATALOGUE.iter().filter(|known| (known.matches)(finding)).map(|known| known.issue).collect()
+pub(crate) fn matching(finding: &Finding, processes: &Processes) -> Vec<KnownIssue> {
+    CATALOGUE.iter().filter(|known| (known.matches)(finding, processes)).map(|known| known.issue).collect()
 }
 
-/// The removal was refused by the read-only mount, the directory could then not be opened, and the same process failed.
-/// Healthy versions make the same calls and exit 0.
-fn is_runc_4518(finding: &Finding) -> bool {
-    let mine = || finding.attempts.iter().filter(|attempt| attempt.actor.pid == finding.actor.pid);
-    let refused = mine().find(|a| a.operation == Operation::Rmdir && a.errno == Errno::EROFS);
-    let Some(refused) = refused else { return false };
+/// One process failed to make the cgroup on the read-only mount and exited 0 all the same. Another one, which deletes, was
+/// refused the removal by that mount, could then not open the directory, and failed. Healthy versions make the same calls
+/// and exit 0; a process that is not rootless fails with the creation, and clears up itself.
+fn is_runc_4518(finding: &Finding, processes: &Processes) -> bool {
+    let is_own = |call: &&FindingAttempt| call.actor.is_same_process_as(&finding.actor);
+    let of = |operation, errno| {
+        finding.attempts.iter().filter(move |call| call.operation == operation && call.errno == errno)
+    };
+    let mut refused = of(Operation::Rmdir, Errno::EROFS).filter(is_own);
+    let mut opened = of(Operation::Open, Errno::ENOENT).filter(is_own);
+    let carried_on =
+        |call: &FindingAttempt| processes.of(&call.actor).is_some_and(|maker| maker.exit == Some(Exit::Code(0)));
     finding.kind == Kind::MissingPathTeardown
         && finding.cause == Cause::ReadOnlyMount
         && finding.severity == Severity::Fault
-        && mine().any(|a| {
-            a.operation == Operation::Open && a.errno == Errno::ENOENT && a.path == refused.path && a.seq > refused.seq
-        })
+        && Job::of(&finding.actor) == Job::Teardown
+        && of(Operation::Mkdir, Errno::EROFS).any(|mkdir| !is_own(&mkdir) && carried_on(mkdir))
+        && refused.next().is_some_and(|refused| opened.any(|open| open.path == refused.path && open.seq > refused.seq))
 }

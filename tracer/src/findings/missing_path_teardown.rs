@@ -5,16 +5,20 @@
 //! around it that was itself made under our eyes proves it too. Without either, the cgroup may have come and gone
 //! before tracing began, and the finding says "may".
 
-use super::{Cause, Judgement, Weighed, World, wording};
+use super::{Cause, Deed, Judgement, Rival, Weighed, World, wording};
 use crate::duration;
 use crate::errno::Errno;
 use crate::input::Operation;
-use crate::tracker::Note;
+use crate::tracker::{Note, Renaming};
 
 pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     let story = weighed.story;
     let first = &weighed.main.first;
-    let creation = story.kept_calls().find(|note| note.attempt.operation == Operation::Mkdir);
+    if let Some(renaming) = &weighed.member.renaming {
+        return renamed(weighed, world, renaming);
+    }
+    let before = |note: &&Note| note.attempt.is_failed_creation() && note.attempt.at <= story.began.at;
+    let creation = story.kept_calls().filter(before).last();
     let read_only =
         story.kept_calls().any(|note| note.attempt.errno == Errno::EROFS && note.attempt.operation != Operation::Open);
     let cause = match creation {
@@ -29,12 +33,12 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     let why = match (cause, creation) {
         (_, Some(creation)) => {
             let call = &creation.attempt;
-            let maker =
-                if call.actor.pid == first.actor.pid { "its own".to_owned() } else { wording::who(&call.actor) };
+            let is_own = call.actor.is_same_process_as(&first.actor);
+            let maker = if is_own { "its own".to_owned() } else { wording::who(&call.actor) };
             let read_only = if cause == Cause::ReadOnlyMount { "cgroupfs is mounted read-only there: " } else { "" };
             format!(
                 ", because {read_only}{maker} {} failed with {} {} earlier",
-                call.syscall.as_str(),
+                call.operation.as_str(),
                 call.errno,
                 duration::human(first.at.since(call.at)),
             )
@@ -42,23 +46,59 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
         (Cause::ReadOnlyMount, None) => ": cgroupfs is mounted read-only there".to_owned(),
         (_, None) => ": nobody was seen trying to make it".to_owned(),
     };
-    let place = &story.members.first().expect("a story begins with its first member").place;
     let summary = format!(
-        "{} tried to tear down {}, which {never}{why}; {}{}",
-        wording::who(&first.actor),
-        wording::whose(story.container.as_deref(), &place.path),
-        wording::ladder(story.calls),
-        wording::outcome(weighed),
+        "{} tried to tear down {}, which {never}{why}; {}",
+        wording::subject(weighed, creation.map(|creation| &creation.attempt)),
+        wording::whose(story.container.as_deref(), &weighed.member.place.path),
+        wording::outcome(weighed, world),
     );
     Judgement { cause, because, summary, rival: None }
 }
 
+/// It is not there under that name, because it has another one now.
+fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
+    let first = &weighed.main.first;
+    let before = first.at.since(renaming.at);
+    let because = world.coverage.gaps_in_lifecycle(renaming.at);
+    let place = &weighed.member.place;
+    let followed = world.cgroups.follow(place).filter(|followed| followed.renaming.seq == renaming.seq);
+    let to = followed.map(|followed| followed.place).or_else(|| renaming.forward(place)).map(|place| place.path);
+    let summary = format!(
+        "{} tried to tear down {}, which is not there by that name: {} {} {} to {} {} earlier; {}",
+        wording::subject(weighed, None),
+        wording::whose(weighed.story.container.as_deref(), &weighed.member.place.path),
+        wording::somebody(&renaming.actor),
+        wording::verb(&because, "renamed", "may have renamed"),
+        if renaming.from == weighed.member.place { "it".into() } else { renaming.from.path.to_string() },
+        renaming.to,
+        duration::human(before),
+        wording::outcome(weighed, world),
+    );
+    let rival = Rival {
+        actor: renaming.actor.clone(),
+        operation: Deed::Rename,
+        to,
+        at: renaming.at,
+        before_ms: wording::milliseconds(before),
+    };
+    Judgement { cause: Cause::Renamed, because, summary, rival: Some(rival) }
+}
+
 fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause) -> Vec<String> {
     let story = weighed.story;
-    let Some(member) = story.members.first() else { return Vec::new() };
+    let member = weighed.member;
+    // Whoever starts a container means the one that it would have made: nothing was there when it began, or it would be known.
+    let began = || {
+        let started = weighed.main.first.actor.identity.as_ref()?.started?;
+        let was_traced = world.coverage.is_whole_since(started) && world.coverage.gaps_in_walk().is_empty();
+        (weighed.main.job.is_start() && was_traced).then_some(started)
+    };
+    let first = &weighed.main.first;
+    let around = || world.cgroups.covered_since(&member.place).filter(|since| *since <= first.at);
     let proof = match creation {
-        Some(creation) if creation.attempt.errno != Errno::EEXIST => Some(creation.attempt.at),
-        Some(_) | None => world.cgroups.covered_since(&member.place),
+        Some(creation) => Some(creation.attempt.at),
+        // What is around it may have been made anew since.
+        None => member.since.or_else(around).or_else(began),
     };
     let Some(since) = proof else {
         let mut because = vec![format!(
@@ -71,6 +111,9 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     let mut because = world.coverage.gaps_in_lifecycle(since);
     if !world.cgroups.remembers_since(since) {
         because.push("there were more removals since than are remembered".to_owned());
+    }
+    if world.cgroups.is_past_unclear(&member.place) {
+        because.push("a cgroup around it was renamed, and what was removed in it before is not remembered".to_owned());
     }
     if cause == Cause::NeverCreated {
         because.extend(world.coverage.gaps_in_attempts(since));

@@ -1,16 +1,49 @@
 //! The parts that the kinds' sentences are made of.
 
+use std::time::Duration;
+
+use super::{FindingAttempt, Job, Outcome, Severity, Weighed, World};
 use crate::container::Container;
-use crate::findings::{Outcome, Weighed};
 use crate::input::{Actor, Exit};
 use crate::name::Name;
+
+/// From so many failed calls on their number is told.
+const MANY: u64 = 9;
 
 /// `runc[4711]`.
 pub(super) fn who(actor: &Actor) -> String {
     format!("{}[{}]", actor.comm, actor.pid)
 }
 
-/// `container ID (runtime)` where there is one, else `/the/path`.
+/// The same, of somebody who may not have been seen.
+pub(super) fn somebody(actor: &Option<Actor>) -> String {
+    actor.as_ref().map_or_else(|| "somebody".to_owned(), who)
+}
+
+/// Who tried, and how many besides. What failed first in a failed start comes before all else, but for a call that the
+/// sentence has as its cause.
+pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> String {
+    let others = weighed.story.participants.iter().filter(|other| !other.is(&weighed.main.first.actor));
+    let mut others: Vec<&Actor> = others.map(|other| &other.first.actor).collect();
+    others.dedup_by(|one, other| one.is_same_process_as(other));
+    let also = match others.len() {
+        0 => String::new(),
+        1 => " (and one more process)".to_owned(),
+        more => format!(" (and {more} more processes)"),
+    };
+    let actor = who(&weighed.main.first.actor);
+    match weighed.first_failure.filter(|first| cause.is_none_or(|cause| cause.seq != first.seq)) {
+        Some(call) => format!(
+            "{actor} failed to start a container: first its {} of {} failed with {}; to clear up it{also}",
+            call.operation.as_str(),
+            call.path,
+            call.errno,
+        ),
+        None => format!("{actor}{also}"),
+    }
+}
+
+/// `the cgroup of container ID` where there is one, else `cgroup /the/path`.
 pub(super) fn whose(container: Option<&Container>, path: &Name) -> String {
     match container {
         Some(container) => format!("the cgroup of container {}", name(container)),
@@ -25,25 +58,43 @@ fn name(container: &Container) -> String {
     }
 }
 
-/// `it exited 1` and the like: what became of the main actor.
-pub(super) fn outcome(weighed: &Weighed) -> String {
+/// `it exited 1` and the like: what became of the main actor, and of what it was to remove.
+pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
     let Outcome { exit, state_left, exit_at: _, cgroup_left: _ } = weighed.outcome;
+    let ladder = match weighed.main.calls {
+        calls if calls >= MANY => format!("after {calls} failed calls "),
+        _ => String::new(),
+    };
     let end = match exit {
         Some(Exit::Code(0)) => "it coped and exited 0".to_owned(),
         Some(Exit::Code(code)) => format!("it exited {code}"),
         Some(Exit::Signal(signal)) => format!("it was killed by signal {signal}"),
         None if weighed.main.ended.is_some() => "how it ended was not seen".to_owned(),
+        // Its end may be among what was lost.
+        None if !world.coverage.gaps_in_lifecycle(weighed.main.first.at).is_empty() => {
+            "its end was not seen".to_owned()
+        }
         None => "it is still running".to_owned(),
     };
-    if *state_left == Some(true) { format!("{end} and left the container's state behind") } else { end }
-}
-
-/// `after 12 failed calls ` where there is more to tell than a few.
-pub(super) fn ladder(calls: u64) -> String {
-    if calls > 8 { format!("after {calls} failed calls ") } else { String::new() }
+    let left = match (weighed.main.job, weighed.severity, state_left) {
+        (Job::Start, Severity::Fault, _) | (Job::Teardown | Job::Removal | Job::Other, _, Some(true)) => {
+            " and left the container's state behind"
+        }
+        (Job::Start, Severity::Benign, Some(false)) if !exit.is_some_and(Exit::is_success) => {
+            ", and nothing was left behind"
+        }
+        (Job::Removal, Severity::Benign, _) if !exit.is_some_and(Exit::is_success) => ", and what it wanted is so",
+        (Job::Teardown | Job::Removal | Job::Start | Job::Other, _, _) => "",
+    };
+    format!("{ladder}{end}{left}")
 }
 
 /// `may have been` or `had been`: a claim that depends on what was not seen says so.
 pub(super) fn verb<'a>(because: &[String], certain: &'a str, degraded: &'a str) -> &'a str {
     if because.is_empty() { certain } else { degraded }
+}
+
+/// Milliseconds, to the microsecond.
+pub(super) fn milliseconds(span: Duration) -> f64 {
+    (span.as_nanos() as f64 / 1e3).round() / 1e3
 }

@@ -1,10 +1,11 @@
 //! Loads and attaches what the plan says, and reads what comes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, RingBuf};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{BtfTracePoint, FExit, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use tokio::io::unix::AsyncFd;
@@ -14,9 +15,10 @@ use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
 use super::ring;
 use super::support::syscall_function;
 use crate::hierarchy::Probe;
-use crate::input::{BootTime, Input, LossReason, Lost, Ring};
+use crate::input::{BootTime, Input, LossReason, Lost, Operation, Pid, Ring};
+use crate::mounts::Watch;
 use crate::name::Name;
-use tracer_ebpf::{COMM, PREFIXES, Prefix, config, lost};
+use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, operation};
 
 /// What can be set for a tracing session.
 #[derive(Clone, Debug)]
@@ -58,6 +60,9 @@ pub struct Tracer {
     messages: Option<Messages>,
     malformed: [u64; 2],
     told_lost: [u64; lost::COUNT as usize],
+    /// What of map `DENIED` was told, and how many calls of it were told before they were in the total.
+    told_denied: BTreeMap<(u32, u32), u64>,
+    told_early: i64,
 }
 
 impl Tracer {
@@ -101,6 +106,8 @@ impl Tracer {
             messages,
             malformed: [0; 2],
             told_lost: [0; lost::COUNT as usize],
+            told_denied: BTreeMap::new(),
+            told_early: 0,
         };
         tracer.attach_all(plan)?;
         Ok(tracer)
@@ -116,27 +123,41 @@ impl Tracer {
         self.backend
     }
 
-    /// Sets the mount points of cgroupfs beside `/sys/fs/cgroup`. Returns those that cannot be watched: there are too many, or
-    /// they are too long.
+    /// Sets what is to be looked for in paths beside `/sys/fs/cgroup`. Returns the mount points that cannot be watched: there are
+    /// too many, or they are too long.
     ///
     /// # Errors
     /// When the kernel refuses.
-    pub fn set_prefixes(&mut self, mount_points: &[Name]) -> anyhow::Result<Vec<Name>> {
+    pub fn watch(&mut self, watch: &Watch) -> anyhow::Result<Vec<Name>> {
         let mut unwatched = Vec::new();
-        let mut set = 0;
+        let mut watched = Watched::default();
         let map = self.ebpf.map_mut("PREFIXES").context("the programs have no map PREFIXES")?;
         let mut prefixes: Array<_, Pod<Prefix>> = Array::try_from(map)?;
-        for mount_point in mount_points {
+        for mount_point in &watch.prefixes {
             match Prefix::new(mount_point.as_bytes()) {
-                Some(prefix) if (set as usize) < PREFIXES => {
-                    prefixes.set(set, Pod(prefix), 0)?;
-                    set += 1;
+                Some(prefix) if (watched.prefixes as usize) < PREFIXES => {
+                    prefixes.set(watched.prefixes as u32, Pod(prefix), 0)?;
+                    watched.prefixes += 1;
                 }
                 Some(_) | None => unwatched.push(mount_point.clone()),
             }
         }
-        let map = self.ebpf.map_mut("PREFIXES_SET").context("the programs have no map PREFIXES_SET")?;
-        Array::<_, u32>::try_from(map)?.set(0, set, 0)?;
+        let map = self.ebpf.map_mut("ABOVE").context("the programs have no map ABOVE")?;
+        let mut above: HashMap<_, u32, Pod<Above>> = HashMap::try_from(map)?;
+        for (device, ways) in &watch.above {
+            let beginnings: BTreeSet<_> = ways.iter().map(|way| Beginning::of(way.as_bytes())).collect();
+            watched.beginnings |= beginnings.iter().fold(0, |bits, beginning| bits | beginning.bits());
+            let mut value = Above { beginnings: [Beginning::NONE; BEGINNINGS] };
+            if beginnings.len() > BEGINNINGS {
+                // Too many to tell apart: all go to user space, which can.
+                value.beginnings[0] = Beginning::ANY;
+            } else {
+                value.beginnings.iter_mut().zip(beginnings).for_each(|(slot, beginning)| *slot = beginning);
+            }
+            above.insert(device.major << 20 | device.minor, Pod(value), 0)?;
+        }
+        let map = self.ebpf.map_mut("WATCHED").context("the programs have no map WATCHED")?;
+        Array::<_, Pod<Watched>>::try_from(map)?.set(0, Pod(watched), 0)?;
         Ok(unwatched)
     }
 
@@ -178,30 +199,73 @@ impl Tracer {
 
     /// What was lost since this was last asked.
     pub fn losses(&mut self, at: BootTime) -> Vec<Input> {
-        let counted = self.ebpf.map("LOST").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
         let mut losses = Vec::new();
-        let mut tell = |ring, reason, count| {
-            if count > 0 {
-                losses.push(Input::Lost(Lost { at, ring, reason, count }));
+        let mut tell = |lost: Lost| {
+            if lost.count > 0 {
+                losses.push(Input::Lost(lost));
             }
         };
-        for (index, told) in self.told_lost.iter_mut().enumerate() {
-            let values = counted.as_ref().and_then(|map| map.get(&(index as u32), 0).ok());
-            let total: u64 = values.map(|values| values.iter().sum()).unwrap_or(*told);
-            let count = total.saturating_sub(*told);
-            *told = total;
-            let (ring, reason) = match index as u32 {
+        for index in 0..lost::COUNT {
+            let count = self.lost_since(index);
+            let (ring, reason) = match index {
+                lost::RATE_LIMITED => {
+                    self.denied(at, count).into_iter().for_each(&mut tell);
+                    continue;
+                }
                 lost::LIFECYCLE_FULL => (Ring::Lifecycle, LossReason::RingFull),
                 lost::ATTEMPTS_FULL => (Ring::Attempts, LossReason::RingFull),
-                lost::RATE_LIMITED => (Ring::Attempts, LossReason::RateLimited),
                 lost::ATTEMPT_UNREADABLE => (Ring::Attempts, LossReason::Malformed),
                 _ => (Ring::Lifecycle, LossReason::Malformed),
             };
-            tell(ring, reason, count);
+            tell(Lost::some(at, ring, reason, count));
         }
         let [lifecycle, attempts] = std::mem::take(&mut self.malformed);
-        tell(Ring::Lifecycle, LossReason::Malformed, lifecycle);
-        tell(Ring::Attempts, LossReason::Malformed, attempts);
+        tell(Lost::some(at, Ring::Lifecycle, LossReason::Malformed, lifecycle));
+        tell(Lost::some(at, Ring::Attempts, LossReason::Malformed, attempts));
+        losses
+    }
+
+    /// By how much one of [`lost`] grew since this was last asked.
+    fn lost_since(&mut self, index: u32) -> u64 {
+        let counted = self.ebpf.map("LOST").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
+        let values = counted.and_then(|map| map.get(&index, 0).ok());
+        let Some(told) = self.told_lost.get_mut(index as usize) else { return 0 };
+        let total = values.map_or(*told, |values| values.iter().sum());
+        let count = total.saturating_sub(*told);
+        *told = total;
+        count
+    }
+
+    /// Who was denied `count` calls, and what they were. What cannot be told is of nobody.
+    fn denied(&mut self, at: BootTime, count: u64) -> Vec<Lost> {
+        if count == 0 {
+            return Vec::new();
+        }
+        let some = |count| Lost::some(at, Ring::Attempts, LossReason::RateLimited, count);
+        let map = self.ebpf.map("DENIED").and_then(|map| PerCpuHashMap::<_, Pod<Denied>, u64>::try_from(map).ok());
+        let now: BTreeMap<(u32, u32), u64> = map
+            .iter()
+            .flat_map(|map| map.iter().flatten())
+            .map(|(Pod(Denied { tgid, operation }), counts)| ((tgid, operation), counts.iter().sum()))
+            .collect();
+        let mut losses = Vec::new();
+        // Counted in the kernel after the total was read: it is in the total next time.
+        let mut left = count as i64 - self.told_early;
+        for (who, total) in &now {
+            let told = self.told_denied.get(who).copied().unwrap_or(0);
+            // One that had given way counts from 0 again.
+            let count = if *total < told { *total } else { *total - told };
+            left -= count as i64;
+            let operation = match who.1 as u8 {
+                operation::MKDIR => Operation::Mkdir,
+                operation::RMDIR => Operation::Rmdir,
+                _ => Operation::Open,
+            };
+            losses.push(Lost { pid: Some(Pid(who.0)), operation: Some(operation), ..some(count) });
+        }
+        self.told_denied = now;
+        self.told_early = (-left).max(0);
+        losses.push(some(left.max(0) as u64));
         losses
     }
 
@@ -212,6 +276,14 @@ impl Tracer {
             let info = program.info().ok()?;
             Some((name, info.run_count(), info.run_time()))
         })
+    }
+
+    /// How many instructions the kernel's verifier went through for each program that is loaded: most of what a start costs.
+    /// Kernels before 5.16 do not tell.
+    pub fn verified_instructions(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.ebpf
+            .programs()
+            .filter_map(|(name, program)| Some((name, program.info().ok()?.verified_instruction_count()?)))
     }
 
     /// Detaches all programs. What they have written stays to be drained.
@@ -225,6 +297,8 @@ impl Tracer {
         });
     }
 
+    /// Loads all programs, which takes the kernel some time, then attaches them, which does not: while some are in place and
+    /// others are not, half of what happens is seen.
     fn attach_all(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let btf = match plan.backend {
             Backend::Trampoline | Backend::TracepointBtf => {
@@ -232,93 +306,116 @@ impl Tracer {
             }
             Backend::TracepointRaw => None,
         };
-        // One program watches all system calls' exit; it is attached once.
-        let mut sys_exit: Option<Result<(), String>> = None;
+        let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
+        let told = |error: anyhow::Error| format!("{error:#}");
+        // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked at only
+        // when all are in place.
+        let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(|probe| probe.exists_here()).collect();
+        probes.sort_by_key(|probe| probe.group == Group::Processes);
+        for hook in probes.iter().map(|probe| Hook::of(probe, plan)) {
+            // One program watches all system calls' exit.
+            if !hooks.iter().any(|(known, _)| *known == hook) {
+                let loaded = self.load(&hook, btf.as_ref()).map_err(told);
+                hooks.push((hook, loaded));
+            }
+        }
+        for (hook, state) in &mut hooks {
+            if state.is_ok() {
+                *state = self.attach(hook).map_err(told);
+            }
+        }
         for probe in PROBES.iter().filter(|probe| probe.exists_here()) {
-            let attached = match probe.group {
-                Group::Lifecycle => self.attach_lifecycle(probe, plan.classic),
-                Group::Processes => self.attach_process(probe),
-                Group::Attempts => match (plan.backend, &btf) {
-                    (Backend::Trampoline, Some(btf)) => self.attach_trampoline(probe, btf),
-                    (Backend::Trampoline | Backend::TracepointBtf | Backend::TracepointRaw, btf) => sys_exit
-                        .get_or_insert_with(|| self.attach_sys_exit(btf.as_ref()).map_err(|error| format!("{error:#}")))
-                        .clone()
-                        .map_err(anyhow::Error::msg),
-                },
-            };
-            if let Err(error) = &attached
+            let hook = Hook::of(probe, plan);
+            let reason = hooks.iter().find(|(known, _)| *known == hook).and_then(|(_, state)| state.clone().err());
+            if let Some(error) = &reason
                 && probe.essential
             {
-                bail!("failed to attach {}: {error:#}", probe.name);
+                bail!("failed to attach {}: {error}", probe.name);
             }
-            let reason = attached.err().map(|error| format!("{error:#}"));
             self.probes.push(Probe { name: probe.name.to_owned(), attached: reason.is_none(), reason });
         }
         Ok(())
     }
 
-    fn attach_lifecycle(&mut self, probe: &ProbeSpec, classic: bool) -> anyhow::Result<()> {
-        if classic {
-            let program: &mut TracePoint = self.program(probe.name)?;
-            program.load()?;
-            let link = program.attach("cgroup", probe.name)?;
-            let link = program.take_link(link)?;
-            self.links.push(Box::new(link));
-        } else {
-            let program: &mut RawTracePoint = self.program(&format!("raw_{}", probe.name))?;
-            program.load()?;
-            let link = program.attach(probe.name)?;
-            let link = program.take_link(link)?;
-            self.links.push(Box::new(link));
+    fn load(&mut self, hook: &Hook, btf: Option<&Btf>) -> anyhow::Result<()> {
+        let btf = || btf.context("the kernel has no BTF");
+        match hook {
+            Hook::Tracepoint(name) => self.program::<&mut TracePoint>(name)?.load()?,
+            Hook::RawTracepoint { program, .. } => self.program::<&mut RawTracePoint>(program)?.load()?,
+            Hook::BtfTracepoint { program, tracepoint } => {
+                self.program::<&mut BtfTracePoint>(program)?.load(tracepoint, btf()?)?;
+            }
+            Hook::Trampoline { program, function } => self.program::<&mut FExit>(program)?.load(function, btf()?)?,
         }
         Ok(())
     }
 
-    fn attach_process(&mut self, probe: &ProbeSpec) -> anyhow::Result<()> {
-        let name = probe.name.strip_prefix("sched_").unwrap_or(probe.name);
-        let program: &mut RawTracePoint = self.program(name)?;
-        program.load()?;
-        let link = program.attach(probe.name)?;
-        let link = program.take_link(link)?;
-        self.links.push(Box::new(link));
-        Ok(())
-    }
-
-    fn attach_trampoline(&mut self, probe: &ProbeSpec, btf: &Btf) -> anyhow::Result<()> {
-        let program: &mut FExit = self.program(&format!("exit_{}", probe.name))?;
-        program.load(&syscall_function(probe.name), btf)?;
-        let link = program.attach()?;
-        let link = program.take_link(link)?;
-        self.links.push(Box::new(link));
-        Ok(())
-    }
-
-    fn attach_sys_exit(&mut self, btf: Option<&Btf>) -> anyhow::Result<()> {
-        match btf {
-            Some(btf) => {
-                let program: &mut BtfTracePoint = self.program("sys_exit_btf")?;
-                program.load("sys_exit", btf)?;
-                let link = program.attach()?;
-                let link = program.take_link(link)?;
-                self.links.push(Box::new(link));
-            }
-            None => {
-                let program: &mut RawTracePoint = self.program("sys_exit_raw")?;
-                program.load()?;
-                let link = program.attach("sys_exit")?;
-                let link = program.take_link(link)?;
-                self.links.push(Box::new(link));
-            }
+    fn attach(&mut self, hook: &Hook) -> anyhow::Result<()> {
+        macro_rules! attach {
+            ($program:ident: $kind:ty, $($argument:expr),*) => {{
+                let program = self.program::<&mut $kind>($program)?;
+                let link = program.attach($($argument),*)?;
+                Box::new(program.take_link(link)?)
+            }};
         }
+        let link: Box<dyn std::any::Any + Send> = match hook {
+            Hook::Tracepoint(name) => attach!(name: TracePoint, "cgroup", name),
+            Hook::RawTracepoint { program, tracepoint } => attach!(program: RawTracePoint, tracepoint),
+            Hook::BtfTracepoint { program, .. } => attach!(program: BtfTracePoint,),
+            Hook::Trampoline { program, .. } => attach!(program: FExit,),
+        };
+        self.links.push(link);
         Ok(())
     }
 
-    fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<&'a mut P>
+    fn program<'a, P>(&'a mut self, name: &str) -> anyhow::Result<P>
     where
-        &'a mut P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
+        P: TryFrom<&'a mut aya::programs::Program, Error = aya::programs::ProgramError>,
     {
         let program = self.ebpf.program_mut(name).with_context(|| format!("the programs have no {name}"))?;
         Ok(program.try_into()?)
+    }
+}
+
+/// A kernel program and where it is attached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Hook {
+    /// A classic tracepoint of `cgroup:`, with a program of its name.
+    Tracepoint(&'static str),
+    RawTracepoint {
+        program: String,
+        tracepoint: &'static str,
+    },
+    BtfTracepoint {
+        program: &'static str,
+        tracepoint: &'static str,
+    },
+    Trampoline {
+        program: String,
+        function: String,
+    },
+}
+
+impl Hook {
+    fn of(probe: &ProbeSpec, plan: &Plan) -> Self {
+        let tracepoint = probe.name;
+        match (probe.group, plan.backend) {
+            (Group::Lifecycle, _) if plan.classic => Self::Tracepoint(tracepoint),
+            (Group::Lifecycle, _) => Self::RawTracepoint { program: format!("raw_{tracepoint}"), tracepoint },
+            (Group::Processes, _) => {
+                let program = tracepoint.strip_prefix("sched_").unwrap_or(tracepoint).to_owned();
+                Self::RawTracepoint { program, tracepoint }
+            }
+            (Group::Attempts, Backend::Trampoline) => {
+                Self::Trampoline { program: format!("exit_{tracepoint}"), function: syscall_function(tracepoint) }
+            }
+            (Group::Attempts, Backend::TracepointBtf) => {
+                Self::BtfTracepoint { program: "sys_exit_btf", tracepoint: "sys_exit" }
+            }
+            (Group::Attempts, Backend::TracepointRaw) => {
+                Self::RawTracepoint { program: "sys_exit_raw".to_owned(), tracepoint: "sys_exit" }
+            }
+        }
     }
 }
 
@@ -343,3 +440,35 @@ struct Pod<T>(T);
 
 // SAFETY: a prefix is numbers and bytes without padding; every value is valid.
 unsafe impl aya::Pod for Pod<Prefix> {}
+// SAFETY: likewise.
+unsafe impl aya::Pod for Pod<Watched> {}
+// SAFETY: likewise.
+unsafe impl aya::Pod for Pod<Above> {}
+// SAFETY: likewise.
+unsafe impl aya::Pod for Pod<Denied> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_that_begins_like_a_way_down_passes_the_first_look() {
+        let eight = |path: &str| {
+            let mut bytes = [0; 8];
+            bytes.iter_mut().zip(path.bytes()).for_each(|(to, from)| *to = from);
+            u64::from_ne_bytes(bytes)
+        };
+        let check = |way: &str, path: &str, passes: bool| {
+            let (way, path) = (Beginning::of(way.as_bytes()), eight(path));
+            assert_eq!(path & way.mask == way.value, passes);
+            assert!(!passes || way.bits() >> tracer_ebpf::beginning(path) & 1 == 1);
+        };
+        check("freezer", "freezer/web", true);
+        check("freezer", "freezer", true);
+        check("freezer", "freeze", false);
+        check("sys/fs/cgroup/unified", "sys/fs/cgroup", true);
+        check("sys/fs/cgroup/unified", "sys/fs/bpf", false);
+        check("c", "c", true);
+        check("c", "c/web", true);
+    }
+}

@@ -29,7 +29,7 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record) {
-        eprintln!("bpf: {}", record.args());
+        say!("bpf: {}", record.args());
     }
 
     fn flush(&self) {}

@@ -1,12 +1,12 @@
 //! From the bytes of a ring to inputs.
 
+use crate::argv;
 use crate::errno::Errno;
 use crate::input::{
-    Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input,
+    Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input, MountId,
     NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall,
 };
 use crate::name::Name;
-use crate::process::split_argv;
 use tracer_ebpf::{COMM, flag, kind};
 
 /// Reads a record. `None` if it is not one.
@@ -47,8 +47,14 @@ fn lifecycle(bytes: &[u8]) -> Option<Event> {
         _ => return None,
     };
     let task = (head.kind == kind::ATTACH_TASK).then(|| Parent { pid: Pid(head.value), comm: comm(&head.task_comm) });
-    let actor =
-        Actor { pid: Pid(head.tgid), tid: head.tid, comm: comm(&head.comm), uid: Some(head.uid), identity: None };
+    let actor = Actor {
+        pid: Pid(head.tgid),
+        tid: head.tid,
+        comm: comm(&head.comm),
+        uid: Some(head.uid),
+        identity: None,
+        incarnation: None,
+    };
     Some(Event {
         at: BootTime(head.at),
         change,
@@ -69,7 +75,8 @@ fn lifecycle(bytes: &[u8]) -> Option<Event> {
 
 fn process(bytes: &[u8]) -> Option<Process> {
     let (head, tail) = split::<tracer_ebpf::Process>(bytes)?;
-    let (argv, tail) = tail.split_at_checked(head.argv_len.into())?;
+    let (command_line, tail) = tail.split_at_checked(head.argv_len.into())?;
+    let (argv, is_cut) = argv::split(command_line, argv::BYTES);
     let exe = tail.get(..head.exe_len.into())?;
     let has_task = head.flags & flag::HAS_TASK != 0;
     let change = match head.kind {
@@ -85,8 +92,8 @@ fn process(bytes: &[u8]) -> Option<Process> {
         change,
         comm: comm(&head.comm),
         exe: (!exe.is_empty()).then(|| path_of_walk(exe, true)),
-        argv: (!argv.is_empty()).then(|| split_argv(argv)),
-        argv_truncated: head.flags & flag::ARGV_TRUNCATED != 0,
+        argv: (!command_line.is_empty()).then_some(argv),
+        argv_truncated: is_cut || head.flags & flag::ARGV_TRUNCATED != 0,
         cwd: None,
         parents: parents.map(|parent| Parent { pid: Pid(parent.tgid), comm: comm(&parent.comm) }).collect(),
         uid: (change != ProcessChange::Exit).then_some(head.uid),
@@ -117,6 +124,8 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         id: CgroupId(head.directory),
         path: path_of_walk(walk, whole),
         truncated: !whole,
+        outside: head.flags & flag::OUTSIDE != 0,
+        mount: (head.mount != 0).then_some(MountId(head.mount)),
     });
     Some(Attempt {
         at: BootTime(head.at),
@@ -127,7 +136,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         path: Name::new(path),
         truncated: head.flags & flag::PATH_TRUNCATED != 0,
         directory,
-        mount_namespace: (head.flags & flag::HAS_MOUNT_NAMESPACE != 0).then_some(NamespaceId(head.mount_namespace)),
+        mount_namespace: (head.mount_namespace != 0).then_some(NamespaceId(head.mount_namespace)),
         cgroup: None,
         container: None,
         actor: Actor {
@@ -136,6 +145,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
             comm: comm(&head.comm),
             uid: Some(head.uid),
             identity: None,
+            incarnation: None,
         },
     })
 }

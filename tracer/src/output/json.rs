@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn actor() -> Actor {
-        Actor { pid: Pid(4), tid: 5, comm: Name::new(b"a\"\x1b\xff"), uid: Some(0), identity: None }
+        Actor { pid: Pid(4), tid: 5, comm: Name::new(b"a\"\x1b\xff"), uid: Some(0), identity: None, incarnation: None }
     }
 
     #[test]
@@ -227,13 +227,17 @@ mod tests {
             uid: None,
             mount_namespace: None,
             cgroup_namespace: None,
-            cgroup: None,
+            cgroup: Some(CgroupId(5)),
             started: None,
             exit: Some(crate::input::Exit::Signal(9)),
         });
-        let line = written(&process);
+        let mut line = written(&process);
         assert_eq!(line["parent"]["comm"], "init");
         assert_eq!(line["exit"]["signal"], 9);
-        assert_eq!(serde_json::from_value::<Input>(line).expect("reads back"), process);
+        assert_eq!(line["cgroup_id"], 5, "`cgroup` is an object in every other line");
+        assert_eq!(serde_json::from_value::<Input>(line.clone()).expect("reads back"), process);
+        let id = line.as_object_mut().and_then(|line| line.remove("cgroup_id")).expect("an object");
+        line["cgroup"] = id;
+        assert_eq!(serde_json::from_value::<Input>(line).expect("older traces are read"), process);
     }
 }

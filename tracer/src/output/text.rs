@@ -3,19 +3,21 @@
 //! Every name goes through [`Name::printable`](crate::name::Name::printable): nothing a stranger chose reaches the
 //! terminal as it is.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use textwrap::core::display_width;
 
+use super::ids::shorten;
+use super::rows::{Row, Rows};
 use super::{Counts, Output, Palette};
 use crate::container::Container;
 use crate::duration;
-use crate::errno::Errno;
 use crate::explain;
 use crate::findings::{Certainty, Finding, FindingAttempt, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
-use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, HierarchyId, Input, Lost, Seq};
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Seq};
 use crate::name::Name;
 
 /// Without a terminal, paragraphs are this wide.
@@ -23,8 +25,6 @@ const PARAGRAPH: usize = 100;
 /// Paragraphs are never narrower or wider than this.
 const NARROWEST: usize = 40;
 const WIDEST: usize = 120;
-/// On a terminal an id of more characters is cut to twelve, as docker does.
-const LONGEST_ID: usize = 32;
 /// Findings whose last severity is remembered, to tell a changed one from one that only grew.
 const TOLD: usize = 1_024;
 
@@ -32,8 +32,11 @@ const TOLD: usize = 1_024;
 pub struct Text<W: Write> {
     out: W,
     palette: Palette,
-    /// Columns of the terminal; `None` if there is none: then nothing is cut.
+    /// Columns of the terminal; `None` if there is none: then no path is cut to fit.
     width: Option<usize>,
+    /// Every line is written, and ids and paths are whole.
+    wide: bool,
+    rows: Rows,
     clock: Clock,
     labels: HierarchyLabels,
     label: usize,
@@ -47,11 +50,18 @@ impl<W: Write> Text<W> {
             out,
             palette,
             width,
+            wide: false,
+            rows: Rows::default(),
             clock: Clock { boot_ns: 0, unix_ns: 0 },
             labels: HierarchyLabels::default(),
             label: 2,
             told: VecDeque::new(),
         }
+    }
+
+    /// Whether to write every line, and ids and paths whole.
+    pub fn wide(self, wide: bool) -> Self {
+        Self { wide, ..self }
     }
 
     /// `20:13:04.123` of the day, UTC.
@@ -61,25 +71,20 @@ impl<W: Write> Text<W> {
     }
 
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        let word = match (event.change, event.requested) {
-            (Change::Frozen, true) => "freeze",
-            (Change::Thawed, true) => "thaw",
-            (change, _) => change.as_str(),
-        };
         let task = event.task.as_ref().map(|task| format!("{}[{}]", task.comm, task.pid));
-        let line = Row {
+        let row = Row {
             at: event.at,
-            word,
+            word: word_of(event),
             errno: None,
-            hierarchy: Some(event.cgroup.hierarchy),
+            hierarchies: vec![event.cgroup.hierarchy],
             path: path_of(&event.cgroup),
             tail: [
                 task.map(|task| format!("moved {task}")),
-                self.whose(&event.cgroup, event.container.as_deref()),
+                whose(&event.cgroup, event.container.as_deref()),
                 event.actor.as_ref().map(who),
             ],
         };
-        self.row(&line)
+        self.add(row)
     }
 
     fn attempt(&mut self, attempt: &Attempt) -> io::Result<()> {
@@ -90,19 +95,19 @@ impl<W: Write> Text<W> {
             }
             None => format!("{} (not resolved)", attempt.path.printable()),
         };
-        let line = Row {
+        let row = Row {
             at: attempt.at,
             word: attempt.operation.as_str(),
             errno: Some(attempt.errno),
-            hierarchy: attempt.cgroup.as_ref().map(|cgroup| cgroup.hierarchy),
+            hierarchies: attempt.cgroup.iter().map(|cgroup| cgroup.hierarchy).collect(),
             path,
             tail: [
                 None,
-                attempt.cgroup.as_ref().and_then(|cgroup| self.whose(cgroup, attempt.container.as_deref())),
+                attempt.cgroup.as_ref().and_then(|cgroup| whose(cgroup, attempt.container.as_deref())),
                 Some(who(&attempt.actor)),
             ],
         };
-        self.row(&line)
+        self.add(row)
     }
 
     fn lost(&mut self, lost: &Lost) -> io::Result<()> {
@@ -127,40 +132,55 @@ impl<W: Write> Text<W> {
         )
     }
 
-    /// The runtime, and the container's id where the path does not tell it.
-    fn whose(&self, cgroup: &Cgroup, container: Option<&Container>) -> Option<String> {
-        let container = container?;
-        let in_path =
-            cgroup.path.as_bytes().windows(container.id.as_bytes().len().max(1)).any(|w| w == container.id.as_bytes());
-        Some(if in_path {
-            container.runtime.clone()
-        } else {
-            format!("{} {}", container.runtime, self.short(&container.id))
-        })
+    fn add(&mut self, row: Row) -> io::Result<()> {
+        if self.wide {
+            return self.row(&row);
+        }
+        let at = row.at;
+        // What can no longer be joined does not stand in the way.
+        self.write_due(at)?;
+        self.rows.add(row);
+        self.write_due(at)
     }
 
-    fn short(&self, id: &Name) -> String {
-        let text = id.printable();
-        match self.width {
-            Some(_) if text.len() > LONGEST_ID && text.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
-                text[..12].to_owned()
-            }
-            Some(_) | None => text,
+    /// Writes the rows that nothing can join any more, nothing earlier than `now` being to come.
+    fn write_due(&mut self, now: BootTime) -> io::Result<()> {
+        while let Some(row) = self.rows.take_due(now) {
+            self.row(&row)?;
         }
+        Ok(())
+    }
+
+    /// Writes the rows that are held: something follows that must not wait.
+    fn write_held(&mut self) -> io::Result<()> {
+        while let Some(row) = self.rows.take() {
+            self.row(&row)?;
+        }
+        Ok(())
+    }
+
+    /// Text as it is, or with its ids cut.
+    fn short<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.wide { Cow::Borrowed(text) } else { shorten(text) }
     }
 
     fn row(&mut self, row: &Row) -> io::Result<()> {
-        let label = row.hierarchy.map_or("?", |id| self.labels.of(id));
+        let label = match row.hierarchies.as_slice() {
+            [] => Cow::Borrowed("?"),
+            [one] => Cow::Borrowed(self.labels.of(*one)),
+            several => Cow::Owned(format!("v1×{}", several.len())),
+        };
         let errno = row.errno.map(|errno| errno.to_string()).unwrap_or_default();
         let tail: Vec<&str> = row.tail.iter().flatten().map(String::as_str).collect();
         let tail = tail.join("  ");
+        let (path, tail) = (self.short(&row.path), self.short(&tail));
         let fixed = 12 + 2 + 9 + 1 + 7 + 1 + self.label + 1 + 2;
         let path = match self.width {
-            Some(width) => {
+            Some(width) if !self.wide => {
                 let room = width.saturating_sub(fixed + display_width(&tail)).max(16);
-                cut_middle(&row.path, room)
+                Cow::Owned(cut_middle(&path, room))
             }
-            None => row.path.clone(),
+            Some(_) | None => path,
         };
         let time = self.palette.dim(self.time(row.at)).to_string();
         let word = format!("{:<9}", row.word);
@@ -172,14 +192,20 @@ impl<W: Write> Text<W> {
     }
 }
 
-/// What is common to events and attempts.
-struct Row<'a> {
-    at: BootTime,
-    word: &'a str,
-    errno: Option<Errno>,
-    hierarchy: Option<HierarchyId>,
-    path: String,
-    tail: [Option<String>; 3],
+/// What became of the cgroup, in a word. On cgroup2 a freezing is told twice: when it was asked for, and when it is so.
+pub(crate) fn word_of(event: &Event) -> &'static str {
+    match (event.change, event.requested) {
+        (Change::Frozen, true) => "freezing",
+        (Change::Thawed, true) => "thawing",
+        (change, _) => change.as_str(),
+    }
+}
+
+/// The runtime, and the container's id where the path does not tell it.
+fn whose(cgroup: &Cgroup, container: Option<&Container>) -> Option<String> {
+    let Container { id, runtime, .. } = container?;
+    let in_path = cgroup.path.as_bytes().windows(id.as_bytes().len().max(1)).any(|part| part == id.as_bytes());
+    Some(if in_path { runtime.clone() } else { format!("{runtime} {id}") })
 }
 
 impl<W: Write> Output for Text<W> {
@@ -187,6 +213,7 @@ impl<W: Write> Output for Text<W> {
         self.clock = header.clock;
         self.labels = HierarchyLabels::of_header(header);
         self.label = self.labels.all().map(display_width).max().unwrap_or(2);
+        self.rows = Rows::of_header(header);
         Ok(())
     }
 
@@ -196,22 +223,26 @@ impl<W: Write> Output for Text<W> {
             Input::Event(event) if event.change == Change::Existing => Ok(()),
             Input::Event(event) => self.event(event),
             Input::Attempt(attempt) => self.attempt(attempt),
-            Input::Lost(lost) => self.lost(lost),
+            Input::Lost(lost) => {
+                self.write_held()?;
+                self.lost(lost)
+            }
             Input::Process(_) | Input::Facts(_) | Input::Tick(_) => Ok(()),
         }
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        self.write_held()?;
         let before = self.told.iter_mut().find(|(id, _)| *id == finding.id);
         if let Some((_, severity)) = before
             && *severity == finding.severity
         {
             let time = self.time(finding.at);
             let text = format!(
-                "{} of {time}: {} failed calls by now; {}",
+                "{} of {time}, now with {} failed calls: {}",
                 finding.kind.as_str(),
                 finding.attempt_count,
-                finding.summary
+                self.short(&finding.summary)
             );
             return writeln!(self.out, "{}  {text}", self.palette.warning("again"));
         }
@@ -227,12 +258,17 @@ impl<W: Write> Output for Text<W> {
         let time = self.time(finding.at);
         let hierarchy = Some(self.labels.of(finding.cgroup.hierarchy).to_owned());
         writeln!(self.out)?;
-        write_finding(&mut self.out, finding, &Look { palette: self.palette, width: self.width, time, hierarchy })?;
+        let look = Look { palette: self.palette, width: self.width, wide: self.wide, time, hierarchy };
+        write_finding(&mut self.out, finding, &look)?;
         writeln!(self.out)
     }
 
+    fn passed(&mut self, now: BootTime) -> io::Result<()> {
+        self.write_due(now)
+    }
+
     fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
-        Ok(())
+        self.write_held()
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -246,6 +282,8 @@ pub struct Look {
     pub palette: Palette,
     /// The terminal's columns, if there is one.
     pub width: Option<usize>,
+    /// Ids are whole.
+    pub wide: bool,
     /// When it began, as a person says it.
     pub time: String,
     /// The name of its hierarchy.
@@ -257,7 +295,8 @@ pub struct Look {
 /// # Errors
 /// When `out` cannot be written.
 pub fn write_finding(out: &mut dyn Write, finding: &Finding, look: &Look) -> io::Result<()> {
-    let Look { palette, width, time, hierarchy } = look;
+    let Look { palette, width, wide, time, hierarchy } = look;
+    let short = |text: &str| if *wide { text.to_owned() } else { shorten(text).into_owned() };
     let columns = width.unwrap_or(PARAGRAPH).clamp(NARROWEST, WIDEST);
     let severity = finding.severity.as_str().to_uppercase();
     let severity = match finding.severity {
@@ -267,14 +306,14 @@ pub fn write_finding(out: &mut dyn Write, finding: &Finding, look: &Look) -> io:
     };
     let kind = palette.heading(format!("{}, {}", finding.kind.as_str(), finding.cause.as_str())).to_string();
     writeln!(out, "{severity}  {kind}  {}", palette.dim(format!("{time} UTC, finding {}", finding.id)))?;
-    paragraph(out, "  ", "  ", &finding.summary, columns)?;
+    paragraph(out, "  ", "  ", &short(&finding.summary), columns)?;
     writeln!(out)?;
-    evidence(out, finding, palette)?;
+    evidence(out, finding, palette, &short)?;
     writeln!(out)?;
 
     for (name, text) in particulars(finding, hierarchy.as_deref()) {
         let first = format!("  {} ", palette.heading(format!("{name:<11}")));
-        paragraph(out, &first, &" ".repeat(14), &text, columns)?;
+        paragraph(out, &first, &" ".repeat(14), &short(&text), columns)?;
     }
     Ok(())
 }
@@ -291,6 +330,7 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
     }
     let in_all = match finding.hierarchies {
         0 | 1 => String::new(),
+        2 => ", and the same in 1 more hierarchy".to_owned(),
         more => format!(", and the same in {} more hierarchies", more - 1),
     };
     let hierarchy = hierarchy.map(|name| format!(" ({name}{in_all})")).unwrap_or_default();
@@ -324,7 +364,7 @@ pub struct Deed {
     pub at: BootTime,
     /// Who did it.
     pub who: String,
-    /// The system call, or `exit`.
+    /// The operation, whichever system call it was made by, or `exit`.
     pub call: &'static str,
     /// `ok`, the errno, or how the process ended.
     pub result: String,
@@ -348,7 +388,7 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
         steps.push(Deed {
             at: rival.at,
             who: rival.actor.as_ref().map_or_else(|| "somebody".to_owned(), who),
-            call: "rmdir",
+            call: rival.operation.as_str(),
             result: "ok".to_owned(),
             what: finding.cgroup.path.printable(),
             times: 1,
@@ -358,7 +398,7 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
         let step = Deed {
             at: attempt.at,
             who: who(&attempt.actor),
-            call: attempt.syscall.as_str(),
+            call: attempt.operation.as_str(),
             result: attempt.errno.to_string(),
             what: attempt.path.printable(),
             times: 1,
@@ -390,7 +430,12 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
 }
 
 /// The deeds as a table, with times relative to the first failed removal.
-fn evidence(out: &mut dyn Write, finding: &Finding, palette: &Palette) -> io::Result<()> {
+fn evidence(
+    out: &mut dyn Write,
+    finding: &Finding,
+    palette: &Palette,
+    short: &dyn Fn(&str) -> String,
+) -> io::Result<()> {
     let steps = deeds(finding);
     let widest = |read: &dyn Fn(&Deed) -> usize| steps.iter().map(read).max().unwrap_or(0);
     let (names, calls, results) =
@@ -402,7 +447,7 @@ fn evidence(out: &mut dyn Write, finding: &Finding, palette: &Palette) -> io::Re
         let result =
             if step.is_success() { palette.good(result).to_string() } else { palette.warning(result).to_string() };
         let when = palette.dim(format!("{:>10}", relative(step.at, finding.at))).to_string();
-        let line = format!("  {when}  {name}  {:<calls$}  {result}  {}{times}", step.call, step.what);
+        let line = format!("  {when}  {name}  {:<calls$}  {result}  {}{times}", step.call, short(&step.what));
         writeln!(out, "{}", line.trim_end())?;
     }
     let kept = finding.attempts.len() as u64;
@@ -418,7 +463,7 @@ fn processes(finding: &Finding) -> Vec<String> {
     let others = finding.attempts.iter().map(|FindingAttempt { actor, .. }| actor);
     let mut actors: Vec<&Actor> = Vec::new();
     for actor in std::iter::once(&finding.actor).chain(rival).chain(others) {
-        if !actors.iter().any(|told| told.pid == actor.pid) {
+        if !actors.iter().any(|told| told.is_same_process_as(actor)) {
             actors.push(actor);
         }
     }
@@ -463,7 +508,7 @@ fn describe(container: &Container) -> String {
             text.push_str(&format!(", {what} {value}"));
         }
     }
-    text.push_str(&format!(" ({}, told by {})", container.runtime, container.rule));
+    text.push_str(&format!(" ({}, recognised by {})", container.runtime, container.rule));
     if let [outer @ .., _] = container.chain.as_slice()
         && !outer.is_empty()
     {
@@ -536,8 +581,163 @@ fn paragraph(out: &mut dyn Write, first: &str, rest: &str, text: &str, columns: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Pid;
-    use crate::output::ColorChoice;
+    use crate::input::{HierarchyId, LossReason, Pid, Ring};
+    use crate::output::{ColorChoice, WINDOW};
+    use crate::pipeline::Stream;
+    use crate::recording::Line;
+
+    /// What is told of a recording of a real run.
+    fn told(recording: &str, wide: bool) -> String {
+        let mut out = Vec::new();
+        let mut text = Text::new(&mut out, Palette::new(ColorChoice::Never), None).wide(wide);
+        let mut lines = recording.lines().map(|line| Line::parse(line.as_bytes()).expect("a line"));
+        let Some(Line::Header(header)) = lines.next() else { panic!("the first line is the header") };
+        let mut stream = Stream::begin(&header, &mut text).expect("a vector can be written");
+        for line in lines {
+            match line {
+                Line::Input(seq, mut input) => stream.replay(seq, &mut input).expect("a vector can be written"),
+                Line::End(at) => return (stream.end(at).map(|_| String::from_utf8(out))).expect("ends").expect("text"),
+                Line::Header(_) | Line::Other => {}
+            }
+        }
+        panic!("the recording has no end")
+    }
+
+    /// Lines of events and failed calls: how many each stands for, its time, and what it says.
+    fn rows(text: &str) -> Vec<(usize, &str, &str)> {
+        let is_row = |line: &&str| line.as_bytes().get(2) == Some(&b':') && line.as_bytes().get(8) == Some(&b'.');
+        let count = |line: &str| {
+            line.split_once("v1×")
+                .map_or(1, |(_, rest)| rest.split(' ').next().and_then(|count| count.parse().ok()).expect("a count"))
+        };
+        text.lines().filter(is_row).map(|line| (count(line), &line[..12], &line[14..])).collect()
+    }
+
+    #[test]
+    fn a_containers_v1_hierarchies_are_one_line_and_nothing_is_lost_or_out_of_order() {
+        let recording = include_str!("../../tests/recordings/runc-v1.jsonl");
+        let (folded, wide) = (told(recording, false), told(recording, true));
+        let (folded, wide) = (rows(&folded), rows(&wide));
+        assert!(wide.iter().all(|(count, _, _)| *count == 1) && folded.len() * 2 < wide.len(), "{folded:#?}");
+        assert_eq!(folded.iter().map(|(count, _, _)| count).sum::<usize>(), wide.len());
+        assert!(folded.is_sorted_by_key(|(_, time, _)| *time), "{folded:#?}");
+        let created = |rows: &[(usize, &str, &str)]| -> usize {
+            rows.iter().filter(|(_, _, what)| what.starts_with("created ")).map(|(count, _, _)| count).sum()
+        };
+        assert_eq!(created(&folded), created(&wide));
+    }
+
+    #[test]
+    fn a_v1_line_is_held_for_the_window_or_until_something_follows_that_must_not_wait() {
+        let recording = include_str!("../../tests/recordings/runc-v1.jsonl");
+        let line = |line: &str| Line::parse(line.as_bytes()).expect("a line");
+        let Some(Line::Header(header)) = recording.lines().next().map(line) else { panic!("the header is first") };
+        let is_created = |line: &&str| line.contains(r#""change":"created","cgroup":{"hierarchy":1,"#);
+        let Some(Line::Input(seq, created)) = recording.lines().find(is_created).map(line) else {
+            panic!("a cgroup is made in a v1 hierarchy")
+        };
+        let at = created.at();
+        let finding = {
+            let race = include_str!("../../tests/recordings/race.jsonl");
+            let mut findings = Findings(Vec::new());
+            let mut lines = race.lines().map(line);
+            let Some(Line::Header(header)) = lines.next() else { panic!("the header is first") };
+            let mut stream = Stream::begin(&header, &mut findings).expect("begins");
+            for line in lines {
+                if let Line::Input(seq, mut input) = line {
+                    stream.replay(seq, &mut input).expect("replays");
+                }
+            }
+            drop(stream);
+            findings.0.remove(0)
+        };
+        let held = || {
+            let mut text = Text::new(Vec::new(), Palette::new(ColorChoice::Never), None);
+            text.header(&header).expect("a vector can be written");
+            text.input(seq, &created).expect("a vector can be written");
+            assert!(text.out.is_empty());
+            text
+        };
+        let is_told = |text: &Text<Vec<u8>>| rows(&String::from_utf8_lossy(&text.out)).len() == 1;
+
+        let mut text = held();
+        text.flush().expect("a vector can be written");
+        text.passed(at + WINDOW).expect("a vector can be written");
+        assert!(!is_told(&text), "its likes may still come");
+        text.passed(at + WINDOW + std::time::Duration::from_nanos(1)).expect("a vector can be written");
+        assert!(is_told(&text));
+        let mut text = held();
+        text.end(at, &Counts::default()).expect("a vector can be written");
+        assert!(is_told(&text), "nothing is lost at the end");
+        let mut text = held();
+        text.finding(&finding).expect("a vector can be written");
+        let told = String::from_utf8_lossy(&text.out).into_owned();
+        assert!(is_told(&text) && told.find(" created ") < told.find("FAULT"), "{told}");
+        let mut text = held();
+        let lost =
+            Lost { at, ring: Ring::Lifecycle, reason: LossReason::RingFull, pid: None, operation: None, count: 1 };
+        text.input(seq, &Input::Lost(lost)).expect("a vector can be written");
+        let told = String::from_utf8_lossy(&text.out).into_owned();
+        assert!(told.find(" created ") < told.find(" lost "), "{told}");
+    }
+
+    /// Keeps findings.
+    struct Findings(Vec<Finding>);
+
+    impl Output for Findings {
+        fn header(&mut self, _: &Header) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn input(&mut self, _: Seq, _: &Input) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+            self.0.push(finding.clone());
+            Ok(())
+        }
+
+        fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_finding_waits_for_no_line_and_comes_after_what_was_before_it() {
+        let recording = include_str!("../../tests/recordings/race.jsonl");
+        let text = told(recording, false);
+        let (before, after) = text.split_once("FAULT  duplicate-teardown").expect("a finding");
+        assert!(rows(before).iter().any(|(_, _, what)| what.starts_with("removed ")), "{text}");
+        assert!(rows(after).iter().all(|(_, _, what)| !what.starts_with("rmdir ")), "{text}");
+    }
+
+    #[test]
+    fn the_evidence_names_operations_whichever_system_call_made_them() {
+        for recording in
+            [include_str!("../../tests/recordings/race.jsonl"), include_str!("../../tests/recordings/incident.jsonl")]
+        {
+            let text = told(recording, false);
+            assert!(text.contains("  rmdir ") && !text.contains("unlinkat  ") && !text.contains("openat"), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_are_cut_in_lines_and_findings_unless_they_are_wanted_whole() {
+        let id = "3f2a90c1d4e5".to_owned() + &"0".repeat(52);
+        let recording = include_str!("../../tests/recordings/race.jsonl");
+        let recording = recording.replace("68qscashshg0y3nctu7ft85w2", &id);
+        let (short, wide) = (told(&recording, false), told(&recording, true));
+        assert!(
+            short.contains("/3f2a90c1d4e5…  ") && short.contains(" container 3f2a90c1d4e5…, ") && !short.contains(&id),
+            "{short}"
+        );
+        assert!(wide.contains(&id) && !wide.contains("3f2a90c1d4e5…"), "{wide}");
+    }
 
     #[test]
     fn a_long_path_loses_its_middle() {
@@ -574,7 +774,7 @@ mod tests {
         let mut out = Vec::new();
         let mut text = Text::new(&mut out, Palette::new(ColorChoice::Never), Some(80));
         let evil = Name::new(b"/\x1b]0;x\x07\r\n\xff\xe2\x80\xae");
-        let actor = Actor { pid: Pid(1), tid: 1, comm: evil.clone(), uid: None, identity: None };
+        let actor = Actor { pid: Pid(1), tid: 1, comm: evil.clone(), uid: None, identity: None, incarnation: None };
         let event = Event {
             at: BootTime(0),
             change: Change::Created,

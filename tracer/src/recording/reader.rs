@@ -184,8 +184,7 @@ impl<R: Read> Reader<R> {
                         return Ok(Some(item));
                     }
                     self.held = Some(item);
-                    let lost =
-                        Lost { at: before, ring: Ring::Recording, reason: LossReason::Malformed, count: missing };
+                    let lost = Lost::some(before, Ring::Recording, LossReason::Malformed, missing);
                     return Ok(Some(Item::Input(Seq(seq.0 - 1), Box::new(Input::Lost(lost)))));
                 }
                 Err((error, length)) => {

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +36,9 @@ impl Limits {
     }
 }
 
+/// The date of a default name: `20261124T043330Z`, each digit a 0.
+const DATE: &[u8; 16] = b"00000000T000000Z";
+
 /// `cgtrace-HOST-20261124T043330Z.jsonl.zst`
 pub fn default_name(host: &str, clock: Clock) -> PathBuf {
     let host: String =
@@ -42,6 +46,21 @@ pub fn default_name(host: &str, clock: Clock) -> PathBuf {
     let time = clock.rfc3339(BootTime(clock.boot_ns));
     let time: String = time.chars().take(19).filter(|c| !matches!(c, '-' | ':')).collect();
     PathBuf::from(format!("{DEFAULT_PREFIX}{host}-{time}Z{EXTENSION}"))
+}
+
+/// Whether a file is called as another one of the same host is: `cgtrace-HOST-`, a date, and perhaps the number of a part.
+fn is_of_the_same_host(name: &str, own: &str) -> bool {
+    let dated = |name: &str| -> Option<String> {
+        let stem = name.strip_prefix(DEFAULT_PREFIX)?.strip_suffix(EXTENSION)?;
+        let stem = match stem.rsplit_once('.') {
+            Some((stem, part)) if part.len() >= 4 && part.bytes().all(|byte| byte.is_ascii_digit()) => stem,
+            Some(_) | None => stem,
+        };
+        let (host, date) = stem.rsplit_once('-')?;
+        let digits = date.bytes().map(|byte| if byte.is_ascii_digit() { b'0' } else { byte });
+        digits.eq(DATE.iter().copied()).then(|| host.to_owned())
+    };
+    dated(own).is_some_and(|host| dated(name) == Some(host))
 }
 
 /// The files of one recorder, oldest first, with their sizes.
@@ -62,21 +81,25 @@ impl Shelf {
         Self { path, limits, numbered, next: 0, adopted: false, files: VecDeque::new(), report }
     }
 
-    /// Counts the traces that earlier runs left beside this one among those to keep.
+    /// Counts the traces that earlier runs left beside this one among those to keep: those of this host and this user. What
+    /// they take up is what is allocated of them.
     ///
     /// # Errors
     /// When the directory cannot be read.
     pub fn adopt_older(&mut self) -> io::Result<()> {
         let directory = self.path.parent().unwrap_or(Path::new("."));
+        let own = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let user = rustix::process::geteuid().as_raw();
         let mut found = Vec::new();
         for entry in directory.read_dir()? {
             let entry = entry?;
             let name = entry.file_name();
-            let is_trace = name.to_str().is_some_and(|n| n.starts_with(DEFAULT_PREFIX) && n.ends_with(EXTENSION));
+            let is_trace = name.to_str().is_some_and(|name| is_of_the_same_host(name, &own));
             if let (true, Ok(metadata)) = (is_trace, entry.metadata())
                 && metadata.is_file()
+                && metadata.uid() == user
             {
-                found.push((metadata.modified()?, entry.path(), metadata.len()));
+                found.push((metadata.modified()?, entry.path(), metadata.blocks().saturating_mul(512)));
             }
         }
         found.sort();
@@ -203,21 +226,39 @@ mod tests {
     #[test]
     fn what_earlier_runs_left_counts_and_what_is_not_ours_stays() {
         let directory = tempfile::tempdir().expect("a directory");
-        for name in ["cgtrace-a.0000.jsonl.zst", "cgtrace-b.0000.jsonl.zst", "other.jsonl.zst", "cgtrace-notes.txt"] {
+        let strangers = [
+            "cgtrace-other-20261124T043330Z.0000.jsonl.zst",
+            "cgtrace-host-x-20261124T043330Z.jsonl.zst",
+            "cgtrace-host-incident.jsonl.zst",
+            "other.jsonl.zst",
+            "cgtrace-notes.txt",
+        ];
+        let own = ["cgtrace-host-20261122T043330Z.0000.jsonl.zst", "cgtrace-host-20261123T043330Z.jsonl.zst"];
+        for name in strangers.iter().chain(&own) {
             std::fs::write(directory.path().join(name), "1234567890").expect("written");
         }
         let limits = Limits { keep: Some(2), ..Limits::default() };
-        let mut shelf =
-            Shelf::new(directory.path().join("cgtrace-c.jsonl.zst"), limits, true, |error| panic!("{error}"));
+        let path = directory.path().join("cgtrace-host-20261124T043330Z.jsonl.zst");
+        let mut shelf = Shelf::new(path, limits, true, |error| panic!("{error}"));
         shelf.adopt_older().expect("read");
         shelf.create().expect("made");
-        let mut left: Vec<_> = std::fs::read_dir(directory.path())
-            .expect("read")
-            .map(|entry| entry.expect("read").file_name().into_string().expect("text"))
-            .collect();
-        left.sort();
-        assert_eq!(left.len(), 4, "{left:?}");
-        assert!(left.contains(&"other.jsonl.zst".to_owned()) && left.contains(&"cgtrace-notes.txt".to_owned()));
-        assert!(left.contains(&"cgtrace-c.0000.jsonl.zst".to_owned()));
+        let is_left = |name: &&str| directory.path().join(name).exists();
+        assert!(strangers.iter().all(is_left), "of another host, or no trace of a recorder's");
+        assert_eq!(own.iter().filter(|name| is_left(name)).count(), 1);
+        assert!(is_left(&"cgtrace-host-20261124T043330Z.0000.jsonl.zst"));
+    }
+
+    #[test]
+    fn a_file_takes_up_what_is_allocated_of_it() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let at = |name: &str| directory.path().join(name);
+        std::fs::write(at("cgtrace-host-20261122T043330Z.jsonl.zst"), "1234567890").expect("written");
+        let sparse = std::fs::File::create(at("cgtrace-host-20361122T043330Z.jsonl.zst")).expect("made");
+        sparse.set_len(1 << 40).expect("sparse");
+        let limits = Limits { total: Some(1 << 30), ..Limits::default() };
+        let path = at("cgtrace-host-20261124T043330Z.jsonl.zst");
+        let mut shelf = Shelf::new(path, limits, true, |error| panic!("{error}"));
+        shelf.adopt_older().expect("read");
+        assert_eq!(std::fs::read_dir(directory.path()).expect("read").count(), 2, "nothing is removed for holes");
     }
 }

@@ -36,6 +36,7 @@ pub struct Written {
     error: Mutex<Option<String>>,
     wants_part: AtomicBool,
     reopen: AtomicBool,
+    misplaced: AtomicBool,
 }
 
 impl Written {
@@ -62,6 +63,20 @@ impl Written {
     /// The first reason why.
     pub fn error(&self) -> Option<String> {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether a new file is wanted and cannot be made: what is written goes on into the old one, which may have been moved.
+    pub fn is_misplaced(&self) -> bool {
+        self.misplaced.load(Ordering::Relaxed)
+    }
+
+    /// Whether something is not where it was to be kept.
+    pub fn is_incomplete(&self) -> bool {
+        self.lost() > 0 || self.is_misplaced()
+    }
+
+    pub(super) fn set_misplaced(&self, misplaced: bool) {
+        self.misplaced.store(misplaced, Ordering::Relaxed);
     }
 
     /// Has the file begun anew at the next opportunity: somebody has moved the old one.
@@ -120,7 +135,7 @@ impl Batch {
 
 /// What a trace says of lines that are missing from it.
 pub(super) fn not_written(at: BootTime, count: u64) -> Input {
-    Input::Lost(Lost { at, ring: Ring::Recording, reason: LossReason::NotWritten, count })
+    Input::Lost(Lost::some(at, Ring::Recording, LossReason::NotWritten, count))
 }
 
 /// Writes lines somewhere, and never fails: what it cannot write it counts.

@@ -185,6 +185,7 @@ impl Sink for Recorder {
             self.write(FrameWriter::close_frame);
             let made = self.shelf.create();
             self.refused = made.is_err().then(Instant::now);
+            self.written.set_misplaced(made.is_err());
             match made {
                 Ok(file) => {
                     self.begun = Instant::now();

@@ -1,6 +1,8 @@
 //! The HTTP side: a handful of pages for whoever connects, and no more memory or patience for anybody than is due.
 
+mod host;
 mod patience;
+mod places;
 mod query;
 
 use std::convert::Infallible;
@@ -19,13 +21,16 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, watch};
 
+pub use host::Names;
 use patience::{Due, Patient, Stream};
+use places::{Answering, Entering, Places};
 use query::Wanted;
 
 use super::{Board, page};
@@ -34,8 +39,10 @@ use crate::hierarchy::Clock;
 use crate::metrics::Format;
 use crate::output::{Json, Output};
 
-/// Connections at once; one more is turned away.
+/// Connections at once. One more takes the place of whoever has been idle longest.
 const CONNECTIONS: usize = 128;
+/// Answers at once that may be long. The rest of the connections is for health and metrics.
+const LONG_ANSWERS: usize = 96;
 /// A request's head must be there within this; a connection that is kept open says nothing for so long at most.
 const HEAD: Duration = Duration::from_secs(10);
 /// An answer must have been taken within this.
@@ -166,9 +173,11 @@ fn forget_abandoned(path: &Path) {
 pub fn serve(
     listeners: Vec<Listener>,
     board: Arc<Board>,
+    names: Names,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()>> {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    let places = Places::new(CONNECTIONS, LONG_ANSWERS);
+    let names = Arc::new(names);
     let mut accepting = Vec::new();
     for listener in listeners {
         accepting.push(match listener {
@@ -180,12 +189,11 @@ pub fn serve(
     }
     Ok(async move {
         for accepting in accepting {
-            tokio::spawn(accept(accepting, board.clone(), permits.clone(), stop.clone()));
+            let site = Site { board: board.clone(), names: names.clone(), places: places.clone() };
+            tokio::spawn(accept(accepting, site, stop.clone()));
         }
         stopped(&mut stop).await;
-        // Whoever is being answered holds a permit.
-        let all = u32::try_from(CONNECTIONS).unwrap_or(u32::MAX);
-        let _ = tokio::time::timeout(LAST_ANSWERS, permits.acquire_many(all)).await;
+        let _ = tokio::time::timeout(LAST_ANSWERS, places.wait_until_empty(CONNECTIONS)).await;
     })
 }
 
@@ -200,7 +208,15 @@ enum Accepting {
     Unix(tokio::net::UnixListener),
 }
 
-async fn accept(accepting: Accepting, board: Arc<Board>, permits: Arc<Semaphore>, mut stop: watch::Receiver<bool>) {
+/// What every connection is answered from.
+#[derive(Clone)]
+struct Site {
+    board: Arc<Board>,
+    names: Arc<Names>,
+    places: Arc<Places>,
+}
+
+async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stop) => return,
@@ -212,10 +228,10 @@ async fn accept(accepting: Accepting, board: Arc<Board>, permits: Arc<Semaphore>
             } => accepted,
         };
         match accepted {
-            Ok(stream) => match permits.clone().try_acquire_owned() {
-                Ok(permit) => drop(tokio::spawn(answer(stream, board.clone(), permit, stop.clone()))),
+            Ok(stream) => match site.places.enter() {
+                Some(entering) => drop(tokio::spawn(answer(stream, site.clone(), entering, stop.clone()))),
                 // It is closed at once.
-                Err(_) => board.metrics.refused(),
+                None => site.board.metrics.refused(),
             },
             // Descriptors are used up, or the other side is gone already.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -223,12 +239,16 @@ async fn accept(accepting: Accepting, board: Arc<Board>, permits: Arc<Semaphore>
     }
 }
 
-async fn answer(stream: Stream, board: Arc<Board>, permit: OwnedSemaphorePermit, mut stop: watch::Receiver<bool>) {
+async fn answer(stream: Stream, site: Site, entering: Entering, mut stop: watch::Receiver<bool>) {
+    let Some(place) = entering.take().await else { return site.board.metrics.refused() };
+    // A browser connects to no UNIX socket.
+    let any_host = matches!(stream, Stream::Unix(_));
     let due = Arc::new(Due::default());
     let patient = Patient::new(stream, due.clone());
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         due.answer_within(ANSWER);
-        let response = respond(&request, &board);
+        let answering = place.answer();
+        let response = respond(&request, &site, any_host).map(|body| Answer { body, answering });
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -240,21 +260,37 @@ async fn answer(stream: Stream, board: Arc<Board>, permit: OwnedSemaphorePermit,
     let mut connection = std::pin::pin!(connection);
     let done = tokio::select! {
         done = connection.as_mut() => done,
+        () = place.is_wanted() => return site.board.metrics.refused(),
         () = stopped(&mut stop) => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
     };
     if done.is_err_and(|error| error.is_timeout() || due.is_over()) {
-        board.metrics.refused();
+        site.board.metrics.refused();
     }
-    drop(permit);
 }
 
-/// An answer: all of it, or findings one after the other as they are taken.
-enum Answer {
-    Whole(Option<Bytes>),
-    Findings { findings: std::vec::IntoIter<Arc<Finding>>, clock: Clock, begun: bool, ended: bool },
+/// An answer, and the place that is kept until it is given.
+struct Answer {
+    body: Content,
+    #[expect(dead_code, reason = "it is dropped with the answer")]
+    answering: Answering,
+}
+
+/// All of an answer, or findings one after the other as they are taken.
+enum Content {
+    Whole {
+        bytes: Option<Bytes>,
+        _long: Option<OwnedSemaphorePermit>,
+    },
+    Findings {
+        findings: std::vec::IntoIter<Arc<Finding>>,
+        clock: Clock,
+        begun: bool,
+        ended: bool,
+        _long: OwnedSemaphorePermit,
+    },
 }
 
 impl Body for Answer {
@@ -265,18 +301,18 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         _: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = match &mut *self {
-            Self::Whole(bytes) => bytes.take(),
-            Self::Findings { findings, clock, begun, ended } => some_findings(findings, *clock, begun, ended),
+        let piece = match &mut self.body {
+            Content::Whole { bytes, .. } => bytes.take(),
+            Content::Findings { findings, clock, begun, ended, .. } => some_findings(findings, *clock, begun, ended),
         };
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
+        match &self.body {
+            Content::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             // Its length is not known before it is made.
-            Self::Findings { .. } => SizeHint::default(),
+            Content::Findings { .. } => SizeHint::default(),
         }
     }
 }
@@ -307,7 +343,8 @@ fn some_findings(
     Some(text.into())
 }
 
-fn respond(request: &Request<Incoming>, board: &Arc<Board>) -> Response<Answer> {
+fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response<Content> {
+    let board = &site.board;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
@@ -324,21 +361,29 @@ fn respond(request: &Request<Incoming>, board: &Arc<Board>) -> Response<Answer> 
             [] => plain(StatusCode::OK, "ready\n"),
             why => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.join("; "))),
         },
+        // These tell of containers and command lines: see [`host`].
+        "/findings" | "/" if !any_host && !site.names.have(request.headers().get(HOST)) => {
+            plain(StatusCode::FORBIDDEN, host::REFUSED)
+        }
         "/findings" => {
+            let Some(long) = site.places.long_answer() else { return busy() };
             let (clock, findings) = board.findings();
             match Wanted::parse(request.uri().query().unwrap_or_default()) {
                 Ok(wanted) => {
                     let now = jiff::Timestamp::now();
                     let wanted: Vec<_> =
                         findings.into_iter().filter(|finding| wanted.takes(finding, clock, now)).collect();
-                    let answer = Answer::Findings { findings: wanted.into_iter(), clock, begun: false, ended: false };
-                    with_type(StatusCode::OK, "application/json", answer)
+                    let findings = wanted.into_iter();
+                    let content = Content::Findings { findings, clock, begun: false, ended: false, _long: long };
+                    with_type(StatusCode::OK, "application/json", content)
                 }
                 Err(why) => plain(StatusCode::BAD_REQUEST, format!("{why}\n")),
             }
         }
         "/" => {
-            let mut response = whole(StatusCode::OK, "text/html; charset=utf-8", page::status(board).into_bytes());
+            let Some(long) = site.places.long_answer() else { return busy() };
+            let content = Content::Whole { bytes: Some(page::status(board).into()), _long: Some(long) };
+            let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", content);
             let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
             response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
             response
@@ -347,16 +392,23 @@ fn respond(request: &Request<Incoming>, board: &Arc<Board>) -> Response<Answer> 
     }
 }
 
-fn plain(status: StatusCode, text: impl Into<String>) -> Response<Answer> {
+/// Too many long answers are being given.
+fn busy() -> Response<Content> {
+    let mut response = plain(StatusCode::SERVICE_UNAVAILABLE, "too many answers at once; ask again in a second\n");
+    response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+fn plain(status: StatusCode, text: impl Into<String>) -> Response<Content> {
     whole(status, "text/plain; charset=utf-8", text.into().into_bytes())
 }
 
-fn whole(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<Answer> {
-    with_type(status, kind, Answer::Whole(Some(bytes.into())))
+fn whole(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<Content> {
+    with_type(status, kind, Content::Whole { bytes: Some(bytes.into()), _long: None })
 }
 
-fn with_type(status: StatusCode, kind: &'static str, answer: Answer) -> Response<Answer> {
-    let mut response = Response::new(answer);
+fn with_type(status: StatusCode, kind: &'static str, content: Content) -> Response<Content> {
+    let mut response = Response::new(content);
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::renamings::{Renaming, Renamings};
 use crate::container::Container;
 use crate::input::{Actor, BootTime, Cgroup, CgroupId, HierarchyId, Seq};
 use crate::name::Name;
@@ -17,6 +18,8 @@ const REMOVALS: usize = 65_536;
 const SUPERSEDED: usize = 1_024;
 /// How long a removal is kept.
 const REMOVAL_AGE: Duration = Duration::from_secs(15 * 60);
+/// Paths of its own that a cgroup is remembered by at most.
+const FORMER: usize = 16;
 /// Removed cgroups that the kernel has not released: kept at most, and how long.
 const DYING: usize = 65_536;
 const DYING_AGE: Duration = Duration::from_secs(60 * 60);
@@ -35,6 +38,8 @@ pub(crate) struct Live {
     confirmed: BootTime,
     /// When its last process left it. `None` while it has some, or if it never had.
     pub emptied: Option<BootTime>,
+    /// The places that it has had, or that the cgroups around it gave it: the last ones, before it was renamed.
+    former: Vec<Place>,
 }
 
 /// A creation that was seen.
@@ -54,6 +59,17 @@ pub(crate) struct Removal {
     pub cgroup: Cgroup,
     pub created: Option<Creation>,
     pub container: Option<Arc<Container>>,
+}
+
+/// What became of a cgroup that somebody named by a path that it has no more, or did not have yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Followed<'a> {
+    /// The renaming that took the path from it, or gave it.
+    pub renaming: &'a Renaming,
+    /// Where it is, or was when it was removed.
+    pub place: Place,
+    /// `None` while it exists.
+    pub removal: Option<&'a Removal>,
 }
 
 /// A cgroup that was removed and not yet released.
@@ -77,6 +93,13 @@ impl Place {
         Self { hierarchy: cgroup.hierarchy, path: cgroup.path.clone() }
     }
 
+    /// This place with `from` at its beginning, as whole components, replaced by `to`. `None` if it is elsewhere.
+    pub fn moved(&self, from: &Name, to: &Name) -> Option<Self> {
+        let rest = self.path.as_bytes().strip_prefix(from.as_bytes())?;
+        let is_whole = rest.is_empty() || rest[0] == b'/';
+        is_whole.then(|| Self { hierarchy: self.hierarchy, path: Name::new([to.as_bytes(), rest].concat()) })
+    }
+
     /// The cgroup around this one; `None` for the root.
     pub fn parent(&self) -> Option<Self> {
         let path = self.path.as_bytes();
@@ -98,7 +121,8 @@ pub(crate) struct Cgroups {
     removals: HashMap<Place, Box<Removal>>,
     /// Removals in the order they were seen, for eviction. A place that was removed again is in it twice.
     removal_order: VecDeque<(Seq, Place)>,
-    /// A removal before this may have been forgotten.
+    renamings: Renamings,
+    /// A removal or renaming before this may have been forgotten.
     forgotten_before: BootTime,
     /// Cgroups that were dropped because there were too many.
     pub evicted: u64,
@@ -145,8 +169,15 @@ impl Cgroups {
             return;
         }
         self.forget(key);
-        let live =
-            Live { path: cgroup.path.clone(), level: cgroup.level, created, container, confirmed: at, emptied: None };
+        let live = Live {
+            path: cgroup.path.clone(),
+            level: cgroup.level,
+            created,
+            container,
+            confirmed: at,
+            emptied: None,
+            former: Vec::new(),
+        };
         if !cgroup.truncated {
             self.by_path.insert(Place::of(cgroup), id);
         }
@@ -167,9 +198,13 @@ impl Cgroups {
         if cgroup.truncated {
             return made;
         }
-        let (created, container) = known.map(|live| (live.created, live.container)).unwrap_or_default();
+        let (created, container, former) =
+            known.map(|live| (live.created, live.container, live.former)).unwrap_or_default();
         let place = Place::of(cgroup);
         let removal = Removal { seq, at, actor, cgroup: cgroup.clone(), created, container };
+        if let Some(id) = cgroup.id.filter(|_| !former.is_empty()) {
+            self.renamings.removed(id, &former, &removal);
+        }
         self.removals.insert(place.clone(), Box::new(removal));
         self.removal_order.push_back((seq, place));
         while self.removals.len() > REMOVALS {
@@ -188,35 +223,74 @@ impl Cgroups {
         self.dying.remove(&(cgroup.hierarchy, cgroup.id?))
     }
 
-    /// Whether a cgroup that was removed since `since` is not yet released.
-    pub fn is_dying_since(&self, since: BootTime) -> bool {
-        self.dying.values().any(|dying| dying.since >= since)
-    }
-
     /// A v1 cgroup has a new name, and so has every one below it.
-    pub fn renamed(&mut self, at: BootTime, cgroup: &Cgroup) {
+    pub fn renamed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) {
         let Some(id) = cgroup.id else { return };
-        let Some(old) = self.live.get(&(cgroup.hierarchy, id)).map(|live| live.path.clone()) else {
+        let hierarchy = cgroup.hierarchy;
+        let Some(old) = self.live.get(&(hierarchy, id)).map(|live| live.path.clone()) else {
             return self.appeared(at, cgroup, None, None);
         };
-        let below = [old.as_bytes(), b"/"].concat();
-        let moved: Vec<(CgroupId, Name)> = self
+        if old == cgroup.path {
+            return;
+        }
+        let renaming = Renaming { seq, at, actor, from: Place { hierarchy, path: old }, to: cgroup.path.clone() };
+        let place_of = |live: &Live| Place { hierarchy, path: live.path.clone() };
+        let moved: Vec<(CgroupId, Place)> = self
             .live
             .iter()
-            .filter(|((hierarchy, _), _)| *hierarchy == cgroup.hierarchy)
-            .filter_map(|((_, id), live)| {
-                let rest =
-                    if live.path == old { Some(&b""[..]) } else { live.path.as_bytes().strip_prefix(&below[..]) }?;
-                let separator: &[u8] = if rest.is_empty() { b"" } else { b"/" };
-                Some((*id, Name::new([cgroup.path.as_bytes(), separator, rest].concat())))
-            })
+            .filter(|((of, _), _)| *of == hierarchy)
+            .filter_map(|((_, id), live)| Some((*id, renaming.forward(&place_of(live))?)))
             .collect();
-        for (id, path) in moved {
-            let Some(live) = self.live.get_mut(&(cgroup.hierarchy, id)) else { continue };
-            let before = std::mem::replace(&mut live.path, path.clone());
-            self.by_path.remove(&Place { hierarchy: cgroup.hierarchy, path: before });
-            self.by_path.insert(Place { hierarchy: cgroup.hierarchy, path }, id);
+        // All leave their old paths before any takes its new one: that may be another's old one.
+        let mut left = Vec::with_capacity(moved.len());
+        for (id, place) in &moved {
+            let Some(live) = self.live.get_mut(&(hierarchy, *id)) else { continue };
+            let path = std::mem::replace(&mut live.path, place.path.clone());
+            let before = Place { hierarchy, path };
+            if self.by_path.get(&before) == Some(id) {
+                self.by_path.remove(&before);
+            }
+            if live.former.len() >= FORMER {
+                live.former.remove(0);
+            }
+            live.former.push(before.clone());
+            left.push((*id, before));
         }
+        self.by_path.extend(moved.into_iter().map(|(id, place)| (place, id)));
+        let forgotten = self.renamings.add(renaming, left.into_iter());
+        self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
+    }
+
+    /// What became of the cgroup that was once at `place` or, if there was none, of one that `place` became the path of after
+    /// its end, by renaming a cgroup around it. Only where that is more recent than anything else known of the place.
+    pub fn follow(&self, place: &Place) -> Option<Followed<'_>> {
+        let removed_here = self.removal(place).map(|removal| removal.at);
+        let is_news = |at: BootTime| removed_here.is_none_or(|removed| removed < at);
+        if let Some(left) = self.renamings.left(place).filter(|left| is_news(left.renaming.at)) {
+            let renaming = left.renaming.as_ref();
+            let live = self.live.get(&(place.hierarchy, left.id)).filter(|live| live.former.contains(place));
+            let place = match (&left.removal, live) {
+                (Some(removal), _) => Place::of(&removal.cgroup),
+                (None, Some(live)) => Place { hierarchy: place.hierarchy, path: live.path.clone() },
+                // Its removal was lost.
+                (None, None) => renaming.forward(place)?,
+            };
+            return Some(Followed { renaming, place, removal: left.removal.as_ref() });
+        }
+        // One that was removed before the cgroup around it was renamed.
+        self.renamings.earlier(place).into_iter().find_map(|(renaming, place)| {
+            let removal = self.removal(&place).filter(|removal| removal.at < renaming.at && is_news(removal.at))?;
+            Some(Followed { renaming, place, removal: Some(removal) })
+        })
+    }
+
+    /// Whether a cgroup at `place` may have been removed before a cgroup around it was renamed: at its path of then another
+    /// one was removed since, and only the last removal of a path is remembered.
+    pub fn is_past_unclear(&self, place: &Place) -> bool {
+        self.renamings
+            .earlier(place)
+            .into_iter()
+            .any(|(renaming, place)| self.removal(&place).is_some_and(|removal| removal.at > renaming.at))
     }
 
     /// The container of a cgroup became known after its creation.
@@ -302,6 +376,8 @@ impl Cgroups {
     /// Drops removals that are too old.
     pub fn sweep(&mut self, now: BootTime) {
         self.dying.retain(|_, dying| now.since(dying.since) <= DYING_AGE);
+        let forgotten = self.renamings.sweep(now, REMOVAL_AGE);
+        self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
         while let Some((seq, place)) = self.removal_order.front() {
             let superseded = self.removals.get(place).is_none_or(|removal| removal.seq != *seq);
             let old = self.removals.get(place).is_some_and(|removal| now.since(removal.at) > REMOVAL_AGE);
@@ -437,7 +513,7 @@ mod tests {
         cgroups.appeared(BootTime(0), &cgroup(1, "/a"), None, None);
         cgroups.appeared(BootTime(0), &cgroup(2, "/a/b"), None, None);
         cgroups.appeared(BootTime(0), &cgroup(3, "/ab"), None, None);
-        cgroups.renamed(BootTime(0), &cgroup(1, "/z"));
+        cgroups.renamed(Seq(1), BootTime(0), &cgroup(1, "/z"), None);
         assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
         assert_eq!(cgroups.at_path(&place("/ab")).map(|(id, _)| id), Some(CgroupId(3)));
         assert!(cgroups.at_path(&place("/a")).is_none());

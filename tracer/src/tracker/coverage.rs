@@ -1,9 +1,19 @@
 //! What could not be seen, and what that does to a claim.
+//!
+//! A loss weakens only what it can make wrong:
+//!
+//! | lost | what may be wrong |
+//! |---|---|
+//! | a lifecycle event | that a cgroup was never there, and that it was gone: all that is told of lives since |
+//! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
+//! | a failed `rmdir` or opening | nothing that is claimed: a story is not told, or tells of fewer calls and processes, but those that it tells of are real, and so is what became of the cgroup |
+//! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
 
 use std::time::Duration;
 
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Lost, Ring};
+use crate::input::{BootTime, Lost, Operation, Pid, Ring};
+use crate::name::Name;
 
 /// The probes without which a cgroup can come or go unseen.
 const ESSENTIAL: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
@@ -17,8 +27,22 @@ pub(crate) struct Coverage {
     unreadable: u64,
     walked: bool,
     lifecycle_lost: Option<BootTime>,
+    /// Failed calls that may have been a `mkdir` by anybody.
     attempts_lost: Option<BootTime>,
+    /// Failed `mkdir`s whose thread group is known.
+    mkdirs_lost: Vec<MkdirsLost>,
 }
+
+/// Failed `mkdir`s of a thread group were lost, last at that time.
+#[derive(Debug)]
+struct MkdirsLost {
+    pid: Pid,
+    comm: Option<Name>,
+    at: BootTime,
+}
+
+/// Thread groups that are named at most; who lost calls longest ago gives way to nobody in particular.
+const NAMED: usize = 16;
 
 impl Coverage {
     pub fn new(header: &Header) -> Self {
@@ -34,19 +58,34 @@ impl Coverage {
             walked: false,
             lifecycle_lost: None,
             attempts_lost: None,
+            mkdirs_lost: Vec::new(),
         }
     }
 
-    pub fn lost(&mut self, lost: &Lost) {
+    /// Something was lost, by a thread group of that name if it is known.
+    pub fn lost(&mut self, lost: &Lost, comm: Option<&Name>) {
         // Whatever the reason: what is gone is gone.
-        match lost.ring {
-            Ring::Lifecycle => self.lifecycle_lost = Some(lost.at),
-            Ring::Attempts => self.attempts_lost = Some(lost.at),
-            Ring::Recording => {
-                self.lifecycle_lost = Some(lost.at);
-                self.attempts_lost = Some(lost.at);
+        match (lost.ring, lost.operation) {
+            (Ring::Lifecycle, _) => later(&mut self.lifecycle_lost, lost.at),
+            (Ring::Attempts, Some(Operation::Rmdir | Operation::Open)) => {}
+            (Ring::Attempts, Some(Operation::Mkdir) | None) => match lost.pid {
+                Some(pid) => self.lost_mkdirs(MkdirsLost { pid, comm: comm.cloned(), at: lost.at }),
+                None => later(&mut self.attempts_lost, lost.at),
+            },
+            (Ring::Recording, _) => {
+                later(&mut self.lifecycle_lost, lost.at);
+                later(&mut self.attempts_lost, lost.at);
             }
         }
+    }
+
+    fn lost_mkdirs(&mut self, lost: MkdirsLost) {
+        self.mkdirs_lost.retain(|known| known.pid != lost.pid);
+        if self.mkdirs_lost.len() >= NAMED {
+            let oldest = self.mkdirs_lost.remove(0);
+            later(&mut self.attempts_lost, oldest.at);
+        }
+        self.mkdirs_lost.push(lost);
     }
 
     pub fn walked(&mut self, unreadable: u64) {
@@ -62,6 +101,11 @@ impl Coverage {
     /// How long tracing had been on at `at`.
     pub fn age(&self, at: BootTime) -> Duration {
         at.since(self.began)
+    }
+
+    /// Whether tracing had begun by then.
+    pub fn is_whole_since(&self, since: BootTime) -> bool {
+        since >= self.began
     }
 
     /// Why a cgroup may have come or gone unseen since `since`.
@@ -97,6 +141,80 @@ impl Coverage {
         if self.attempts_lost.is_some_and(|at| at >= since) {
             gaps.push("failed calls were lost meanwhile".to_owned());
         }
+        let whose: Vec<String> =
+            self.mkdirs_lost.iter().filter(|lost| lost.at >= since).map(MkdirsLost::whose).collect();
+        match whose.as_slice() {
+            [] => {}
+            [one] => gaps.push(format!("failed mkdir calls of {one} were lost meanwhile")),
+            [one, others @ ..] => gaps
+                .push(format!("failed mkdir calls of {one} and {} more processes were lost meanwhile", others.len())),
+        }
         gaps
+    }
+}
+
+impl MkdirsLost {
+    fn whose(&self) -> String {
+        match &self.comm {
+            Some(comm) => format!("{comm} ({})", self.pid),
+            None => format!("process {}", self.pid),
+        }
+    }
+}
+
+fn later(known: &mut Option<BootTime>, at: BootTime) {
+    *known = (*known).max(Some(at));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::LossReason;
+
+    fn coverage() -> Coverage {
+        Coverage {
+            began: BootTime(0),
+            missing_probes: Vec::new(),
+            missing_attempts: Vec::new(),
+            unreadable: 0,
+            walked: true,
+            lifecycle_lost: None,
+            attempts_lost: None,
+            mkdirs_lost: Vec::new(),
+        }
+    }
+
+    fn denied(at: u64, pid: Option<u32>, operation: Option<Operation>) -> Lost {
+        let some = Lost::some(BootTime(at), Ring::Attempts, LossReason::RateLimited, 7);
+        Lost { pid: pid.map(Pid), operation, ..some }
+    }
+
+    #[test]
+    fn only_what_may_have_been_a_mkdir_weakens_that_nobody_tried() {
+        let check = |pid, operation, gap: &[&str]| {
+            let mut coverage = coverage();
+            coverage.lost(&denied(10, pid, operation), Some(&"flood".into()));
+            assert_eq!(coverage.gaps_in_attempts(BootTime(5)), gap, "{pid:?} {operation:?}");
+            assert!(coverage.gaps_in_attempts(BootTime(11)).is_empty(), "it was before");
+            assert!(coverage.gaps_in_lifecycle(BootTime(5)).is_empty());
+        };
+        check(Some(7), Some(Operation::Open), &[]);
+        check(Some(7), Some(Operation::Rmdir), &[]);
+        check(Some(7), Some(Operation::Mkdir), &["failed mkdir calls of flood (7) were lost meanwhile"]);
+        check(None, Some(Operation::Mkdir), &["failed calls were lost meanwhile"]);
+        check(None, None, &["failed calls were lost meanwhile"]);
+    }
+
+    #[test]
+    fn very_many_who_lost_mkdirs_are_remembered_as_nobody_in_particular() {
+        let mut coverage = coverage();
+        for pid in 0..1_000 {
+            coverage.lost(&denied(u64::from(pid), Some(pid), Some(Operation::Mkdir)), None);
+        }
+        assert_eq!(coverage.mkdirs_lost.len(), NAMED);
+        let gaps = coverage.gaps_in_attempts(BootTime(0));
+        let named = "failed mkdir calls of process 984 and 15 more processes were lost meanwhile";
+        assert_eq!(gaps, ["failed calls were lost meanwhile", named]);
+        assert_eq!(coverage.gaps_in_attempts(BootTime(999)).len(), 1, "those that are forgotten lost theirs before");
     }
 }

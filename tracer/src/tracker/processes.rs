@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::cgroups::Cgroups;
-use crate::input::{Actor, BootTime, HierarchyId, Identity, NamespaceId, Pid, Process, ProcessChange};
+use crate::findings::FindingAttempt;
+use crate::input::{
+    Actor, BootTime, Exit, HierarchyId, Identity, Incarnation, NamespaceId, Parent, Pid, Process, ProcessChange,
+};
 use crate::name::Name;
 use crate::oci::{self, RuntimeCommand};
-use crate::process::same_start;
 
 /// Thread groups kept at most; beyond, new ones are not remembered until old ones end.
 const PROCESSES: usize = 65_536;
@@ -26,16 +28,25 @@ pub(crate) struct Known {
     pub identity: Arc<Identity>,
     /// What it was asked to do, if it is an OCI runtime.
     pub command: Option<RuntimeCommand>,
+    /// Which of those that have had its number it is.
+    pub incarnation: Incarnation,
+    /// How it ended. `None` while it runs, and if that was not told.
+    pub exit: Option<Exit>,
+    /// Its last failed call that something had been wanted of: see [`Processes::note_failure`].
+    pub last_failure: Option<Box<FindingAttempt>>,
     /// When it ended.
     exited: Option<BootTime>,
     started: Option<BootTime>,
     heard: BootTime,
+    /// Only its number is known: it made a call, and no record told of it.
+    anonymous: bool,
 }
 
 /// The thread groups that matter.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
     known: HashMap<Pid, Known>,
+    incarnations: u64,
     /// Thread groups that were not remembered because there were too many.
     pub evicted: u64,
 }
@@ -45,40 +56,71 @@ impl Processes {
         self.known.get(&pid)
     }
 
-    /// Takes in a process record. A record of another process with the same number starts anew.
-    pub fn learn(&mut self, process: &Process, cgroups: &Cgroups) {
-        match process.change {
-            ProcessChange::Exit => match self.known.get_mut(&process.pid) {
-                Some(known) => {
-                    known.exited = Some(process.at);
-                    known.heard = process.at;
-                }
-                None => {
-                    let mut known = Known::from_record(process, cgroups);
-                    known.exited = Some(process.at);
-                    self.insert(process.pid, known);
-                }
-            },
-            ProcessChange::Exec | ProcessChange::Seen => {
-                let mut known = Known::from_record(process, cgroups);
-                if let Some(before) = self.known.get(&process.pid)
-                    && before.is_same_process_as(&known)
-                {
-                    known.keep_what_is_not_said_again(before);
-                }
-                self.insert(process.pid, known);
+    /// The process that an actor is, if it is remembered.
+    pub fn of(&self, actor: &Actor) -> Option<&Known> {
+        self.known.get(&actor.pid).filter(|known| Some(known.incarnation) == actor.incarnation)
+    }
+
+    /// The ancestors of a process that are remembered, the nearest first. Whoever has an ancestor's number now, but began
+    /// after the process itself, or had ended before, is none.
+    pub fn ancestors<'a>(&'a self, of: &'a Known) -> impl Iterator<Item = &'a Known> {
+        let parents = of.identity.parents.iter().filter_map(|Parent { pid, comm: _ }| self.known.get(pid));
+        parents.filter(|parent| match of.started {
+            Some(began) => {
+                parent.started.is_none_or(|started| started <= began)
+                    && parent.exited.is_none_or(|exited| exited >= began)
+            }
+            None => true,
+        })
+    }
+
+    /// Takes in a process record. A record of another process with the same number starts anew. Returns which process the
+    /// record is of, and which one it takes the place of without that one's end having been told.
+    pub fn learn(&mut self, process: &Process, cgroups: &Cgroups) -> (Incarnation, Option<Incarnation>) {
+        let mut known = Known::from_record(process, cgroups);
+        let before = self.known.get(&process.pid);
+        let mut replaced = None;
+        match before.filter(|before| before.is_same_process_as(&known)) {
+            Some(before) => known.keep_what_is_not_said_again(before),
+            None => {
+                replaced = before.filter(|before| before.exited.is_none()).map(|before| before.incarnation);
+                known.incarnation = self.next_incarnation();
             }
         }
+        let incarnation = known.incarnation;
+        self.insert(process.pid, known);
+        (incarnation, replaced)
     }
 
     /// Fills in what is known of the actor's thread group, which is alive at `now`.
     pub fn identify(&mut self, actor: &mut Actor, now: BootTime) {
-        if let Some(known) = self.known.get_mut(&actor.pid)
-            && known.exited.is_none_or(|exited| now <= exited)
-        {
-            actor.identity = Some(known.identity.clone());
+        let known = self.known.get_mut(&actor.pid).filter(|known| known.exited.is_none_or(|exited| now <= exited));
+        if let Some(known) = known {
+            actor.incarnation = Some(known.incarnation);
+            actor.identity = (!known.anonymous).then(|| known.identity.clone());
             known.heard = known.heard.max(now);
+            return;
         }
+        // No record told of it, or only of one that had this number before.
+        let incarnation = self.next_incarnation();
+        if self.insert(actor.pid, Known::anonymous(actor, incarnation, now)) {
+            actor.incarnation = Some(incarnation);
+        }
+    }
+
+    /// Remembers the last call of a process that failed although something had been wanted of it. If the process clears up
+    /// next and fails, it is what failed first: a program that can do without goes on, and one that cannot stops there.
+    pub fn note_failure(&mut self, actor: &Actor, call: &FindingAttempt) {
+        if let Some(known) = self.known.get_mut(&actor.pid)
+            && Some(known.incarnation) == actor.incarnation
+        {
+            known.last_failure = Some(Box::new(call.clone()));
+        }
+    }
+
+    fn next_incarnation(&mut self) -> Incarnation {
+        self.incarnations += 1;
+        Incarnation(self.incarnations)
     }
 
     /// Those that are alive, as records of `now`, in the order of their numbers.
@@ -86,7 +128,7 @@ impl Processes {
         let mut alive: Vec<Process> = self
             .known
             .iter()
-            .filter(|(_, known)| known.exited.is_none())
+            .filter(|(_, known)| known.exited.is_none() && !known.anonymous)
             .map(|(pid, known)| Process {
                 at: now,
                 pid: *pid,
@@ -112,48 +154,88 @@ impl Processes {
     /// Drops those that ended long ago.
     pub fn sweep(&mut self, now: BootTime) {
         self.known.retain(|_, known| {
-            let age = if known.exited.is_some() { AFTER_EXIT } else { SILENT };
+            let age = if known.exited.is_some() || known.anonymous { AFTER_EXIT } else { SILENT };
             now.since(known.heard) <= age
         });
     }
 
-    fn insert(&mut self, pid: Pid, known: Known) {
-        if self.known.len() < PROCESSES || self.known.contains_key(&pid) {
+    fn insert(&mut self, pid: Pid, known: Known) -> bool {
+        let has_room = self.known.len() < PROCESSES || self.known.contains_key(&pid);
+        if has_room {
             self.known.insert(pid, known);
         } else {
             self.evicted += 1;
         }
+        has_room
     }
 }
 
 impl Known {
+    fn anonymous(actor: &Actor, incarnation: Incarnation, now: BootTime) -> Self {
+        Self {
+            comm: actor.comm.clone(),
+            uid: actor.uid,
+            mount_namespace: None,
+            identity: Arc::default(),
+            command: None,
+            incarnation,
+            exit: None,
+            last_failure: None,
+            exited: None,
+            started: None,
+            heard: now,
+            anonymous: true,
+        }
+    }
+
     fn from_record(process: &Process, cgroups: &Cgroups) -> Self {
         let argv = process.argv.as_deref().unwrap_or_default();
         let command = oci::command_line(&process.comm, process.exe.as_ref(), argv);
         let cgroup = process.cgroup.and_then(|id| cgroups.get(HierarchyId(0), id)).map(|live| live.path.clone());
-        let identity =
-            Identity { exe: process.exe.clone(), argv: process.argv.clone(), parents: process.parents.clone(), cgroup };
+        let identity = Identity {
+            exe: process.exe.clone(),
+            argv: process.argv.clone(),
+            parents: process.parents.clone(),
+            cgroup,
+            started: process.started,
+        };
         Self {
             comm: process.comm.clone(),
             uid: process.uid,
             mount_namespace: process.mount_namespace,
             identity: Arc::new(identity),
             command,
-            exited: None,
+            incarnation: Incarnation(0),
+            exit: process.exit,
+            last_failure: None,
+            exited: (process.change == ProcessChange::Exit).then_some(process.at),
             started: process.started,
             heard: process.at,
+            anonymous: false,
         }
     }
 
+    /// Whether a later record of the same number is of the same process.
     fn is_same_process_as(&self, later: &Self) -> bool {
         match (self.started, later.started) {
-            (Some(before), Some(after)) => same_start(before, after),
-            // Without start times a record after an exit can only be of another process.
+            (Some(before), Some(after)) => before.is_same_start(after),
+            // One that was heard of before the other began.
+            (None, Some(after)) if after > self.heard => false,
+            // Without start times (the record of an end has none) one that comes after an end can only be of another process.
             (None, _) | (_, None) => self.exited.is_none(),
         }
     }
 
     fn keep_what_is_not_said_again(&mut self, before: &Self) {
+        self.incarnation = before.incarnation;
+        self.last_failure.clone_from(&before.last_failure);
+        self.started = self.started.or(before.started);
+        self.uid = self.uid.or(before.uid);
+        self.mount_namespace = self.mount_namespace.or(before.mount_namespace);
+        if self.exited.is_some() {
+            // The record of an end says no more than that; its name is that of the last thread.
+            self.comm.clone_from(&before.comm);
+        }
         let identity = Arc::make_mut(&mut self.identity);
         if identity.argv.is_none() {
             identity.argv.clone_from(&before.identity.argv);
@@ -168,6 +250,7 @@ impl Known {
         if identity.cgroup.is_none() {
             identity.cgroup.clone_from(&before.identity.cgroup);
         }
+        identity.started = identity.started.or(before.identity.started);
     }
 }
 

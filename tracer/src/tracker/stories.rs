@@ -1,17 +1,19 @@
 //! Stories: the failed calls that belong together, told as one finding.
 //!
 //! A story begins with a failed removal (or an opening for removal) of a cgroup that is not there. It gathers every
-//! failed call on the same place, whoever made it, and on v1 the same container's other hierarchies. It is told when
-//! the outcome is known or after [`PATIENCE`], and told anew when something that matters changes.
+//! failed call on the same place, whoever made it, and on v1 the same teardown in other hierarchies. Another cgroup of a
+//! hierarchy that it has already is another story, and so is another life of the same cgroup. It is told when the outcome
+//! is known or after [`PATIENCE`], and told anew when something that matters changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::cgroups::{Place, Removal};
+use super::renamings::Renaming;
 use crate::container::Container;
-use crate::findings::{Finding, FindingAttempt, Kind};
-use crate::input::{BootTime, Exit, HierarchyId, Pid, Seq};
+use crate::findings::{Finding, FindingAttempt, Job, Kind};
+use crate::input::{Actor, BootTime, Exit, HierarchyId, Incarnation, Operation, Pid, Seq};
 use crate::name::Name;
 
 /// A story whose outcome is not known is told after this.
@@ -98,6 +100,12 @@ pub(crate) struct Case {
     pub kind: Kind,
     /// The removal that came first.
     pub removal: Option<Removal>,
+    /// The renaming that took the path away, or gave it to a cgroup that had been removed.
+    pub renaming: Option<Renaming>,
+    /// When the last life of a cgroup at the place was over, if that was seen: earlier calls were about that.
+    pub since: Option<BootTime>,
+    /// What the caller had wanted before, and had failed.
+    pub failed_before: Option<FindingAttempt>,
     pub container: Option<Arc<Container>>,
 }
 
@@ -106,14 +114,41 @@ pub(crate) struct Case {
 pub(crate) struct Member {
     pub place: Place,
     pub removal: Option<Removal>,
+    pub renaming: Option<Renaming>,
+    /// When the life before was over, if that was seen: there was nothing then.
+    pub since: Option<BootTime>,
+}
+
+impl Member {
+    /// Whether a call that came after this removal or renaming is of the same life of the cgroup.
+    fn is_same_life(&self, case: &Case) -> bool {
+        let removed = |removal: &Option<Removal>| removal.as_ref().map(|removal| removal.seq);
+        let renamed = |renaming: &Option<Renaming>| renaming.as_ref().map(|renaming| renaming.seq);
+        removed(&self.removal) == removed(&case.removal) && renamed(&self.renaming) == renamed(&case.renaming)
+    }
+
+    /// Whether a cgroup of another hierarchy lived at the same time. One that is older than the trace may have.
+    fn lived_with(&self, removal: &Removal) -> bool {
+        let Some(own) = &self.removal else { return true };
+        let made_before =
+            |one: &Removal, other: &Removal| one.created.as_ref().is_none_or(|created| created.at < other.at);
+        made_before(own, removal) && made_before(removal, own)
+    }
 }
 
 /// A thread group that tried to tear down.
 #[derive(Clone, Debug)]
 pub(crate) struct Participant {
-    pub pid: Pid,
+    /// What it was there for.
+    pub job: Job,
     /// Its first failed removal, or opening for removal.
     pub first: FindingAttempt,
+    /// Where that was.
+    pub place: Place,
+    /// How many calls of the story are its own.
+    pub calls: u64,
+    /// What it had wanted before its first call of the story, and had failed.
+    pub failed_before: Option<FindingAttempt>,
     pub ended: Option<End>,
     /// Its runtime's state file was still there after its end.
     pub state_left: Option<bool>,
@@ -133,8 +168,8 @@ impl Participant {
         self.ended.and_then(|end| end.exit)
     }
 
-    pub fn failed(&self) -> bool {
-        self.exit().is_some_and(|exit| !exit.is_success()) || self.state_left == Some(true)
+    pub fn is(&self, actor: &Actor) -> bool {
+        self.first.actor.is_same_process_as(actor)
     }
 }
 
@@ -151,6 +186,8 @@ pub(crate) struct Story {
     pub last_calls: VecDeque<Note>,
     pub calls: u64,
     pub participants: Vec<Participant>,
+    /// When a cgroup of it was last tried to be made in vain.
+    failed_creation: Option<BootTime>,
     due: Option<BootTime>,
     told: Option<Finding>,
 }
@@ -167,6 +204,7 @@ impl Story {
             last_calls: VecDeque::new(),
             calls: 0,
             participants: Vec::new(),
+            failed_creation: None,
             due: None,
             told: None,
         }
@@ -179,6 +217,12 @@ impl Story {
 
     fn add_call(&mut self, note: Note) {
         self.calls += 1;
+        if let Some(participant) = self.participants.iter_mut().find(|who| who.is(&note.attempt.actor)) {
+            participant.calls += 1;
+        }
+        if note.attempt.is_failed_creation() {
+            self.failed_creation = self.failed_creation.max(Some(note.attempt.at));
+        }
         self.last_at = self.last_at.max(note.attempt.at);
         if self.first_calls.len() < FIRST_CALLS {
             self.first_calls.push(note);
@@ -194,15 +238,54 @@ impl Story {
         self.participants.iter().all(|participant| participant.ended.is_some())
     }
 
-    /// Whether a call at `place` after `removal` can be told in this story: another hierarchy or another cgroup of the
-    /// same teardown, but never another generation of the same cgroup.
-    fn takes(&self, place: &Place, removal: Option<&Removal>, at: BootTime) -> bool {
-        match self.members.iter().find(|member| member.place == *place) {
-            Some(member) => {
-                member.removal.as_ref().map(|r| r.seq) == removal.map(|r| r.seq) && at.since(self.last_at) <= STORY_AGE
-            }
-            None => at.since(self.last_at) <= TOGETHER,
+    /// Whether a call can be told in this story: on the same life of the same cgroup, or on the same teardown's cgroup in
+    /// another hierarchy. `failed_creation` is when its place was last tried to be made in vain by a call that is of no story.
+    fn takes(&self, note: &Note, case: &Case, failed_creation: Option<BootTime>) -> bool {
+        let call = &note.attempt;
+        // Whoever starts a container begins a life of it, and so does whoever failed to make its cgroup since.
+        let begins_a_life = case.removal.is_none()
+            && (Job::of(&call.actor).is_start() && !self.has(&call.actor)
+                || failed_creation.is_some_and(|at| at > self.began.at));
+        if begins_a_life {
+            return false;
         }
+        match self.members.iter().find(|member| member.place == note.place) {
+            Some(member) => member.is_same_life(case) && call.at.since(self.last_at) <= STORY_AGE,
+            None => {
+                let is_elsewhere = self.members.iter().all(|m| m.place.hierarchy != note.place.hierarchy);
+                let lived_together = |removal| self.members.iter().all(|member| member.lived_with(removal));
+                is_elsewhere
+                    && call.at.since(self.last_at) <= TOGETHER
+                    && case.removal.as_ref().is_none_or(lived_together)
+                    && self.is_same_teardown(note, case)
+            }
+        }
+    }
+
+    /// Whether a call in another hierarchy is of the same teardown: of the same path, by somebody who has a part in it, or after
+    /// a removal by the same process. An id alone may be another container's, of another runtime.
+    fn is_same_teardown(&self, note: &Note, case: &Case) -> bool {
+        let remover = |removal: &Option<Removal>| removal.as_ref().and_then(|removal| removal.actor.clone());
+        let by_the_same = |member: &Member| match (remover(&member.removal), remover(&case.removal)) {
+            (Some(one), Some(other)) => one.is_same_process_as(&other),
+            (None, _) | (_, None) => false,
+        };
+        self.has(&note.attempt.actor)
+            || self.members.iter().any(|member| member.place.path == note.place.path || by_the_same(member))
+    }
+
+    fn has(&self, actor: &Actor) -> bool {
+        self.participants.iter().any(|participant| participant.is(actor))
+    }
+
+    fn lasts(&self, actor: &Actor) -> bool {
+        self.participants.iter().any(|participant| participant.is(actor) && participant.ended.is_none())
+    }
+
+    /// The place of a participant's first call, and what is known of it.
+    pub fn member_of(&self, participant: &Participant) -> &Member {
+        let member = self.members.iter().find(|member| member.place == participant.place);
+        member.or(self.members.first()).expect("a story begins with its first member")
     }
 }
 
@@ -214,18 +297,18 @@ pub(crate) struct Stories {
     due: BTreeSet<(BootTime, u64)>,
     at_place: HashMap<(Kind, Place), u64>,
     of_container: HashMap<(Kind, Name), u64>,
-    /// Where no container is known, v1's hierarchies are told together by actor and path.
-    of_actor: HashMap<(Kind, Pid, Name), u64>,
+    /// v1's hierarchies are told together by who tore down, or whose children did, and the path.
+    of_family: HashMap<(Kind, Pid, Name), u64>,
     with_actor: HashMap<Pid, HashSet<u64>>,
 }
 
 impl Stories {
     /// Whether a thread group has a part in a story of `place`.
-    pub fn has_participant(&self, place: &Place, pid: Pid) -> bool {
+    pub fn has_participant(&self, place: &Place, actor: &Actor) -> bool {
         Kind::ALL
             .iter()
             .filter_map(|kind| self.stories.get(self.at_place.get(&(*kind, place.clone()))?))
-            .any(|story| story.participants.iter().any(|participant| participant.pid == pid))
+            .any(|story| story.has(actor))
     }
 
     /// The removal that the story of a place came after.
@@ -234,23 +317,58 @@ impl Stories {
         story.members.iter().find(|member| member.place == *place)?.removal.as_ref()
     }
 
+    /// When a cgroup at the place was last tried to be made in vain, as a story of its never having come to be has it.
+    pub fn failed_creation(&self, place: &Place) -> Option<BootTime> {
+        let number = self.at_place.get(&(Kind::MissingPathTeardown, place.clone()))?;
+        self.stories.get(number)?.failed_creation
+    }
+
     /// When the next story falls due.
     pub fn next_due(&self) -> Option<BootTime> {
         self.due.first().map(|(at, _)| *at)
     }
 
+    /// Whether a story that began by `at` is still to be told.
+    pub fn has_due_of(&self, at: BootTime) -> bool {
+        self.due.iter().any(|(_, number)| self.stories.get(number).is_some_and(|story| story.began.at <= at))
+    }
+
     /// A failed call that decides a story, new or not. `context` are failed calls elsewhere that belong to it.
     pub fn tell(&mut self, note: Note, case: Case, notes: &mut Notes) {
-        let number = self.find(&note, &case).unwrap_or_else(|| self.open(&note, &case));
+        let failed_creation =
+            notes.at(&note.place).rev().find(|n| n.attempt.is_failed_creation()).map(|n| n.attempt.at);
+        let number = self.find(&note, &case, failed_creation).unwrap_or_else(|| self.open(&note, &case));
         self.index(number, &note, &case);
         let Some(story) = self.stories.get_mut(&number) else { return };
+        let actor = note.attempt.actor.clone();
+        let pid = actor.pid;
+        let at = note.attempt.at;
+        let known = story.lasts(&actor);
+        if !known && story.participants.len() < ACTORS {
+            let (first, place) = (note.attempt.clone(), note.place.clone());
+            story.participants.push(Participant {
+                job: Job::of(&actor),
+                first,
+                place,
+                calls: 0,
+                failed_before: case.failed_before.clone(),
+                ended: None,
+                state_left: None,
+            });
+        }
         if !story.members.iter().any(|member| member.place == note.place) {
-            story.members.push(Member { place: note.place.clone(), removal: case.removal.clone() });
+            story.members.push(Member {
+                place: note.place.clone(),
+                removal: case.removal.clone(),
+                renaming: case.renaming.clone(),
+                since: case.since,
+            });
             let mut earlier: Vec<Note> = match &case.removal {
-                // Before the removal all was well: a look before creation is no part of a duplicate.
-                Some(removal) => notes.take(&note.place).into_iter().filter(|n| n.attempt.at > removal.at).collect(),
+                Some(_) => notes.take(&note.place).into(),
                 None => context(notes, &note.place),
             };
+            // Before the removal all was well: a look before creation is no part of a duplicate.
+            earlier.retain(|note| case.since.is_none_or(|since| note.attempt.at > since));
             earlier.sort_by_key(|note| note.attempt.seq);
             for note in earlier {
                 story.add_call(note);
@@ -258,13 +376,6 @@ impl Stories {
         }
         if story.container.is_none() {
             story.container.clone_from(&case.container);
-        }
-        let pid = note.attempt.actor.pid;
-        let at = note.attempt.at;
-        let known = story.participants.iter().any(|participant| participant.pid == pid && participant.ended.is_none());
-        if !known && story.participants.len() < ACTORS {
-            let first = note.attempt.clone();
-            story.participants.push(Participant { pid, first, ended: None, state_left: None });
         }
         story.add_call(note);
         let grown = story.told.as_ref().is_some_and(|told| story.calls >= told.attempt_count.saturating_mul(10));
@@ -278,8 +389,9 @@ impl Stories {
     pub fn add_context(&mut self, note: Note) -> Option<Note> {
         let mine = Kind::ALL.iter().find_map(|kind| self.at_place.get(&(*kind, note.place.clone())).copied());
         let Some(story) = mine.and_then(|number| self.stories.get_mut(&number)) else { return Some(note) };
-        let by_participant = story.participants.iter().any(|participant| participant.pid == note.attempt.actor.pid);
-        if !by_participant || note.attempt.at.since(story.last_at) > TOGETHER {
+        // Whoever tries to make it begins another life.
+        let begins_a_life = note.attempt.operation == Operation::Mkdir;
+        if begins_a_life || !story.has(&note.attempt.actor) || note.attempt.at.since(story.last_at) > TOGETHER {
             return Some(note);
         }
         story.add_call(note);
@@ -287,27 +399,47 @@ impl Stories {
     }
 
     /// A process ended: the outcome of the stories it has a part in.
-    pub fn ended(&mut self, pid: Pid, seq: Seq, at: BootTime, how: Option<Exit>) {
-        for number in self.with_actor.get(&pid).cloned().unwrap_or_default() {
+    pub fn ended(&mut self, (pid, which): (Pid, Incarnation), end: End) {
+        let mut open = self.with_actor.remove(&pid).unwrap_or_default();
+        let is_it = |who: &Participant| {
+            let actor = &who.first.actor;
+            actor.pid == pid && actor.incarnation.is_none_or(|known| known == which)
+        };
+        for number in open.iter().copied().collect::<BTreeSet<u64>>() {
             let Some(story) = self.stories.get_mut(&number) else { continue };
-            for participant in story.participants.iter_mut().filter(|p| p.pid == pid && p.ended.is_none()) {
-                participant.ended = Some(End { seq, at, exit: how });
+            for participant in story.participants.iter_mut().filter(|who| is_it(who) && who.ended.is_none()) {
+                participant.ended = Some(end);
+            }
+            let others = story.participants.iter().any(|who| who.first.actor.pid == pid && who.ended.is_none());
+            if !others {
+                open.remove(&number);
             }
             if story.outcome_is_known() {
-                self.set_due(number, at + SETTLE);
+                self.set_due(number, end.at + SETTLE);
             }
         }
-        self.with_actor.remove(&pid);
+        if !open.is_empty() {
+            self.with_actor.insert(pid, open);
+        }
     }
 
-    /// It was looked whether a container's state is still there.
-    pub fn state_seen(&mut self, container: &Name, pid: Pid, present: bool, at: BootTime) {
+    /// It was looked whether a container's state is still there, after the end of a process.
+    pub fn state_seen(
+        &mut self,
+        container: &Name,
+        (pid, which): (Pid, Option<Incarnation>),
+        present: bool,
+        at: BootTime,
+    ) {
         let mut changed = Vec::new();
         for (number, story) in &mut self.stories {
             if story.container.as_ref().is_some_and(|known| known.id != *container) {
                 continue;
             }
-            for participant in story.participants.iter_mut().filter(|participant| participant.pid == pid) {
+            let is_it = |who: &&mut Participant| {
+                who.first.actor.pid == pid && which.is_none_or(|which| who.first.actor.incarnation == Some(which))
+            };
+            for participant in story.participants.iter_mut().filter(is_it) {
                 participant.state_left = Some(present);
                 changed.push(*number);
             }
@@ -360,7 +492,7 @@ impl Stories {
         let open = &self.stories;
         self.at_place.retain(|_, number| open.contains_key(number));
         self.of_container.retain(|_, number| open.contains_key(number));
-        self.of_actor.retain(|_, number| open.contains_key(number));
+        self.of_family.retain(|_, number| open.contains_key(number));
         self.with_actor.retain(|_, numbers| numbers.iter().any(|number| open.contains_key(number)));
         untold
     }
@@ -373,16 +505,21 @@ impl Stories {
         Some(story)
     }
 
-    fn find(&self, note: &Note, case: &Case) -> Option<u64> {
+    fn find(&self, note: &Note, case: &Case, failed_creation: Option<BootTime>) -> Option<u64> {
         let at_place = self.at_place.get(&(case.kind, note.place.clone()));
         let of_container =
             case.container.as_ref().and_then(|container| self.of_container.get(&(case.kind, container.id.clone())));
-        let of_actor = self.of_actor.get(&(case.kind, note.attempt.actor.pid, note.place.path.clone()));
-        [at_place, of_container, of_actor].into_iter().flatten().copied().find(|number| {
-            self.stories
-                .get(number)
-                .is_some_and(|story| story.takes(&note.place, case.removal.as_ref(), note.attempt.at))
-        })
+        let own = self.with_actor.get(&note.attempt.actor.pid).into_iter().flatten().filter(|number| {
+            let story = self.stories.get(number);
+            story.is_some_and(|s| s.kind == case.kind && s.members.iter().any(|member| member.place == note.place))
+        });
+        let own = own.copied().max();
+        let family = family(&note.attempt.actor);
+        let of_family = family.filter_map(|pid| self.of_family.get(&(case.kind, pid, note.place.path.clone())));
+        let others = at_place.into_iter().chain(of_container).chain(of_family).copied();
+        own.into_iter()
+            .chain(others)
+            .find(|number| self.stories.get(number).is_some_and(|story| story.takes(note, case, failed_creation)))
     }
 
     fn open(&mut self, note: &Note, case: &Case) -> u64 {
@@ -399,7 +536,9 @@ impl Stories {
         }
         // cgroup2 is one hierarchy: there is nothing to be told together.
         if note.place.hierarchy != HierarchyId(0) {
-            self.of_actor.insert((case.kind, note.attempt.actor.pid, note.place.path.clone()), number);
+            for pid in family(&note.attempt.actor) {
+                self.of_family.insert((case.kind, pid, note.place.path.clone()), number);
+            }
         }
     }
 
@@ -426,7 +565,7 @@ impl Story {
                 && told.cause == finding.cause
                 && told.certainty == finding.certainty
                 && told.outcome == finding.outcome
-                && told.actor.pid == finding.actor.pid
+                && told.actor.is_same_process_as(&finding.actor)
                 && told.hierarchies == finding.hierarchies;
             if same && !grown {
                 return None;
@@ -449,27 +588,29 @@ impl Story {
     }
 }
 
+/// A process and the one that made it: a script removes a container's cgroup in each hierarchy by a process of its own.
+/// Init adopts strangers, and makes no family of them.
+fn family(actor: &Actor) -> impl Iterator<Item = Pid> {
+    let parent = actor.parent().map(|parent| parent.pid).filter(|pid| *pid != Pid(1));
+    std::iter::once(actor.pid).chain(parent)
+}
+
 /// The failed calls at `place`, and those of the same actors on the control files of the cgroup around it shortly
 /// before they tried to make this one: runc tries to enable controllers there first.
 fn context(notes: &mut Notes, place: &Place) -> Vec<Note> {
     let mut calls: Vec<Note> = notes.take(place).into();
-    let makers: Vec<(Pid, BootTime)> = calls
+    let makers: Vec<FindingAttempt> = calls
         .iter()
-        .filter(|note| note.attempt.operation == crate::input::Operation::Mkdir)
-        .map(|note| (note.attempt.actor.pid, note.attempt.at))
+        .filter(|note| note.attempt.operation == Operation::Mkdir)
+        .map(|note| note.attempt.clone())
         .collect();
     if let Some(parent) = place.parent() {
-        calls.extend(
-            notes
-                .at(&parent)
-                .filter(|note| note.file.is_some())
-                .filter(|note| {
-                    makers.iter().any(|(pid, at)| {
-                        note.attempt.actor.pid == *pid && at.since(note.attempt.at) <= Duration::from_secs(1)
-                    })
-                })
-                .cloned(),
-        );
+        let by_a_maker = |call: &FindingAttempt| {
+            makers.iter().any(|mkdir| {
+                mkdir.actor.is_same_process_as(&call.actor) && mkdir.at.since(call.at) <= Duration::from_secs(1)
+            })
+        };
+        calls.extend(notes.at(&parent).filter(|note| note.file.is_some() && by_a_maker(&note.attempt)).cloned());
     }
     calls
 }

@@ -36,6 +36,8 @@ impl Play {
             findings: Vec::new(),
         };
         let mount = |minor, root: &str, point: &str, kind: &str, read_only| Mount {
+            id: None,
+            parent: None,
             device: Device { major: 0, minor },
             root: root.into(),
             mount_point: point.into(),
@@ -85,12 +87,29 @@ impl Play {
     }
 
     fn attempt(&mut self, syscall: Syscall, errno: Errno, path: &str, namespace: NamespaceId, pid: u32) -> u64 {
+        self.flagged(syscall, None, errno, path, namespace, pid)
+    }
+
+    /// A failed opening for writing on cgroup2.
+    fn open_to_write(&mut self, errno: Errno, path: &str, pid: u32) -> u64 {
+        self.flagged(Syscall::Openat2, Some(1), errno, &format!("/sys/fs/cgroup/unified{path}"), HOST, pid)
+    }
+
+    fn flagged(
+        &mut self,
+        syscall: Syscall,
+        flags: Option<u64>,
+        errno: Errno,
+        path: &str,
+        namespace: NamespaceId,
+        pid: u32,
+    ) -> u64 {
         self.feed(Input::Attempt(Attempt {
             at: BootTime(0),
             operation: syscall.operation(),
             syscall,
             errno,
-            flags: None,
+            flags,
             path: path.into(),
             truncated: false,
             directory: None,
@@ -107,6 +126,52 @@ impl Play {
 
     fn exec(&mut self, pid: u32, argv: &str) -> u64 {
         self.feed(Input::Process(process(pid, ProcessChange::Exec, Some(argv), None)))
+    }
+
+    /// A process that a script made.
+    fn exec_in(&mut self, parent: u32, pid: u32, argv: &str) -> u64 {
+        let parents = vec![Parent { pid: Pid(parent), comm: "sh".into() }];
+        let process = Process { parents, ..process(pid, ProcessChange::Exec, Some(argv), None) };
+        self.feed(Input::Process(process))
+    }
+
+    /// A process that was forked then.
+    fn exec_at(&mut self, started: u64, pid: u32, argv: &str) -> u64 {
+        let started = Some(BootTime(started));
+        self.feed(Input::Process(Process { started, ..process(pid, ProcessChange::Exec, Some(argv), None) }))
+    }
+
+    /// The runtime's state was looked for after a process's end.
+    fn state(&mut self, id: &str, pid: u32, present: bool) -> u64 {
+        let path = format!("/run/runc/{id}/state.json").as_str().into();
+        self.feed(fact(About::State { id: id.into(), pid: Pid(pid), path, present }))
+    }
+
+    /// runc on cgroup2 fails to start a container, and tears down twice.
+    fn failed_start(&mut self, pid: u32, id: u64, name: &str) {
+        let path = format!("/{name}");
+        self.exec(pid, &format!("runc run {name}"));
+        self.attempt(
+            Syscall::Openat2,
+            Errno::ENOENT,
+            &format!("/sys/fs/cgroup/unified{path}/cgroup.freeze"),
+            HOST,
+            pid,
+        );
+        self.event(Change::Created, 0, id, &path, pid);
+        self.open_to_write(Errno::ENOENT, &format!("{path}/pids.max"), pid);
+        self.event(Change::Removed, 0, id, &path, pid);
+        // A look at what is gone by now.
+        self.flagged(
+            Syscall::Openat2,
+            Some(0),
+            Errno::ENOENT,
+            &format!("/sys/fs/cgroup/unified{path}/memory.events"),
+            HOST,
+            pid,
+        );
+        self.rmdir(Errno::ENOENT, &path, pid);
+        self.exit(pid, Exit::Code(1));
     }
 
     fn exit(&mut self, pid: u32, how: Exit) -> u64 {
@@ -165,7 +230,7 @@ fn header(missing: &[&str]) -> Header {
 }
 
 fn actor(pid: u32) -> Actor {
-    Actor { pid: Pid(pid), tid: pid, comm: "runc".into(), uid: Some(0), identity: None }
+    Actor { pid: Pid(pid), tid: pid, comm: "runc".into(), uid: Some(0), identity: None, incarnation: None }
 }
 
 fn process(pid: u32, change: ProcessChange, argv: Option<&str>, exit: Option<Exit>) -> Process {
@@ -193,7 +258,7 @@ fn fact(about: About) -> Input {
 }
 
 fn lost(ring: Ring) -> Input {
-    Input::Lost(Lost { at: BootTime(0), ring, reason: LossReason::RingFull, count: 3 })
+    Input::Lost(Lost::some(BootTime(0), ring, LossReason::RingFull, 3))
 }
 
 fn set_at(input: &mut Input, at: BootTime) {
@@ -353,7 +418,8 @@ fn a_story_is_told_after_two_seconds_and_again_when_its_outcome_is_known() {
     play.exit(21, Exit::Signal(9));
     play.pass(Duration::from_millis(200));
     let last = play.findings.last().expect("told");
-    assert_eq!((last.severity, last.revision), (Severity::Fault, 1));
+    assert_eq!((last.severity, last.revision), (Severity::Undetermined, 1), "whoever killed it is to blame");
+    assert_eq!(last.outcome.exit, Some(Exit::Signal(9)));
     assert_eq!(last.id, play.findings[0].id);
     assert!(play.tracker.finish(BootTime(play.now)).is_empty(), "nothing new is left to tell");
 }
@@ -378,6 +444,27 @@ fn never_created_is_claimed_only_of_what_could_be_seen() {
     assert!(old.summary.contains("may never have been created"), "{}", old.summary);
     assert_eq!((new.cause, new.certainty), (Cause::NeverCreated, Certainty::Certain));
     assert!(new.summary.contains("was never created"), "{}", new.summary);
+}
+
+#[test]
+fn what_is_made_anew_around_a_place_proves_nothing_of_the_time_before() {
+    let mut play = Play::new();
+    play.rmdir(Errno::ENOENT, "/again/x", 21);
+    play.event(Change::Created, 0, 7, "/again", 20);
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.only().certainty, Certainty::Degraded);
+}
+
+#[test]
+fn a_loss_is_known_before_the_stories_are_told_that_fall_due_by_then() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/new", 20);
+    play.rmdir(Errno::ENOENT, "/new/never", 22);
+    play.now += 3_000_000_000;
+    play.feed(lost(Ring::Attempts));
+    assert!(play.findings.is_empty(), "what happened before the loss was noticed may be on the way");
+    play.pass(Duration::ZERO);
+    assert_eq!(play.only().because, ["failed calls were lost meanwhile"]);
 }
 
 #[test]
@@ -427,8 +514,10 @@ fn a_missing_probe_weakens_every_claim() {
 #[test]
 fn v1_hierarchies_of_one_teardown_are_one_finding() {
     let mut play = Play::new();
-    for (hierarchy, mount) in [(4, "memory"), (8, "pids")] {
+    for hierarchy in [4, 8] {
         play.event(Change::Created, hierarchy, 7, "/box", 20);
+    }
+    for (hierarchy, mount) in [(4, "memory"), (8, "pids")] {
         play.event(Change::Removed, hierarchy, 7, "/box", 20);
         play.attempt(Syscall::Unlinkat, Errno::ENOENT, &format!("/sys/fs/cgroup/{mount}/box"), HOST, 21);
     }
@@ -491,6 +580,8 @@ fn relative_paths_start_at_their_directory() {
                 device: Device { major: 0, minor: 38 },
                 id: CgroupId(7),
                 path: if truncated { "/…" } else { "/pod" }.into(),
+                outside: false,
+                mount: None,
                 truncated,
             }),
             mount_namespace: None,
@@ -558,4 +649,456 @@ fn the_same_inputs_give_the_same_findings_also_through_json() {
         findings.extend(again.apply(Seq(number as u64 + 1), &mut input));
     }
     assert_eq!(serde_json::to_string(&findings).expect("serializes"), told);
+}
+
+#[test]
+fn a_failed_start_that_clears_up_twice_is_no_fault_and_says_what_failed_first() {
+    let mut play = Play::new();
+    play.failed_start(30, 7, "web");
+    play.state("web", 30, false);
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.kind, finding.cause), (Kind::DuplicateTeardown, Cause::RemovedBySelf));
+    assert_eq!((finding.severity, finding.certainty), (Severity::Benign, Certainty::Certain));
+    let first = finding.first_failure.as_ref().expect("what failed first");
+    assert!(first.path.to_str().is_some_and(|path| path.ends_with("/web/pids.max")));
+    assert!(!finding.is_routine(), "it tells why the start failed");
+    assert_eq!(
+        finding.summary,
+        "runc[30] failed to start a container: first its open of /sys/fs/cgroup/unified/web/pids.max failed with ENOENT; \
+         to clear up it tried to tear down the cgroup of container web, which had already been removed by the same process \
+         2.00 ms earlier; it exited 1, and nothing was left behind"
+    );
+}
+
+#[test]
+fn a_failed_start_whose_state_nobody_could_look_for_is_undetermined() {
+    let mut play = Play::new();
+    play.failed_start(30, 7, "web");
+    play.pass(Duration::from_millis(200));
+    assert_eq!(play.only().severity, Severity::Undetermined);
+}
+
+#[test]
+fn a_failed_start_that_leaves_its_state_behind_is_a_fault() {
+    let mut play = Play::new();
+    play.failed_start(30, 7, "web");
+    play.state("web", 30, true);
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!(finding.severity, Severity::Fault);
+    assert!(finding.summary.ends_with("it exited 1 and left the container's state behind"), "{}", finding.summary);
+}
+
+#[test]
+fn an_exit_status_tells_only_of_those_whose_job_it_was() {
+    let severity = |argv: &str, status: u8| {
+        let mut play = Play::new();
+        play.event(Change::Created, 0, 7, "/a", 20);
+        play.event(Change::Removed, 0, 7, "/a", 20);
+        play.exec(21, argv);
+        play.rmdir(Errno::ENOENT, "/a", 21);
+        play.exit(21, Exit::Code(status));
+        play.pass(Duration::from_millis(200));
+        play.only().severity
+    };
+    assert_eq!(severity("runc delete a", 1), Severity::Fault);
+    assert_eq!(severity("runc delete a", 0), Severity::Benign);
+    assert_eq!(severity("rmdir /sys/fs/cgroup/unified/a", 1), Severity::Benign);
+    assert_eq!(severity("sh clean.sh", 1), Severity::Undetermined);
+    assert_eq!(severity("runc exec a true", 1), Severity::Undetermined);
+    assert_eq!(severity("sh clean.sh", 0), Severity::Benign);
+}
+
+#[test]
+fn a_creation_that_fails_on_a_read_only_mount_and_clears_up_itself_is_not_runc_4518() {
+    let mut play = Play::new();
+    let cgroup = "/sys/fs/cgroup/irpsym10jqj937p3dxo13jky1";
+    play.exec(10, "runc create irpsym10jqj937p3dxo13jky1");
+    play.attempt(Syscall::Mkdirat, Errno::EROFS, cgroup, CONTAINER_NS, 10);
+    play.attempt(Syscall::Unlinkat, Errno::EROFS, cgroup, CONTAINER_NS, 10);
+    play.attempt(Syscall::Openat, Errno::ENOENT, cgroup, CONTAINER_NS, 10);
+    play.exit(10, Exit::Code(1));
+    play.state("irpsym10jqj937p3dxo13jky1", 10, true);
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.cause, finding.severity), (Cause::ReadOnlyMount, Severity::Fault));
+    assert!(finding.known_issues.is_empty(), "{:?}", finding.known_issues);
+}
+
+#[test]
+fn a_maker_that_failed_as_well_is_not_runc_4518() {
+    let mut play = Play::new();
+    let cgroup = "/sys/fs/cgroup/irpsym10jqj937p3dxo13jky1";
+    play.exec(10, "runc create irpsym10jqj937p3dxo13jky1");
+    play.attempt(Syscall::Mkdirat, Errno::EROFS, cgroup, CONTAINER_NS, 10);
+    play.exit(10, Exit::Code(1));
+    play.exec(11, "runc delete irpsym10jqj937p3dxo13jky1");
+    play.attempt(Syscall::Unlinkat, Errno::EROFS, cgroup, CONTAINER_NS, 11);
+    play.attempt(Syscall::Openat, Errno::ENOENT, cgroup, CONTAINER_NS, 11);
+    play.exit(11, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    assert!(play.only().known_issues.is_empty());
+}
+
+#[test]
+fn ten_starts_of_one_name_are_ten_stories() {
+    let mut play = Play::new();
+    for run in 0..10 {
+        play.failed_start(30 + run, 7 + u64::from(run), "web");
+        // It fails before it has made a cgroup, and clears up all the same.
+        play.exec(60 + run, "runc run early");
+        play.rmdir(Errno::ENOENT, "/early", 60 + run);
+        play.exit(60 + run, Exit::Code(1));
+    }
+    play.pass(Duration::from_millis(200));
+    assert_eq!(play.findings.len(), 20);
+    for finding in &play.findings {
+        assert!(!finding.summary.contains("more process"), "{}", finding.summary);
+        assert_eq!(finding.hierarchies, 1);
+    }
+}
+
+#[test]
+fn a_later_delete_of_a_name_belongs_to_its_last_start() {
+    let mut play = Play::new();
+    for pid in [10, 11] {
+        play.exec(pid, "runc run early");
+        play.rmdir(Errno::ENOENT, "/early", pid);
+    }
+    play.exec(12, "runc delete early");
+    play.rmdir(Errno::ENOENT, "/early", 12);
+    // Whoever had a part in a story keeps it.
+    play.rmdir(Errno::ENOENT, "/early", 10);
+    play.pass(Duration::from_secs(3));
+    let told: Vec<(u32, u64)> =
+        play.findings.iter().map(|finding| (finding.actor.pid.0, finding.attempt_count)).collect();
+    assert_eq!(told, [(10, 2), (11, 2)]);
+}
+
+#[test]
+fn containers_of_one_hierarchy_are_told_apart() {
+    let mut play = Play::new();
+    let outer = &BUILD[..BUILD.len() - 26];
+    for name in ["a", "b", "c"] {
+        play.event(Change::Created, 0, 7, &format!("{outer}/{name}"), 20);
+        play.event(Change::Removed, 0, 7, &format!("{outer}/{name}"), 20);
+        play.rmdir(Errno::ENOENT, &format!("{outer}/{name}"), 21);
+    }
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.findings.len(), 3);
+    assert!(play.findings.iter().all(|finding| finding.hierarchies == 1));
+}
+
+#[test]
+fn one_teardown_by_a_process_for_each_hierarchy_is_one_story() {
+    let mut play = Play::new();
+    for hierarchy in [4, 8] {
+        play.event(Change::Created, hierarchy, 7, "/box", 20);
+    }
+    for hierarchy in [4, 8] {
+        play.event(Change::Removed, hierarchy, 7, "/box", 20);
+    }
+    for (pid, mount) in [(41, "memory"), (42, "pids")] {
+        play.exec_in(40, pid, "rmdir box");
+        play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/{mount}/box"), HOST, pid);
+        play.exit(pid, Exit::Code(1));
+    }
+    // Somebody else's, of another family.
+    play.exec_in(50, 51, "rmdir box");
+    play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/other", HOST, 51);
+    play.exit(51, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    let hierarchies: Vec<usize> = play.findings.iter().map(|finding| finding.hierarchies).collect();
+    assert_eq!(hierarchies, [2, 1]);
+}
+
+#[test]
+fn lives_that_did_not_overlap_are_no_teardown_of_one_container() {
+    let mut play = Play::new();
+    for (hierarchy, mount) in [(4, "memory"), (8, "pids")] {
+        play.exec(20, "runc run box");
+        play.event(Change::Created, hierarchy, 7, "/box", 20);
+        play.event(Change::Removed, hierarchy, 7, "/box", 20);
+        play.exec(21, "runc delete box");
+        play.attempt(Syscall::Unlinkat, Errno::ENOENT, &format!("/sys/fs/cgroup/{mount}/box"), HOST, 21);
+    }
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.findings.len(), 2);
+}
+
+#[test]
+fn a_process_with_a_reused_number_is_another_one() {
+    let mut play = Play::new();
+    let second = 1_000_000_001;
+    play.event(Change::Created, 0, 7, "/a", 1);
+    play.exec_at(second, 20, "runc delete a");
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.exit(20, Exit::Code(0));
+    play.exec_at(second + 123_456, 20, "runc delete a");
+    play.rmdir(Errno::ENOENT, "/a", 20);
+    play.exit(20, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    assert_eq!(play.only().cause, Cause::RemovedByOther);
+}
+
+#[test]
+fn the_end_of_a_later_process_of_the_same_number_is_not_the_actors() {
+    let mut play = Play::new();
+    let second = 1_000_000_001;
+    play.event(Change::Removed, 0, 7, "/a", 1);
+    play.exec_at(second, 21, "runc delete a");
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    // Its end was lost.
+    play.exec_at(second + 55, 21, "runc list");
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_secs(3));
+    let finding = play.findings.last().expect("told");
+    assert_eq!((finding.outcome.exit, finding.severity), (None, Severity::Undetermined));
+    assert!(finding.summary.ends_with("how it ended was not seen"), "{}", finding.summary);
+}
+
+#[test]
+fn a_renamed_cgroup_is_found_under_its_present_name() {
+    let mut play = Play::new();
+    let rmdir = |play: &mut Play, path: &str, pid| {
+        play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/memory{path}"), HOST, pid)
+    };
+    play.event(Change::Created, 4, 6, "/pod", 20);
+    play.event(Change::Created, 4, 7, "/pod/a", 20);
+    play.event(Change::Created, 4, 8, "/pod/a/child", 20);
+    play.event(Change::Renamed, 4, 7, "/pod/b", 22);
+    rmdir(&mut play, "/pod/a", 21);
+    rmdir(&mut play, "/pod/a/child", 21);
+    rmdir(&mut play, "/pod/a/never", 21);
+    play.pass(Duration::from_secs(3));
+    let causes: Vec<Cause> = play.findings.iter().map(|finding| finding.cause).collect();
+    assert_eq!(causes, [Cause::Renamed, Cause::Renamed, Cause::NeverCreated]);
+    let (finding, rival) = (&play.findings[0], play.findings[0].rival.as_ref().expect("who renamed it"));
+    assert_eq!(rival.actor.as_ref().map(|actor| actor.pid), Some(Pid(22)));
+    assert_eq!(rival.to.as_ref().and_then(Name::to_str), Some("/pod/b"));
+    assert_eq!(finding.outcome.cgroup_left, Some(true));
+    assert_eq!(
+        finding.summary,
+        "runc[21] tried to tear down cgroup /pod/a, which is not there by that name: runc[22] renamed it to /pod/b 1.00 ms \
+         earlier; it is still running"
+    );
+    let child = &play.findings[1].summary;
+    assert!(child.contains("cgroup /pod/a/child, which is not there by that name: runc[22] renamed /pod/a to /pod/b"));
+}
+
+#[test]
+fn a_removal_is_remembered_through_renamings() {
+    let mut play = Play::new();
+    let rmdir = |play: &mut Play, path: &str| {
+        play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/memory{path}"), HOST, 21)
+    };
+    play.event(Change::Created, 4, 7, "/a", 20);
+    play.event(Change::Created, 4, 8, "/a/child", 20);
+    play.event(Change::Removed, 4, 8, "/a/child", 23);
+    play.event(Change::Renamed, 4, 7, "/b", 22);
+    play.event(Change::Renamed, 4, 7, "/c", 22);
+    // Removed before the cgroup around it was renamed, twice.
+    rmdir(&mut play, "/c/child");
+    rmdir(&mut play, "/a/child");
+    play.event(Change::Removed, 4, 7, "/c", 24);
+    // Removed under its last name.
+    rmdir(&mut play, "/a");
+    rmdir(&mut play, "/c");
+    play.pass(Duration::from_secs(3));
+    let told: Vec<(Kind, Option<u32>)> = play
+        .findings
+        .iter()
+        .map(|finding| (finding.kind, finding.rival.as_ref().and_then(|rival| Some(rival.actor.as_ref()?.pid.0))))
+        .collect();
+    let duplicate = |pid| (Kind::DuplicateTeardown, Some(pid));
+    assert_eq!(told, [duplicate(23), duplicate(23), duplicate(24), duplicate(24)]);
+}
+
+#[test]
+fn names_that_change_places_are_followed() {
+    let mut play = Play::new();
+    let rmdir = |play: &mut Play, path: &str| {
+        play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/memory{path}"), HOST, 21)
+    };
+    play.event(Change::Created, 4, 7, "/a", 20);
+    play.event(Change::Created, 4, 8, "/b", 20);
+    for (id, path) in [(7, "/t"), (8, "/a"), (7, "/b")] {
+        play.event(Change::Renamed, 4, id, path, 22);
+    }
+    rmdir(&mut play, "/t");
+    play.event(Change::Removed, 4, 8, "/a", 23);
+    rmdir(&mut play, "/a");
+    play.pass(Duration::from_secs(3));
+    let told: Vec<(Cause, Option<u32>)> = play
+        .findings
+        .iter()
+        .map(|finding| (finding.cause, finding.rival.as_ref().and_then(|rival| Some(rival.actor.as_ref()?.pid.0))))
+        .collect();
+    assert_eq!(told, [(Cause::Renamed, Some(22)), (Cause::RemovedByOther, Some(23))]);
+}
+
+#[test]
+fn what_was_removed_before_a_start_is_of_another_life() {
+    let mut play = Play::new();
+    play.exec_at(1_100_000_001, 20, "runc run web");
+    play.event(Change::Created, 0, 7, "/web", 20);
+    play.event(Change::Removed, 0, 7, "/web", 20);
+    let began = play.now + 1;
+    play.exec_at(began, 30, "runc run web");
+    play.rmdir(Errno::ENOENT, "/web", 30);
+    play.exit(30, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.kind, finding.cause), (Kind::MissingPathTeardown, Cause::NeverCreated));
+    assert_eq!(finding.certainty, Certainty::Certain, "{:?}", finding.because);
+    // A later delete of it means whatever was last.
+    play.exec_at(began + 5_000_000, 31, "runc delete web");
+    play.rmdir(Errno::ENOENT, "/web", 31);
+    play.pass(Duration::from_secs(3));
+    let last = play.findings.last().expect("told");
+    assert_eq!((last.kind, last.rival.is_some()), (Kind::DuplicateTeardown, true));
+}
+
+#[test]
+fn a_start_that_was_traced_from_its_beginning_is_certain_of_what_it_never_made() {
+    let certainty = |started: u64| {
+        let mut play = Play::new();
+        play.exec_at(started, 30, "runc run web");
+        play.rmdir(Errno::ENOENT, "/web", 30);
+        play.pass(Duration::from_secs(3));
+        play.only().certainty
+    };
+    assert_eq!(certainty(1_000_000_001), Certainty::Certain);
+    assert_eq!(certainty(999_999_999), Certainty::Degraded, "it began before tracing did");
+}
+
+#[test]
+fn what_a_start_can_do_without_is_not_what_failed_first() {
+    let mut play = Play::new();
+    play.exec(30, "runc run web");
+    play.event(Change::Created, 0, 7, "/web", 30);
+    for file in ["io.bfq.weight", "io.weight", "cgroup.kill"] {
+        play.open_to_write(Errno::ENOENT, &format!("/web/{file}"), 30);
+    }
+    play.event(Change::Removed, 0, 7, "/web", 30);
+    play.rmdir(Errno::ENOENT, "/web", 30);
+    play.open_to_write(Errno::ENOENT, "/web/memory.max", 30);
+    play.exit(30, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    let first = play.only().first_failure.as_ref().expect("what failed first");
+    assert!(first.path.to_str().is_some_and(|path| path.ends_with("/io.weight")), "{first:?}");
+}
+
+#[test]
+fn only_stories_that_began_before_the_end_and_the_commands_own_cgroups_are_waited_for() {
+    const COMMAND: u32 = 30;
+    let mut play = Play::new();
+    play.tracker = Tracker::new(&Header { command: Some(Pid(COMMAND)), ..header(&[]) });
+    play.event(Change::Created, 0, 5, "/stranger", 10);
+    play.event(Change::Removed, 0, 5, "/stranger", 10);
+    assert!(play.tracker.is_settled(BootTime(play.now)), "a stranger's cgroup may be dying for ever");
+    play.event(Change::Created, 0, 6, "/own", COMMAND);
+    play.event(Change::Removed, 0, 6, "/own", COMMAND);
+    assert!(!play.tracker.is_settled(BootTime(play.now)));
+    play.event(Change::Released, 0, 6, "/own", 0);
+    let before = BootTime(play.now);
+    assert!(play.tracker.is_settled(before));
+    play.exec(11, "runc delete x");
+    play.event(Change::Created, 0, 7, "/gone", 10);
+    play.event(Change::Removed, 0, 7, "/gone", 10);
+    let mount = Mount {
+        id: None,
+        parent: None,
+        device: Device { major: 0, minor: 38 },
+        root: "/".into(),
+        mount_point: "/sys/fs/cgroup/unified".into(),
+        file_system: "cgroup2".into(),
+        read_only: false,
+    };
+    play.feed(fact(About::Mounts { namespace: HOST, mounts: vec![mount] }));
+    play.rmdir(Errno::ENOENT, "/gone", 11);
+    assert!(play.tracker.is_settled(before), "it began after the end");
+    assert!(!play.tracker.is_settled(BootTime(play.now)));
+    play.exit(11, Exit::Code(0));
+    play.pass(Duration::from_secs(1));
+    assert!(play.tracker.is_settled(BootTime(play.now)));
+}
+
+#[test]
+fn a_failed_creation_separates_two_lives_for_all_that_follows() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/box", 20);
+    play.event(Change::Removed, 0, 7, "/box", 20);
+    play.rmdir(Errno::ENOENT, "/box", 21);
+    play.attempt(Syscall::Mkdirat, Errno::EACCES, "/sys/fs/cgroup/unified/box", HOST, 22);
+    play.rmdir(Errno::ENOENT, "/box", 23);
+    play.attempt(Syscall::Openat, Errno::ENOENT, "/sys/fs/cgroup/unified/box", HOST, 23);
+    play.pass(Duration::from_secs(3));
+    let told: Vec<(Kind, u64)> = play.findings.iter().map(|finding| (finding.kind, finding.attempt_count)).collect();
+    assert_eq!(told, [(Kind::DuplicateTeardown, 1), (Kind::MissingPathTeardown, 3)]);
+}
+
+#[test]
+fn a_creation_that_found_something_there_has_not_failed() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 6, "/pod", 20);
+    play.rmdir(Errno::ENOENT, "/pod/a", 21);
+    play.event(Change::Created, 0, 7, "/pod/a", 20);
+    play.attempt(Syscall::Mkdir, Errno::EEXIST, "/sys/fs/cgroup/unified/pod/a", HOST, 21);
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!((finding.cause, finding.attempt_count), (Cause::NeverCreated, 1));
+}
+
+#[test]
+fn one_id_in_two_places_is_two_teardowns() {
+    let mut play = Play::new();
+    for (hierarchy, path) in [(4, "/one/box"), (8, "/two/box")] {
+        play.event(Change::Created, hierarchy, 7, path, 20);
+    }
+    for (hierarchy, path, remover) in [(4, "/one/box", 20), (8, "/two/box", 22)] {
+        play.event(Change::Removed, hierarchy, 7, path, remover);
+    }
+    for (pid, path) in [(31, "memory/one/box"), (32, "pids/two/box")] {
+        play.exec(pid, "runc delete box");
+        play.attempt(Syscall::Unlinkat, Errno::ENOENT, &format!("/sys/fs/cgroup/{path}"), HOST, pid);
+    }
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.findings.len(), 2);
+}
+
+#[test]
+fn a_removal_under_another_name_is_known_when_that_name_is_used_again() {
+    let mut play = Play::new();
+    let rmdir = |play: &mut Play, path: &str| {
+        play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/memory{path}"), HOST, 21)
+    };
+    play.event(Change::Created, 4, 7, "/c", 20);
+    play.event(Change::Renamed, 4, 7, "/a", 22);
+    play.event(Change::Removed, 4, 7, "/a", 23);
+    play.event(Change::Created, 4, 8, "/a", 20);
+    play.event(Change::Removed, 4, 8, "/a", 24);
+    rmdir(&mut play, "/c");
+    play.pass(Duration::from_secs(3));
+    let rival = play.only().rival.as_ref().and_then(|rival| rival.actor.as_ref()).map(|actor| actor.pid);
+    assert_eq!((play.only().kind, rival), (Kind::DuplicateTeardown, Some(Pid(23))));
+}
+
+#[test]
+fn what_was_removed_before_a_renaming_may_be_forgotten_and_then_nothing_is_certain() {
+    let mut play = Play::new();
+    play.event(Change::Created, 4, 5, "/pod", 20);
+    play.event(Change::Created, 4, 6, "/pod/a", 20);
+    play.event(Change::Created, 4, 7, "/pod/a/x", 20);
+    play.event(Change::Removed, 4, 7, "/pod/a/x", 23);
+    play.event(Change::Renamed, 4, 6, "/pod/b", 22);
+    play.event(Change::Created, 4, 8, "/pod/a", 20);
+    play.event(Change::Created, 4, 9, "/pod/a/x", 20);
+    play.event(Change::Removed, 4, 9, "/pod/a/x", 24);
+    play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/pod/b/x", HOST, 21);
+    play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/pod/b/y", HOST, 21);
+    play.pass(Duration::from_secs(3));
+    let told: Vec<Certainty> = play.findings.iter().map(|finding| finding.certainty).collect();
+    assert_eq!(told, [Certainty::Degraded, Certainty::Certain]);
 }

@@ -8,8 +8,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
-use support::{Agent, CGTRACE, Scratch, c_path, fork, of_type, parse, rmdir, signal, traced};
+use support::{Agent, CGTRACE, Scratch, c_path, fork, of_type, parse, rmdir, signal, traced, wait_for, write};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(CGTRACE).args(arguments).stdin(Stdio::null()).output().unwrap()
@@ -72,6 +73,51 @@ fn what_is_mistyped_is_told_with_the_nearest_valid_one() {
 }
 
 #[test]
+fn a_kind_that_only_other_versions_make_is_no_typing_error() {
+    for arguments in [
+        &["live", "--fail-on", "fault,busy-teardown", "--", "true"][..],
+        &["record", "--fail-on", "busy-teardown", "--", "true"],
+        &["record", "--flight", "5s", "--flight-on", "busy-teardown", "--", "true"],
+        &["report", "--fail-on", "busy-teardown", "x"],
+        &["serve", "--record", "/x", "--flight", "5s", "--flight-on", "busy-teardown", "--check-config"],
+        &["explain", "busy-teardown"],
+    ] {
+        let done = run(arguments);
+        check_error(
+            &done,
+            &["kind `busy-teardown` is known but this version cannot make it; it makes: duplicate-tear"],
+        );
+        assert_eq!(stderr(&done).lines().count(), 1, "{}", stderr(&done));
+    }
+}
+
+#[test]
+fn json_is_asked_for_in_the_same_two_ways_everywhere() {
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/race.jsonl");
+    let print = |arguments: &[&str]| {
+        let done = run(arguments);
+        assert!(done.status.success(), "{}", stderr(&done));
+        stdout(&done)
+    };
+    let report = print(&["report", "--json", trace]);
+    assert!(report.starts_with("{\"type\":\"header\""), "{report}");
+    assert_eq!(print(&["report", "--format", "json", trace]), report);
+    assert_eq!(print(&["report", "--json", "--format", "json", trace]), report);
+    assert_eq!(print(&["report", "--format", "text", trace]), print(&["report", trace]));
+    let exported = print(&["export", "--to", "jsonl", "-o", "-", trace]);
+    assert_eq!(print(&["export", "--format", "jsonl", "-o", "-", trace]), exported);
+    for command in [&["live", "--duration", "50ms"][..], &["doctor"], &["demo", "duplicate"]] {
+        let printed = print(&[command, &["--format", "json"]].concat());
+        assert!(parse(printed.as_bytes())[0].is_object());
+    }
+    for command in ["live", "report", "doctor", "demo"] {
+        let arguments = [command, "--json", "--format", "text", "x"];
+        let wanted = "error: --json and --format text contradict each other\nhint: give one of the two\n";
+        check_error(&run(&arguments[..if command == "report" { 5 } else { 4 }]), &[wanted]);
+    }
+}
+
+#[test]
 fn explain_tells_every_kind() {
     let brief = stdout(&run(&["explain"]));
     for kind in cgtrace::findings::Kind::ALL {
@@ -120,24 +166,36 @@ fn the_status_of_a_command_is_passed_on_and_its_stdout_is_kept_from_the_results(
     check_error(&run(&["live", "--", "/no/such/program"]), &["failed to run /no/such/program: No such file"]);
 }
 
+/// `rmdir` by the name of a program whose job it is to tear containers down: its failure is one.
+fn destroyer(directory: &tempfile::TempDir) -> String {
+    let program = directory.path().join("lxc-destroy");
+    std::os::unix::fs::symlink("/bin/rmdir", &program).unwrap();
+    program.display().to_string()
+}
+
 #[test]
 fn a_finding_can_fail_a_job() {
     let scratch = Scratch::new();
-    let script = format!("rmdir {}/never; exit 0", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
     let glob = format!("{}/*", scratch.cgroup);
-    let fails =
-        |fail_on: &str| traced(&["--cgroup", &glob, "--fail-on", fail_on], &["sh", "-c", &script]).1.status.code();
-    assert_eq!(fails("missing-path-teardown"), Some(1));
-    assert_eq!(fails("fault,missing-path-teardown"), Some(1));
-    assert_eq!(fails("fault"), Some(1), "rmdir itself exits 1");
-    assert_eq!(fails("duplicate-teardown"), Some(0));
+    let fails = |program: &str, fail_on: &str| {
+        let script = format!("{program} {}/never; exit 0", scratch.path.display());
+        traced(&["--cgroup", &glob, "--fail-on", fail_on], &["sh", "-c", &script]).1.status.code()
+    };
+    let destroyer = destroyer(&directory);
+    assert_eq!(fails(&destroyer, "missing-path-teardown"), Some(1));
+    assert_eq!(fails(&destroyer, "fault,missing-path-teardown"), Some(1));
+    assert_eq!(fails(&destroyer, "fault"), Some(1));
+    assert_eq!(fails(&destroyer, "duplicate-teardown"), Some(0));
+    assert_eq!(fails("rmdir", "fault"), Some(0), "it wants it to be gone, and it is");
 }
 
 #[test]
 fn filters_leave_only_what_was_asked_for() {
     let scratch = Scratch::new();
     let glob = format!("{}/*", scratch.cgroup);
-    let script = format!("mkdir {0}/a; rmdir {0}/a; rmdir {0}/a; true", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("mkdir {0}/a; rmdir {0}/a; {1} {0}/a; true", scratch.path.display(), destroyer(&directory));
     let only = |class: &str| {
         let (lines, _) = traced(&["--cgroup", &glob, "--only", class], &["sh", "-c", &script]);
         lines.iter().map(|line| line["type"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
@@ -146,7 +204,7 @@ fn filters_leave_only_what_was_asked_for() {
     assert_eq!(only("lifecycle"), ["header", "event", "event", "event", "end"]);
     assert_eq!(only("findings"), ["header", "finding", "end"]);
     assert_eq!(only("findings,attempts"), ["header", "attempt", "finding", "end"]);
-    let (lines, _) = traced(&["--runtime", "runc"], &["sh", "-c", &script]);
+    let (lines, _) = traced(&["--cgroup", &glob, "--runtime", "runc"], &["sh", "-c", &script]);
     assert!(of_type(&lines, "event").is_empty());
 }
 
@@ -154,7 +212,8 @@ fn filters_leave_only_what_was_asked_for() {
 fn a_teardown_of_what_is_gone_reads_as_a_sentence() {
     let scratch = Scratch::new();
     let glob = format!("{}*", scratch.cgroup);
-    let script = format!("mkdir {0}/a; rmdir {0}/a; rmdir {0}/a", scratch.path.display());
+    let directory = tempfile::tempdir().unwrap();
+    let script = format!("mkdir {0}/a; rmdir {0}/a; {1} {0}/a", scratch.path.display(), destroyer(&directory));
     let text = stdout(&run(&["live", "--cgroup", &glob, "--", "sh", "-c", &script]));
     let squeezed = text.split_whitespace().collect::<Vec<_>>().join(" ");
     let sentence = format!("tried to tear down cgroup {}/a, which had already been removed by rmdir[", scratch.cgroup);
@@ -163,6 +222,89 @@ fn a_teardown_of_what_is_gone_reads_as_a_sentence() {
     assert!(squeezed.contains("earlier; it exited 1"), "{text}");
     assert!(text.lines().all(|line| line.chars().count() <= 140), "{text}");
     assert!(!text.contains('\u{1b}'), "colour is for terminals");
+}
+
+/// Lines of text about the cgroup `NAME` of the script, and how many each stands for.
+fn lines_about<'a>(text: &'a str, name: &str) -> Vec<(usize, &'a str)> {
+    let count =
+        |line: &str| line.split_once("v1×").map_or(1, |(_, rest)| rest.split(' ').next().unwrap().parse().unwrap());
+    text.lines().filter(|line| line.contains(name)).map(|line| (count(line), line)).collect()
+}
+
+#[test]
+fn what_happens_in_every_v1_hierarchy_is_one_line_and_wide_tells_all() {
+    let (_, hierarchies) = cgtrace::cgroupfs::hierarchies().unwrap();
+    let mounts: Vec<String> =
+        hierarchies.iter().filter(|h| h.version == 1).filter_map(|h| Some(h.mount.as_ref()?.to_string())).collect();
+    let id = format!("{:064x}", u64::from(std::process::id()) << 40);
+    let traced = |wide: &[&str], name: &str| {
+        // One process makes and removes them all, as a runtime does.
+        let each = |call: &str| mounts.iter().map(|mount| format!("{call} '{mount}/{name}';")).collect::<String>();
+        let perl = format!("{}{}", each("mkdir"), each("rmdir"));
+        let glob = format!("/{name}");
+        let arguments = [&["live", "--cgroup", &glob][..], wide, &["--", "perl", "-e", &perl]].concat();
+        stdout(&run(&arguments))
+    };
+    let wide = traced(&["--wide"], &id);
+    let wide = lines_about(&wide, &id);
+    let of = |lines: &[(usize, &str)], word: &str| -> Vec<usize> {
+        lines.iter().filter(|(_, line)| line.contains(word)).map(|(count, _)| *count).collect()
+    };
+    assert_eq!(of(&wide, " created "), vec![1; mounts.len()], "{wide:#?}");
+    let folded = traced(&[], &id);
+    assert!(!folded.contains(&id), "{folded}");
+    let folded = lines_about(&folded, &format!("/{}…", &id[..12]));
+    for word in [" created ", " removed "] {
+        assert_eq!(of(&folded, word).iter().sum::<usize>(), mounts.len(), "{folded:#?}");
+        assert!(mounts.len() < 2 || of(&folded, word).len() < mounts.len(), "{folded:#?}");
+    }
+}
+
+#[test]
+fn a_report_tells_lives_in_v1_hierarchies_once_unless_it_is_wide() {
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/runc-v1.jsonl");
+    let report = |wide: &[&str]| stdout(&run(&[&["report", "--lives", trace][..], wide].concat()));
+    let (folded, wide) = (report(&[]), report(&["--wide"]));
+    assert!(folded.contains(" (v1×") && folded.lines().count() * 2 < wide.lines().count(), "{folded}");
+    assert!(!wide.contains("v1×") && wide.contains(" (memory)") && wide.contains(" (pids)"), "{wide}");
+}
+
+/// How long tracing goes on after the command's end, while a stranger's cgroup is dying.
+fn goes_on_beside_a_dying_cgroup() -> Duration {
+    let scratch = Scratch::new();
+    let directory = tempfile::tempdir().unwrap();
+    let (go, done) = (directory.path().join("go"), directory.path().join("done"));
+    let script = format!("until [ -e {} ]; do sleep 0.02; done; touch {}", go.display(), done.display());
+    let mut tracing = Command::new(CGTRACE)
+        .args(["live", "--json", "--", "sh", "-c", &script])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    BufReader::new(tracing.stderr.take().unwrap()).read_line(&mut String::new()).unwrap();
+    // A process that ended and was not waited for keeps its cgroup from being released.
+    let cgroup = scratch.path.join("pinned");
+    fs::create_dir(&cgroup).unwrap();
+    let processes = c_path(cgroup.join("cgroup.procs"));
+    let zombie = fork(|| write(&processes, b"0"));
+    let is_zombie = || fs::read_to_string(format!("/proc/{}/stat", zombie.0)).unwrap().contains(") Z ");
+    wait_for("its end", || is_zombie().then_some(()));
+    fs::remove_dir(&cgroup).unwrap();
+    fs::write(&go, "").unwrap();
+    let output = tracing.wait_with_output().unwrap();
+    let after = fs::metadata(&done).unwrap().modified().unwrap().elapsed().unwrap();
+    assert_eq!(zombie.wait(), 0);
+    assert!(output.status.success());
+    let changes = scratch.changes(&parse(&output.stdout), "pinned");
+    assert!(changes.contains(&"removed".into()) && !changes.contains(&"released".into()), "{changes:?}");
+    after
+}
+
+#[test]
+fn a_strangers_dying_cgroup_does_not_hold_up_the_end() {
+    // Whoever waits for it waits two seconds each time; a busy host holds up only some of them.
+    let least = (0..3).map(|_| goes_on_beside_a_dying_cgroup()).find(|after| *after < Duration::from_millis(1_500));
+    assert!(least.is_some(), "it went on for a second and a half after the command's end, three times");
 }
 
 #[test]
@@ -200,7 +342,7 @@ fn a_time_can_be_set() {
 fn a_reader_that_leaves_is_no_error() {
     let scratch = Scratch::new();
     let mut child = Command::new(CGTRACE)
-        .args(["live", "--only", "attempts", "--", "sh", "-c"])
+        .args(["live", "--only", "attempts", "--cgroup", &format!("{}*", scratch.cgroup), "--", "sh", "-c"])
         .arg(format!(
             "for i in 1 2 3 4 5 6 7 8; do rmdir {}/x; sleep 0.1; done 2>/dev/null; exit 3",
             scratch.path.display()
@@ -215,6 +357,20 @@ fn a_reader_that_leaves_is_no_error() {
     let done = child.wait_with_output().unwrap();
     assert_eq!(done.status.code(), Some(3), "the command's own status is still passed on: {}", stderr(&done));
     assert!(!stderr(&done).contains("error"), "{}", stderr(&done));
+}
+
+#[test]
+fn messages_that_nobody_reads_do_not_change_the_status() {
+    let mut child = Command::new(CGTRACE)
+        .args(["live", "--json", "--", "sh", "-c", "sleep 0.2; exit 3"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stderr.take());
+    let done = child.wait_with_output().unwrap();
+    assert_eq!(done.status.code(), Some(3));
+    assert_eq!(parse(&done.stdout).last().unwrap()["type"], "end");
 }
 
 #[test]

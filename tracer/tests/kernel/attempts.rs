@@ -3,11 +3,14 @@
 use std::ffi::CString;
 use std::fs::File;
 
+use cgtrace::demo::bundle::Bundle;
 use cgtrace::errno::Errno;
-use cgtrace::input::{Attempt, Input, Syscall};
+use cgtrace::input::{Attempt, Input, Pid, Syscall};
 use cgtrace::kernel::{Backend, Options, Plan};
+use cgtrace::mounts::Watch;
+use cgtrace::process;
 
-use crate::support::{Scratch, c_path, errno, fork, rmdir};
+use crate::support::{Agent, Scratch, c_path, errno, fork, of_type, rmdir};
 use crate::{Kernel, number, plan};
 
 /// Attempts whose path is, or starts at, the scratch cgroup.
@@ -176,4 +179,161 @@ fn the_tracers_own_calls_are_not_seen() {
         _ => false,
     };
     assert!(inputs.iter().find(by_own).is_none());
+}
+
+/// Makes calls with relative paths from several directories, each in a process of its own. Returns their pids.
+fn from_each(calls: &[(&File, &str)]) -> Vec<u32> {
+    let each = calls.iter().map(|(directory, path)| {
+        let (fd, path) = (number(*directory), CString::new(*path).unwrap());
+        let child = fork(|| i32::from(call(Syscall::Openat2, fd, &path) != libc::ENOENT));
+        let by_descriptor = child.0 as u32;
+        assert_eq!(child.wait(), 0, "{path:?}");
+        let child = fork(|| {
+            // SAFETY: a call without memory.
+            unsafe { libc::fchdir(fd) };
+            i32::from(call(Syscall::Openat, libc::AT_FDCWD, &path) != libc::ENOENT)
+        });
+        let by_working_directory = child.0 as u32;
+        assert_eq!(child.wait(), 0, "{path:?}");
+        [by_descriptor, by_working_directory]
+    });
+    each.flatten().collect()
+}
+
+#[test]
+fn a_relative_path_that_crosses_into_cgroupfs_is_seen_from_every_directory_above() {
+    every_backend(|plan| {
+        let scratch = Scratch::new();
+        let mut kernel = Kernel::start(plan, &Options::default());
+        let (_, mounts) = process::mounts_of(Pid(std::process::id())).unwrap();
+        let mut watch = Watch::default();
+        assert!(watch.learn(&cgtrace::mounts::relevant(mounts)));
+        kernel.tracer.watch(&watch).unwrap();
+        let missing = scratch.path.join("missing");
+        // From the root down to the directory that holds the mount, or on a unified host is it.
+        let mount = scratch.path.parent().unwrap();
+        let above: Vec<&std::path::Path> = mount.ancestors().skip(1).collect();
+        let directories: Vec<File> = above.iter().map(|path| File::open(path).unwrap()).collect();
+        let paths = above.iter().map(|path| missing.strip_prefix(path).unwrap().to_str().unwrap().to_owned());
+        let paths: Vec<String> = paths.flat_map(|path| [format!("./{path}"), path]).collect();
+        let calls: Vec<(&File, &str)> =
+            paths.iter().enumerate().map(|(n, path)| (&directories[n / 2], &**path)).collect();
+        let pids = from_each(&calls);
+        // The same words from elsewhere, and other words from there.
+        let elsewhere = tempfile::tempdir().unwrap();
+        let elsewhere = File::open(elsewhere.path()).unwrap();
+        let root = File::open("/").unwrap();
+        let near =
+            [(&elsewhere, paths[1].as_str()), (&root, "sys/fs/missing"), (&root, "missing"), (&directories[0], "x")];
+        let near = from_each(&near);
+        let last = c_path(scratch.path.join("last"));
+        assert_eq!(fork(|| i32::from(rmdir(&last) != libc::ENOENT)).wait(), 0);
+        let inputs = kernel.wait_until("the last attempt", |inputs| !attempts(inputs, &scratch).is_empty());
+        let by = |pid: u32| {
+            let attempts = inputs.iter().filter_map(|input| match input {
+                Input::Attempt(attempt) if attempt.actor.pid.0 == pid => Some(attempt),
+                _ => None,
+            });
+            attempts.collect::<Vec<_>>()
+        };
+        for (index, pid) in pids.iter().enumerate() {
+            let seen = by(*pid);
+            assert_eq!(seen.len(), 1, "{}: {:?}", plan.backend, calls[index / 2].1);
+            let directory = seen[0].directory.as_ref().unwrap();
+            assert!(directory.outside && directory.mount.is_some() && !directory.truncated, "{directory:?}");
+            assert_eq!(seen[0].path.to_str(), Some(calls[index / 2].1));
+        }
+        for pid in near {
+            assert!(by(pid).is_empty(), "{:?}", by(pid));
+        }
+    });
+}
+
+#[test]
+fn a_relative_path_from_above_is_resolved_to_the_cgroup_and_one_that_stays_outside_is_dropped() {
+    let scratch = Scratch::new();
+    let agent = Agent::start(&[]);
+    let above = File::open(scratch.path.parent().unwrap().parent().unwrap()).unwrap();
+    let mount = scratch.path.parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let crosses = format!("{mount}{}/missing/cgroup.procs", scratch.cgroup);
+    // It begins like the mount's name, and is another one.
+    let stays = format!("{mount}-not/missing");
+    let pids = from_each(&[(&above, &crosses), (&above, &stays)]);
+    let last = c_path(scratch.path.join("last"));
+    assert_eq!(fork(|| i32::from(rmdir(&last) != libc::ENOENT)).wait(), 0);
+    agent.wait_for("the last attempt", |line| line["type"] == "attempt" && line["path"] == last.to_str().unwrap());
+    let lines = agent.finish();
+    let of = |pid: u32| {
+        of_type(&lines, "attempt").into_iter().filter(|line| line["actor"]["pid"] == pid).collect::<Vec<_>>()
+    };
+    for pid in &pids[..2] {
+        let [line] = of(*pid)[..] else { panic!("{:#?}", of(*pid)) };
+        assert_eq!(line["cgroup"]["path"], format!("{}/missing", scratch.cgroup));
+        assert_eq!(line["cgroup"]["hierarchy"], scratch.hierarchy);
+        assert_eq!(line["directory"]["outside"], true);
+    }
+    assert!(pids[2..].iter().all(|pid| of(*pid).is_empty()));
+}
+
+#[test]
+fn runc_on_v1_looks_for_the_freezers_state_from_above_and_is_heard() {
+    let Some((hierarchy, mount)) = crate::support::hierarchy(Some("freezer")) else {
+        println!("this host has no v1 freezer: runc does not look there");
+        return;
+    };
+    assert_eq!(mount.parent(), Some(std::path::Path::new("/sys/fs/cgroup")), "where runc looks for it");
+    let directory = tempfile::tempdir().unwrap();
+    let bundle = Bundle::new(directory.path(), &["/does/not/exist"]).unwrap();
+    let id = format!("cgtrace-freezer-{}", std::process::id());
+    let agent = Agent::start(&[]);
+    let failed = std::process::Command::new("runc")
+        .args(["--root", directory.path().join("state").to_str().unwrap(), "run", "--bundle"])
+        .args([bundle.path().to_str().unwrap(), &id])
+        .output()
+        .expect("runc is installed");
+    assert!(!failed.status.success());
+    let path = format!("freezer/{id}/freezer.state");
+    let line = agent.wait_for("its look", |line| line["type"] == "attempt" && line["path"] == path.as_str());
+    assert_eq!(line["syscall"], "openat2");
+    assert_eq!(line["cgroup"]["path"], format!("/{id}"));
+    assert_eq!(line["cgroup"]["hierarchy"], hierarchy);
+    assert_eq!(line["container"]["id"], id.as_str());
+    agent.finish();
+}
+
+#[test]
+fn a_covered_mount_resolves_no_path() {
+    let scratch = Scratch::new();
+    let agent = Agent::start(&[]);
+    // The same call in a mount namespace where the place is as it was, and in others where something covers it.
+    let attempt = |before: &str, name: &str| {
+        let missing = scratch.path.join(name);
+        let script = format!("{before}\nrmdir {}; read line", missing.display());
+        let child = std::process::Command::new("unshare")
+            .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        (child, missing)
+    };
+    let covers = ["mount -t tmpfs none /sys/fs/cgroup", "mount -t tmpfs none /sys", "mount -t tmpfs none /sys/fs"];
+    let mut covered: Vec<_> = covers.iter().map(|cover| attempt(cover, "covered").0).collect();
+    let (mut open, missing) = attempt("", "open");
+    let line =
+        agent.wait_for("the open one's", |line| line["type"] == "attempt" && line["path"] == missing.to_str().unwrap());
+    assert_eq!(line["cgroup"]["path"], format!("{}/open", scratch.cgroup));
+    for child in covered.iter_mut().chain([&mut open]) {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+    let last = c_path(scratch.path.join("last"));
+    assert_eq!(fork(|| i32::from(rmdir(&last) != libc::ENOENT)).wait(), 0);
+    agent.wait_for("the last attempt", |line| line["type"] == "attempt" && line["path"] == last.to_str().unwrap());
+    let lines = agent.finish();
+    let wrong: Vec<_> = of_type(&lines, "attempt")
+        .into_iter()
+        .filter(|line| line["path"].as_str().is_some_and(|path| path.ends_with("/covered")) && scratch.has(line))
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
 }

@@ -1,9 +1,10 @@
 //! What does not fit is counted.
 
-use cgtrace::input::{BootTime, Change, Input, LossReason, Ring};
+use cgtrace::input::{BootTime, Change, Input, LossReason, Operation, Ring};
 use cgtrace::kernel::Options;
+use serde_json::Value;
 
-use crate::support::{Scratch, c_path, fork, mkdir, rmdir};
+use crate::support::{Agent, Scratch, c_path, errno, fork, mkdir, of_type, rmdir};
 use crate::{Kernel, plan};
 
 fn lost(kernel: &mut Kernel, ring: Ring, reason: LossReason) -> u64 {
@@ -95,4 +96,102 @@ fn one_process_cannot_drown_the_others_and_what_it_is_denied_is_counted() {
     let seen = of(inputs, flood_pid);
     assert!((10..20).contains(&seen), "{seen}");
     assert!(lost(&mut kernel, Ring::Attempts, LossReason::RateLimited) >= 500 - seen);
+}
+
+#[test]
+fn who_was_denied_what_is_known_and_a_flood_of_one_operation_takes_no_token_of_another() {
+    let scratch = Scratch::new();
+    let options = Options { burst: 10, rate: 1, ..Options::default() };
+    let mut kernel = Kernel::start(&plan(), &options);
+    let missing = c_path(scratch.path.join("missing"));
+    let below = c_path(scratch.path.join("missing/below"));
+    let flood = fork(|| {
+        for _ in 0..500 {
+            // SAFETY: the path ends in a zero.
+            errno(unsafe { libc::open(missing.as_ptr(), libc::O_RDONLY) }.into());
+        }
+        i32::from(mkdir(&below) != libc::ENOENT || rmdir(&missing) != libc::ENOENT)
+    });
+    let pid = flood.0 as u32;
+    assert_eq!(flood.wait(), 0);
+    let by_flood = |inputs: &[Input], operation| {
+        let of =
+            |input: &&Input| matches!(input, Input::Attempt(a) if a.actor.pid.0 == pid && a.operation == operation);
+        inputs.iter().filter(of).count() as u64
+    };
+    let inputs = kernel.wait_until("the last word", |inputs| by_flood(inputs, Operation::Rmdir) == 1);
+    assert_eq!(by_flood(inputs, Operation::Mkdir), 1);
+    let seen = by_flood(inputs, Operation::Open);
+    let denied: Vec<_> = kernel
+        .tracer
+        .losses(BootTime(0))
+        .into_iter()
+        .filter_map(|input| match input {
+            Input::Lost(lost) if lost.reason == LossReason::RateLimited && lost.pid.is_none_or(|of| of.0 == pid) => {
+                Some((lost.pid.map(|pid| pid.0), lost.operation, lost.count))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(denied, [(Some(pid), Some(Operation::Open), 500 - seen)], "to the last one, and nothing is nobody's");
+}
+
+/// Twenty teardowns of what never was, within a cgroup that was made under the agent's eyes, while somebody floods.
+fn never_created_beside(flood: Operation) -> (u32, Vec<Value>) {
+    let scratch = Scratch::new();
+    let agent = Agent::start(&[]);
+    let around = scratch.path.join("around");
+    std::fs::create_dir(&around).unwrap();
+    let place = c_path(scratch.path.join("flooded/below"));
+    let gate = crate::support::Gate::new();
+    // Anybody can: it needs no right to fail.
+    let flooder = fork(|| {
+        // SAFETY: calls without memory, and with a path that ends in a zero.
+        unsafe {
+            libc::prctl(libc::PR_SET_NAME, c"flooder".as_ptr());
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::setresuid(65_534, 65_534, 65_534);
+            for _ in 0..50_000 {
+                match flood {
+                    Operation::Mkdir => _ = libc::mkdir(place.as_ptr(), 0o755),
+                    Operation::Rmdir | Operation::Open => _ = libc::open(place.as_ptr(), libc::O_RDONLY),
+                }
+            }
+        }
+        gate.pass();
+        0
+    });
+    let pid = flooder.0 as u32;
+    agent.wait_for("a loss", |line| line["type"] == "lost" && line["pid"] == pid);
+    for number in 0..20 {
+        let missing = c_path(around.join(format!("never-{number}")));
+        assert_eq!(fork(|| i32::from(rmdir(&missing) != libc::ENOENT)).wait(), 0);
+    }
+    gate.open();
+    assert_eq!(flooder.wait(), 0);
+    let last = format!("{}/around/never-19", scratch.cgroup);
+    agent.wait_for("the last finding", |line| line["type"] == "finding" && line["cgroup"]["path"] == last.as_str());
+    let lines = agent.finish();
+    let ours = |line: &&Value| {
+        scratch.has(line) && line["cgroup"]["path"].as_str().is_some_and(|path| path.contains("/never-"))
+    };
+    let findings: Vec<Value> = of_type(&lines, "finding").into_iter().filter(ours).cloned().collect();
+    assert_eq!(findings.len(), 20);
+    assert!(findings.iter().all(|finding| finding["cause"] == "never-created"));
+    (pid, findings)
+}
+
+// One after the other: the flood of one is no business of the other's.
+#[test]
+fn a_flood_of_failed_openings_makes_no_claim_uncertain_and_one_of_failed_mkdirs_is_named_by_those_it_does() {
+    let (_, findings) = never_created_beside(Operation::Open);
+    let uncertain: Vec<_> = findings.iter().filter(|finding| finding["certainty"] != "certain").collect();
+    assert!(uncertain.is_empty(), "{uncertain:#?}");
+
+    let (pid, findings) = never_created_beside(Operation::Mkdir);
+    let because = format!("failed mkdir calls of flooder ({pid}) were lost meanwhile");
+    for finding in findings {
+        assert_eq!(finding["certainty"], "degraded", "{finding:#}");
+        assert_eq!(finding["because"][0], because.as_str(), "{finding:#}");
+    }
 }

@@ -10,6 +10,7 @@ mod loss;
 mod names;
 mod processes;
 mod scale;
+mod start;
 
 use std::os::fd::AsRawFd;
 use std::time::Instant;

@@ -1,6 +1,7 @@
 //! Very many, very short.
 
 use std::collections::HashMap;
+use std::ffi::CString;
 
 use serde_json::Value;
 
@@ -97,4 +98,131 @@ fn a_thousand_short_lived_cgroups_are_all_complete_and_attributed() {
             assert!(event["actor"]["argv"].is_array(), "unattributed: {event}");
         }
     }
+}
+
+/// The names of one round of a churn: a cgroup, one in it that is made, and one that never is.
+struct Round {
+    around: CString,
+    made: CString,
+    never: CString,
+}
+
+/// Two processes that make, remove, and remove again, until they are killed: the first all of it, the second what the first
+/// one has just removed.
+struct Churn {
+    maker: u32,
+    chaser: u32,
+}
+
+impl Churn {
+    fn begin(directory: &std::path::Path) -> Self {
+        let rounds: Vec<Round> = (0..2_000)
+            .map(|number| {
+                let around = directory.join(format!("around-{number}"));
+                Round {
+                    around: c_path(&around),
+                    made: c_path(around.join("made")),
+                    never: c_path(around.join("never")),
+                }
+            })
+            .collect();
+        let mut pipe = [0; 2];
+        // SAFETY: there is room for two descriptors.
+        assert_eq!(unsafe { libc::pipe2(pipe.as_mut_ptr(), libc::O_CLOEXEC) }, 0);
+        let [read, write] = pipe;
+        let maker = fork(|| {
+            for number in (0..rounds.len()).cycle() {
+                let round = &rounds[number];
+                let number = number as u32;
+                mkdir(&round.around);
+                mkdir(&round.made);
+                rmdir(&round.made);
+                // SAFETY: four bytes of ours.
+                unsafe { libc::write(write, (&raw const number).cast(), 4) };
+                rmdir(&round.made);
+                rmdir(&round.never);
+                rmdir(&round.around);
+                // At a pace that a debug build keeps up with.
+                // SAFETY: a call without memory.
+                unsafe { libc::usleep(2_000) };
+            }
+            0
+        });
+        let chaser = fork(|| {
+            let mut number = 0u32;
+            // SAFETY: room for four bytes.
+            while unsafe { libc::read(read, (&raw mut number).cast(), 4) } == 4 {
+                rmdir(&rounds[number as usize].made);
+            }
+            0
+        });
+        // SAFETY: the descriptors are ours, and used no more.
+        pipe.iter().for_each(|fd| _ = unsafe { libc::close(*fd) });
+        Self { maker: maker.0 as u32, chaser: chaser.0 as u32 }
+    }
+}
+
+impl Drop for Churn {
+    fn drop(&mut self) {
+        for pid in [self.maker, self.chaser] {
+            crate::support::signal(pid, libc::SIGKILL);
+            // SAFETY: a child of ours, and no status is wanted.
+            unsafe { libc::waitpid(pid as i32, std::ptr::null_mut(), 0) };
+        }
+    }
+}
+
+#[test]
+fn tracing_that_starts_and_stops_in_the_middle_of_churn_makes_no_certain_claim_that_is_wrong() {
+    const TIMES: usize = 20;
+    const AT_ONCE: usize = 5;
+    let scratch = Scratch::new();
+    let churns: Vec<Churn> = ["one", "two", "three"]
+        .iter()
+        .map(|name| {
+            let directory = scratch.path.join(name);
+            std::fs::create_dir(&directory).unwrap();
+            Churn::begin(&directory)
+        })
+        .collect();
+    let mut certain = [0; 2];
+    for _ in 0..TIMES / AT_ONCE {
+        let agents: Vec<_> = (0..AT_ONCE)
+            .map(|number| {
+                std::thread::spawn(move || {
+                    let agent = Agent::start(&["--only", "findings"]);
+                    crate::support::wait_for("findings", || {
+                        (of_type(&agent.lines(), "finding").len() > 20 * (number + 1)).then_some(())
+                    });
+                    agent.finish()
+                })
+            })
+            .collect();
+        for lines in agents.into_iter().map(|agent| agent.join().unwrap()) {
+            for finding in of_type(&lines, "finding").into_iter().filter(|line| scratch.has(line)) {
+                if finding["certainty"] != "certain" {
+                    continue;
+                }
+                let path = finding["cgroup"]["path"].as_str().unwrap();
+                let churn = churns.iter().find(|churn| {
+                    let pid = &finding["actor"]["pid"];
+                    *pid == churn.maker || *pid == churn.chaser
+                });
+                let churn = churn.unwrap_or_else(|| panic!("nobody of ours: {finding:#}"));
+                if path.ends_with("/never") {
+                    assert_eq!(finding["kind"], "missing-path-teardown", "{finding:#}");
+                    assert_eq!(finding["cause"], "never-created", "{finding:#}");
+                    certain[0] += 1;
+                } else {
+                    assert_eq!(finding["kind"], "duplicate-teardown", "it was made: {finding:#}");
+                    assert_eq!(finding["rival"]["actor"]["pid"], churn.maker, "{finding:#}");
+                    let by_self = finding["actor"]["pid"] == churn.maker;
+                    assert_eq!(finding["cause"] == "removed-by-self", by_self, "{finding:#}");
+                    certain[1] += 1;
+                }
+            }
+        }
+    }
+    println!("certain, and true: {certain:?}");
+    assert!(certain.iter().all(|count| *count > TIMES), "{certain:?}");
 }

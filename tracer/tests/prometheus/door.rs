@@ -95,6 +95,63 @@ fn a_thousand_idle_connections_are_refused_or_closed() {
 }
 
 #[test]
+fn half_sent_requests_keep_nobody_out() {
+    let scratch = Scratch::new();
+    let agent = Serving::start(&[]);
+    wait_for("readiness", || (agent.get("/readyz").0 == 200).then_some(()));
+    let address = agent.address;
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        // Five hundred at once, each begun anew as soon as it is closed.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let begin = || {
+                    let mut stream = TcpStream::connect(address).ok()?;
+                    stream.write_all(&REQUEST[..REQUEST.len() / 2]).ok()?;
+                    stream.set_nonblocking(true).ok()?;
+                    Some(stream)
+                };
+                let mut held: Vec<Option<TcpStream>> = (0..250).map(|_| begin()).collect();
+                while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                    for stream in &mut held {
+                        let is_open = |stream: &mut TcpStream| {
+                            matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+                        };
+                        if !stream.as_mut().is_some_and(is_open) {
+                            *stream = begin();
+                        }
+                    }
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        let answered = (0..60).filter(|_| agent.raw(b"GET /healthz HTTP/1.0\r\n\r\n").starts_with(b"HTTP/1.0 200 OK"));
+        let answered = answered.count();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        assert_eq!(answered, 60, "health is told to whoever asks");
+    });
+    is_unharmed(&agent, &scratch);
+    agent.end();
+}
+
+#[test]
+fn findings_are_told_only_to_those_who_ask_by_a_known_name() {
+    let agent = Serving::start(&["--allow-host", "node1.example"]);
+    wait_for("readiness", || (agent.get("/readyz").0 == 200).then_some(()));
+    for host in ["localhost", "127.0.0.1:9464", "[::1]", "node1.example:9464"] {
+        assert_eq!((agent.get_by(host, "/findings").0, agent.get_by(host, "/").0), (200, 200), "{host}");
+    }
+    for host in ["evil.example", "evil.example:9464", "127.0.0.1.evil.example"] {
+        let (status, text) = agent.get_by(host, "/findings");
+        assert_eq!((status, agent.get_by(host, "/").0), (403, 403), "{host}");
+        assert!(text.contains("--allow-host"), "{text}");
+        // They hold nothing of a container's, and Prometheus asks by any name.
+        assert_eq!((agent.get_by(host, "/metrics").0, agent.get_by(host, "/healthz").0), (200, 200), "{host}");
+    }
+    agent.end();
+}
+
+#[test]
 fn who_asks_or_listens_a_byte_a_second_is_not_waited_for() {
     let scratch = Scratch::new();
     let agent = Serving::start(&[]);

@@ -277,7 +277,14 @@ fn ten_thousand_containers_are_no_more_series_than_one() {
         late.at = BootTime(header.clock.boot_ns + number * 1_000_000 + 10);
         late.errno = Errno(libc::ENOENT as u16);
         late.path = format!("{number:064x}").as_str().into();
-        late.directory = Some(Directory { device, id: CgroupId(1), path: "/docker".into(), truncated: false });
+        late.directory = Some(Directory {
+            device,
+            id: CgroupId(1),
+            path: "/docker".into(),
+            truncated: false,
+            outside: false,
+            mount: None,
+        });
         stream.feed(&mut Input::Attempt(late)).unwrap();
     };
     live(0);

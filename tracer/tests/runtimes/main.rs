@@ -1,6 +1,7 @@
 //! Real container runtimes on the real kernel, as root. Fails, and does not skip, where one is not installed.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod failed_start;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -17,6 +18,7 @@ use support::{Agent, CGTRACE, of_type, parse, wait_for};
 struct Container {
     runtime: &'static str,
     id: String,
+    bundle: Bundle,
     directory: tempfile::TempDir,
 }
 
@@ -25,8 +27,8 @@ impl Container {
         let found = Command::new(runtime).arg("--version").stdout(Stdio::null()).status();
         assert!(found.is_ok_and(|status| status.success()), "{runtime} is not installed: apt-get install {runtime}");
         let directory = tempfile::tempdir().unwrap();
-        Bundle::new(directory.path(), arguments).unwrap();
-        Self { runtime, id: format!("cgtrace-{name}-{runtime}-{}", std::process::id()), directory }
+        let bundle = Bundle::new(directory.path(), arguments).unwrap();
+        Self { runtime, id: format!("cgtrace-{name}-{runtime}-{}", std::process::id()), bundle, directory }
     }
 
     /// A script that runs in the bundle, with the runtime as `rt` and the container's id as `$id`, where `before` was done
@@ -111,6 +113,9 @@ fn a_healthy_life(runtime: &'static str, layout: &str, before: &str) {
 /// Where cgroup2 is mounted there already, the kernel does not mount it once more on top of itself.
 const PRIVATE_V2: &str = "mount -t tmpfs none /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup";
 
+/// crun refuses a hybrid layout whose cgroup2 has controllers.
+const WITHOUT_UNIFIED: &str = "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi";
+
 #[test]
 fn runc_lives_on_the_hosts_own_layout() {
     a_healthy_life("runc", "host", "");
@@ -118,8 +123,7 @@ fn runc_lives_on_the_hosts_own_layout() {
 
 #[test]
 fn crun_lives_on_the_hosts_own_layout() {
-    // It refuses a hybrid layout whose cgroup2 has controllers.
-    a_healthy_life("crun", "host", "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi");
+    a_healthy_life("crun", "host", WITHOUT_UNIFIED);
 }
 
 #[test]

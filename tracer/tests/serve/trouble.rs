@@ -85,7 +85,8 @@ fn a_full_disk_is_counted_and_tracing_goes_on() {
     let scratch = Scratch::new();
     let directory = tempfile::tempdir().unwrap();
     let at = directory.path().display();
-    let agent = Serving::within(&format!("mount -t tmpfs -o size=128k none {at}"), &["--record", &at.to_string()]);
+    let agent =
+        Serving::within(&format!("mount -t tmpfs -o size=128k,mode=700 none {at}"), &["--record", &at.to_string()]);
     let inside = format!("/proc/{}/root{at}/filler", agent.pid());
     let _ = std::fs::write(&inside, vec![0u8; 256 << 10]);
     busy(&scratch, 3);
@@ -118,6 +119,33 @@ fn a_record_directory_that_vanishes_is_said_and_tracing_goes_on() {
     demo("duplicate");
     agent.wait_for_finding("duplicate-teardown");
     assert_eq!(agent.stop(), Some(2));
+}
+
+#[test]
+fn a_record_directory_that_is_replaced_is_said_and_told_by_the_status() {
+    let directory = tempfile::tempdir().unwrap();
+    let (record, moved) = (directory.path().join("traces"), directory.path().join("moved"));
+    let agent = Serving::start(&["--record", record.to_str().unwrap()]);
+    std::fs::rename(&record, &moved).unwrap();
+    // To Landlock it is another directory.
+    std::fs::create_dir(&record).unwrap();
+    signal(agent.pid(), libc::SIGHUP);
+    wait_for("the warning", || agent.said().contains("Permission denied").then_some(()));
+    let (said, status) = agent.last_words();
+    assert_eq!(status, Some(2), "{said}");
+    assert!(said.contains("error: no new trace file could be made, and the old one went on: "), "{said}");
+    assert_eq!(std::fs::read_dir(&moved).unwrap().count(), 1);
+}
+
+#[test]
+fn a_directory_that_others_can_write_to_is_refused_unless_it_is_said() {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir().unwrap();
+    let record = directory.path().to_str().unwrap();
+    std::fs::set_permissions(record, std::fs::Permissions::from_mode(0o1777)).unwrap();
+    let said = refused(&["--listen", "127.0.0.1:0", "--record", record]);
+    assert!(said.contains("can be written to by other users (mode 1777)\nhint: "), "{said}");
+    Serving::start(&["--record", record, "--shared-directory"]).end();
 }
 
 #[test]

@@ -112,7 +112,12 @@ impl Serving {
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.request(&format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"))
+        self.get_by("localhost", path)
+    }
+
+    /// Asks by a name.
+    pub fn get_by(&self, host: &str, path: &str) -> (u16, String) {
+        self.request(&format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"))
     }
 
     /// The value of a sample of the plain text format.
@@ -137,6 +142,15 @@ impl Serving {
         let status = self.stop();
         assert_eq!(status, Some(0), "{}", said.lock().unwrap());
         assert!(!said.lock().unwrap().contains("panicked"), "{}", said.lock().unwrap());
+    }
+
+    /// Ends it; returns all that it has said, and its status.
+    pub fn last_words(mut self) -> (String, Option<i32>) {
+        signal(self.child.id(), libc::SIGTERM);
+        let status = self.child.wait().unwrap().code();
+        // Whoever reads what it says has a hold on it until all is read.
+        wait_for("the last word", || (Arc::strong_count(&self.said) == 1).then_some(()));
+        (self.said(), status)
     }
 
     /// Ends it, whatever becomes of that.

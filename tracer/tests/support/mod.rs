@@ -75,6 +75,18 @@ impl Agent {
         wait_for(what, || self.lines().into_iter().find(|line| wanted(line)))
     }
 
+    /// Waits until a text is among the lines: on a host where much else happens, this reads each of them once.
+    pub fn wait_for_text(&self, text: &str) {
+        let mut results = fs::File::open(&self.results).unwrap();
+        let mut unseen = Vec::new();
+        wait_for(text, || {
+            results.read_to_end(&mut unseen).unwrap();
+            let found = unseen.windows(text.len()).any(|window| window == text.as_bytes());
+            unseen.drain(..unseen.len().saturating_sub(text.len()));
+            found.then_some(())
+        });
+    }
+
     /// Sends SIGINT and returns every line, from the header to the end.
     pub fn finish(mut self) -> Vec<Value> {
         signal(self.child.id(), libc::SIGINT);

@@ -1,0 +1,165 @@
+//! What docker keeps of a container: name and image, in a file below the daemon's data root.
+
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::input::Pid;
+use crate::name::Name;
+use crate::process::{self, Environment};
+use crate::root::Root;
+
+/// Where a daemon keeps its data when it is told nothing else, as root.
+const DATA_ROOT: &str = "/var/lib/docker";
+const CONFIGURATION: &str = "/etc/docker/daemon.json";
+/// Daemons that are asked at most.
+const DAEMONS: usize = 16;
+
+/// The part of `config.v2.json` that is of use.
+#[derive(Deserialize)]
+struct Container {
+    #[serde(rename = "Name")]
+    name: Option<String>,
+    #[serde(rename = "Config")]
+    config: Option<Config>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(rename = "Image")]
+    image: Option<String>,
+}
+
+/// The part of `daemon.json` that is of use.
+#[derive(Deserialize)]
+struct Configuration {
+    #[serde(rename = "data-root", alias = "graph")]
+    data_root: Option<String>,
+}
+
+/// What docker says of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// A human's name for it.
+    pub name: Option<Name>,
+    /// Its image.
+    pub image: Option<Name>,
+    /// The file that says it.
+    pub source: PathBuf,
+}
+
+/// A daemon that runs, and where its data is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Daemon {
+    pid: Pid,
+    data_root: PathBuf,
+}
+
+/// The daemons that run on this host, within containers too.
+pub fn daemons() -> Vec<Daemon> {
+    let daemon = |pid| {
+        let argv = process::argv(pid)?;
+        let root = Root::of(pid)?;
+        let told = data_root(&argv).or_else(|| {
+            let path = flag(&argv, &["--config-file"]).unwrap_or_else(|| PathBuf::from(CONFIGURATION));
+            let configuration: Configuration = serde_json::from_slice(&root.read(&path)?).ok()?;
+            configuration.data_root.map(PathBuf::from)
+        });
+        let own = || match argv.iter().any(|word| *word == "--rootless") {
+            true => {
+                let environment = Environment::of(pid)?;
+                let path = |name: &str| environment.get(name).map(|value| super::storage::path(&Name::new(value)));
+                path("XDG_DATA_HOME")
+                    .or_else(|| Some(path("HOME")?.join(".local/share")))
+                    .map(|home| home.join("docker"))
+            }
+            false => Some(PathBuf::from(DATA_ROOT)),
+        };
+        Some(Daemon { pid, data_root: told.or_else(own)? })
+    };
+    process::named("dockerd").into_iter().take(DAEMONS).filter_map(daemon).collect()
+}
+
+/// `--data-root` of a daemon's command line, and its older names.
+fn data_root(argv: &[Name]) -> Option<PathBuf> {
+    flag(argv, &["--data-root", "-g", "--graph"])
+}
+
+fn flag(argv: &[Name], names: &[&str]) -> Option<PathBuf> {
+    let mut words = argv.iter();
+    while let Some(word) = words.next() {
+        let text = word.to_str().unwrap_or_default();
+        if names.contains(&text) {
+            return words.next().map(super::storage::path);
+        }
+        if let Some((name, value)) = text.split_once('=')
+            && names.contains(&name)
+        {
+            return Some(PathBuf::from(value));
+        }
+    }
+    None
+}
+
+/// Whether an id is one that docker gives.
+pub fn is_id(id: &Name) -> bool {
+    id.as_bytes().len() == 64 && id.as_bytes().iter().all(u8::is_ascii_hexdigit)
+}
+
+/// What is kept of a container in the usual place, seen from a root directory.
+pub fn in_usual_place(root: &Root, id: &Name) -> Option<Said> {
+    read(root, Path::new(DATA_ROOT), id)
+}
+
+/// What a daemon keeps of a container.
+pub fn of_daemon(daemon: &Daemon, id: &Name) -> Option<Said> {
+    read(&Root::of(daemon.pid)?, &daemon.data_root, id)
+}
+
+fn read(root: &Root, data_root: &Path, id: &Name) -> Option<Said> {
+    if !is_id(id) {
+        return None;
+    }
+    let source = data_root.join("containers").join(super::storage::path(id)).join("config.v2.json");
+    let container: Container = serde_json::from_slice(&root.read(&source)?).ok()?;
+    Some(Said {
+        name: container.name.map(|name| Name::from(name.trim_start_matches('/'))),
+        image: container.config.and_then(|config| config.image).map(Name::from),
+        source,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_daemon_says_where_its_data_is() {
+        let check = |line: &str, path: Option<&str>| {
+            let argv: Vec<Name> = line.split(' ').map(Name::from).collect();
+            assert_eq!(data_root(&argv), path.map(PathBuf::from), "{line}");
+        };
+        check("dockerd --data-root /d --debug", Some("/d"));
+        check("dockerd --debug --data-root=/d", Some("/d"));
+        check("dockerd -g /d", Some("/d"));
+        check("dockerd --graph=/d", Some("/d"));
+        check("dockerd --debug", None);
+        check("dockerd --data-root", None);
+        let file: Configuration = serde_json::from_str(r#"{"data-root":"/d","debug":true}"#).expect("read");
+        assert_eq!(file.data_root.as_deref(), Some("/d"));
+    }
+
+    #[test]
+    fn a_container_is_named_in_the_daemons_data() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let id = "a1".repeat(32);
+        let place = directory.path().join("containers").join(&id);
+        std::fs::create_dir_all(&place).expect("made");
+        let config = r#"{"Name":"/web","Config":{"Image":"nginx:1"}}"#;
+        std::fs::write(place.join("config.v2.json"), config).expect("written");
+        let daemon = Daemon { pid: Pid(std::process::id()), data_root: directory.path().to_owned() };
+        let said = of_daemon(&daemon, &id.as_str().into()).expect("said");
+        assert_eq!((said.name, said.image), (Some("web".into()), Some("nginx:1".into())));
+        assert_eq!(of_daemon(&daemon, &"../web".into()), None);
+    }
+}

@@ -1,0 +1,31 @@
+//! Whether a teardown hurt. The rule in words is in [`crate::explain`].
+
+use super::{Job, Severity};
+use crate::input::Exit;
+use crate::tracker::{Participant, Story};
+
+/// What a teardown of what is not there did to one who tried.
+pub(super) fn of(participant: &Participant, story: &Story) -> Severity {
+    let is_renamed = story.member_of(participant).renaming.is_some() && story.member_of(participant).removal.is_none();
+    let Some(exit) = participant.exit() else { return Severity::Undetermined };
+    match (participant.job, exit, participant.state_left) {
+        // Whoever killed it is to blame for what it left behind.
+        (_, Exit::Signal(_), _) => Severity::Undetermined,
+        (Job::Teardown, _, Some(true)) => Severity::Fault,
+        // The state is that of the container which it has started.
+        (Job::Start, Exit::Code(0), _) => Severity::Benign,
+        (Job::Start, _, Some(true)) => Severity::Fault,
+        (Job::Start, _, Some(false)) => Severity::Benign,
+        (Job::Teardown | Job::Removal | Job::Other, Exit::Code(0), _) if is_renamed => Severity::Undetermined,
+        (Job::Teardown | Job::Removal | Job::Other, Exit::Code(0), _) => Severity::Benign,
+        (Job::Teardown, Exit::Code(_), Some(false) | None) => Severity::Fault,
+        // It is not there, which is what was wanted; a renamed one still is.
+        (Job::Removal, Exit::Code(_), _) if !is_renamed => Severity::Benign,
+        (Job::Removal | Job::Start | Job::Other, Exit::Code(_), _) => Severity::Undetermined,
+    }
+}
+
+/// What it was to all.
+pub(super) fn of_all(each: impl Iterator<Item = Severity>) -> Severity {
+    each.max().unwrap_or(Severity::Undetermined)
+}

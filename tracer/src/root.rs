@@ -1,0 +1,209 @@
+//! Files as a process sees them, from its own root directory on: no link and no `..` leads out of it.
+//!
+//! A path is walked name by name with `openat` and `readlinkat`, each link read and followed from that root. `openat2` with
+//! `RESOLVE_IN_ROOT` does the same in one call, but its flags are in memory, where no seccomp filter can look, so the agent's
+//! thread is not allowed it. What cannot be told is `None`: a refused call is not a missing file.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::io::Errno;
+
+use crate::input::Pid;
+use crate::name::Name;
+use crate::process;
+
+/// A file larger than this is not read.
+const LARGEST_FILE: u64 = 4 << 20;
+/// Links that are followed for one path, as many as the kernel follows.
+const LINKS: u32 = 40;
+/// Directories that one path may go down.
+const DEPTH: usize = 128;
+/// Names that are read of one directory.
+const ENTRIES: usize = 4_096;
+
+/// A root directory.
+pub struct Root(OwnedFd);
+
+impl Root {
+    /// That of a process. `None` if the process is gone.
+    pub fn of(pid: Pid) -> Option<Self> {
+        process::root(pid).map(Self)
+    }
+
+    /// This process's own.
+    pub fn own() -> Option<Self> {
+        Self::at(Path::new("/"))
+    }
+
+    fn at(path: &Path) -> Option<Self> {
+        openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok().map(Self)
+    }
+
+    /// Whether there is something at a path. `None` if that cannot be told.
+    pub fn has(&self, path: &Path) -> Option<bool> {
+        match self.find(path) {
+            Ok(_) => Some(true),
+            Err(Errno::NOENT | Errno::NOTDIR) => Some(false),
+            Err(_) => None,
+        }
+    }
+
+    /// When what is at a path was last changed, in nanoseconds since 1970.
+    pub fn changed(&self, path: &Path) -> Option<i64> {
+        let stat = fstat(&self.find(path).ok()?).ok()?;
+        Some(stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64))
+    }
+
+    /// Reads a regular file of moderate size: a stranger chose the path, so it may be a pipe, a device or endless.
+    pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
+        let file = File::from(self.find(path).ok()?);
+        let metadata = file.metadata().ok()?;
+        if !metadata.is_file() || metadata.len() > LARGEST_FILE {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        file.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
+        Some(bytes)
+    }
+
+    /// The names in a directory; none if it cannot be read.
+    pub fn names(&self, path: &Path) -> Vec<Name> {
+        let open = |found: OwnedFd| {
+            openat(&found, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
+        };
+        let directory = self.find(path).ok().and_then(open).and_then(|directory| Dir::read_from(directory).ok());
+        let entries = directory.into_iter().flatten().flatten().take(ENTRIES);
+        entries
+            .map(|entry| Name::new(entry.file_name().to_bytes()))
+            .filter(|name| *name != "." && *name != "..")
+            .collect()
+    }
+
+    /// Walks a path: a regular file is opened for reading, of anything else there is only the place.
+    fn find(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut way: Vec<OwnedFd> = Vec::new();
+        let mut rest = names_of(path.as_os_str().as_bytes());
+        let mut links = 0;
+        while let Some(name) = rest.pop() {
+            if name == b".." {
+                way.pop();
+                continue;
+            }
+            let here = way.last().unwrap_or(&self.0);
+            let found = openat(here, name.as_slice(), place, Mode::empty())?;
+            match FileType::from_raw_mode(fstat(&found)?.st_mode) {
+                FileType::Directory if way.len() >= DEPTH => return Err(Errno::NAMETOOLONG),
+                FileType::Directory => way.push(found),
+                FileType::Symlink => {
+                    links += 1;
+                    if links > LINKS {
+                        return Err(Errno::LOOP);
+                    }
+                    let target = readlinkat(&found, c"", Vec::new())?.into_bytes();
+                    if target.starts_with(b"/") {
+                        way.clear();
+                    }
+                    rest.extend(names_of(&target));
+                }
+                _ if !rest.is_empty() => return Err(Errno::NOTDIR),
+                FileType::RegularFile => {
+                    let reading =
+                        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+                    return openat(here, name.as_slice(), reading, Mode::empty());
+                }
+                _ => return Ok(found),
+            }
+        }
+        match way.pop() {
+            Some(directory) => Ok(directory),
+            None => openat(&self.0, ".", place, Mode::empty()),
+        }
+    }
+}
+
+/// The names of a path, the first one last.
+fn names_of(path: &[u8]) -> Vec<Vec<u8>> {
+    let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
+    names.rev().map(<[u8]>::to_vec).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    /// `/etc/secret` of this host, beside a root directory with a file, and links of all kinds.
+    fn tree() -> (tempfile::TempDir, Root) {
+        let host = tempfile::tempdir().expect("a directory");
+        let root = host.path().join("root");
+        fs::create_dir_all(root.join("run/runc/web")).expect("made");
+        fs::create_dir_all(root.join("var")).expect("made");
+        fs::write(host.path().join("secret"), "secret").expect("written");
+        fs::write(root.join("run/runc/web/state.json"), "inside").expect("written");
+        let link = |target: &str, place: &str| symlink(target, root.join(place)).expect("linked");
+        link("/run", "var/run");
+        link("../run", "var/relative");
+        link("../../../../../../secret", "var/out");
+        link("/../secret", "var/absolute-out");
+        link("loop", "var/loop");
+        link("/proc/self/root/etc", "var/magic");
+        let of = Root::at(&root).expect("opened");
+        (host, of)
+    }
+
+    #[test]
+    fn an_absolute_link_leads_to_a_place_in_the_same_root() {
+        let (_host, root) = tree();
+        for path in ["/run", "/var/run", "/var/relative", "var/run", "/var/run/../var/run", "/../../run/."] {
+            let file = Path::new(path).join("runc/web/state.json");
+            assert_eq!(root.read(&file).as_deref(), Some(&b"inside"[..]), "{path}");
+            assert_eq!(root.has(&file), Some(true), "{path}");
+        }
+        assert_eq!(root.names(Path::new("/var/run/runc")), ["web"]);
+    }
+
+    #[test]
+    fn no_link_leads_out() {
+        let (_host, root) = tree();
+        for path in ["/var/out", "/var/absolute-out", "/../secret", "../../secret", "/var/magic/passwd"] {
+            assert_eq!(root.read(Path::new(path)), None, "{path}");
+            assert_eq!(root.has(Path::new(path)), Some(false), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_and_what_cannot_be_told_differ() {
+        let (_host, root) = tree();
+        assert_eq!(root.has(Path::new("/run/runc/other/state.json")), Some(false));
+        assert_eq!(root.has(Path::new("/run/runc/web/state.json/below")), Some(false));
+        assert_eq!(root.has(Path::new("/var/loop")), None);
+        assert_eq!(root.has(Path::new("/")), Some(true));
+    }
+
+    #[test]
+    fn only_regular_files_of_moderate_size_are_read() {
+        let (host, root) = tree();
+        rustix::fs::mknodat(CWD, host.path().join("root/pipe"), FileType::Fifo, Mode::RUSR, 0).expect("made");
+        let large = File::create(host.path().join("root/large")).expect("made");
+        large.set_len(LARGEST_FILE + 1).expect("grown");
+        for path in ["/pipe", "/large", "/run"] {
+            assert_eq!(root.read(Path::new(path)), None, "{path}");
+            assert_eq!(root.has(Path::new(path)), Some(true), "{path}");
+        }
+        assert_eq!(Root::own().expect("there").read(Path::new("/dev/zero")), None);
+    }
+
+    #[test]
+    fn a_process_that_is_gone_has_no_root() {
+        assert!(Root::of(Pid(u32::MAX)).is_none());
+        assert!(Root::of(Pid(std::process::id())).is_some());
+    }
+}

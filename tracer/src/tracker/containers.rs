@@ -1,0 +1,396 @@
+//! Whose a cgroup is: what its name, the cgroup around it and the command lines of those who touch it say together.
+//!
+//! A name follows a scheme, or it does not; a runtime's command line tells its own container whatever the name. So a container
+//! without a scheme of its own is told within the one around it, and not as that one.
+
+use std::sync::Arc;
+
+use super::processes::Known;
+use super::{Place, Tracker};
+use crate::container::{self, Container, Owner};
+use crate::engine;
+use crate::input::{ContainerFacts, Pid};
+use crate::lxc;
+use crate::name::Name;
+use crate::oci;
+
+/// Containers' facts kept at most.
+const CONTAINERS: usize = 65_536;
+/// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
+const OWNERS: usize = 4_096;
+
+impl Tracker {
+    /// Adds what a bundle or a state says of a container.
+    pub(super) fn learn_of_container(&mut self, said: &ContainerFacts) {
+        let id = engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone());
+        if let Some(known) = self.facts.get_mut(&id) {
+            merge(known, said);
+        } else if self.facts.len() < CONTAINERS {
+            self.facts.insert(id, said.clone());
+        }
+    }
+
+    /// The container that a path belongs to: as its name says and as the cgroup around it does, and within that one as the
+    /// command lines of the process that touches it, and of its parents, say.
+    pub(super) fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
+        let named = match self.owner(&place.path) {
+            Owner::Container(container) => Some(self.with_facts(container)),
+            Owner::Helper => return None,
+            Owner::Unknown => None,
+        };
+        let around = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone());
+        // What is known of the cgroup around it holds, and its name may say more.
+        let mut known = match (named, around) {
+            (Some(named), Some(around)) if named.depth() > around.depth() => Some(Arc::new(named.within(&around))),
+            (Some(named), None) => Some(Arc::new(named)),
+            (Some(_) | None, around) => around,
+        };
+        for speaker in self.speakers(pid) {
+            known = self.said_by(speaker, &place.path, known.as_deref()).map(Arc::new).or(known);
+        }
+        known
+    }
+
+    /// The container of a cgroup that is not there: that of the last one there, if more is known of that than is said now.
+    pub(super) fn container_of_missing(&mut self, place: &Place, pid: Pid) -> Option<Arc<Container>> {
+        let said = self.container_of(place, Some(pid));
+        let depth = said.as_ref().map_or(0, |said| said.depth());
+        let before = self.cgroups.removal(place).and_then(|removal| removal.container.clone());
+        before.filter(|before| before.depth() > depth).or(said)
+    }
+
+    /// Whether a command line may name a container within the one that a cgroup is known to be of.
+    pub(super) fn may_say_more(&self, known: &Container, path: &Name, pid: Option<Pid>) -> bool {
+        let components = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
+        known.rule == container::LXC_RULE
+            || components > known.depth()
+                && self
+                    .speakers(pid)
+                    .iter()
+                    .any(|known| known.command.as_ref().is_some_and(|command| command.id.is_some()))
+    }
+
+    /// Whose command lines are listened to: the oldest parent's first, the process's own last.
+    fn speakers(&self, pid: Option<Pid>) -> Vec<&Known> {
+        let Some(own) = pid.and_then(|pid| self.processes.get(pid)) else { return Vec::new() };
+        let mut speakers: Vec<&Known> = std::iter::once(own).chain(self.processes.ancestors(own)).collect();
+        speakers.reverse();
+        speakers
+    }
+
+    /// What a process's command line says of a path, if that is more than what is known.
+    fn said_by(&self, speaker: &Known, path: &Name, known: Option<&Container>) -> Option<Container> {
+        if let Some(known) = known.filter(|known| known.rule == container::LXC_RULE) {
+            let name = lxc::container(speaker.identity.argv.as_deref()?)?;
+            return (known.id != name && lxc::is_payload_of(&known.id, &name)).then(|| known.called(name));
+        }
+        let command = speaker.command.as_ref()?;
+        let given = command.id.as_ref()?;
+        let id = engine::buildah_id(given).unwrap_or_else(|| given.clone());
+        let facts = self.facts.get(&id);
+        let parents: Vec<&str> = speaker.identity.parents.iter().filter_map(|parent| parent.comm.to_str()).collect();
+        let engine = engine::of(command, &parents);
+        let asked_by = facts.and_then(|facts| facts.engine.as_deref()).or(engine.as_ref().map(|engine| engine.name));
+        let runtime = asked_by.unwrap_or(command.runtime);
+        let told = |chain, depths| {
+            self.with_facts(Container {
+                id: id.clone(),
+                runtime: runtime.to_owned(),
+                rule: oci::COMMAND_LINE_RULE.to_owned(),
+                chain,
+                name: None,
+                image: None,
+                pod: None,
+                namespace: engine.as_ref().and_then(|engine| engine.namespace.clone()),
+                depths,
+            })
+        };
+        match known {
+            // Its shape was all that spoke for BuildKit.
+            Some(known) if known.id == id && known.rule == container::BARE_ID_RULE && known.runtime != runtime => {
+                Some(told(known.chain.clone(), known.depths.clone()))
+            }
+            Some(known) if known.chain.contains(&id) => None,
+            Some(_) | None => {
+                let depth = oci::depth_in(path, command, facts, known.map_or(0, Container::depth))?;
+                let (chain, depths) = known.map(|known| (&known.chain[..], &known.depths[..])).unwrap_or_default();
+                Some(told([chain, std::slice::from_ref(&id)].concat(), [depths, &[depth]].concat()))
+            }
+        }
+    }
+
+    fn owner(&mut self, path: &Name) -> Owner {
+        if let Some(owner) = self.owners.get(path) {
+            return owner.clone();
+        }
+        if self.owners.len() >= OWNERS {
+            self.owners.clear();
+        }
+        let owner = container::owner(path);
+        self.owners.insert(path.clone(), owner.clone());
+        owner
+    }
+
+    fn with_facts(&self, container: Container) -> Container {
+        match self.facts.get(&container.id) {
+            Some(facts) => container.with(facts),
+            None => container,
+        }
+    }
+}
+
+impl Container {
+    fn with(mut self, facts: &ContainerFacts) -> Self {
+        self.name = facts.name.clone().or(self.name);
+        self.image = facts.image.clone().or(self.image);
+        self.pod = facts.pod.clone().or(self.pod);
+        self.namespace = facts.namespace.clone().or(self.namespace);
+        self
+    }
+
+    /// The same one by another id.
+    fn called(&self, id: Name) -> Self {
+        let mut container = self.clone();
+        container.chain.pop();
+        container.chain.push(id.clone());
+        container.id = id;
+        container
+    }
+}
+
+fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
+    let ContainerFacts { id: _, runtime, engine, pid, source, cgroups_path, state_file, name, image, pod, namespace } =
+        said.clone();
+    known.runtime = runtime;
+    known.engine = engine.or(known.engine.take());
+    known.pid = pid;
+    known.source = source;
+    known.cgroups_path = cgroups_path.or(known.cgroups_path.take());
+    known.state_file = state_file.or(known.state_file.take());
+    known.name = name.or(known.name.take());
+    known.image = image.or(known.image.take());
+    known.pod = pod.or(known.pod.take());
+    known.namespace = namespace.or(known.namespace.take());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hierarchy::{Clock, Header, Setup};
+    use crate::input::{
+        About, Actor, BootTime, Cgroup, CgroupId, Change, Event, Facts, HierarchyId, Input, Parent, Process,
+        ProcessChange, Seq,
+    };
+
+    const DOCKER: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
+    const BARE: &str = "irpsym10jqj937p3dxo13jky1";
+
+    struct Play(Tracker);
+
+    impl Play {
+        fn new() -> Self {
+            Self(Tracker::new(&Header {
+                format: 1,
+                tool: String::new(),
+                host: "host".into(),
+                kernel: String::new(),
+                arch: String::new(),
+                boot_id: String::new(),
+                started: String::new(),
+                clock: Clock { boot_ns: 1, unix_ns: 0 },
+                setup: Setup::Unified,
+                hierarchies: Vec::new(),
+                backend: String::new(),
+                probes: Vec::new(),
+                command: None,
+            }))
+        }
+
+        fn feed(&mut self, mut input: Input) -> Input {
+            self.0.apply(Seq(1), &mut input);
+            input
+        }
+
+        fn exec(&mut self, pid: u32, argv: &str, parents: &[(u32, &str)]) {
+            let parents = parents.iter().map(|(pid, comm)| Parent { pid: Pid(*pid), comm: (*comm).into() }).collect();
+            self.feed(Input::Process(Process {
+                at: BootTime(2),
+                pid: Pid(pid),
+                change: ProcessChange::Exec,
+                comm: "exe".into(),
+                exe: None,
+                argv: Some(argv.split('|').map(Name::from).collect()),
+                argv_truncated: false,
+                cwd: None,
+                parents,
+                uid: None,
+                mount_namespace: None,
+                cgroup_namespace: None,
+                cgroup: None,
+                started: None,
+                exit: None,
+            }));
+        }
+
+        fn said(&mut self, facts: ContainerFacts) {
+            self.feed(Input::Facts(Facts { at: BootTime(2), about: About::Container(facts) }));
+        }
+
+        /// The chain and the runtime that an event of a process is told with.
+        fn event(&mut self, change: Change, id: u64, path: &str, pid: u32) -> String {
+            let cgroup = Cgroup {
+                hierarchy: HierarchyId(0),
+                id: Some(CgroupId(id)),
+                path: path.into(),
+                level: None,
+                truncated: false,
+            };
+            let actor = Some(Actor {
+                pid: Pid(pid),
+                tid: pid,
+                comm: "exe".into(),
+                uid: None,
+                identity: None,
+                incarnation: None,
+            });
+            let at = BootTime(3);
+            let event = Event { at, change, cgroup, requested: false, task: None, container: None, actor };
+            let Input::Event(event) = self.feed(Input::Event(event)) else { panic!("it is an event") };
+            event.container.map_or("-".to_owned(), |container| {
+                let chain: Vec<String> = container.chain.iter().map(Name::to_string).collect();
+                assert_eq!(container.chain.last(), Some(&container.id));
+                assert_eq!(container.depths.len(), container.chain.len());
+                format!("{} {}", container.runtime, chain.join(">"))
+            })
+        }
+    }
+
+    #[test]
+    fn a_container_without_a_scheme_is_told_within_the_one_around_it() {
+        let mut play = Play::new();
+        let outer = format!("/docker/{DOCKER}");
+        play.exec(10, "runc|create|web-1", &[(9, "sh")]);
+        let (outer_says, inner_says) = (format!("docker {DOCKER}"), format!("runc {DOCKER}>web-1"));
+        assert_eq!(play.event(Change::Created, 1, &outer, 1), outer_says);
+        assert_eq!(play.event(Change::Created, 2, &format!("{outer}/init"), 10), outer_says);
+        assert_eq!(play.event(Change::Created, 3, &format!("{outer}/web-1"), 10), inner_says);
+        // Whoever touches it later, and whatever is made in it.
+        assert_eq!(play.event(Change::Created, 4, &format!("{outer}/web-1/init"), 1), inner_says);
+        assert_eq!(play.event(Change::Removed, 4, &format!("{outer}/web-1/init"), 1), inner_says);
+        assert_eq!(play.event(Change::Removed, 3, &format!("{outer}/web-1"), 1), inner_says);
+        let place = Place { hierarchy: HierarchyId(0), path: format!("{outer}/web-1").into() };
+        let missing = play.0.container_of_missing(&place, Pid(1));
+        assert_eq!(missing.map(|container| container.id.clone()), Some("web-1".into()));
+        // Another one's life, by the name of the first.
+        assert_eq!(play.event(Change::Created, 5, &format!("{outer}/web-1"), 1), outer_says);
+    }
+
+    #[test]
+    fn one_that_was_there_before_tracing_began_is_told_by_who_removes_it() {
+        let mut play = Play::new();
+        let path = format!("/docker/{DOCKER}/web-1");
+        assert_eq!(play.event(Change::Existing, 3, &path, 1), format!("docker {DOCKER}"));
+        play.exec(10, "runc|delete|web-1", &[]);
+        assert_eq!(play.event(Change::Emptied, 3, &path, 1), format!("docker {DOCKER}"));
+        assert_eq!(play.event(Change::Frozen, 3, &path, 10), format!("runc {DOCKER}>web-1"));
+        assert_eq!(play.event(Change::Removed, 3, &path, 1), format!("runc {DOCKER}>web-1"));
+    }
+
+    #[test]
+    fn a_scheme_within_a_container_without_one_adds_to_its_chain() {
+        let mut play = Play::new();
+        play.exec(10, "runc|run|node", &[]);
+        assert_eq!(play.event(Change::Created, 1, "/node", 10), "runc node");
+        let inner = format!("/node/kubepods/pod2f3a9c1e-7b54-4d0a-9c55-0d1f6e8b7a21/{DOCKER}");
+        assert_eq!(play.event(Change::Created, 2, "/node/kubepods", 1), "runc node");
+        assert_eq!(play.event(Change::Created, 3, &inner, 1), format!("kubernetes {DOCKER}"));
+        assert_eq!(play.event(Change::Created, 4, "/node/docker", 1), "runc node");
+        assert_eq!(
+            play.event(Change::Created, 5, &format!("/node/docker/{DOCKER}"), 1),
+            format!("docker node>{DOCKER}")
+        );
+    }
+
+    #[test]
+    fn the_command_lines_of_parents_are_outside() {
+        let mut play = Play::new();
+        play.exec(9, "runc|run|outer", &[]);
+        play.exec(10, "crun|run|inner", &[(11, "sh"), (9, "runc")]);
+        assert_eq!(play.event(Change::Created, 1, "/a/outer/inner", 10), "crun outer>inner");
+    }
+
+    #[test]
+    fn a_scheme_and_a_command_line_that_say_the_same_are_one_container() {
+        let mut play = Play::new();
+        play.exec(10, &format!("runc|--root|/run/docker/runtime-runc/moby|create|{DOCKER}"), &[(9, "containerd-shim")]);
+        assert_eq!(play.event(Change::Created, 1, &format!("/docker/{DOCKER}"), 10), format!("docker {DOCKER}"));
+        assert_eq!(
+            play.event(Change::Created, 2, &format!("/docker/{DOCKER}/{DOCKER}"), 10),
+            format!("docker {DOCKER}")
+        );
+        // Where nothing but the command line tells, its engine is told.
+        assert_eq!(play.event(Change::Created, 3, &format!("/foo/{DOCKER}"), 10), format!("docker {DOCKER}"));
+    }
+
+    #[test]
+    fn what_merely_looks_like_buildkits_id_gives_way_to_a_command_line() {
+        let check = |argv: &str, path: &str, says: &str| {
+            let mut play = Play::new();
+            play.exec(10, argv, &[]);
+            assert_eq!(play.event(Change::Created, 1, path, 10), says, "{argv} {path}");
+        };
+        let bare = format!("/{BARE}");
+        check(&format!("runc|run|{BARE}"), &bare, &format!("runc {BARE}"));
+        check(&format!("buildkit-runc|run|{BARE}"), &bare, &format!("buildkit {BARE}"));
+        check(
+            &format!("runc|--log|/x/runc-native/executor/runc-log.json|run|{BARE}"),
+            &bare,
+            &format!("buildkit {BARE}"),
+        );
+        check("mkdir|x", &bare, &format!("buildkit {BARE}"));
+        check(&format!("runc|run|{BARE}"), &format!("/docker/{DOCKER}{bare}"), &format!("runc {DOCKER}>{BARE}"));
+        check(&format!("runc|run|{BARE}"), &format!("/docker/buildkit{bare}"), &format!("buildkit {BARE}"));
+    }
+
+    #[test]
+    fn buildah_is_one_container_in_every_hierarchy() {
+        let mut play = Play::new();
+        let facts = ContainerFacts::new("buildah-buildah12".into(), "runc", "/b/config.json".into());
+        play.said(ContainerFacts { name: Some("working".into()), ..facts });
+        play.exec(10, "runc|create|--bundle|/var/tmp/buildah12|buildah-buildah12", &[(9, "exe")]);
+        assert_eq!(play.event(Change::Created, 1, "/buildah-buildah12", 10), "buildah buildah12");
+        assert_eq!(play.event(Change::Created, 2, "/user.slice/buildah-buildah12", 10), "buildah buildah12");
+        let outer = format!("/docker/{DOCKER}");
+        assert_eq!(
+            play.event(Change::Created, 3, &format!("{outer}/buildah-buildah12"), 10),
+            format!("buildah {DOCKER}>buildah12")
+        );
+        let live = play.0.cgroups.get(HierarchyId(0), CgroupId(2)).and_then(|live| live.container.clone());
+        assert_eq!(live.and_then(|container| container.name.clone()), Some("working".into()));
+    }
+
+    #[test]
+    fn lxc_is_called_as_its_monitor_says() {
+        let mut play = Play::new();
+        play.exec(10, "[lxc monitor] /var/lib/lxc two", &[]);
+        play.exec(11, "lxc-start|-n|else", &[]);
+        assert_eq!(play.event(Change::Created, 1, "/lxc.payload.two-1", 10), "lxc two");
+        assert_eq!(play.event(Change::Created, 2, "/lxc.payload.two-1/init.scope", 1), "lxc two");
+        assert_eq!(play.event(Change::Created, 3, "/lxc.payload.three-1", 11), "lxc three-1");
+        // One that was there before tracing began.
+        assert_eq!(play.event(Change::Existing, 4, "/lxc.payload.two-2", 1), "lxc two-2");
+        assert_eq!(play.event(Change::Removed, 4, "/lxc.payload.two-2", 10), "lxc two");
+    }
+
+    #[test]
+    fn a_bundles_own_cgroup_and_engine_are_told() {
+        let mut play = Play::new();
+        let facts = ContainerFacts::new("web".into(), "runc", "/b/config.json".into());
+        let (engine, cgroups_path) = (Some("nerdctl".to_owned()), Some("/pods/p1".into()));
+        play.said(ContainerFacts { engine, cgroups_path, ..facts });
+        play.exec(10, "runc|--root|/run/containerd/runc/default|create|web", &[]);
+        assert_eq!(play.event(Change::Created, 1, "/pods", 10), "-");
+        assert_eq!(play.event(Change::Created, 2, "/pods/p1", 10), "nerdctl web");
+        assert_eq!(play.event(Change::Created, 3, "/else/web", 10), "nerdctl web");
+    }
+}
