@@ -217,7 +217,8 @@ fn namespace(pid: Pid, kind: &str) -> Option<NamespaceId> {
 
 /// A command line up to `most` bytes, and whether there is more.
 fn command_line(pid: Pid, most: usize) -> Option<(Vec<Name>, bool)> {
-    let mut bytes = Vec::new();
+    // In one read: of a process that ends between two, the second gives nothing, as if the first had given all.
+    let mut bytes = Vec::with_capacity(most + 1);
     let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
     file.take(most as u64 + 1).read_to_end(&mut bytes).ok()?;
     (!bytes.is_empty()).then(|| argv::split(&bytes, most))

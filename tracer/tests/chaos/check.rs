@@ -34,6 +34,8 @@ pub struct Check<'a> {
     pub tried: HashMap<(Who, Place), usize>,
     /// The cgroups that only actors touch what is below.
     grounds: Vec<Place>,
+    /// When scenes began.
+    pub begun: HashMap<&'a str, u64>,
     /// When actors lived, by their numbers.
     lives: HashMap<u32, Vec<(u64, u64)>>,
     /// Processes that made so many failing calls that some may have been withheld.
@@ -107,8 +109,11 @@ pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Pl
         }
     }
     let mut lives: HashMap<u32, Vec<(u64, u64)>> = HashMap::new();
-    for Process { who, reaped, .. } in truth.processes.values() {
+    let mut begun: HashMap<&str, u64> = HashMap::new();
+    for Process { who, scene, reaped, .. } in truth.processes.values() {
         lives.entry(who.pid).or_default().push((who.born, *reaped));
+        let first = begun.entry(scene).or_insert(who.born);
+        *first = who.born.min(*first);
     }
     let mut check = Check {
         truth,
@@ -120,6 +125,7 @@ pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Pl
         found: HashSet::new(),
         tried,
         grounds,
+        begun,
         lives,
         flooders: failures.into_iter().filter(|(_, count)| *count >= BURST).map(|(who, _)| who).collect(),
     };
@@ -211,6 +217,11 @@ impl Check<'_> {
     /// Whether a call cannot have been missed.
     pub fn is_traced(&self, made: &Made) -> bool {
         self.traced.start <= made.before && made.after < self.traced.end
+    }
+
+    /// Whether the end of a process may have been missed.
+    pub fn may_miss_end(&self, process: &Process) -> bool {
+        !self.traced.contains(&process.reaped) || self.told.lost.lifecycle
     }
 
     /// Whether an actor had that number then.
@@ -323,7 +334,7 @@ impl Check<'_> {
         let mut known: HashSet<Place> = HashSet::new();
         for change in occupations(self.truth) {
             known.insert(change.place.clone());
-            if change.not_after >= self.traced.end {
+            if change.not_before < self.traced.start || change.not_after >= self.traced.end {
                 told.remove(&(change.place, change.populated));
                 continue;
             }

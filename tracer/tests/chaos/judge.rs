@@ -20,7 +20,7 @@ struct Case<'a> {
     scene: &'a str,
     /// Of very many calls only some are told.
     is_long: bool,
-    /// Some of it came before tracing began, or when it was asked to end: what was not seen of it must be said.
+    /// Its scene began before tracing did, or some of it came when tracing was asked to end: what was not seen must be said.
     is_cut: bool,
 }
 
@@ -88,9 +88,9 @@ impl<'a> Check<'a> {
             actors,
             scene: &truth.processes[&truth.calls[*first].who].scene,
             is_long: number(&finding["attempt_count"]) > attempts.len() as u64,
-            is_cut: removals.iter().any(|(call, expected)| {
-                !self.is_traced(&truth.calls[*call])
-                    || ends(expected).iter().any(|by| truth.calls[*by].before < self.traced.start)
+            is_cut: removals.iter().any(|(call, _)| {
+                let made = &truth.calls[*call];
+                !self.is_traced(made) || self.begun[truth.processes[&made.who].scene.as_str()] < self.traced.start
             }),
             removals,
         })
@@ -269,9 +269,7 @@ impl<'a> Check<'a> {
         let true_end = (process.code().map(i64::from), process.signal().map(i64::from));
         let left = case.finding["outcome"]["state_left"].as_bool();
         let fits_state = left.is_none() || process.state_left.is_none() || left == process.state_left;
-        fits_state
-            && (told == true_end
-                || told == (None, None) && (process.reaped >= self.traced.end || self.told.lost.lifecycle))
+        fits_state && (told == true_end || told == (None, None) && self.may_miss_end(process))
     }
 
     /// Whether the removals of one finding are of one life of one cgroup, or of its likes in other hierarchies.
@@ -363,8 +361,7 @@ impl<'a> Check<'a> {
             .into_iter()
             .map(|process| {
                 let mut right = severities_of(process, self.left(case, process));
-                let may_be_unknown = process.reaped >= self.traced.end || self.told.lost.lifecycle;
-                if may_be_unknown && !right.contains(&"undetermined") {
+                if self.may_miss_end(process) && !right.contains(&"undetermined") {
                     right.push("undetermined");
                 }
                 right

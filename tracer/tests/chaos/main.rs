@@ -35,6 +35,8 @@ const SECONDS: u64 = 30;
 const AROUND: u64 = 15;
 /// Troupes that play at once.
 const TROUPES: u64 = 3;
+/// How long is played around the beginning of tracing, if that takes no longer.
+const BEFOREHAND: Duration = Duration::from_secs(4);
 /// How long is played around the end of tracing.
 const AFTERWARDS: Duration = Duration::from_millis(2_400);
 /// Failing calls of the process that floods.
@@ -104,27 +106,20 @@ fn every_word_is_true() -> bool {
     let outer: Vec<Site> = grounds.iter().map(|(version, ground)| site(*version, ground)).collect();
     let older_house = House { scene: "older".to_owned(), ..house.clone() };
     let older = scenes::before(&older_house, &outer);
+    let read_only = read_only(&house, &outer[0]);
+    let mut troupe = |number| {
+        let sites = outer.iter().map(|outer| inner(&house, outer, number)).collect();
+        let states = directory.path().join(format!("states-{number}"));
+        let (random, run) = (Random::new(random.next()), std::process::id());
+        Troupe { house: house.clone(), random, sites, read_only: read_only.who.pid, states, run, number, played: 0 }
+    };
+    // The beginning comes in the middle of it, as the end does.
+    let mut early = troupe(TROUPES);
+    let early = fork_player(|| play_until(&mut early, now() + BEFOREHAND.as_nanos() as u64));
     let agent = Agent::start(directory.path());
     let started = now();
     scenes::after(&older_house, &older);
-    let read_only = read_only(&house, &outer[0]);
-    let mut troupes: Vec<Troupe> = (0..TROUPES)
-        .map(|number| {
-            let sites = outer.iter().map(|outer| inner(&house, outer, number)).collect();
-            let states = directory.path().join(format!("states-{number}"));
-            let random = Random::new(random.next());
-            Troupe {
-                house: house.clone(),
-                random,
-                sites,
-                read_only: read_only.who.pid,
-                states,
-                run: std::process::id(),
-                number,
-                played: 0,
-            }
-        })
-        .collect();
+    let mut troupes: Vec<Troupe> = (0..TROUPES).map(&mut troupe).collect();
 
     let main_part = Duration::from_secs(seconds - AROUND);
     let end = now() + main_part.as_nanos() as u64;
@@ -132,7 +127,7 @@ fn every_word_is_true() -> bool {
         truth: house.truth.clone(),
         directory: directory.path().join("real"),
         mounts: mounts(),
-        random: Random::new(random.next()),
+        random: Random::new(seed ^ 1),
         played: 0,
     };
     let real = fork_player(|| {
@@ -143,6 +138,7 @@ fn every_word_is_true() -> bool {
     });
     play(&mut troupes, |troupe| play_until(troupe, end));
     wait_for_player(real);
+    wait_for_player(early);
     let lasts = &mut troupes[..1];
     play(lasts, |troupe| {
         troupe.played += 1 << 20;
