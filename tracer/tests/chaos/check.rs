@@ -115,6 +115,7 @@ pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Pl
         let first = begun.entry(scene).or_insert(who.born);
         *first = who.born.min(*first);
     }
+    report.numbers_used_again = lives.values().filter(|lives| lives.len() > 1).count();
     let mut check = Check {
         truth,
         model: Model::new(truth),
@@ -272,7 +273,8 @@ impl Check<'_> {
                     if self.is_traced(&self.truth.calls[index]) && self.truth.calls[index].succeeded() {
                         self.report.made(class, true);
                     }
-                    if class == Class::Attached && number(&event["task"]["pid"]) as u32 != pid {
+                    let task = self.truth.calls[index].call.task.map_or(pid, |task| task.pid);
+                    if class == Class::Attached && number(&event["task"]["pid"]) as u32 != task {
                         let truth = describe(&self.truth.calls[index]);
                         self.wrong(class, index, format!("{event}\n  truth: {truth}"));
                     }
