@@ -78,7 +78,7 @@ impl Lost {
 }
 
 /// Holds the lines of a trace against the truth. Only actors touch what is below the `grounds`.
-pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Place>) -> Report {
+pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: &[Place]) -> Report {
     let of_type = |word: &str| lines.iter().filter(|line| line["type"] == word).collect::<Vec<_>>();
     let mut last: BTreeMap<&str, &Value> = BTreeMap::new();
     for finding in of_type("finding") {
@@ -125,11 +125,12 @@ pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Pl
         calls: HashMap::new(),
         found: HashSet::new(),
         tried,
-        grounds,
+        grounds: grounds.to_vec(),
         begun,
         lives,
         flooders: failures.into_iter().filter(|(_, count)| *count >= BURST).map(|(who, _)| who).collect(),
     };
+    check.report.lost_anything_of_anybody = check.told.lost.lifecycle || check.told.lost.attempts;
     check.lifecycle();
     check.occupations();
     check.attempts();

@@ -134,6 +134,8 @@ pub struct Report {
     pub scenes: BTreeMap<String, usize>,
     /// Numbers that several actors had, one after the other.
     pub numbers_used_again: usize,
+    /// Of whom something is lost was not said.
+    pub lost_anything_of_anybody: bool,
     lines: usize,
     examples: usize,
 }
@@ -143,6 +145,10 @@ impl Report {
     pub fn of(lines: usize) -> Self {
         let examples = crate::number_of("CGTRACE_CHAOS_EXAMPLES").map_or(EXAMPLES, |number| number as usize);
         Self { lines, examples, ..Self::default() }
+    }
+
+    pub fn is_wrong(&self, class: Class) -> bool {
+        self.counts.get(&class).is_some_and(|count| count.wrong > 0)
     }
 
     pub fn made(&mut self, class: Class, is_seen: bool) {
