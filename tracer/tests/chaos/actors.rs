@@ -81,6 +81,8 @@ pub enum Step {
     Rename(Target, String),
     /// Moves itself.
     Attach(Target),
+    /// Moves another one.
+    Move(Target, Who),
     Freeze(Target, bool),
     /// Makes, removes and renames at random.
     Churn {
@@ -286,9 +288,13 @@ impl Stage<'_> {
             }
             Step::Open(target, file) => self.open(target, file.as_deref()),
             Step::Rename(target, to) => drop(self.rename(target, to)),
-            Step::Attach(target) => self.write(Operation::Attach, target, "cgroup.procs", b"0"),
-            Step::Freeze(target, true) => self.write(Operation::Freeze, target, "cgroup.freeze", b"1"),
-            Step::Freeze(target, false) => self.write(Operation::Thaw, target, "cgroup.freeze", b"0"),
+            Step::Attach(target) => self.write(Operation::Attach, target, "cgroup.procs", "0", None),
+            Step::Move(target, task) => {
+                let pid = task.pid.to_string();
+                self.write(Operation::Attach, target, "cgroup.procs", &pid, Some(*task));
+            }
+            Step::Freeze(target, true) => self.write(Operation::Freeze, target, "cgroup.freeze", "1", None),
+            Step::Freeze(target, false) => self.write(Operation::Thaw, target, "cgroup.freeze", "0", None),
             Step::Churn { targets, calls, pause_us, renames, seed } => {
                 let mut random = Random::new(*seed);
                 for _ in 0..*calls {
@@ -364,6 +370,7 @@ impl Stage<'_> {
             place: target.place(),
             file: None,
             to: None,
+            task: None,
         };
         let (directory, path, mode) = (named.directory, named.given.as_ptr(), 0o755 as libc::c_long);
         // SAFETY: the path ends in a zero.
@@ -401,6 +408,7 @@ impl Stage<'_> {
             place: target.place(),
             file: file.map(str::to_owned),
             to: None,
+            task: None,
         };
         let (directory, path, flags) = (named.directory, named.given.as_ptr(), flags | libc::O_CLOEXEC);
         let how: [u64; 3] = [flags as u64, 0, 0];
@@ -429,12 +437,13 @@ impl Stage<'_> {
             place: target.place(),
             file: None,
             to: Some(target.base.below(to)),
+            task: None,
         };
         // SAFETY: the paths end in zeros.
         self.call(call, || unsafe { libc::rename(from.as_ptr(), into.as_ptr()) }.into())
     }
 
-    fn write(&mut self, operation: Operation, target: &Target, file: &str, text: &[u8]) {
+    fn write(&mut self, operation: Operation, target: &Target, file: &str, text: &str, task: Option<Who>) {
         let fd = self.open_with(target, Some(file), libc::O_WRONLY);
         if fd < 0 {
             return;
@@ -446,6 +455,7 @@ impl Stage<'_> {
             place: target.place(),
             file: Some(file.to_owned()),
             to: None,
+            task,
         };
         // SAFETY: the text is valid, and the descriptor is ours.
         unsafe {

@@ -78,7 +78,7 @@ impl Lost {
 }
 
 /// Holds the lines of a trace against the truth. Only actors touch what is below the `grounds`.
-pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Place>) -> Report {
+pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: &[Place]) -> Report {
     let of_type = |word: &str| lines.iter().filter(|line| line["type"] == word).collect::<Vec<_>>();
     let mut last: BTreeMap<&str, &Value> = BTreeMap::new();
     for finding in of_type("finding") {
@@ -115,6 +115,7 @@ pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Pl
         let first = begun.entry(scene).or_insert(who.born);
         *first = who.born.min(*first);
     }
+    report.numbers_used_again = lives.values().filter(|lives| lives.len() > 1).count();
     let mut check = Check {
         truth,
         model: Model::new(truth),
@@ -124,11 +125,12 @@ pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: Vec<Pl
         calls: HashMap::new(),
         found: HashSet::new(),
         tried,
-        grounds,
+        grounds: grounds.to_vec(),
         begun,
         lives,
         flooders: failures.into_iter().filter(|(_, count)| *count >= BURST).map(|(who, _)| who).collect(),
     };
+    check.report.lost_anything_of_anybody = check.told.lost.lifecycle || check.told.lost.attempts;
     check.lifecycle();
     check.occupations();
     check.attempts();
@@ -272,7 +274,8 @@ impl Check<'_> {
                     if self.is_traced(&self.truth.calls[index]) && self.truth.calls[index].succeeded() {
                         self.report.made(class, true);
                     }
-                    if class == Class::Attached && number(&event["task"]["pid"]) as u32 != pid {
+                    let task = self.truth.calls[index].call.task.map_or(pid, |task| task.pid);
+                    if class == Class::Attached && number(&event["task"]["pid"]) as u32 != task {
                         let truth = describe(&self.truth.calls[index]);
                         self.wrong(class, index, format!("{event}\n  truth: {truth}"));
                     }

@@ -8,6 +8,7 @@
 mod actors;
 mod check;
 mod judge;
+mod lies;
 mod model;
 mod random;
 mod real;
@@ -23,6 +24,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use actors::{Actor, House, Part, Step, Target, Way};
+use check::text;
 use random::Random;
 use real::Runtimes;
 use scenes::{Site, Troupe};
@@ -165,9 +167,19 @@ fn every_word_is_true() -> bool {
 
     let played = now();
     let truth = Truth::read(&house.truth);
-    let lines = lines_of(&trace);
-    let report = check::check(&truth, &lines, started..stopped, outer.into_iter().map(|site| site.root).collect());
-    let passed = report.print();
+    let mut lines = lines_of(&trace);
+    let grounds: Vec<Place> = outer.into_iter().map(|site| site.root).collect();
+    let report = check::check(&truth, &lines, started..stopped, &grounds);
+    let mut passed = report.print();
+    // Where others made so much that something was lost, not every lie can be told from what was not seen.
+    if passed && !report.lost_anything_of_anybody {
+        let ground = grounds[0].path.clone();
+        let told = lies::tell(&mut lines, &truth, |line| text(&line["cgroup"]["path"]).starts_with(&ground));
+        let found = check::check(&truth, &lines, started..stopped, &grounds);
+        let unfound: Vec<_> = told.iter().filter(|class| !found.is_wrong(**class)).collect();
+        println!("lies told: {}; not found: {unfound:?}", told.len());
+        passed &= unfound.is_empty() && !told.is_empty();
+    }
     let seconds = |from, to| Duration::from_nanos(to - from).as_secs_f64();
     println!(
         "played for {:.1} s, ended in {:.1} s, judged in {:.1} s",

@@ -277,7 +277,7 @@ pub fn occupations(truth: &Truth) -> Vec<Occupied> {
     let mut changes = Vec::new();
     let mut moves: HashMap<Who, Vec<&Made>> = HashMap::new();
     for made in truth.calls.iter().filter(|made| made.call.operation == Operation::Attach && made.succeeded()) {
-        moves.entry(made.who).or_default().push(made);
+        moves.entry(made.call.task.unwrap_or(made.who)).or_default().push(made);
     }
     for (who, made) in &moves {
         for (index, enters) in made.iter().enumerate() {

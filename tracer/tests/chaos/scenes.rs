@@ -474,7 +474,7 @@ fn script(troupe: &mut Troupe) {
     }
 }
 
-/// A process goes from cgroup to cgroup; on cgroup2 it is frozen, too, by another one.
+/// A process goes from cgroup to cgroup, and is sent by another one; on cgroup2 it is frozen, too, by another one.
 fn moves(troupe: &mut Troupe) {
     let site = troupe.any_site();
     let base = troupe.base(&site);
@@ -485,6 +485,9 @@ fn moves(troupe: &mut Troupe) {
     let mut steps: Vec<Step> = walk.into_iter().collect();
     steps.push(Step::Attach(gone));
     troupe.act(steps);
+    let idle = troupe.start(&Part::new(vec![Step::Pause(20_000)]));
+    troupe.act(vec![Step::Move(b.clone(), idle.who)]);
+    troupe.house.wait(idle);
     if site.version == 2 {
         troupe.act(vec![Step::Freeze(b.clone(), true), Step::Freeze(b.clone(), false)]);
     }

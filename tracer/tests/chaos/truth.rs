@@ -67,6 +67,8 @@ pub struct Call {
     pub file: Option<String>,
     /// The new path of what is renamed.
     pub to: Option<Place>,
+    /// Who is moved, if it is another one.
+    pub task: Option<Who>,
 }
 
 /// One line.
