@@ -685,6 +685,9 @@ pub struct ContainerFacts {
     /// The process whose command line led here. `None` for a container that was there before tracing began.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid: Option<Pid>,
+    /// Its real user. `None` if the file lies where only root writes, and in traces of cgtrace 0.1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
     /// The file that was read.
     pub source: Name,
     /// Cgroup path asked for in the bundle (`linux.cgroupsPath`), not resolved.
@@ -715,6 +718,7 @@ impl ContainerFacts {
             runtime: runtime.to_owned(),
             engine: None,
             pid: None,
+            uid: None,
             source,
             cgroups_path: None,
             state_file: None,

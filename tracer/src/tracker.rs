@@ -12,8 +12,10 @@ mod containers;
 mod coverage;
 mod mount_tables;
 mod processes;
+mod recent;
 mod renamings;
 mod stories;
+mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -31,8 +33,8 @@ use crate::errno::Errno;
 use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Actor, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input,
-    NamespaceId, Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
+    About, Actor, Attempt, BootTime, Cgroup, Change, Device, Event, Facts, HierarchyId, Input, NamespaceId, Operation,
+    Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
 use crate::mounts::{self, Resolution};
 use crate::name::Name;
@@ -41,6 +43,7 @@ use cgroups::{Creation, Followed};
 use command::Command;
 use mount_tables::MountTables;
 use stories::{End, Notes, Stories};
+use told::Told;
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -55,7 +58,7 @@ const LADDER: Duration = Duration::from_secs(60);
 pub struct Tracker {
     hierarchies: HashMap<Device, HierarchyId>,
     mount_tables: MountTables,
-    facts: HashMap<Name, ContainerFacts>,
+    told: Told,
     owners: HashMap<Name, Owner>,
     cgroups: Cgroups,
     processes: Processes,
@@ -97,8 +100,8 @@ impl Tracker {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id))).collect();
         Self {
             hierarchies,
-            mount_tables: MountTables::default(),
-            facts: HashMap::new(),
+            mount_tables: MountTables::new(),
+            told: Told::new(),
             owners: HashMap::new(),
             cgroups: Cgroups::default(),
             processes: Processes::default(),
@@ -180,11 +183,6 @@ impl Tracker {
         self.processes.get(pid)?.command.as_ref()
     }
 
-    /// What is known of a container beyond its id.
-    pub fn container_facts(&self, id: &Name) -> Option<&ContainerFacts> {
-        self.facts.get(id)
-    }
-
     /// What is known now, as inputs: with these a trace can be read that begins here. Taking them in again changes
     /// nothing.
     pub fn snapshot(&self) -> Vec<Input> {
@@ -194,9 +192,7 @@ impl Tracker {
             mounts: table.mounts().to_vec(),
             too_many: 0,
         });
-        let mut containers: Vec<&ContainerFacts> = self.facts.values().collect();
-        containers.sort_by(|a, b| a.id.cmp(&b.id));
-        let containers = containers.into_iter().cloned().map(About::Container);
+        let containers = self.told.all().into_iter().map(About::Container);
         let about = |about| Input::Facts(Facts { at, about });
         let cgroups = self.cgroups.all();
         let walked =
@@ -234,7 +230,7 @@ impl Tracker {
 
     /// What was dropped for want of room: it weakens no claim that is still made, but it is said.
     pub fn evicted(&self) -> u64 {
-        self.cgroups.evicted + self.processes.evicted + self.mount_tables.evicted
+        self.cgroups.evicted + self.processes.evicted + self.mount_tables.evicted() + self.told.evicted()
     }
 
     fn advance(&mut self, at: BootTime) {
@@ -342,7 +338,7 @@ impl Tracker {
                 }
                 self.mount_tables.learn(*namespace, mounts.clone());
             }
-            About::Container(said) => self.learn_of_container(said),
+            About::Container(said) => self.told.learn(said),
             About::State { id, pid, path: _, present } => {
                 let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
                 // It was looked at the end of the process, which is the last one known of that number.

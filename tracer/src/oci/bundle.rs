@@ -181,7 +181,7 @@ impl Reader {
             let reason = if own.is_some() { UnreadReason::NotReadable } else { UnreadReason::ProcessGone };
             return Some(Err(Unread { id, pid: process.pid, path, reason }));
         };
-        facts.pid = Some(process.pid);
+        (facts.pid, facts.uid) = (Some(process.pid), process.uid);
         facts.state_file =
             files.and_then(|files| files.paths.first().map(|path| Name::new(path.as_os_str().as_encoded_bytes())));
         let parents: Vec<&str> = process.parents.iter().filter_map(|parent| parent.comm.to_str()).collect();

@@ -14,27 +14,16 @@ use crate::lxc;
 use crate::name::Name;
 use crate::oci;
 
-/// Containers' facts kept at most.
-const CONTAINERS: usize = 65_536;
 /// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
 const OWNERS: usize = 4_096;
 
 impl Tracker {
-    /// Adds what a bundle or a state says of a container.
-    pub(super) fn learn_of_container(&mut self, said: &ContainerFacts) {
-        let id = engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone());
-        if let Some(known) = self.facts.get_mut(&id) {
-            merge(known, said);
-        } else if self.facts.len() < CONTAINERS {
-            self.facts.insert(id, said.clone());
-        }
-    }
-
     /// The container that a path belongs to: as its name says and as the cgroup around it does, and within that one as the
     /// command lines of the process that touches it, and of its parents, say.
     pub(super) fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
+        let uid = pid.and_then(|pid| self.processes.get(pid)?.uid);
         let named = match self.owner(&place.path) {
-            Owner::Container(container) => Some(self.with_facts(container)),
+            Owner::Container(container) => Some(self.with_facts(container, uid)),
             Owner::Helper => return None,
             Owner::Unknown => None,
         };
@@ -87,13 +76,13 @@ impl Tracker {
         let command = speaker.command.as_ref()?;
         let given = command.id.as_ref()?;
         let id = engine::buildah_id(given).unwrap_or_else(|| given.clone());
-        let facts = self.facts.get(&id);
+        let facts = self.told.of(&id, speaker.uid);
         let parents: Vec<&str> = speaker.identity.parents.iter().filter_map(|parent| parent.comm.to_str()).collect();
         let engine = engine::of(command, &parents);
         let asked_by = facts.and_then(|facts| facts.engine.as_deref()).or(engine.as_ref().map(|engine| engine.name));
         let runtime = asked_by.unwrap_or(command.runtime);
         let told = |chain, depths| {
-            self.with_facts(Container {
+            let container = Container {
                 id: id.clone(),
                 runtime: runtime.to_owned(),
                 rule: oci::COMMAND_LINE_RULE.to_owned(),
@@ -103,7 +92,8 @@ impl Tracker {
                 pod: None,
                 namespace: engine.as_ref().and_then(|engine| engine.namespace.clone()),
                 depths,
-            })
+            };
+            self.with_facts(container, speaker.uid)
         };
         match known {
             // Its shape was all that spoke for BuildKit.
@@ -131,8 +121,9 @@ impl Tracker {
         owner
     }
 
-    fn with_facts(&self, container: Container) -> Container {
-        match self.facts.get(&container.id) {
+    /// With what is known of it, done to by a user.
+    fn with_facts(&self, container: Container, uid: Option<u32>) -> Container {
+        match self.told.of(&container.id, uid) {
             Some(facts) => container.with(facts),
             None => container,
         }
@@ -156,21 +147,6 @@ impl Container {
         container.id = id;
         container
     }
-}
-
-fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
-    let ContainerFacts { id: _, runtime, engine, pid, source, cgroups_path, state_file, name, image, pod, namespace } =
-        said.clone();
-    known.runtime = runtime;
-    known.engine = engine.or(known.engine.take());
-    known.pid = pid;
-    known.source = source;
-    known.cgroups_path = cgroups_path.or(known.cgroups_path.take());
-    known.state_file = state_file.or(known.state_file.take());
-    known.name = name.or(known.name.take());
-    known.image = image.or(known.image.take());
-    known.pod = pod.or(known.pod.take());
-    known.namespace = namespace.or(known.namespace.take());
 }
 
 #[cfg(test)]

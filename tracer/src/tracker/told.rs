@@ -1,0 +1,146 @@
+//! What bundles, states and engines say of containers, and who said it.
+//!
+//! Anybody may run a program called `runc` with a bundle of its own. What root's runtimes say, and what lies where only root
+//! writes, is believed of any container; what another user's process leads to is believed only of what that user does.
+
+use super::recent::Recent;
+use crate::engine;
+use crate::input::ContainerFacts;
+use crate::name::Name;
+
+/// Containers that something is known of at most; the one that was told of longest ago goes first.
+const CONTAINERS: usize = 16_384;
+
+/// All that is known.
+#[derive(Debug)]
+pub(crate) struct Told(Recent<Name, Sources>);
+
+/// Of one id.
+#[derive(Clone, Debug, Default)]
+struct Sources {
+    root: Option<ContainerFacts>,
+    /// The last other user who said something.
+    other: Option<ContainerFacts>,
+}
+
+impl Told {
+    pub fn new() -> Self {
+        Self(Recent::new(CONTAINERS))
+    }
+
+    /// Containers that made room for others.
+    pub fn evicted(&self) -> u64 {
+        self.0.evicted
+    }
+
+    /// Adds what was said of a container.
+    pub fn learn(&mut self, said: &ContainerFacts) {
+        let id = engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone());
+        let mut sources = self.0.take(&id).unwrap_or_default();
+        if is_root(said) {
+            match &mut sources.root {
+                Some(known) => merge(known, said),
+                None => sources.root = Some(said.clone()),
+            }
+        } else {
+            match sources.other.as_mut().filter(|known| known.uid == said.uid) {
+                Some(known) => merge(known, said),
+                None => sources.other = Some(said.clone()),
+            }
+        }
+        self.0.tell(id, sources);
+    }
+
+    /// What is known of a container that this user does something to; `None` for a user that is not known.
+    pub fn of(&self, id: &Name, uid: Option<u32>) -> Option<&ContainerFacts> {
+        let sources = self.0.get(id)?;
+        let own = || sources.other.as_ref().filter(|said| said.uid == uid);
+        sources.root.as_ref().or_else(own)
+    }
+
+    /// All that was said, in the order of the ids.
+    pub fn all(&self) -> Vec<ContainerFacts> {
+        let mut all: Vec<(&Name, &Sources)> = self.0.iter().collect();
+        all.sort_by_key(|(id, _)| *id);
+        all.into_iter().flat_map(|(_, sources)| sources.root.iter().chain(&sources.other).cloned()).collect()
+    }
+}
+
+/// Whether only root can have said so. A trace that does not tell who did is believed.
+fn is_root(said: &ContainerFacts) -> bool {
+    said.uid.is_none_or(|uid| uid == 0)
+}
+
+fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
+    let ContainerFacts {
+        id: _,
+        runtime,
+        engine,
+        pid,
+        uid,
+        source,
+        cgroups_path,
+        state_file,
+        name,
+        image,
+        pod,
+        namespace,
+    } = said.clone();
+    known.runtime = runtime;
+    known.engine = engine.or(known.engine.take());
+    known.pid = pid;
+    known.uid = uid;
+    known.source = source;
+    known.cgroups_path = cgroups_path.or(known.cgroups_path.take());
+    known.state_file = state_file.or(known.state_file.take());
+    known.name = name.or(known.name.take());
+    known.image = image.or(known.image.take());
+    known.pod = pod.or(known.pod.take());
+    known.namespace = namespace.or(known.namespace.take());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(uid: Option<u32>, name: &str) -> ContainerFacts {
+        let facts = ContainerFacts::new("web".into(), "runc", "/b/config.json".into());
+        ContainerFacts { uid, name: Some(name.into()), ..facts }
+    }
+
+    fn name_for(told: &Told, uid: Option<u32>) -> Option<String> {
+        told.of(&"web".into(), uid)?.name.as_ref().map(Name::to_string)
+    }
+
+    #[test]
+    fn a_stranger_neither_displaces_nor_adds_to_what_root_said() {
+        let mut told = Told::new();
+        told.learn(&ContainerFacts { image: Some("good".into()), ..said(Some(0), "true") });
+        told.learn(&ContainerFacts { pod: Some("evil".into()), ..said(Some(1000), "false") });
+        for uid in [None, Some(0), Some(1000)] {
+            assert_eq!(name_for(&told, uid).as_deref(), Some("true"), "{uid:?}");
+        }
+        assert_eq!(told.of(&"web".into(), Some(1000)).and_then(|facts| facts.pod.clone()), None);
+    }
+
+    #[test]
+    fn what_a_user_says_is_believed_of_what_that_user_does() {
+        let mut told = Told::new();
+        told.learn(&said(Some(1000), "own"));
+        assert_eq!(name_for(&told, Some(1000)).as_deref(), Some("own"));
+        assert_eq!((name_for(&told, Some(1001)), name_for(&told, Some(0)), name_for(&told, None)), (None, None, None));
+        told.learn(&said(None, "on disk"));
+        assert_eq!(name_for(&told, Some(1000)).as_deref(), Some("on disk"));
+    }
+
+    #[test]
+    fn a_million_containers_leave_the_last_ones_known() {
+        let mut told = Told::new();
+        for number in 0..100_000 {
+            let id: Name = format!("c{number}").as_str().into();
+            told.learn(&ContainerFacts { id, ..said(Some(0), "x") });
+        }
+        assert!(told.of(&"c99999".into(), None).is_some() && told.of(&"c0".into(), None).is_none());
+        assert_eq!((told.all().len(), told.evicted()), (CONTAINERS, 100_000 - CONTAINERS as u64));
+    }
+}
