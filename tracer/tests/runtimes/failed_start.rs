@@ -90,3 +90,23 @@ fn crun_on_pure_cgroup2() {
 fn crun_on_the_hosts_own_layout() {
     is_no_fault(&failed_starts("crun", "host", WITHOUT_UNIFIED));
 }
+
+#[test]
+fn a_rootful_start_on_a_read_only_cgroupfs_is_not_runc_4518() {
+    let container = Container::new("runc", "rootful-ro", &["/bin/sh", "-c", "exit 0"]);
+    let agent = Agent::start(&["--benign"]);
+    let script = "if rt run \"$id\"; then exit 1; fi; sleep 0.3";
+    let done = container.script(&format!("{PRIVATE_V2} -o ro"), script).output().unwrap();
+    assert!(done.status.success(), "it must fail: {}", String::from_utf8_lossy(&done.stderr));
+    let lines = agent.finish();
+    let findings = container.lines(&lines, "finding");
+    let last = findings.last().unwrap_or_else(|| panic!("it tears down what it could not make"));
+    assert_eq!((&last["kind"], &last["cause"]), (&"missing-path-teardown".into(), &"read-only-mount".into()));
+    assert_eq!(last["severity"], "benign", "{last:#?}");
+    assert_eq!(last["certainty"], "certain", "{last:#?}");
+    assert_eq!(last.get("known_issues"), None, "the maker did not carry on");
+    assert_eq!(
+        (&last["first_failure"]["operation"], &last["first_failure"]["errno"]),
+        (&"mkdir".into(), &"EROFS".into())
+    );
+}
