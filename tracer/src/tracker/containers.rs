@@ -34,7 +34,9 @@ impl Tracker {
             (Some(named), None) => Some(Arc::new(named)),
             (Some(_) | None, around) => around,
         };
-        for speaker in self.speakers(pid) {
+        // The oldest parent is outermost.
+        let speakers: Vec<&Known> = self.speakers(pid).collect();
+        for speaker in speakers.into_iter().rev() {
             known = self.said_by(speaker, &place.path, known.as_deref()).map(Arc::new).or(known);
         }
         known
@@ -53,18 +55,13 @@ impl Tracker {
         let components = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
         known.rule == container::LXC_RULE
             || components > known.depth()
-                && self
-                    .speakers(pid)
-                    .iter()
-                    .any(|known| known.command.as_ref().is_some_and(|command| command.id.is_some()))
+                && self.speakers(pid).any(|known| known.command.as_ref().is_some_and(|command| command.id.is_some()))
     }
 
-    /// Whose command lines are listened to: the oldest parent's first, the process's own last.
-    fn speakers(&self, pid: Option<Pid>) -> Vec<&Known> {
-        let Some(own) = pid.and_then(|pid| self.processes.get(pid)) else { return Vec::new() };
-        let mut speakers: Vec<&Known> = std::iter::once(own).chain(self.processes.ancestors(own)).collect();
-        speakers.reverse();
-        speakers
+    /// Whose command lines are listened to: the process itself, and its parents, the nearest first.
+    fn speakers(&self, pid: Option<Pid>) -> impl Iterator<Item = &Known> {
+        let own = pid.and_then(|pid| self.processes.get(pid));
+        own.into_iter().chain(own.into_iter().flat_map(|own| self.processes.ancestors(own)))
     }
 
     /// What a process's command line says of a path, if that is more than what is known.
