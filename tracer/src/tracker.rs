@@ -392,13 +392,14 @@ impl Tracker {
         let call = &note.attempt;
         let container = attempt.container.clone();
         let failed_before = self.processes.of(&call.actor).and_then(|known| known.last_failure.as_deref()).cloned();
+        let followed = self.cgroups.follow(&note.place);
+        let since =
+            followed.as_ref().map(Followed::over).max(self.cgroups.removal(&note.place).map(|removal| removal.at));
         let missing = |renaming: Option<&Renaming>| Case {
             kind: Kind::MissingPathTeardown,
             removal: None,
             renaming: renaming.cloned(),
-            since: renaming
-                .map(|renaming| renaming.at)
-                .max(self.cgroups.removal(&note.place).map(|removal| removal.at)),
+            since,
             failed_before: failed_before.clone(),
             container: container.clone(),
         };
@@ -426,18 +427,19 @@ impl Tracker {
                 Some(_) | None => None,
             };
         }
-        if let Some(Followed { renaming, place: _, removal }) = self.cgroups.follow(&note.place) {
-            return Some(removal.map_or_else(|| missing(Some(renaming)), |removal| duplicate(removal, Some(renaming))));
-        }
-        // Whoever starts a container begins another life: what was removed before it began is none of its.
-        let removal = removal.filter(|removal| !begins_after(&call.actor, removal.at));
-        // A creation that failed after the last removal begins another life, one that never came to be.
+        // Whoever starts a container begins another life: what was over before it began is none of its. So does a creation
+        // that failed since, of one that never came to be.
         let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.is_failed_creation());
         let failed_creation =
             failed_creation.map(|note| note.attempt.at).max(self.stories.failed_creation(&note.place));
-        match removal {
-            Some(removal) if failed_creation.is_none_or(|failed| failed < removal.at) => Some(duplicate(removal, None)),
-            Some(_) | None => Some(missing(None)),
+        let is_last_life =
+            |over: BootTime| !begins_after(&call.actor, over) && failed_creation.is_none_or(|failed| failed < over);
+        if let Some(Followed { renaming, removal, .. }) = followed.filter(|followed| is_last_life(followed.over())) {
+            return Some(removal.map_or_else(|| missing(Some(renaming)), |removal| duplicate(removal, Some(renaming))));
+        }
+        match removal.filter(|removal| is_last_life(removal.at)) {
+            Some(removal) => Some(duplicate(removal, None)),
+            None => Some(missing(None)),
         }
     }
 

@@ -72,6 +72,13 @@ pub(crate) struct Followed<'a> {
     pub removal: Option<&'a Removal>,
 }
 
+impl Followed<'_> {
+    /// When its life under the path that it was named by was over.
+    pub fn over(&self) -> BootTime {
+        self.removal.map_or(self.renaming.at, |removal| removal.at.min(self.renaming.at))
+    }
+}
+
 /// A cgroup that was removed and not yet released.
 #[derive(Clone, Debug)]
 pub(crate) struct Dying {
@@ -235,28 +242,33 @@ impl Cgroups {
         }
         let renaming = Renaming { seq, at, actor, from: Place { hierarchy, path: old }, to: cgroup.path.clone() };
         let place_of = |live: &Live| Place { hierarchy, path: live.path.clone() };
-        let moved: Vec<(CgroupId, Place)> = self
+        let mut moved: Vec<(CgroupId, Place)> = self
             .live
             .iter()
             .filter(|((of, _), _)| *of == hierarchy)
             .filter_map(|((_, id), live)| Some((*id, renaming.forward(&place_of(live))?)))
             .collect();
-        // All leave their old paths before any takes its new one: that may be another's old one.
-        let mut left = Vec::with_capacity(moved.len());
-        for (id, place) in &moved {
-            let Some(live) = self.live.get_mut(&(hierarchy, *id)) else { continue };
+        // What is told must not depend on the order of a table.
+        moved.sort_by_key(|(id, _)| *id);
+        // All leave their old paths before any takes its new one: that may be another's old one. A path leads to one of them, even
+        // if two are known by it because a removal was lost.
+        let (mut left, mut taken) = (Vec::with_capacity(moved.len()), Vec::with_capacity(moved.len()));
+        for (id, place) in moved {
+            let Some(live) = self.live.get_mut(&(hierarchy, id)) else { continue };
             let path = std::mem::replace(&mut live.path, place.path.clone());
             let before = Place { hierarchy, path };
-            if self.by_path.get(&before) == Some(id) {
-                self.by_path.remove(&before);
+            if self.by_path.get(&before) != Some(&id) {
+                continue;
             }
+            self.by_path.remove(&before);
             if live.former.len() >= FORMER {
                 live.former.remove(0);
             }
             live.former.push(before.clone());
-            left.push((*id, before));
+            left.push((id, before));
+            taken.push((place, id));
         }
-        self.by_path.extend(moved.into_iter().map(|(id, place)| (place, id)));
+        self.by_path.extend(taken);
         let forgotten = self.renamings.add(renaming, left.into_iter());
         self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
     }
@@ -517,6 +529,20 @@ mod tests {
         assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
         assert_eq!(cgroups.at_path(&place("/ab")).map(|(id, _)| id), Some(CgroupId(3)));
         assert!(cgroups.at_path(&place("/a")).is_none());
+    }
+
+    #[test]
+    fn of_two_that_are_known_by_one_path_the_one_that_it_leads_to_is_found_after_a_rename() {
+        // The order of a table differs from one to the next.
+        for _ in 0..16 {
+            let mut cgroups = Cgroups::default();
+            cgroups.appeared(BootTime(0), &cgroup(1, "/a"), None, None);
+            for id in [3, 2] {
+                cgroups.appeared(BootTime(0), &cgroup(id, "/a/b"), None, None);
+            }
+            cgroups.renamed(Seq(1), BootTime(0), &cgroup(1, "/z"), None);
+            assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
+        }
     }
 
     #[test]

@@ -1102,3 +1102,33 @@ fn what_was_removed_before_a_renaming_may_be_forgotten_and_then_nothing_is_certa
     let told: Vec<Certainty> = play.findings.iter().map(|finding| finding.certainty).collect();
     assert_eq!(told, [Certainty::Degraded, Certainty::Certain]);
 }
+
+/// A failed removal on a v1 hierarchy.
+fn rmdir_v1(play: &mut Play, path: &str, pid: u32) {
+    play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/memory{path}"), HOST, pid);
+}
+
+#[test]
+fn what_failed_to_be_made_at_a_name_that_was_given_up_is_not_what_was_renamed() {
+    let mut play = Play::new();
+    play.event(Change::Created, 4, 7, "/web", 20);
+    play.event(Change::Renamed, 4, 7, "/old", 22);
+    play.attempt(Syscall::Mkdir, Errno::ENOSPC, "/sys/fs/cgroup/memory/web", HOST, 30);
+    rmdir_v1(&mut play, "/web", 31);
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.only().cause, Cause::CreationFailed, "{}", play.only().summary);
+    assert!(play.only().rival.is_none());
+}
+
+#[test]
+fn a_start_after_a_renaming_means_another_one() {
+    let mut play = Play::new();
+    play.event(Change::Created, 4, 7, "/web", 20);
+    play.event(Change::Renamed, 4, 7, "/old", 22);
+    let began = play.now + 1;
+    play.exec_at(began, 30, "runc run web");
+    rmdir_v1(&mut play, "/web", 30);
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!((finding.cause, finding.certainty), (Cause::NeverCreated, Certainty::Certain), "{}", finding.summary);
+}
