@@ -295,6 +295,8 @@ pub(crate) struct World<'a> {
     pub cgroups: &'a Cgroups,
     pub coverage: &'a Coverage,
     pub processes: &'a Processes,
+    /// When the last failed creation was that is not remembered any more.
+    pub forgotten_creation: Option<BootTime>,
 }
 
 /// What is the same for every kind, weighed first.

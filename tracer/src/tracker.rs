@@ -246,7 +246,7 @@ impl Tracker {
     }
 
     fn sweep(&mut self) {
-        if self.now < self.next_sweep {
+        if self.now < self.next_sweep && !self.stories.is_overfull() {
             return;
         }
         self.next_sweep = self.now + SWEEP;
@@ -489,7 +489,8 @@ impl Tracker {
 
     fn finding(&self, story: &Story) -> Finding {
         let (cgroups, coverage, processes) = (&self.cgroups, &self.coverage, &self.processes);
-        findings::judge(story, &findings::World { cgroups, coverage, processes })
+        let forgotten_creation = self.notes.forgotten_creation().max(self.stories.forgotten_creation());
+        findings::judge(story, &findings::World { cgroups, coverage, processes, forgotten_creation })
     }
 }
 

@@ -97,8 +97,8 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     let around = || world.cgroups.covered_since(&member.place).filter(|since| *since <= first.at);
     let proof = match creation {
         Some(creation) => Some(creation.attempt.at),
-        // What is around it may have been made anew since.
-        None => member.since.or_else(around).or_else(began),
+        // What is around it may have been made anew since. The latest proof depends on the least.
+        None => member.since.max(around()).max(began()),
     };
     let Some(since) = proof else {
         let mut because = vec![format!(
@@ -117,6 +117,9 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     }
     if cause == Cause::NeverCreated {
         because.extend(world.coverage.gaps_in_attempts(since));
+        if world.forgotten_creation.is_some_and(|at| at >= since) {
+            because.push("there were failed mkdir calls since that are not remembered".to_owned());
+        }
     }
     because
 }

@@ -26,8 +26,8 @@ const TOGETHER: Duration = Duration::from_secs(10);
 const STORY_AGE: Duration = Duration::from_secs(10 * 60);
 /// Stories kept at most; the oldest is told and closed first.
 const STORIES: usize = 4_096;
-/// How long a failed call is remembered that belongs to no story yet.
-const NOTE_AGE: Duration = Duration::from_secs(10 * 60);
+/// How long a failed call is remembered that belongs to no story yet: as long as a removal, which it may have come after.
+const NOTE_AGE: Duration = Duration::from_secs(15 * 60);
 /// Failed calls remembered that belong to no story yet: for one place, and in all.
 const NOTES_AT_A_PLACE: usize = 64;
 const NOTES: usize = 65_536;
@@ -51,6 +51,8 @@ pub(crate) struct Note {
 pub(crate) struct Notes {
     at_place: HashMap<Place, VecDeque<Note>>,
     order: VecDeque<(BootTime, Place)>,
+    /// The last failed creation that had to be forgotten.
+    forgotten_creation: Option<BootTime>,
 }
 
 impl Notes {
@@ -59,7 +61,8 @@ impl Notes {
         let notes = self.at_place.entry(note.place.clone()).or_default();
         notes.push_back(note);
         if notes.len() > NOTES_AT_A_PLACE {
-            notes.pop_front();
+            let oldest = notes.pop_front();
+            self.forget(oldest);
         }
         while self.order.len() > NOTES {
             self.drop_oldest();
@@ -83,14 +86,23 @@ impl Notes {
 
     fn drop_oldest(&mut self) {
         let Some((at, place)) = self.order.pop_front() else { return };
-        if let Some(notes) = self.at_place.get_mut(&place) {
-            while notes.front().is_some_and(|note| note.attempt.at <= at) {
-                notes.pop_front();
-            }
-            if notes.is_empty() {
-                self.at_place.remove(&place);
-            }
+        let Some(notes) = self.at_place.get_mut(&place) else { return };
+        let young = notes.iter().position(|note| note.attempt.at > at).unwrap_or(notes.len());
+        let old: Vec<Note> = notes.drain(..young).collect();
+        if notes.is_empty() {
+            self.at_place.remove(&place);
         }
+        self.forget(old);
+    }
+
+    fn forget(&mut self, old: impl IntoIterator<Item = Note>) {
+        let creations = old.into_iter().filter(|note| note.attempt.is_failed_creation());
+        self.forgotten_creation = self.forgotten_creation.max(creations.map(|note| note.attempt.at).max());
+    }
+
+    /// When the last failed creation was that is not remembered any more.
+    pub fn forgotten_creation(&self) -> Option<BootTime> {
+        self.forgotten_creation
     }
 }
 
@@ -300,6 +312,10 @@ pub(crate) struct Stories {
     /// v1's hierarchies are told together by who tore down, or whose children did, and the path.
     of_family: HashMap<(Kind, Pid, Name), u64>,
     with_actor: HashMap<Pid, HashSet<u64>>,
+    /// The last one of a place that a process has a part in.
+    of_actor: HashMap<(Kind, Pid, Place), u64>,
+    /// The last failed creation of a story that is closed.
+    forgotten_creation: Option<BootTime>,
 }
 
 impl Stories {
@@ -321,6 +337,16 @@ impl Stories {
     pub fn failed_creation(&self, place: &Place) -> Option<BootTime> {
         let number = self.at_place.get(&(Kind::MissingPathTeardown, place.clone()))?;
         self.stories.get(number)?.failed_creation
+    }
+
+    /// When the last failed creation was that is not remembered any more.
+    pub fn forgotten_creation(&self) -> Option<BootTime> {
+        self.forgotten_creation
+    }
+
+    /// Whether there are so many that the oldest must go before it is time to.
+    pub fn is_overfull(&self) -> bool {
+        self.stories.len() > STORIES + STORIES / 4
     }
 
     /// When the next story falls due.
@@ -387,8 +413,9 @@ impl Stories {
 
     /// A failed call that decides nothing by itself, but belongs to a story that is being told: returned if it does not.
     pub fn add_context(&mut self, note: Note) -> Option<Note> {
-        let mine = Kind::ALL.iter().find_map(|kind| self.at_place.get(&(*kind, note.place.clone())).copied());
-        let Some(story) = mine.and_then(|number| self.stories.get_mut(&number)) else { return Some(note) };
+        let pid = note.attempt.actor.pid;
+        let mine = Kind::ALL.iter().filter_map(|kind| self.of_actor.get(&(*kind, pid, note.place.clone()))).max();
+        let Some(story) = mine.and_then(|number| self.stories.get_mut(number)) else { return Some(note) };
         // Whoever tries to make it begins another life.
         let begins_a_life = note.attempt.operation == Operation::Mkdir;
         if begins_a_life || !story.has(&note.attempt.actor) || note.attempt.at.since(story.last_at) > TOGETHER {
@@ -493,12 +520,17 @@ impl Stories {
         self.at_place.retain(|_, number| open.contains_key(number));
         self.of_container.retain(|_, number| open.contains_key(number));
         self.of_family.retain(|_, number| open.contains_key(number));
-        self.with_actor.retain(|_, numbers| numbers.iter().any(|number| open.contains_key(number)));
+        self.of_actor.retain(|_, number| open.contains_key(number));
+        self.with_actor.retain(|_, numbers| {
+            numbers.retain(|number| open.contains_key(number));
+            !numbers.is_empty()
+        });
         untold
     }
 
     fn close(&mut self, number: u64) -> Option<Story> {
         let story = self.stories.remove(&number)?;
+        self.forgotten_creation = self.forgotten_creation.max(story.failed_creation);
         if let Some(at) = story.due {
             self.due.remove(&(at, number));
         }
@@ -509,16 +541,14 @@ impl Stories {
         let at_place = self.at_place.get(&(case.kind, note.place.clone()));
         let of_container =
             case.container.as_ref().and_then(|container| self.of_container.get(&(case.kind, container.id.clone())));
-        let own = self.with_actor.get(&note.attempt.actor.pid).into_iter().flatten().filter(|number| {
-            let story = self.stories.get(number);
-            story.is_some_and(|s| s.kind == case.kind && s.members.iter().any(|member| member.place == note.place))
-        });
-        let own = own.copied().max();
+        let own = self.of_actor.get(&(case.kind, note.attempt.actor.pid, note.place.clone()));
         let family = family(&note.attempt.actor);
         let of_family = family.filter_map(|pid| self.of_family.get(&(case.kind, pid, note.place.path.clone())));
-        let others = at_place.into_iter().chain(of_container).chain(of_family).copied();
         own.into_iter()
-            .chain(others)
+            .chain(at_place)
+            .chain(of_container)
+            .chain(of_family)
+            .copied()
             .find(|number| self.stories.get(number).is_some_and(|story| story.takes(note, case, failed_creation)))
     }
 
@@ -531,6 +561,8 @@ impl Stories {
 
     fn index(&mut self, number: u64, note: &Note, case: &Case) {
         self.at_place.insert((case.kind, note.place.clone()), number);
+        let of_actor = self.of_actor.entry((case.kind, note.attempt.actor.pid, note.place.clone())).or_default();
+        *of_actor = number.max(*of_actor);
         if let Some(container) = &case.container {
             self.of_container.insert((case.kind, container.id.clone()), number);
         }
@@ -558,7 +590,8 @@ impl Stories {
 
 impl Story {
     /// Numbers the finding, and returns it if it says something that the last revision did not.
-    pub fn revise(&mut self, mut finding: Finding) -> Option<Finding> {
+    pub fn revise(&mut self, finding: Finding) -> Option<Finding> {
+        let mut finding = self.still_recognised(finding);
         if let Some(told) = &self.told {
             let grown = finding.attempt_count >= told.attempt_count.saturating_mul(10);
             let same = told.severity == finding.severity
@@ -582,9 +615,18 @@ impl Story {
             && told.attempt_count != finding.attempt_count
         {
             let revision = told.revision + 1;
-            return Some(Finding { revision, ..finding });
+            return Some(Finding { revision, ..self.still_recognised(finding) });
         }
         self.revise(finding)
+    }
+
+    /// A known problem stays recognised while the claim is the same: the process whose exit told it may be forgotten by now.
+    fn still_recognised(&self, mut finding: Finding) -> Finding {
+        let same = |told: &&Finding| told.cause == finding.cause && told.severity == finding.severity;
+        if let Some(told) = self.told.as_ref().filter(same).filter(|_| finding.known_issues.is_empty()) {
+            finding.known_issues.clone_from(&told.known_issues);
+        }
+        finding
     }
 }
 

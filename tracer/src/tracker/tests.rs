@@ -1132,3 +1132,48 @@ fn a_start_after_a_renaming_means_another_one() {
     let finding = play.only();
     assert_eq!((finding.cause, finding.certainty), (Cause::NeverCreated, Certainty::Certain), "{}", finding.summary);
 }
+
+#[test]
+fn a_failed_creation_that_is_forgotten_leaves_nothing_certain() {
+    const LONG: Duration = Duration::from_secs(16 * 60);
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 6, "/pod", 20);
+    play.attempt(Syscall::Mkdir, Errno::ENOSPC, "/sys/fs/cgroup/unified/pod/a", HOST, 20);
+    play.pass(LONG);
+    // Forgotten with the note, and then with the story that had it.
+    play.rmdir(Errno::ENOENT, "/pod/a", 21);
+    play.attempt(Syscall::Mkdir, Errno::ENOSPC, "/sys/fs/cgroup/unified/pod/a", HOST, 20);
+    play.rmdir(Errno::ENOENT, "/pod/a", 22);
+    play.pass(LONG);
+    play.rmdir(Errno::ENOENT, "/pod/a", 23);
+    play.pass(Duration::from_secs(3));
+    let told: Vec<(Cause, Certainty)> =
+        play.findings.iter().map(|finding| (finding.cause, finding.certainty)).collect();
+    let forgotten = (Cause::NeverCreated, Certainty::Degraded);
+    assert_eq!(told, [forgotten, (Cause::CreationFailed, Certainty::Certain), forgotten]);
+}
+
+#[test]
+fn a_known_problem_stays_recognised_when_whoever_told_it_is_forgotten() {
+    let mut play = Play::new();
+    play.incident(Exit::Code(1));
+    play.pass(Duration::from_secs(120));
+    for pid in 40..120 {
+        let cgroup = "/sys/fs/cgroup/irpsym10jqj937p3dxo13jky1";
+        play.attempt(Syscall::Unlinkat, Errno::EROFS, cgroup, CONTAINER_NS, pid);
+    }
+    play.pass(Duration::from_secs(3));
+    let last = play.findings.last().expect("told");
+    assert!(last.revision > 0 && last.severity == Severity::Fault);
+    assert_eq!(last.known_issues.iter().map(|issue| issue.id).collect::<Vec<_>>(), ["runc#4518"]);
+}
+
+#[test]
+fn very_many_failed_removals_at_once_are_told_and_let_go_of() {
+    let mut play = Play::new();
+    for number in 0..30_000_u64 {
+        play.now -= 1_000_000;
+        play.rmdir(Errno::ENOENT, &format!("/{number}"), 21);
+    }
+    assert!(play.findings.len() > 20_000, "{} told", play.findings.len());
+}
