@@ -22,8 +22,11 @@ use crate::root::Root;
 /// Reading mount tables may take one part in so many of the time: mounts come and go within a namespace, and the number
 /// of a namespace that is gone is given to the next one.
 const MOUNTS_SHARE: u32 = 10;
-/// Mount namespaces remembered at most.
+/// A namespace of which nothing is known yet is read before its time, up to this.
+const AHEAD: Duration = Duration::from_secs(2);
+/// Mount namespaces, and mounts in all of them, remembered at most.
 const NAMESPACES: usize = 4_096;
+const MOUNTS: usize = 32_768;
 /// Processes whose end is waited for with a state to look for.
 const ENDINGS: usize = 4_096;
 /// Long paths remembered at most.
@@ -35,6 +38,9 @@ const PROCESSES: usize = 65_536;
 pub struct Gatherer {
     hierarchies: Vec<Hierarchy>,
     namespaces: HashMap<NamespaceId, Table>,
+    /// Mounts in all of them.
+    kept: usize,
+    budget: Budget,
     /// Processes that more is known of than number and name, and when they ended, if they did: their last calls may
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
@@ -71,6 +77,25 @@ struct Table {
     /// The process that it was read of.
     through: Pid,
     mounts: Vec<Mount>,
+    /// How many mounts it has, if those are too many to be kept.
+    too_many: u64,
+}
+
+/// How much time all readings together may take.
+struct Budget {
+    /// What was read so far is paid for by then.
+    paid_at: Instant,
+}
+
+impl Budget {
+    /// Whether something may be read now, if that may be paid for later by so much.
+    fn allows(&self, ahead: Duration) -> bool {
+        self.paid_at <= Instant::now() + ahead
+    }
+
+    fn charge(&mut self, cost: Duration) {
+        self.paid_at = self.paid_at.max(Instant::now()) + cost * MOUNTS_SHARE;
+    }
 }
 
 impl Table {
@@ -85,6 +110,8 @@ impl Gatherer {
         Self {
             hierarchies,
             namespaces: HashMap::new(),
+            kept: 0,
+            budget: Budget { paid_at: Instant::now() },
             known: HashMap::new(),
             endings: HashMap::new(),
             bundles: bundle::Reader::default(),
@@ -233,7 +260,8 @@ impl Gatherer {
     /// The mount table of a namespace, if it says something new. `pids` may be in it.
     fn mounts(&mut self, namespace: NamespaceId, pids: &[Pid], at: BootTime) -> Vec<Input> {
         let known = self.namespaces.get(&namespace);
-        if known.is_some_and(Table::is_fresh) {
+        let ahead = if known.is_some() { Duration::ZERO } else { AHEAD };
+        if known.is_some_and(Table::is_fresh) || !self.budget.allows(ahead) {
             return Vec::new();
         }
         let read = Instant::now();
@@ -245,21 +273,25 @@ impl Gatherer {
             Some(_) => None,
             None => process::pid_in_mount_namespace(namespace).and_then(of),
         });
-        let Some((through, mounts)) = found.map(|(pid, mounts)| (pid, mounts::relevant(mounts))) else {
-            return Vec::new();
-        };
-        let changed = known.is_none_or(|table| table.mounts != mounts);
+        let found = found.map(|(pid, mounts)| (pid, mounts::relevant(mounts)));
+        let cost = read.elapsed();
+        self.budget.charge(cost);
+        let Some((through, (mounts, too_many))) = found else { return Vec::new() };
+        let changed = known.is_none_or(|table| table.mounts != mounts || table.too_many != too_many);
         self.watch_is_new |= self.watch.learn(&mounts);
-        if self.namespaces.len() >= NAMESPACES && known.is_none() {
+        let table = Table { read, cost, through, mounts: mounts.clone(), too_many };
+        let before = self.namespaces.insert(namespace, table);
+        self.kept = self.kept + mounts.len() - before.map_or(0, |table| table.mounts.len());
+        while self.namespaces.len() > NAMESPACES || self.kept > MOUNTS && self.namespaces.len() > 1 {
             // The one that was read longest ago makes room; if it lives, it is read again when it matters.
             let oldest = self.namespaces.iter().min_by_key(|(_, table)| table.read).map(|(namespace, _)| *namespace);
-            oldest.and_then(|oldest| self.namespaces.remove(&oldest));
+            let Some(removed) = oldest.and_then(|oldest| self.namespaces.remove(&oldest)) else { break };
+            self.kept -= removed.mounts.len();
         }
-        self.namespaces.insert(namespace, Table { read, cost: read.elapsed(), through, mounts: mounts.clone() });
         if !changed {
             return Vec::new();
         }
-        vec![Input::Facts(Facts { at, about: About::Mounts { namespace, mounts } })]
+        vec![Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many } })]
     }
 
     /// What `/proc` says of a process that the kernel side has told nothing of: its record was lost.

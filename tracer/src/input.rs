@@ -243,6 +243,10 @@ pub struct Cgroup {
     pub truncated: bool,
 }
 
+fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
+
 pub(crate) fn is_false(value: &bool) -> bool {
     !value
 }
@@ -581,6 +585,9 @@ pub enum About {
         namespace: NamespaceId,
         /// Its mounts at and around cgroupfs, in the order of `/proc/PID/mountinfo` (a later one covers an earlier one).
         mounts: Vec<Mount>,
+        /// Mounts that the namespace has, if they are too many: then none is kept, and paths there are not resolved.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        too_many: u64,
     },
     /// What an OCI bundle or a runtime's state file says of a container; adds to what was known of it.
     Container(ContainerFacts),

@@ -3,7 +3,7 @@
 //! Paths are resolved by their text: `//`, `.` and `..` are taken out, symbolic links are not followed. Reading mount
 //! tables is [`crate::process`]'s business.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::input::{Device, Directory, Mount, MountId};
 use crate::name::Name;
@@ -252,15 +252,28 @@ fn unescape(field: &[u8]) -> Name {
     Name::from(out)
 }
 
-/// Only those that decide where a path to cgroupfs leads: cgroup mounts, what they are mounted in, and what covers them.
-pub fn relevant(mounts: Vec<Mount>) -> Vec<Mount> {
-    let points: Vec<Name> = mounts.iter().filter(|m| is_cgroupfs(m)).map(|m| m.mount_point.clone()).collect();
-    let near = |mount: &Mount| {
-        points
-            .iter()
-            .any(|point| below(&mount.mount_point, point).is_some() || below(point, &mount.mount_point).is_some())
+/// Mounts of one namespace that are kept at most. No host needs so many around cgroupfs; a stranger may make them.
+pub const MOUNTS: usize = 1_024;
+
+/// Only those that decide where a path to cgroupfs leads: cgroup mounts, what they are mounted in, and what covers them. None if
+/// they are more than are kept: what some of them say would be wrong. Tells how many were left out.
+pub fn relevant(mounts: Vec<Mount>) -> (Vec<Mount>, u64) {
+    let points: HashSet<&[u8]> =
+        mounts.iter().filter(|mount| is_cgroupfs(mount)).map(|mount| mount.mount_point.as_bytes()).collect();
+    let around: HashSet<&[u8]> = points.iter().flat_map(|point| ancestors(point)).collect();
+    let near = |mount: &&Mount| {
+        let point = mount.mount_point.as_bytes();
+        around.contains(point) || ancestors(point).any(|directory| points.contains(directory))
     };
-    mounts.into_iter().filter(near).collect()
+    let kept: Vec<Mount> = mounts.iter().filter(near).take(MOUNTS + 1).cloned().collect();
+    if kept.len() > MOUNTS { (Vec::new(), mounts.len() as u64) } else { (kept, 0) }
+}
+
+/// A path itself and the directories around it, the root last.
+fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let slashes = path.iter().enumerate().rev().filter(|(_, byte)| **byte == b'/').map(|(at, _)| at.max(1));
+    let directories = slashes.map(move |end| &path[..end.min(path.len())]);
+    std::iter::once(path).chain(directories)
 }
 
 /// What the kernel side is to look for in paths, as the mount tables that were read so far say.
@@ -445,7 +458,8 @@ not a mount line
 
     #[test]
     fn only_what_decides_is_kept_and_every_way_down_is_watched() {
-        let kept = relevant(parse_mountinfo(HYBRID));
+        let (kept, left_out) = relevant(parse_mountinfo(HYBRID));
+        assert_eq!(left_out, 0);
         assert_eq!(kept.len(), 5, "all but /proc: {kept:?}");
         let mut watch = Watch::default();
         assert!(watch.learn(&kept) && !watch.learn(&kept));
@@ -482,5 +496,34 @@ not a mount line
             let _ = unescape(path);
         }
         assert_eq!(join(&"/a".into(), &"../../b".into()), "/b");
+    }
+
+    #[test]
+    fn what_is_kept_of_a_table_is_bounded_and_the_work_is_not_squared() {
+        let mount = |point: String, file_system: &str| Mount {
+            id: None,
+            parent: None,
+            device: Device { major: 0, minor: 38 },
+            root: "/".into(),
+            mount_point: point.as_str().into(),
+            file_system: file_system.into(),
+            read_only: false,
+        };
+        let other = (0..100_000).map(|number| mount(format!("/data/{number}"), "ext4"));
+        let cgroups = |count| (0..count).map(|number| mount(format!("/mnt/{number}/cgroup"), "cgroup2"));
+        let (kept, too_many) = relevant(other.clone().chain(cgroups(MOUNTS)).collect());
+        assert_eq!((kept.len(), too_many), (MOUNTS, 0));
+        let (kept, too_many) = relevant(other.chain(cgroups(100_000)).collect());
+        assert_eq!((kept.len(), too_many), (0, 200_000), "with some of them missing the others may be covered");
+    }
+
+    #[test]
+    fn what_is_around_and_below_a_cgroup_mount_is_near() {
+        let paths = |path: &'static str| -> Vec<String> {
+            ancestors(path.as_bytes()).map(|path| String::from_utf8_lossy(path).into_owned()).collect()
+        };
+        assert_eq!(paths("/a/bc"), ["/a/bc", "/a", "/"]);
+        assert_eq!(paths("/"), ["/", "/"]);
+        assert_eq!(paths(""), [""]);
     }
 }

@@ -510,7 +510,7 @@ mod tests {
     #[test]
     fn mount_tables_are_taken_as_they_were_read_and_all_else_stays() {
         let mounts = |namespace, at| {
-            let about = About::Mounts { namespace: NamespaceId(namespace), mounts: Vec::new() };
+            let about = About::Mounts { namespace: NamespaceId(namespace), mounts: Vec::new(), too_many: 0 };
             Input::Facts(Facts { at: BootTime(at), about })
         };
         let tick = Input::Tick(Tick { at: BootTime(7) });

@@ -236,8 +236,8 @@ const SERVE: &[i64] = &[
     libc::SYS_shutdown,
 ];
 
-/// bpf(2): look a map up, update one, and ask for a program's numbers.
-const BPF_COMMANDS: [u64; 3] = [1, 2, 15];
+/// bpf(2): look a map up, update one, go through one, and ask for a program's numbers.
+const BPF_COMMANDS: [u64; 4] = [1, 2, 4, 15];
 /// `PR_SET_NAME`: a new thread tells its name.
 const PR_SET_NAME: u64 = 15;
 

@@ -10,6 +10,7 @@ mod cgroups;
 mod command;
 mod containers;
 mod coverage;
+mod mount_tables;
 mod processes;
 mod renamings;
 mod stories;
@@ -33,17 +34,16 @@ use crate::input::{
     About, Actor, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Event, Facts, HierarchyId, Input,
     NamespaceId, Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
-use crate::mounts::{self, MountTable, Resolution};
+use crate::mounts::{self, Resolution};
 use crate::name::Name;
 use crate::oci;
 use cgroups::{Creation, Followed};
 use command::Command;
+use mount_tables::MountTables;
 use stories::{End, Notes, Stories};
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Mount tables kept at most.
-const MOUNT_TABLES: usize = 4_096;
 /// A removal that failed with ENOENT although the cgroup exists: it was made anew after the call had looked, but no
 /// longer before the call returned than this.
 const MADE_ANEW: Duration = Duration::from_millis(100);
@@ -54,7 +54,7 @@ const LADDER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Tracker {
     hierarchies: HashMap<Device, HierarchyId>,
-    mount_tables: HashMap<NamespaceId, MountTable>,
+    mount_tables: MountTables,
     facts: HashMap<Name, ContainerFacts>,
     owners: HashMap<Name, Owner>,
     cgroups: Cgroups,
@@ -97,7 +97,7 @@ impl Tracker {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id))).collect();
         Self {
             hierarchies,
-            mount_tables: HashMap::new(),
+            mount_tables: MountTables::default(),
             facts: HashMap::new(),
             owners: HashMap::new(),
             cgroups: Cgroups::default(),
@@ -167,7 +167,7 @@ impl Tracker {
 
     /// What is known of the mounts of a namespace.
     pub fn knows_mounts(&self, namespace: NamespaceId) -> bool {
-        self.mount_tables.contains_key(&namespace)
+        self.mount_tables.get(namespace).is_some()
     }
 
     /// Whether anything but its number and name is known of a thread group.
@@ -189,11 +189,11 @@ impl Tracker {
     /// nothing.
     pub fn snapshot(&self) -> Vec<Input> {
         let at = self.now;
-        let mut tables: Vec<_> = self.mount_tables.iter().collect();
-        tables.sort_by_key(|(namespace, _)| **namespace);
-        let mounts = tables
-            .into_iter()
-            .map(|(namespace, table)| About::Mounts { namespace: *namespace, mounts: table.mounts().to_vec() });
+        let mounts = self.mount_tables.all().into_iter().map(|(namespace, table)| About::Mounts {
+            namespace,
+            mounts: table.mounts().to_vec(),
+            too_many: 0,
+        });
         let mut containers: Vec<&ContainerFacts> = self.facts.values().collect();
         containers.sort_by(|a, b| a.id.cmp(&b.id));
         let containers = containers.into_iter().cloned().map(About::Container);
@@ -234,7 +234,7 @@ impl Tracker {
 
     /// What was dropped for want of room: it weakens no claim that is still made, but it is said.
     pub fn evicted(&self) -> u64 {
-        self.cgroups.evicted + self.processes.evicted
+        self.cgroups.evicted + self.processes.evicted + self.mount_tables.evicted
     }
 
     fn advance(&mut self, at: BootTime) {
@@ -336,13 +336,11 @@ impl Tracker {
 
     fn facts(&mut self, facts: &Facts) {
         match &facts.about {
-            About::Mounts { namespace, mounts } => {
+            About::Mounts { namespace, mounts, too_many: _ } => {
                 for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup2") {
                     self.hierarchies.insert(mount.device, HierarchyId(0));
                 }
-                if self.mount_tables.len() < MOUNT_TABLES || self.mount_tables.contains_key(namespace) {
-                    self.mount_tables.insert(*namespace, MountTable::new(mounts.clone()));
-                }
+                self.mount_tables.learn(*namespace, mounts.clone());
             }
             About::Container(said) => self.learn_of_container(said),
             About::State { id, pid, path: _, present } => {
@@ -483,7 +481,7 @@ impl Tracker {
 
     /// Where a path leads that does not start on cgroupfs.
     fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
-        let table = self.mount_tables.get(&attempt.mount_namespace?)?;
+        let table = self.mount_tables.get(attempt.mount_namespace?)?;
         match &attempt.directory {
             Some(directory) if directory.truncated => None,
             Some(directory) => Some(table.resolve_from(directory, &attempt.path)),

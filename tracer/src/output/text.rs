@@ -390,11 +390,16 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
             who: rival.actor.as_ref().map_or_else(|| "somebody".to_owned(), who),
             call: rival.operation.as_str(),
             result: "ok".to_owned(),
-            what: finding.cgroup.path.printable(),
+            what: match &rival.to {
+                Some(to) => format!("{} to {to}", finding.cgroup.path.printable()),
+                None => finding.cgroup.path.printable(),
+            },
             times: 1,
         });
     }
-    for attempt in &finding.attempts {
+    // What failed first is no part of the teardown, unless it is its cause.
+    let first = finding.first_failure.iter().filter(|first| finding.attempts.iter().all(|call| call.seq != first.seq));
+    for attempt in first.chain(&finding.attempts) {
         let step = Deed {
             at: attempt.at,
             who: who(&attempt.actor),

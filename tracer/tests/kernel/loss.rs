@@ -18,6 +18,7 @@ fn lost(kernel: &mut Kernel, ring: Ring, reason: LossReason) -> u64 {
 
 #[test]
 fn what_a_tiny_ring_cannot_hold_is_counted_to_the_last_one() {
+    let _alone = crate::alone();
     let scratch = Scratch::new();
     let options = Options { lifecycle_bytes: 4096, comms: Vec::new(), ..Options::default() };
     let mut kernel = Kernel::start(&plan(), &options);
@@ -49,6 +50,7 @@ fn what_a_tiny_ring_cannot_hold_is_counted_to_the_last_one() {
 
 #[test]
 fn a_loss_of_attempts_costs_no_event() {
+    let _alone = crate::alone();
     let scratch = Scratch::new();
     let options = Options { attempts_bytes: 4096, burst: 100_000, rate: 100_000, ..Options::default() };
     let mut kernel = Kernel::start(&plan(), &options);
@@ -73,6 +75,7 @@ fn a_loss_of_attempts_costs_no_event() {
 
 #[test]
 fn one_process_cannot_drown_the_others_and_what_it_is_denied_is_counted() {
+    let _alone = crate::alone();
     let scratch = Scratch::new();
     let options = Options { burst: 10, rate: 1, ..Options::default() };
     let mut kernel = Kernel::start(&plan(), &options);
@@ -100,6 +103,7 @@ fn one_process_cannot_drown_the_others_and_what_it_is_denied_is_counted() {
 
 #[test]
 fn who_was_denied_what_is_known_and_a_flood_of_one_operation_takes_no_token_of_another() {
+    let _alone = crate::alone();
     let scratch = Scratch::new();
     let options = Options { burst: 10, rate: 1, ..Options::default() };
     let mut kernel = Kernel::start(&plan(), &options);
@@ -184,6 +188,7 @@ fn never_created_beside(flood: Operation) -> (u32, Vec<Value>) {
 // One after the other: the flood of one is no business of the other's.
 #[test]
 fn a_flood_of_failed_openings_makes_no_claim_uncertain_and_one_of_failed_mkdirs_is_named_by_those_it_does() {
+    let _alone = crate::alone();
     let (_, findings) = never_created_beside(Operation::Open);
     let uncertain: Vec<_> = findings.iter().filter(|finding| finding["certainty"] != "certain").collect();
     assert!(uncertain.is_empty(), "{uncertain:#?}");

@@ -13,6 +13,7 @@ mod scale;
 mod start;
 
 use std::os::fd::AsRawFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use cgtrace::input::Input;
@@ -25,6 +26,13 @@ fn plan() -> Plan {
     let support = Support::survey(&Tracefs::ensure());
     Plan::decide(&support, BackendChoice::Auto)
         .unwrap_or_else(|refusal| panic!("this host cannot be traced: {refusal}"))
+}
+
+/// One at a time: tests that make very much noise, and those that cannot bear any. Held until the test is over.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    // One that failed says so by itself.
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Kernel programs in place, without the agent around them.

@@ -9,6 +9,7 @@ use crate::support::{Agent, Gate, Scratch, c_path, fork, mkdir, of_type, rmdir, 
 
 #[test]
 fn of_two_processes_racing_a_thousand_times_every_second_one_is_told_with_its_rival() {
+    let _alone = crate::alone();
     const RACES: usize = 1_000;
     let scratch = Scratch::new();
     let agent = Agent::start(&["--only", "findings"]);
@@ -57,6 +58,7 @@ fn of_two_processes_racing_a_thousand_times_every_second_one_is_told_with_its_ri
 
 #[test]
 fn a_thousand_short_lived_cgroups_are_all_complete_and_attributed() {
+    let _alone = crate::alone();
     const CGROUPS: usize = 1_000;
     let scratch = Scratch::new();
     let agent = Agent::start(&[]);
@@ -174,6 +176,7 @@ impl Drop for Churn {
 
 #[test]
 fn tracing_that_starts_and_stops_in_the_middle_of_churn_makes_no_certain_claim_that_is_wrong() {
+    let _alone = crate::alone();
     const TIMES: usize = 20;
     const AT_ONCE: usize = 5;
     let scratch = Scratch::new();

@@ -66,6 +66,11 @@ fn the_thread_that_traces_reads_and_does_nothing_else() {
         assert!(fs::read(process.join("mountinfo")).is_ok() && fs::read_dir("/sys/fs/cgroup").is_ok());
         assert!(fs::read(process.join("root/etc/passwd")).is_ok());
         assert_eq!(std::thread::spawn(|| 1).join().unwrap(), 1);
+        for (what, command) in [("look-up", 1), ("update", 2), ("next key", 4), ("information", 15)] {
+            // There is no map to do it with.
+            let error = call(libc::SYS_bpf, [command, 0, 0, 0]).unwrap_err();
+            assert_ne!(error.kind(), io::ErrorKind::PermissionDenied, "{what}: {error}");
+        }
         // And what it is not.
         refused("writing to a file", fs::OpenOptions::new().write(true).open(&file).map(drop));
         refused("making a file", fs::write(file.with_file_name("new"), "x"));
