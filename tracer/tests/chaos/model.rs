@@ -208,7 +208,7 @@ impl<'a> Model<'a> {
         // Follow it from name to name: any step that may have been made by then. Where names are used by several at
         // once, it may be somebody else's step; then it is accepted, too.
         let mut verdicts = vec![Verdict::Renamed { by: departure.by }];
-        let mut surely_gone = false;
+        let (mut surely_gone, mut tangled) = (false, false);
         let mut seen = HashSet::from([departure.by]);
         let mut way = vec![(to.clone(), departure.by)];
         while let Some((place, since)) = way.pop() {
@@ -217,10 +217,11 @@ impl<'a> Model<'a> {
                 let by = self.call(next.by);
                 !next.ghost && by.after >= since.before && by.before <= call.after
             });
-            // The first one after it is its own, unless others overlap.
-            let mut next: Vec<&Departure> = next.collect();
-            next.sort_by_key(|next| self.call(next.by).after);
-            let first = next.first().map_or(u64::MAX, |next| self.call(next.by).after);
+            // The first one that is surely after it is its own, unless one that overlaps is.
+            let next: Vec<&Departure> = next.collect();
+            tangled |= next.iter().any(|next| !since.is_before(self.call(next.by)));
+            let surely = next.iter().map(|next| self.call(next.by)).filter(|by| since.is_before(by));
+            let first = surely.map(|by| by.after).min().unwrap_or(u64::MAX);
             for next in next.into_iter().filter(|next| self.call(next.by).before <= first) {
                 if !seen.insert(next.by) {
                     continue;
@@ -238,7 +239,7 @@ impl<'a> Model<'a> {
                 }
             }
         }
-        if surely_gone && verdicts.iter().filter(|verdict| matches!(verdict, Verdict::Removed { .. })).count() == 1 {
+        if surely_gone && !tangled {
             verdicts.retain(|verdict| matches!(verdict, Verdict::Removed { .. }));
         }
         verdicts

@@ -90,8 +90,9 @@ impl Runtimes {
             let children = std::fs::read_dir(path).unwrap().flatten().filter(|entry| entry.path().is_dir());
             for path in children.map(|child| child.path()).chain([path.clone()]) {
                 wait_for("its end", || match std::fs::remove_dir(&path) {
+                    Ok(()) => Some(()),
                     Err(error) if error.kind() == ErrorKind::ResourceBusy => None,
-                    done => Some(done.unwrap()),
+                    Err(error) => panic!("{}: {error}", path.display()),
                 });
             }
         }

@@ -485,8 +485,9 @@ fn moves(troupe: &mut Troupe) {
     let mut steps: Vec<Step> = walk.into_iter().collect();
     steps.push(Step::Attach(gone));
     troupe.act(steps);
-    let idle = troupe.start(&Part::new(vec![Step::Pause(20_000)]));
+    let idle = troupe.start(&Part::new(vec![Step::Hang]));
     troupe.act(vec![Step::Move(b.clone(), idle.who)]);
+    kill(&idle);
     troupe.house.wait(idle);
     if site.version == 2 {
         troupe.act(vec![Step::Freeze(b.clone(), true), Step::Freeze(b.clone(), false)]);
