@@ -188,7 +188,8 @@ pub struct Outcome {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_at: Option<BootTime>,
-    /// Whether a cgroup is there now at that path. `None` if that cannot be told.
+    /// Whether the cgroup is there now, by whatever name. One that was made at its path since is another. `None` if that cannot
+    /// be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup_left: Option<bool>,
     /// Whether the runtime's state file of the container is still there. `None` if it was not looked for.
@@ -376,10 +377,13 @@ pub(crate) fn judge(story: &Story, world: &World) -> Finding {
     finding
 }
 
-/// Whether a cgroup is there now: at the place or, if it was renamed, where it is instead. `None` if it is not known where
-/// that is, because another one has left the place since.
+/// Whether the cgroup is there now: by another name, if it was renamed. `None` if it is not known where that is, because another one
+/// has left the place since, or whose the cgroup is that is found at the place.
 fn is_left(member: &Member, cgroups: &Cgroups) -> Option<bool> {
-    let Some(renaming) = &member.renaming else { return Some(cgroups.at_path(&member.place).is_some()) };
+    let Some(renaming) = &member.renaming else {
+        // There was nothing when the story began: what was made since is another life's.
+        return cgroups.at_path(&member.place).is_none_or(|(_, live)| live.created.is_some()).then_some(false);
+    };
     let followed = cgroups.follow(&member.place).filter(|followed| followed.renaming.seq == renaming.seq)?;
     Some(followed.removal.is_none())
 }

@@ -243,6 +243,10 @@ impl Gatherer {
         }
         let argv = process.argv.as_deref().unwrap_or_default();
         let Some(command) = oci::command_line(&process.comm, process.exe.as_ref(), argv) else { return Vec::new() };
+        if self.endings.len() >= ENDINGS {
+            // The ends of some were lost.
+            self.endings.retain(|pid, ending| process::mount_namespace(*pid) == Some(ending.namespace));
+        }
         if !self.endings.contains_key(&process.pid)
             && self.endings.len() < ENDINGS
             && let Some(ending) = Ending::of(process, &command)

@@ -390,8 +390,32 @@ impl Tracker {
     /// What a failed call is evidence of, if it is a removal, or an opening for removal, of a cgroup that is not there.
     fn case(&self, note: &Note, attempt: &Attempt) -> Option<Case> {
         let call = &note.attempt;
+        let gone = matches!(call.errno, Errno::ENOENT | Errno::ENODEV);
+        match call.operation {
+            // A read-only mount answers EROFS before it looks.
+            Operation::Rmdir if gone || call.errno == Errno::EROFS => {}
+            Operation::Open if gone && note.file.is_none() && self.tried_to_remove(note) => {}
+            Operation::Rmdir | Operation::Open | Operation::Mkdir => return None,
+        }
         let container = attempt.container.clone();
         let failed_before = self.processes.of(&call.actor).and_then(|known| known.last_failure.as_deref()).cloned();
+        let duplicate = |removal: &Removal, renaming: Option<&Renaming>| Case {
+            kind: Kind::DuplicateTeardown,
+            removal: Some(removal.clone()),
+            renaming: renaming.cloned(),
+            since: Some(removal.at),
+            failed_before: failed_before.clone(),
+            container: removal.container.clone().or(container.clone()),
+        };
+        // Whoever retries for longer than removals are remembered still retries the same one.
+        let removal = self.cgroups.removal(&note.place).or_else(|| self.stories.removal(&note.place));
+        if let Some((_, live)) = self.cgroups.at_path(&note.place) {
+            let made_anew = live.created.as_ref().is_some_and(|created| call.at.since(created.at) <= MADE_ANEW);
+            return match removal {
+                Some(removal) if gone && made_anew => Some(duplicate(removal, None)),
+                Some(_) | None => None,
+            };
+        }
         let followed = self.cgroups.follow(&note.place);
         let since =
             followed.as_ref().map(Followed::over).max(self.cgroups.removal(&note.place).map(|removal| removal.at));
@@ -403,30 +427,6 @@ impl Tracker {
             failed_before: failed_before.clone(),
             container: container.clone(),
         };
-        let duplicate = |removal: &Removal, renaming: Option<&Renaming>| Case {
-            kind: Kind::DuplicateTeardown,
-            removal: Some(removal.clone()),
-            renaming: renaming.cloned(),
-            since: Some(removal.at),
-            failed_before: failed_before.clone(),
-            container: removal.container.clone().or(container.clone()),
-        };
-        let gone = matches!(call.errno, Errno::ENOENT | Errno::ENODEV);
-        match call.operation {
-            // A read-only mount answers EROFS before it looks.
-            Operation::Rmdir if gone || call.errno == Errno::EROFS => {}
-            Operation::Open if gone && note.file.is_none() && self.tried_to_remove(note) => {}
-            Operation::Rmdir | Operation::Open | Operation::Mkdir => return None,
-        }
-        // Whoever retries for longer than removals are remembered still retries the same one.
-        let removal = self.cgroups.removal(&note.place).or_else(|| self.stories.removal(&note.place));
-        if let Some((_, live)) = self.cgroups.at_path(&note.place) {
-            let made_anew = live.created.as_ref().is_some_and(|created| call.at.since(created.at) <= MADE_ANEW);
-            return match removal {
-                Some(removal) if gone && made_anew => Some(duplicate(removal, None)),
-                Some(_) | None => None,
-            };
-        }
         // Whoever starts a container begins another life: what was over before it began is none of its. So does a creation
         // that failed since, of one that never came to be.
         let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.is_failed_creation());

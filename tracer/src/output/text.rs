@@ -335,7 +335,7 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
     };
     let hierarchy = hierarchy.map(|name| format!(" ({name}{in_all})")).unwrap_or_default();
     let left = match finding.outcome.cgroup_left {
-        Some(true) => "; a cgroup is there now",
+        Some(true) => "; it is there now, by another name",
         Some(false) => "; not there now",
         None => "",
     };

@@ -321,10 +321,17 @@ pub(crate) struct Stories {
 impl Stories {
     /// Whether a thread group has a part in a story of `place`.
     pub fn has_participant(&self, place: &Place, actor: &Actor) -> bool {
-        Kind::ALL
-            .iter()
-            .filter_map(|kind| self.stories.get(self.at_place.get(&(*kind, place.clone()))?))
-            .any(|story| story.has(actor))
+        self.of(actor, place).is_some()
+    }
+
+    /// The last story of a place that a thread group has a part in.
+    fn of(&self, actor: &Actor, place: &Place) -> Option<u64> {
+        let of_kind = |kind: &Kind| {
+            let own = self.of_actor.get(&(*kind, actor.pid, place.clone()));
+            [own, self.at_place.get(&(*kind, place.clone()))]
+        };
+        let all = Kind::ALL.iter().flat_map(of_kind).flatten().copied();
+        all.filter(|number| self.stories.get(number).is_some_and(|story| story.has(actor))).max()
     }
 
     /// The removal that the story of a place came after.
@@ -413,12 +420,11 @@ impl Stories {
 
     /// A failed call that decides nothing by itself, but belongs to a story that is being told: returned if it does not.
     pub fn add_context(&mut self, note: Note) -> Option<Note> {
-        let pid = note.attempt.actor.pid;
-        let mine = Kind::ALL.iter().filter_map(|kind| self.of_actor.get(&(*kind, pid, note.place.clone()))).max();
-        let Some(story) = mine.and_then(|number| self.stories.get_mut(number)) else { return Some(note) };
+        let own = self.of(&note.attempt.actor, &note.place);
+        let Some(story) = own.and_then(|number| self.stories.get_mut(&number)) else { return Some(note) };
         // Whoever tries to make it begins another life.
         let begins_a_life = note.attempt.operation == Operation::Mkdir;
-        if begins_a_life || !story.has(&note.attempt.actor) || note.attempt.at.since(story.last_at) > TOGETHER {
+        if begins_a_life || note.attempt.at.since(story.last_at) > TOGETHER {
             return Some(note);
         }
         story.add_call(note);

@@ -1177,3 +1177,19 @@ fn very_many_failed_removals_at_once_are_told_and_let_go_of() {
     }
     assert!(play.findings.len() > 20_000, "{} told", play.findings.len());
 }
+
+#[test]
+fn a_place_that_is_used_again_changes_nothing_of_what_was_told() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/web", 20);
+    play.event(Change::Removed, 0, 7, "/web", 20);
+    play.exec(21, "runc delete web");
+    play.rmdir(Errno::ENOENT, "/web", 21);
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_millis(200));
+    play.event(Change::Created, 0, 8, "/web", 22);
+    let at = BootTime(play.now + 1);
+    let last_words = play.tracker.finish(at);
+    assert!(last_words.is_empty(), "{last_words:#?}");
+    assert_eq!(play.only().outcome.cgroup_left, Some(false));
+}
