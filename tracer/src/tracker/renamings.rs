@@ -28,12 +28,12 @@ pub(crate) struct Renaming {
 impl Renaming {
     /// The new path of a cgroup at `place`, if that was renamed with it.
     pub fn forward(&self, place: &Place) -> Option<Place> {
-        place.moved(&self.from.path, &self.to).filter(|_| place.hierarchy == self.from.hierarchy)
+        if place.hierarchy == self.from.hierarchy { place.moved(&self.from.path, &self.to) } else { None }
     }
 
     /// The old path of a cgroup at `place`, if that was renamed with it.
     fn backward(&self, place: &Place) -> Option<Place> {
-        place.moved(&self.to, &self.from.path).filter(|_| place.hierarchy == self.from.hierarchy)
+        if place.hierarchy == self.from.hierarchy { place.moved(&self.to, &self.from.path) } else { None }
     }
 }
 

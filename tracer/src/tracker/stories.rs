@@ -312,6 +312,8 @@ pub(crate) struct Stories {
     /// v1's hierarchies are told together by who tore down, or whose children did, and the path.
     of_family: HashMap<(Kind, Pid, Name), u64>,
     with_actor: HashMap<Pid, HashSet<u64>>,
+    /// Those that a thread group had a part in which has ended: its state is looked for after that.
+    with_ended: HashMap<Pid, BTreeSet<u64>>,
     /// The last one of a place that a process has a part in.
     of_actor: HashMap<(Kind, Pid, Place), u64>,
     /// The last failed creation of a story that is closed.
@@ -447,6 +449,7 @@ impl Stories {
             if !others {
                 open.remove(&number);
             }
+            self.with_ended.entry(pid).or_default().insert(number);
             if story.outcome_is_known() {
                 self.set_due(number, end.at + SETTLE);
             }
@@ -465,7 +468,8 @@ impl Stories {
         at: BootTime,
     ) {
         let mut changed = Vec::new();
-        for (number, story) in &mut self.stories {
+        for number in self.with_ended.get(&pid).into_iter().flatten() {
+            let Some(story) = self.stories.get_mut(number) else { continue };
             if story.container.as_ref().is_some_and(|known| known.id != *container) {
                 continue;
             }
@@ -528,6 +532,10 @@ impl Stories {
         self.of_family.retain(|_, number| open.contains_key(number));
         self.of_actor.retain(|_, number| open.contains_key(number));
         self.with_actor.retain(|_, numbers| {
+            numbers.retain(|number| open.contains_key(number));
+            !numbers.is_empty()
+        });
+        self.with_ended.retain(|_, numbers| {
             numbers.retain(|number| open.contains_key(number));
             !numbers.is_empty()
         });
