@@ -34,7 +34,7 @@ pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
     let actor = who(&weighed.main.first.actor);
     match weighed.first_failure.filter(|first| cause.is_none_or(|cause| cause.seq != first.seq)) {
         Some(call) => format!(
-            "{actor} failed to start a container: first its {} of {} failed with {}; to clear up it{also}",
+            "{actor} failed to start a container after its {} of {} failed with {}; to clear up it{also}",
             call.operation.as_str(),
             call.path,
             call.errno,

@@ -70,7 +70,7 @@ impl Processes {
                 parent.started.is_none_or(|started| started <= began)
                     && parent.exited.is_none_or(|exited| exited >= began)
             }
-            None => true,
+            None => parent.exited.is_none(),
         })
     }
 

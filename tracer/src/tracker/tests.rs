@@ -665,7 +665,7 @@ fn a_failed_start_that_clears_up_twice_is_no_fault_and_says_what_failed_first() 
     assert!(!finding.is_routine(), "it tells why the start failed");
     assert_eq!(
         finding.summary,
-        "runc[30] failed to start a container: first its open of /sys/fs/cgroup/unified/web/pids.max failed with ENOENT; \
+        "runc[30] failed to start a container after its open of /sys/fs/cgroup/unified/web/pids.max failed with ENOENT; \
          to clear up it tried to tear down the cgroup of container web, which had already been removed by the same process \
          2.00 ms earlier; it exited 1, and nothing was left behind"
     );
