@@ -30,8 +30,8 @@ use crate::errno::Errno;
 use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Actor, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Facts, HierarchyId, Input,
-    NamespaceId, Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
+    About, Actor, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Facts, HierarchyId,
+    Input, NamespaceId, Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;

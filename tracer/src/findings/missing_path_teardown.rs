@@ -49,7 +49,7 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     let summary = format!(
         "{} tried to tear down {}, which {never}{why}; {}",
         wording::subject(weighed, creation.map(|creation| &creation.attempt)),
-        wording::whose(story.container.as_deref(), &weighed.member.place.path),
+        wording::whose(weighed),
         wording::outcome(weighed, world),
     );
     Judgement { cause, because, summary, rival: None }
@@ -66,7 +66,7 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
     let summary = format!(
         "{} tried to tear down {}, which is not there by that name: {} {} {} to {} {} earlier; {}",
         wording::subject(weighed, None),
-        wording::whose(weighed.story.container.as_deref(), &weighed.member.place.path),
+        wording::whose(weighed),
         wording::somebody(&renaming.actor),
         wording::verb(&because, "renamed", "may have renamed"),
         if renaming.from == weighed.member.place { "it".into() } else { renaming.from.path.to_string() },

@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{FindingAttempt, Job, Outcome, Severity, Weighed, World};
 use crate::container::Container;
 use crate::input::{Actor, Exit};
-use crate::name::Name;
 
 /// From so many failed calls on their number is told.
 const MANY: u64 = 9;
@@ -43,11 +42,17 @@ pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
     }
 }
 
-/// `the cgroup of container ID` where there is one, else `cgroup /the/path`.
-pub(super) fn whose(container: Option<&Container>, path: &Name) -> String {
-    match container {
-        Some(container) => format!("the cgroup of container {}", name(container)),
-        None => format!("cgroup {path}"),
+/// `the cgroup of container ID` where there is one, `cgroup /the/path in container ID` for one below that, else
+/// `cgroup /the/path`.
+pub(super) fn whose(weighed: &Weighed) -> String {
+    let path = &weighed.member.place.path;
+    let depth = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
+    match (&weighed.member.container, &weighed.story.container) {
+        (Some(around), _) if around.depth() < depth => {
+            format!("cgroup {path} in container {}", name(around))
+        }
+        (Some(container), _) | (None, Some(container)) => format!("the cgroup of container {}", name(container)),
+        (None, None) => format!("cgroup {path}"),
     }
 }
 

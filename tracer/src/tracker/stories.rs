@@ -113,6 +113,8 @@ pub(crate) struct Case {
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub place: Place,
+    /// The container that it belongs to.
+    pub container: Option<Arc<Container>>,
     pub removal: Option<Removal>,
     pub renaming: Option<Renaming>,
     /// When the life before was over, if that was seen: there was nothing then.
@@ -359,6 +361,7 @@ impl Stories {
         if !story.members.iter().any(|member| member.place == note.place) {
             story.members.push(Member {
                 place: note.place.clone(),
+                container: case.container.clone(),
                 removal: case.removal.clone(),
                 renaming: case.renaming.clone(),
                 since: case.since,

@@ -859,6 +859,30 @@ fn the_end_of_a_later_process_of_the_same_number_is_not_the_actors() {
 }
 
 #[test]
+fn what_lies_within_a_containers_cgroup_is_not_that_cgroup() {
+    let mut play = Play::new();
+    play.exec(20, "runc create web");
+    play.event(Change::Created, 0, 7, "/web", 20);
+    play.event(Change::Created, 0, 8, "/web/a", 20);
+    play.event(Change::Removed, 0, 8, "/web/a", 20);
+    play.rmdir(Errno::ENOENT, "/web/a", 21);
+    play.rmdir(Errno::ENOENT, "/web/never", 22);
+    play.event(Change::Removed, 0, 7, "/web", 20);
+    play.rmdir(Errno::ENOENT, "/web", 23);
+    play.pass(Duration::from_secs(3));
+    let summaries = [
+        "cgroup /web/a in container web, which",
+        "cgroup /web/never in container web, which",
+        "the cgroup of container web, which",
+    ];
+    assert_eq!(play.findings.len(), 3);
+    for (finding, begins) in play.findings.iter().zip(summaries) {
+        assert!(finding.summary.contains(&format!("tried to tear down {begins}")), "{}", finding.summary);
+        assert_eq!(finding.container.as_ref().map(|container| container.id.clone()), Some("web".into()));
+    }
+}
+
+#[test]
 fn a_renamed_cgroup_is_found_under_its_present_name() {
     let mut play = Play::new();
     let rmdir = |play: &mut Play, path: &str, pid| {
