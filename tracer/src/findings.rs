@@ -367,7 +367,7 @@ pub(crate) fn judge(story: &Story, world: &World) -> Finding {
         certainty: if judgement.because.is_empty() { Certainty::Certain } else { Certainty::Degraded },
         because: judgement.because,
         known_issues: Vec::new(),
-        evidence: evidence(story),
+        evidence: evidence(story, first_failure),
     };
     finding.attempts.sort_by_key(|attempt| attempt.seq);
     finding.known_issues = known::matching(&finding, world.processes);
@@ -398,12 +398,13 @@ fn cgroup(member: &Member) -> Cgroup {
     }
 }
 
-fn evidence(story: &Story) -> Vec<Seq> {
+fn evidence(story: &Story, first_failure: Option<&FindingAttempt>) -> Vec<Seq> {
     let removals = story.members.iter().filter_map(|member| member.removal.as_ref());
     let renamings = story.members.iter().filter_map(|member| member.renaming.as_ref());
     let mut seqs: Vec<Seq> = removals
         .flat_map(|removal| removal.created.as_ref().map(|created| created.seq).into_iter().chain([removal.seq]))
         .chain(renamings.map(|renaming| renaming.seq))
+        .chain(first_failure.map(|call| call.seq))
         .chain(story.kept_calls().map(|note| note.attempt.seq))
         .chain(story.participants.iter().filter_map(|participant| participant.ended.map(|end| end.seq)))
         .collect();

@@ -29,7 +29,11 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     };
     let because = gaps(weighed, world, creation, cause);
 
-    let never = wording::verb(&because, "was never created", "may never have been created");
+    let never = match weighed.outcome.cgroup_left {
+        // One that was made since.
+        Some(true) => wording::verb(&because, "had not been created yet", "may not have been created yet"),
+        Some(false) | None => wording::verb(&because, "was never created", "may never have been created"),
+    };
     let why = match (cause, creation) {
         (_, Some(creation)) => {
             let call = &creation.attempt;

@@ -351,7 +351,10 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
         fields.push(("known issue", text));
     }
     let advice = match finding.severity {
-        Severity::Benign => Some("Nothing: whoever tried has coped. Worth knowing if something else fails here."),
+        Severity::Benign if finding.first_failure.is_some() => {
+            Some("Mend what failed first: the teardown only followed it, and did no harm.")
+        }
+        Severity::Benign => Some("Nothing: it did no harm. Worth knowing if something else fails here."),
         Severity::Fault | Severity::Undetermined => explain::advice(finding.kind, finding.cause),
     };
     fields.extend(advice.map(|advice| ("what to do", advice.to_owned())));
@@ -394,7 +397,9 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
             times: 1,
         });
     }
-    for attempt in &finding.attempts {
+    // What failed first in a start, and needs not be a call on what was torn down.
+    let first = finding.first_failure.iter().filter(|first| finding.attempts.iter().all(|call| call.seq != first.seq));
+    for attempt in first.chain(&finding.attempts) {
         let step = Deed {
             at: attempt.at,
             who: who(&attempt.actor),

@@ -661,6 +661,9 @@ fn a_failed_start_that_clears_up_twice_is_no_fault_and_says_what_failed_first() 
     assert_eq!((finding.kind, finding.cause), (Kind::DuplicateTeardown, Cause::RemovedBySelf));
     assert_eq!((finding.severity, finding.certainty), (Severity::Benign, Certainty::Certain));
     let first = finding.first_failure.as_ref().expect("what failed first");
+    assert!(finding.evidence.contains(&first.seq));
+    let told = crate::output::deeds(finding);
+    assert!(told.first().is_some_and(|deed| deed.what.ends_with("/pids.max")), "it is listed first");
     assert!(first.path.to_str().is_some_and(|path| path.ends_with("/web/pids.max")));
     assert!(!finding.is_routine(), "it tells why the start failed");
     assert_eq!(
@@ -856,6 +859,19 @@ fn the_end_of_a_later_process_of_the_same_number_is_not_the_actors() {
     let finding = play.findings.last().expect("told");
     assert_eq!((finding.outcome.exit, finding.severity), (None, Severity::Undetermined));
     assert!(finding.summary.ends_with("how it ended was not seen"), "{}", finding.summary);
+}
+
+#[test]
+fn one_that_is_made_since_is_not_called_never_created() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 6, "/pod", 20);
+    play.rmdir(Errno::ENOENT, "/pod/a", 21);
+    play.event(Change::Created, 0, 7, "/pod/a", 20);
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!(finding.outcome.cgroup_left, Some(true));
+    assert!(finding.summary.contains("cgroup /pod/a, which had not been created yet"), "{}", finding.summary);
 }
 
 #[test]
