@@ -26,6 +26,7 @@ pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
     let mut others: Vec<&Actor> = others.map(|other| &other.first.actor).collect();
     others.dedup_by(|one, other| one.is_same_process_as(other));
     let also = match others.len() {
+        more if weighed.story.has_more => format!(" (and more than {more} other processes)"),
         0 => String::new(),
         1 => " (and one more process)".to_owned(),
         more => format!(" (and {more} more processes)"),

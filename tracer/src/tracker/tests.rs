@@ -862,6 +862,31 @@ fn the_end_of_a_later_process_of_the_same_number_is_not_the_actors() {
 }
 
 #[test]
+fn of_a_crowd_it_is_told_that_not_all_were_followed() {
+    let crowd = |of: &str| {
+        let mut play = Play::new();
+        play.event(Change::Removed, 0, 7, "/a", 20);
+        for pid in 100..170 {
+            play.exec(pid, of);
+            play.rmdir(Errno::ENOENT, "/a", pid);
+            play.exit(pid, Exit::Code(0));
+        }
+        play.exec(200, "runc delete a");
+        play.rmdir(Errno::ENOENT, "/a", 200);
+        play.exit(200, Exit::Code(1));
+        play.pass(Duration::from_secs(3));
+        play.findings.pop().expect("told")
+    };
+    // Who is there for the teardown has its place beside those who are not.
+    let removals = crowd("rmdir /a");
+    assert_eq!((removals.severity, removals.actor.pid), (Severity::Fault, Pid(200)));
+    assert!(removals.summary.contains("(and more than 64 other processes)"), "{}", removals.summary);
+    let unknown = crowd("shell");
+    assert_eq!(unknown.severity, Severity::Undetermined);
+    assert!(unknown.summary.contains("(and more than 63 other processes)"), "{}", unknown.summary);
+}
+
+#[test]
 fn one_that_is_made_since_is_not_called_never_created() {
     let mut play = Play::new();
     play.event(Change::Created, 0, 6, "/pod", 20);
