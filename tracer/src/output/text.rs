@@ -352,7 +352,7 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
     }
     let advice = match finding.severity {
         Severity::Benign if finding.first_failure.is_some() => {
-            Some("Mend what failed first: the teardown only followed it, and did no harm.")
+            Some("Look at what failed first: the teardown only followed it, and did no harm.")
         }
         Severity::Benign => Some("Nothing: it did no harm. Worth knowing if something else fails here."),
         Severity::Fault | Severity::Undetermined => explain::advice(finding.kind, finding.cause),
