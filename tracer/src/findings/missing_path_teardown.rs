@@ -38,11 +38,14 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
         (_, Some(creation)) => {
             let call = &creation.attempt;
             let is_own = call.actor.is_same_process_as(&first.actor);
-            let maker = if is_own { "its own".to_owned() } else { wording::who(&call.actor) };
+            let operation = call.operation.as_str();
+            let call_of = match is_own {
+                true => format!("its own {operation}"),
+                false => format!("the {operation} of {}", wording::who(&call.actor)),
+            };
             let read_only = if cause == Cause::ReadOnlyMount { "cgroupfs is mounted read-only there: " } else { "" };
             format!(
-                ", because {read_only}{maker} {} failed with {} {} earlier",
-                call.operation.as_str(),
+                ", because {read_only}{call_of} failed with {} {} earlier",
                 call.errno,
                 duration::human(first.at.since(call.at)),
             )

@@ -89,7 +89,9 @@ pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
         (Job::Start, Severity::Benign, Some(false)) if !exit.is_some_and(Exit::is_success) => {
             ", and nothing was left behind"
         }
-        (Job::Removal, Severity::Benign, _) if !exit.is_some_and(Exit::is_success) => ", and what it wanted is so",
+        (Job::Removal, Severity::Benign, _) if !exit.is_some_and(Exit::is_success) => {
+            ", though there was nothing to remove"
+        }
         (Job::Teardown | Job::Removal | Job::Start | Job::Other, _, _) => "",
     };
     format!("{ladder}{end}{left}")

@@ -475,7 +475,7 @@ fn a_failed_creation_names_the_cause() {
     play.pass(Duration::from_secs(3));
     let finding = play.only();
     assert_eq!((finding.cause, finding.certainty), (Cause::CreationFailed, Certainty::Certain));
-    assert!(finding.summary.contains("runc[20] mkdir failed with EACCES"), "{}", finding.summary);
+    assert!(finding.summary.contains("the mkdir of runc[20] failed with EACCES"), "{}", finding.summary);
 }
 
 #[test]
