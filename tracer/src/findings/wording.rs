@@ -72,7 +72,7 @@ pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
         _ => String::new(),
     };
     let end = match exit {
-        Some(Exit::Code(0)) => "it coped and exited 0".to_owned(),
+        Some(Exit::Code(0)) if *state_left != Some(true) => "it coped and exited 0".to_owned(),
         Some(Exit::Code(code)) => format!("it exited {code}"),
         Some(Exit::Signal(signal)) => format!("it was killed by signal {signal}"),
         None if weighed.main.ended.is_some() => "how it ended was not seen".to_owned(),

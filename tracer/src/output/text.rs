@@ -204,7 +204,13 @@ pub(crate) fn word_of(event: &Event) -> &'static str {
 /// The runtime, and the container's id where the path does not tell it.
 fn whose(cgroup: &Cgroup, container: Option<&Container>) -> Option<String> {
     let Container { id, runtime, .. } = container?;
-    let in_path = cgroup.path.as_bytes().windows(id.as_bytes().len().max(1)).any(|part| part == id.as_bytes());
+    // `/website` does not tell of `web`.
+    let is_apart = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let (path, length) = (cgroup.path.as_bytes(), id.as_bytes().len().max(1));
+    let in_path = path
+        .windows(length)
+        .enumerate()
+        .any(|(at, part)| part == id.as_bytes() && is_apart(path[..at].last()) && is_apart(path.get(at + length)));
     Some(if in_path { runtime.clone() } else { format!("{runtime} {id}") })
 }
 
@@ -749,6 +755,32 @@ mod tests {
         assert_eq!(cut_middle("/abc", 4), "/abc");
         assert_eq!(cut_middle("/abcdefgh", 5), "/a…gh");
         assert_eq!(cut_middle("", 0), "");
+    }
+
+    #[test]
+    fn an_id_that_the_path_does_not_tell_is_told() {
+        let said = |path: &str, id: &str| {
+            let (hierarchy, path) = (HierarchyId(0), path.into());
+            let cgroup = Cgroup { hierarchy, id: None, path, level: None, truncated: false };
+            let container = Container {
+                id: id.into(),
+                runtime: "runc".to_owned(),
+                rule: String::new(),
+                chain: vec![id.into()],
+                name: None,
+                image: None,
+                pod: None,
+                namespace: None,
+                depths: vec![1],
+            };
+            whose(&cgroup, Some(&container))
+        };
+        for path in ["/web", "/a/web/x", "/runc-web.scope", "/pods:web"] {
+            assert_eq!(said(path, "web").as_deref(), Some("runc"), "{path}");
+        }
+        for path in ["/website", "/pods/cobweb", "/"] {
+            assert_eq!(said(path, "web").as_deref(), Some("runc web"), "{path}");
+        }
     }
 
     #[test]

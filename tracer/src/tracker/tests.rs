@@ -323,6 +323,7 @@ fn state_left_behind_is_a_fault_even_with_exit_status_0() {
     play.feed(fact(about));
     let last = play.findings.last().expect("told");
     assert_eq!((last.revision, last.severity), (1, Severity::Fault));
+    assert!(last.summary.ends_with("; it exited 0 and left the container's state behind"), "{}", last.summary);
 }
 
 #[test]
