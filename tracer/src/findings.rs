@@ -336,7 +336,7 @@ const RULES: [Rule; Kind::ALL.len()] = [
 /// Weighs a story as far as it is known.
 pub(crate) fn judge(story: &Story, world: &World) -> Finding {
     let weight = |participant: &Participant| severity::of(participant, story);
-    let severity = severity::of_all(story.participants.iter().map(weight));
+    let severity = severity::of_all(story);
     let main = story.participants.iter().find(|participant| weight(participant) == severity);
     let main = main.or(story.participants.first()).expect("a story begins with its first participant");
     let member = story.member_of(main);

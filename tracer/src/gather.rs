@@ -59,6 +59,8 @@ struct Ending {
     id: Name,
     /// Only if it failed: it makes a container, and leaves state if it succeeds.
     only_failed: bool,
+    /// No state was there when it began: what is there after it is its own. `false` if nobody could look in time.
+    was_missing: bool,
     files: Files,
     /// When the process was forked: its number may be given to another one.
     started: Option<BootTime>,
@@ -328,9 +330,10 @@ impl Ending {
             _ => return None,
         };
         let files = state::files(command, &Surroundings::of(process.pid))?;
-        let ending = Self {
+        let mut ending = Self {
             id: command.id.clone()?,
             only_failed,
+            was_missing: false,
             files,
             started: process.started,
             namespace: process.mount_namespace?,
@@ -338,8 +341,13 @@ impl Ending {
             witnesses: process.parents.iter().map(|parent| parent.pid).collect(),
         };
         // A state that is there before it begins is another's, whose id it was given.
-        let was_missing = || Some(!ending.files.look(&Root::of(process.pid)?)?.1);
-        (!only_failed || was_missing() == Some(true)).then_some(ending)
+        let found = || Some(ending.files.look(&Root::of(process.pid)?)?.1);
+        match only_failed.then(found).flatten() {
+            Some(true) => return None,
+            Some(false) => ending.was_missing = true,
+            None => {}
+        }
+        Some(ending)
     }
 
     /// Looks for the state, as the process that just ended would see it.
@@ -355,6 +363,9 @@ impl Ending {
         let family = self.witnesses.iter().copied().chain([own]).find(same);
         let witness = family.or_else(|| process::pids_in_mount_namespace(self.namespace).find(same))?;
         let (path, present) = self.files.left(&Root::of(witness)?, process::clock().unix_ns(ended.at))?;
+        if present && self.only_failed && !self.was_missing {
+            return None;
+        }
         // Without anybody in it a mount namespace is gone, and its files with it.
         if !same(&witness) {
             return None;

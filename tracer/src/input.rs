@@ -533,7 +533,7 @@ pub struct Process {
     /// The program file, as its own mount namespace names it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exe: Option<Name>,
-    /// The command line, as far as it is kept: see [`crate::argv`].
+    /// The command line, as far as it is kept: 4 KiB and 256 arguments at most.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "crate::argv::deserialize")]
     pub argv: Option<Vec<Name>>,
     /// `argv` is longer than what could be read.

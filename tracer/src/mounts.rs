@@ -75,7 +75,15 @@ impl MountTable {
         mount.map_or(Resolution::Unknown, |mount| self.within(mount, &path))
     }
 
-    /// Follows a path from a directory that is not on cgroupfs, which is told by its place on its file system.
+    /// What of its file system is mounted where a directory was reached, if the mount is known and the directory in it.
+    pub fn root_of(&self, directory: &Directory) -> Option<&Name> {
+        let id = directory.mount?;
+        let mount = self.mounts.iter().find(|mount| mount.id == Some(id) && mount.device == directory.device)?;
+        below(&mount.root, &directory.path).map(|_| &mount.root)
+    }
+
+    /// Follows a path from a directory that is told by its place on its file system: one above cgroupfs, or one that the path
+    /// climbs out of.
     pub fn resolve_from(&self, directory: &Directory, path: &Name) -> Resolution {
         let of_device = |mount: &&Mount| mount.device == directory.device;
         let mount_point = |mount: &Mount| {
@@ -166,6 +174,21 @@ fn below<'a>(directory: &Name, path: &'a Name) -> Option<&'a [u8]> {
     let directory = directory.as_bytes().strip_suffix(b"/").unwrap_or(directory.as_bytes());
     let rest = path.as_bytes().strip_prefix(directory)?;
     (rest.is_empty() || rest[0] == b'/').then_some(rest)
+}
+
+/// Whether a path from `directory`, which is `root` or below it, leads above `root` at any point.
+pub fn climbs_out_of(root: &Name, directory: &Name, path: &Name) -> bool {
+    let parts = |path: &[u8]| path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).count();
+    let mut depth = below(root, directory).map_or(0, parts);
+    path.as_bytes().split(|byte| *byte == b'/').any(|part| {
+        match part {
+            b"" | b"." => {}
+            b".." if depth == 0 => return true,
+            b".." => depth -= 1,
+            _ => depth += 1,
+        }
+        false
+    })
 }
 
 /// `directory` and `path` below it as one absolute path, without `//`, `.` and `..`.
@@ -472,6 +495,41 @@ not a mount line
         let over = "50 23 0:41 / /sys rw - tmpfs tmpfs rw";
         let covered = [ROOT, SYS, TMPFS, FREEZER, over];
         check(&covered, Some(31), "0:28", "/", "freezer/web", cgroup(34, "/web", false));
+    }
+
+    #[test]
+    fn a_path_that_climbs_out_of_a_mount_of_cgroupfs_is_followed_from_there() {
+        const TMPFS: &str = "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw";
+        const FREEZER: &str = "35 31 0:34 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer";
+        const PIDS: &str = "36 31 0:35 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids";
+        const BIND: &str = "37 22 0:35 /web /mnt rw - cgroup cgroup rw,pids";
+        let table = MountTable::new(parse_mountinfo([ROOT, SYS, TMPFS, FREEZER, PIDS, BIND].join("\n").as_bytes()));
+        let directory = |minor, path: &str, mount| Directory {
+            device: Device { major: 0, minor },
+            id: crate::input::CgroupId(1),
+            path: path.into(),
+            truncated: false,
+            outside: false,
+            mount: Some(MountId(mount)),
+        };
+        let check = |directory: &Directory, path: &str, to: Option<Resolution>| {
+            let path = Name::from(path);
+            let root = table.root_of(directory).cloned().unwrap_or_else(|| "/".into());
+            let climbs = climbs_out_of(&root, &directory.path, &path);
+            assert_eq!(climbs.then(|| table.resolve_from(directory, &path)), to, "{directory:?} {path}");
+        };
+        check(&directory(34, "/", 35), "../pids/web", Some(cgroup(35, "/web", false)));
+        check(&directory(34, "/web", 35), "../../pids/web/", Some(cgroup(35, "/web", false)));
+        check(&directory(34, "/web", 35), "../x", None);
+        check(&directory(34, "/web", 35), "a/../../b/..", None);
+        check(&directory(34, "/", 35), "../../x", Some(other("sysfs")));
+        // A part of the hierarchy that is mounted by itself has something else around it.
+        check(&directory(35, "/web/a", 37), "../x", None);
+        check(&directory(35, "/web/a", 37), "../../x", Some(other("ext4")));
+        check(&directory(35, "/web", 37), "../mnt/x", Some(cgroup(35, "/web/x", false)));
+        // Through a mount that is not known it is the hierarchy's root that is climbed out of.
+        check(&directory(35, "/web", 99), "../x", None);
+        check(&directory(34, "/", 99), "../pids/x", Some(cgroup(35, "/x", false)));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use crate::input::ContainerFacts;
+use crate::mounts;
 use crate::name::Name;
 use crate::runtimes;
 
@@ -216,7 +217,12 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
             let scope = [&unit[..], b".scope"].concat();
             return named(&|component| component == scope);
         }
-        let asked: Vec<&[u8]> = components_of_absolute(asked)?;
+        // A relative one is below a cgroup of the runtime's choice: its own one, or the root.
+        let asked = mounts::join(&Name::from("/"), &Name::new(asked));
+        let asked: Vec<&[u8]> = self::components(asked.as_bytes()).collect();
+        if asked.is_empty() {
+            return None;
+        }
         let ends = components.windows(asked.len()).enumerate().filter(|(_, window)| *window == asked);
         ends.map(|(index, _)| index + asked.len()).find(|end| *end > below)
     })
@@ -224,11 +230,6 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
 
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
-}
-
-fn components_of_absolute(path: &[u8]) -> Option<Vec<&[u8]>> {
-    let components: Vec<&[u8]> = components(path.strip_prefix(b"/")?).collect();
-    (!components.is_empty()).then_some(components)
 }
 
 fn as_path(name: &Name) -> PathBuf {
@@ -310,6 +311,7 @@ mod tests {
             (depth("/pods/p1", Some("/pods/p1"), 0), depth("/outer/pods/p1/sub", Some("/pods/p1"), 0)),
             (Some(2), Some(3))
         );
+        assert_eq!((depth("/p1", Some("p1"), 0), depth("/a/p1/x", Some("../p1/./x/"), 0)), (Some(1), Some(3)));
         assert_eq!(depth("/my.slice/pre-nm.scope", Some("my.slice:pre:nm"), 0), Some(2));
         assert_eq!((depth("/else", Some("/pods/p1"), 0), depth("/else", Some("/"), 0)), (None, None));
         // Only below the container around it.

@@ -33,8 +33,8 @@ use crate::errno::Errno;
 use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Actor, Attempt, BootTime, Cgroup, Change, Device, Event, Facts, HierarchyId, Input, NamespaceId, Operation,
-    Pid, Process, ProcessChange, Seq, WalkedAgain,
+    About, Actor, Attempt, BootTime, Cgroup, Change, Device, Directory, Event, Facts, HierarchyId, Input, NamespaceId,
+    Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
 use crate::mounts::{self, Resolution};
 use crate::name::Name;
@@ -165,7 +165,8 @@ impl Tracker {
 
     /// Whether an attempt is known to have nothing to do with a cgroup: its path leads to another file system.
     pub fn is_foreign(&self, attempt: &Attempt) -> bool {
-        attempt.needs_mounts() && matches!(self.resolve_by_mounts(attempt), Some(Resolution::OtherFileSystem { .. }))
+        (attempt.needs_mounts() || self.climbs_out(attempt))
+            && matches!(self.resolve_by_mounts(attempt), Some(Resolution::OtherFileSystem { .. }))
     }
 
     /// What is known of the mounts of a namespace.
@@ -455,7 +456,7 @@ impl Tracker {
     /// The cgroup that an attempt is about, and the control file in it.
     fn resolve(&self, attempt: &Attempt) -> Option<(Place, Option<Name>)> {
         let (hierarchy, path) = match &attempt.directory {
-            Some(directory) if !directory.outside => {
+            Some(directory) if !directory.outside && !self.climbs_out(attempt) => {
                 let hierarchy = *self.hierarchies.get(&directory.device)?;
                 let start = match self.cgroups.get(hierarchy, directory.id) {
                     // The walk up the directory entries stopped short; the id says where it started.
@@ -477,7 +478,17 @@ impl Tracker {
         Some((Place { hierarchy, path }, file))
     }
 
-    /// Where a path leads that does not start on cgroupfs.
+    /// Whether a path that starts on cgroupfs leads out of the mount that it starts in, by `..`: to what is around that.
+    fn climbs_out(&self, attempt: &Attempt) -> bool {
+        // One whose path was cut short is deeper than anybody climbs.
+        let on_cgroupfs = |directory: &&Directory| !directory.outside && !directory.truncated;
+        let Some(directory) = attempt.directory.as_ref().filter(on_cgroupfs) else { return false };
+        let table = attempt.mount_namespace.and_then(|namespace| self.mount_tables.get(namespace));
+        let root = table.and_then(|table| table.root_of(directory)).cloned().unwrap_or_else(|| Name::from("/"));
+        mounts::climbs_out_of(&root, &directory.path, &attempt.path)
+    }
+
+    /// Where a path leads that does not start on cgroupfs, or not only there.
     fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
         let table = self.mount_tables.get(attempt.mount_namespace?)?;
         match &attempt.directory {

@@ -4,7 +4,6 @@ use super::{Cause, Deed, Judgement, Rival, Weighed, World, wording};
 use crate::duration;
 
 pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
-    let story = weighed.story;
     let removal = weighed.member.removal.as_ref().expect("a duplicate's members carry the removal that came first");
     let first = &weighed.main.first;
     let remover = removal.actor.as_ref();
@@ -31,7 +30,7 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     let summary = format!(
         "{} tried to tear down {}, which {removed}{renamed}{by} {} earlier; {}",
         wording::subject(weighed, None),
-        wording::whose(story.container.as_deref(), &weighed.member.place.path),
+        wording::whose(weighed),
         duration::human(before),
         wording::outcome(weighed, world),
     );

@@ -29,16 +29,23 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     };
     let because = gaps(weighed, world, creation, cause);
 
-    let never = wording::verb(&because, "was never created", "may never have been created");
+    let is_made_since = world.cgroups.at_path(&weighed.member.place).is_some();
+    let never = match is_made_since {
+        true => wording::verb(&because, "had not been created yet", "may not have been created yet"),
+        false => wording::verb(&because, "was never created", "may never have been created"),
+    };
     let why = match (cause, creation) {
         (_, Some(creation)) => {
             let call = &creation.attempt;
             let is_own = call.actor.is_same_process_as(&first.actor);
-            let maker = if is_own { "its own".to_owned() } else { wording::who(&call.actor) };
+            let operation = call.operation.as_str();
+            let call_of = match is_own {
+                true => format!("its own {operation}"),
+                false => format!("the {operation} of {}", wording::who(&call.actor)),
+            };
             let read_only = if cause == Cause::ReadOnlyMount { "cgroupfs is mounted read-only there: " } else { "" };
             format!(
-                ", because {read_only}{maker} {} failed with {} {} earlier",
-                call.operation.as_str(),
+                ", because {read_only}{call_of} failed with {} {} earlier",
                 call.errno,
                 duration::human(first.at.since(call.at)),
             )
@@ -49,7 +56,7 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
     let summary = format!(
         "{} tried to tear down {}, which {never}{why}; {}",
         wording::subject(weighed, creation.map(|creation| &creation.attempt)),
-        wording::whose(story.container.as_deref(), &weighed.member.place.path),
+        wording::whose(weighed),
         wording::outcome(weighed, world),
     );
     Judgement { cause, because, summary, rival: None }
@@ -66,7 +73,7 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
     let summary = format!(
         "{} tried to tear down {}, which is not there by that name: {} {} {} to {} {} earlier; {}",
         wording::subject(weighed, None),
-        wording::whose(weighed.story.container.as_deref(), &weighed.member.place.path),
+        wording::whose(weighed),
         wording::somebody(&renaming.actor),
         wording::verb(&because, "renamed", "may have renamed"),
         if renaming.from == weighed.member.place { "it".into() } else { renaming.from.path.to_string() },

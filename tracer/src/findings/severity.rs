@@ -25,7 +25,9 @@ pub(super) fn of(participant: &Participant, story: &Story) -> Severity {
     }
 }
 
-/// What it was to all.
-pub(super) fn of_all(each: impl Iterator<Item = Severity>) -> Severity {
-    each.max().unwrap_or(Severity::Undetermined)
+/// What it was to all. Those that are not followed may have been hurt.
+pub(super) fn of_all(story: &Story) -> Severity {
+    let others = story.has_more_that_matter.then_some(Severity::Undetermined);
+    let each = story.participants.iter().map(|participant| of(participant, story));
+    each.chain(others).max().unwrap_or(Severity::Undetermined)
 }

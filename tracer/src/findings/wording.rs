@@ -5,7 +5,6 @@ use std::time::Duration;
 use super::{FindingAttempt, Job, Outcome, Severity, Weighed, World};
 use crate::container::Container;
 use crate::input::{Actor, Exit};
-use crate::name::Name;
 
 /// From so many failed calls on their number is told.
 const MANY: u64 = 9;
@@ -27,6 +26,7 @@ pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
     let mut others: Vec<&Actor> = others.map(|other| &other.first.actor).collect();
     others.dedup_by(|one, other| one.is_same_process_as(other));
     let also = match others.len() {
+        more if weighed.story.has_more => format!(" (and more than {more} other processes)"),
         0 => String::new(),
         1 => " (and one more process)".to_owned(),
         more => format!(" (and {more} more processes)"),
@@ -43,11 +43,17 @@ pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
     }
 }
 
-/// `the cgroup of container ID` where there is one, else `cgroup /the/path`.
-pub(super) fn whose(container: Option<&Container>, path: &Name) -> String {
-    match container {
-        Some(container) => format!("the cgroup of container {}", name(container)),
-        None => format!("cgroup {path}"),
+/// `the cgroup of container ID` where there is one, `cgroup /the/path in container ID` for one below that, else
+/// `cgroup /the/path`.
+pub(super) fn whose(weighed: &Weighed) -> String {
+    let path = &weighed.member.place.path;
+    let depth = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
+    match (&weighed.member.container, &weighed.story.container) {
+        (Some(around), _) if around.depth() < depth => {
+            format!("cgroup {path} in container {}", name(around))
+        }
+        (Some(container), _) | (None, Some(container)) => format!("the cgroup of container {}", name(container)),
+        (None, None) => format!("cgroup {path}"),
     }
 }
 
@@ -66,7 +72,7 @@ pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
         _ => String::new(),
     };
     let end = match exit {
-        Some(Exit::Code(0)) => "it coped and exited 0".to_owned(),
+        Some(Exit::Code(0)) if *state_left != Some(true) => "it coped and exited 0".to_owned(),
         Some(Exit::Code(code)) => format!("it exited {code}"),
         Some(Exit::Signal(signal)) => format!("it was killed by signal {signal}"),
         None if weighed.main.ended.is_some() => "how it ended was not seen".to_owned(),
@@ -83,7 +89,9 @@ pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
         (Job::Start, Severity::Benign, Some(false)) if !exit.is_some_and(Exit::is_success) => {
             ", and nothing was left behind"
         }
-        (Job::Removal, Severity::Benign, _) if !exit.is_some_and(Exit::is_success) => ", and what it wanted is so",
+        (Job::Removal, Severity::Benign, _) if !exit.is_some_and(Exit::is_success) => {
+            ", though there was nothing to remove"
+        }
         (Job::Teardown | Job::Removal | Job::Start | Job::Other, _, _) => "",
     };
     format!("{ladder}{end}{left}")

@@ -204,7 +204,13 @@ pub(crate) fn word_of(event: &Event) -> &'static str {
 /// The runtime, and the container's id where the path does not tell it.
 fn whose(cgroup: &Cgroup, container: Option<&Container>) -> Option<String> {
     let Container { id, runtime, .. } = container?;
-    let in_path = cgroup.path.as_bytes().windows(id.as_bytes().len().max(1)).any(|part| part == id.as_bytes());
+    // `/website` does not tell of `web`.
+    let is_apart = |byte: Option<&u8>| byte.is_none_or(|byte| !byte.is_ascii_alphanumeric());
+    let (path, length) = (cgroup.path.as_bytes(), id.as_bytes().len().max(1));
+    let in_path = path
+        .windows(length)
+        .enumerate()
+        .any(|(at, part)| part == id.as_bytes() && is_apart(path[..at].last()) && is_apart(path.get(at + length)));
     Some(if in_path { runtime.clone() } else { format!("{runtime} {id}") })
 }
 
@@ -351,7 +357,10 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
         fields.push(("known issue", text));
     }
     let advice = match finding.severity {
-        Severity::Benign => Some("Nothing: whoever tried has coped. Worth knowing if something else fails here."),
+        Severity::Benign if finding.first_failure.is_some() => {
+            Some("Look at what failed first: the teardown only followed it, and did no harm.")
+        }
+        Severity::Benign => Some("Nothing: it did no harm. Worth knowing if something else fails here."),
         Severity::Fault | Severity::Undetermined => explain::advice(finding.kind, finding.cause),
     };
     fields.extend(advice.map(|advice| ("what to do", advice.to_owned())));
@@ -397,7 +406,7 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
             times: 1,
         });
     }
-    // What failed first is no part of the teardown, unless it is its cause.
+    // What failed first in a start, and needs not be a call on what was torn down.
     let first = finding.first_failure.iter().filter(|first| finding.attempts.iter().all(|call| call.seq != first.seq));
     for attempt in first.chain(&finding.attempts) {
         let step = Deed {
@@ -749,6 +758,32 @@ mod tests {
         assert_eq!(cut_middle("/abc", 4), "/abc");
         assert_eq!(cut_middle("/abcdefgh", 5), "/a…gh");
         assert_eq!(cut_middle("", 0), "");
+    }
+
+    #[test]
+    fn an_id_that_the_path_does_not_tell_is_told() {
+        let said = |path: &str, id: &str| {
+            let (hierarchy, path) = (HierarchyId(0), path.into());
+            let cgroup = Cgroup { hierarchy, id: None, path, level: None, truncated: false };
+            let container = Container {
+                id: id.into(),
+                runtime: "runc".to_owned(),
+                rule: String::new(),
+                chain: vec![id.into()],
+                name: None,
+                image: None,
+                pod: None,
+                namespace: None,
+                depths: vec![1],
+            };
+            whose(&cgroup, Some(&container))
+        };
+        for path in ["/web", "/a/web/x", "/runc-web.scope", "/pods:web"] {
+            assert_eq!(said(path, "web").as_deref(), Some("runc"), "{path}");
+        }
+        for path in ["/website", "/pods/cobweb", "/"] {
+            assert_eq!(said(path, "web").as_deref(), Some("runc web"), "{path}");
+        }
     }
 
     #[test]

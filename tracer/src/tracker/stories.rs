@@ -34,7 +34,7 @@ const NOTES: usize = 65_536;
 /// Of a story's calls the first and the last ones are kept.
 const FIRST_CALLS: usize = 24;
 const LAST_CALLS: usize = 8;
-/// Different actors of one story that are followed.
+/// Different actors of one story that are followed: of those that remove what they are given, and of all others.
 const ACTORS: usize = 64;
 
 /// A failed call and the place it was about.
@@ -125,6 +125,8 @@ pub(crate) struct Case {
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
     pub place: Place,
+    /// The container that it belongs to.
+    pub container: Option<Arc<Container>>,
     pub removal: Option<Removal>,
     pub renaming: Option<Renaming>,
     /// When the life before was over, if that was seen: there was nothing then.
@@ -198,6 +200,10 @@ pub(crate) struct Story {
     pub last_calls: VecDeque<Note>,
     pub calls: u64,
     pub participants: Vec<Participant>,
+    /// There were more participants than are followed.
+    pub has_more: bool,
+    /// Among them were some whose end might have said that it hurt.
+    pub has_more_that_matter: bool,
     /// When a cgroup of it was last tried to be made in vain.
     failed_creation: Option<BootTime>,
     due: Option<BootTime>,
@@ -216,6 +222,8 @@ impl Story {
             last_calls: VecDeque::new(),
             calls: 0,
             participants: Vec::new(),
+            has_more: false,
+            has_more_that_matter: false,
             failed_creation: None,
             due: None,
             told: None,
@@ -379,10 +387,18 @@ impl Stories {
         let pid = actor.pid;
         let at = note.attempt.at;
         let known = story.lasts(&actor);
-        if !known && story.participants.len() < ACTORS {
+        let job = Job::of(&actor);
+        let is_removal = job == Job::Removal;
+        let of_its_kind = |who: &&Participant| (who.job == Job::Removal) == is_removal;
+        let has_room = story.participants.iter().filter(of_its_kind).count() < ACTORS;
+        if !known && !has_room {
+            story.has_more = true;
+            story.has_more_that_matter |= !is_removal || case.renaming.is_some();
+        }
+        if !known && has_room {
             let (first, place) = (note.attempt.clone(), note.place.clone());
             story.participants.push(Participant {
-                job: Job::of(&actor),
+                job,
                 first,
                 place,
                 calls: 0,
@@ -394,6 +410,7 @@ impl Stories {
         if !story.members.iter().any(|member| member.place == note.place) {
             story.members.push(Member {
                 place: note.place.clone(),
+                container: case.container.clone(),
                 removal: case.removal.clone(),
                 renaming: case.renaming.clone(),
                 since: case.since,

@@ -323,6 +323,7 @@ fn state_left_behind_is_a_fault_even_with_exit_status_0() {
     play.feed(fact(about));
     let last = play.findings.last().expect("told");
     assert_eq!((last.revision, last.severity), (1, Severity::Fault));
+    assert!(last.summary.ends_with("; it exited 0 and left the container's state behind"), "{}", last.summary);
 }
 
 #[test]
@@ -475,7 +476,7 @@ fn a_failed_creation_names_the_cause() {
     play.pass(Duration::from_secs(3));
     let finding = play.only();
     assert_eq!((finding.cause, finding.certainty), (Cause::CreationFailed, Certainty::Certain));
-    assert!(finding.summary.contains("runc[20] mkdir failed with EACCES"), "{}", finding.summary);
+    assert!(finding.summary.contains("the mkdir of runc[20] failed with EACCES"), "{}", finding.summary);
 }
 
 #[test]
@@ -661,6 +662,9 @@ fn a_failed_start_that_clears_up_twice_is_no_fault_and_says_what_failed_first() 
     assert_eq!((finding.kind, finding.cause), (Kind::DuplicateTeardown, Cause::RemovedBySelf));
     assert_eq!((finding.severity, finding.certainty), (Severity::Benign, Certainty::Certain));
     let first = finding.first_failure.as_ref().expect("what failed first");
+    assert!(finding.evidence.contains(&first.seq));
+    let told = crate::output::deeds(finding);
+    assert!(told.first().is_some_and(|deed| deed.what.ends_with("/pids.max")), "it is listed first");
     assert!(first.path.to_str().is_some_and(|path| path.ends_with("/web/pids.max")));
     assert!(!finding.is_routine(), "it tells why the start failed");
     assert_eq!(
@@ -856,6 +860,68 @@ fn the_end_of_a_later_process_of_the_same_number_is_not_the_actors() {
     let finding = play.findings.last().expect("told");
     assert_eq!((finding.outcome.exit, finding.severity), (None, Severity::Undetermined));
     assert!(finding.summary.ends_with("how it ended was not seen"), "{}", finding.summary);
+}
+
+#[test]
+fn of_a_crowd_it_is_told_that_not_all_were_followed() {
+    let crowd = |of: &str| {
+        let mut play = Play::new();
+        play.event(Change::Removed, 0, 7, "/a", 20);
+        for pid in 100..170 {
+            play.exec(pid, of);
+            play.rmdir(Errno::ENOENT, "/a", pid);
+            play.exit(pid, Exit::Code(0));
+        }
+        play.exec(200, "runc delete a");
+        play.rmdir(Errno::ENOENT, "/a", 200);
+        play.exit(200, Exit::Code(1));
+        play.pass(Duration::from_secs(3));
+        play.findings.pop().expect("told")
+    };
+    // Who is there for the teardown has its place beside those who are not.
+    let removals = crowd("rmdir /a");
+    assert_eq!((removals.severity, removals.actor.pid), (Severity::Fault, Pid(200)));
+    assert!(removals.summary.contains("(and more than 64 other processes)"), "{}", removals.summary);
+    let unknown = crowd("shell");
+    assert_eq!(unknown.severity, Severity::Undetermined);
+    assert!(unknown.summary.contains("(and more than 63 other processes)"), "{}", unknown.summary);
+}
+
+#[test]
+fn one_that_is_made_since_is_not_called_never_created() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 6, "/pod", 20);
+    play.rmdir(Errno::ENOENT, "/pod/a", 21);
+    play.event(Change::Created, 0, 7, "/pod/a", 20);
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!(finding.outcome.cgroup_left, Some(false), "what was made since is another one's");
+    assert!(finding.summary.contains("cgroup /pod/a, which had not been created yet"), "{}", finding.summary);
+}
+
+#[test]
+fn what_lies_within_a_containers_cgroup_is_not_that_cgroup() {
+    let mut play = Play::new();
+    play.exec(20, "runc create web");
+    play.event(Change::Created, 0, 7, "/web", 20);
+    play.event(Change::Created, 0, 8, "/web/a", 20);
+    play.event(Change::Removed, 0, 8, "/web/a", 20);
+    play.rmdir(Errno::ENOENT, "/web/a", 21);
+    play.rmdir(Errno::ENOENT, "/web/never", 22);
+    play.event(Change::Removed, 0, 7, "/web", 20);
+    play.rmdir(Errno::ENOENT, "/web", 23);
+    play.pass(Duration::from_secs(3));
+    let summaries = [
+        "cgroup /web/a in container web, which",
+        "cgroup /web/never in container web, which",
+        "the cgroup of container web, which",
+    ];
+    assert_eq!(play.findings.len(), 3);
+    for (finding, begins) in play.findings.iter().zip(summaries) {
+        assert!(finding.summary.contains(&format!("tried to tear down {begins}")), "{}", finding.summary);
+        assert_eq!(finding.container.as_ref().map(|container| container.id.clone()), Some("web".into()));
+    }
 }
 
 #[test]
