@@ -22,6 +22,8 @@ use super::{Scenario, is_installed};
 const CGROUPFS: &str = "/sys/fs/cgroup";
 /// The stage is left as it is for so long.
 const AFTERMATH: Duration = Duration::from_millis(300);
+/// How long a container of the play lives.
+const LIFE: Duration = Duration::from_millis(30);
 /// The last processes of a scratch cgroup have this long to be gone.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -74,7 +76,7 @@ impl Stage {
         let id = container_id();
         match scenario {
             Scenario::Duplicate => {
-                self.actor(Part::Run, &id, false)?.wait()?;
+                self.run(&id)?;
                 let mut first = self.actor(Part::Race, &id, false)?;
                 let mut second = self.actor(Part::Race, &id, false)?;
                 // Both stand ready when they have said so; the go is the closing of their input.
@@ -87,7 +89,7 @@ impl Stage {
             }
             Scenario::MissingPath | Scenario::MissingPathBenign => {
                 self.make_read_only()?;
-                self.actor(Part::Run, &id, false)?.wait()?;
+                self.run(&id)?;
                 self.actor(Part::Delete, &id, scenario == Scenario::MissingPathBenign)?.wait()?;
             }
             Scenario::Runc => {
@@ -101,6 +103,13 @@ impl Stage {
                 runc(&["delete", &id])?;
             }
         }
+        Ok(())
+    }
+
+    /// Makes a container, which lives for a moment: its state is as old as a real one's when somebody looks at what is left.
+    fn run(&self, id: &str) -> anyhow::Result<()> {
+        self.actor(Part::Run, id, false)?.wait()?;
+        std::thread::sleep(LIFE);
         Ok(())
     }
 
