@@ -79,4 +79,21 @@ fn the_recordings_tell_what_they_are_named_for() {
     let chain = findings("nested")[0]["container"]["chain"].clone();
     assert_eq!(chain, serde_json::json!(["a1b2c3d4".repeat(8), "web-1"]), "not docker's own teardown");
     assert!(findings("runc-v1").is_empty());
+    check("failed-start", "duplicate-teardown", "removed-by-self", "benign");
+    let first = findings("failed-start")[0]["first_failure"]["path"].clone();
+    assert_eq!(first, "web/pids.max", "what failed before the clean-up");
+    check("read-only-create", "missing-path-teardown", "read-only-mount", "benign");
+    assert_eq!(findings("read-only-create")[0].get("known_issues"), None, "the maker did not carry on");
+    check("script-v1", "duplicate-teardown", "removed-by-other", "benign");
+    assert_eq!(findings("script-v1")[0]["hierarchies"], 9, "a process for each hierarchy, and one teardown");
+    let reused = findings("reused-name");
+    assert_eq!(reused.len(), 3, "three starts of one name are three stories");
+    let told: Vec<(String, String)> = findings("renamed")
+        .iter()
+        .filter(|finding| finding["revision"] == 0)
+        .map(|finding| (finding["cause"].to_string(), finding["rival"]["to"].to_string()))
+        .collect();
+    let renamed = |to: &str| ("\"renamed\"".to_owned(), format!("\"{to}\""));
+    let removed = ("\"removed-by-other\"".to_owned(), "null".to_owned());
+    assert_eq!(told, [renamed("/new"), renamed("/new/child"), removed]);
 }
