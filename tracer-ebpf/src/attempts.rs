@@ -20,8 +20,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::{
-    Attempt, Denied, LONGEST_PATH, LONGEST_WALK, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config, feature, flag, kind,
-    lost, offset::*, operation, syscall,
+    Attempt, Denied, LONGEST_PATH, LONGEST_WALK, MOUNTS_KNOWN, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config, feature,
+    flag, kind, lost, offset::*, operation, syscall,
 };
 
 use crate::actors;
@@ -297,7 +297,8 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, call:
         padding: 0,
         path_len: 0,
         walk_len: 0,
-        padding2: [0; 3],
+        padding2: 0,
+        mounts: 0,
         at,
         open_flags,
         directory: 0,
@@ -337,6 +338,11 @@ fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
     }
     if knows(feature::MOUNT_NAMESPACE) {
         record.mount_namespace = namespace(current(), NSPROXY_MNT_NS, MNT_NAMESPACE_NS);
+    }
+    if knows(feature::MOUNT_CHANGES) {
+        let namespace = peek(peek(current(), TASK_NSPROXY), NSPROXY_MNT_NS);
+        // The lower half: both architectures are little-endian.
+        record.mounts = peek_u32(namespace, MNT_NAMESPACE_EVENT) | MOUNTS_KNOWN;
     }
     let mut length = path_len;
     if let Concerns::Below(directory) = concerns {

@@ -193,6 +193,9 @@ pub struct Process {
     pub padding2: u32,
 }
 
+/// In [`Attempt::mounts`]: the other bits are known.
+pub const MOUNTS_KNOWN: u32 = 1 << 31;
+
 /// A system call that concerns cgroupfs failed. Followed by `path_len` bytes of path and `walk_len` bytes of names, the
 /// innermost first, each with a closing zero.
 #[repr(C)]
@@ -213,7 +216,10 @@ pub struct Attempt {
     /// Bytes of names.
     pub walk_len: u16,
     /// Zero.
-    pub padding2: [u16; 3],
+    pub padding2: u16,
+    /// How often mounts were changed on this host when those of the mount namespace were changed last, and
+    /// [`MOUNTS_KNOWN`]; 0 if it is not known.
+    pub mounts: u32,
     /// Boot-time nanoseconds.
     pub at: u64,
     /// The `O_` flags of an open.
@@ -434,6 +440,7 @@ offsets! {
     NSPROXY_MNT_NS = "nsproxy"."mnt_ns";
     NSPROXY_CGROUP_NS = "nsproxy"."cgroup_ns";
     MNT_NAMESPACE_NS = "mnt_namespace"."ns";
+    MNT_NAMESPACE_EVENT = "mnt_namespace"."event";
     CGROUP_NAMESPACE_NS = "cgroup_namespace"."ns";
     NS_COMMON_INUM = "ns_common"."inum";
     FILES_FDT = "files_struct"."fdt";
@@ -487,6 +494,8 @@ pub mod feature {
     ];
     /// Mount namespaces.
     pub const MOUNT_NAMESPACE: &[usize] = &[TASK_NSPROXY, NSPROXY_MNT_NS, MNT_NAMESPACE_NS, NS_COMMON_INUM];
+    /// Whether mounts were changed since a mount table was read.
+    pub const MOUNT_CHANGES: &[usize] = &[TASK_NSPROXY, NSPROXY_MNT_NS, MNT_NAMESPACE_EVENT];
     /// The mount that a directory was reached through.
     pub const MOUNT_ID: &[usize] = &[PATH_MNT, MOUNT_MNT, MOUNT_MNT_ID];
     /// Processes' identity beyond number and name.

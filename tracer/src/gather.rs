@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use crate::cgroupfs;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Event, Exit, Facts, HierarchyId, Input, Mount, NamespaceId, Pid,
-    Process, ProcessChange,
+    About, Attempt, BootTime, CgroupId, Change, Event, Exit, Facts, HierarchyId, Input, Mount, MountChanges,
+    NamespaceId, Pid, Process, ProcessChange,
 };
 use crate::mounts::{self, Watch};
 use crate::name::Name;
@@ -22,7 +22,9 @@ use crate::root::Root;
 /// Reading mount tables may take one part in so many of the time: mounts come and go within a namespace, and the number
 /// of a namespace that is gone is given to the next one.
 const MOUNTS_SHARE: u32 = 10;
-/// A namespace of which nothing is known yet is read before its time, up to this.
+/// Where cgroupfs is mounted everywhere.
+const USUAL: &[u8] = b"/sys/fs/cgroup";
+/// A namespace of which nothing is known yet, or whose mounts were changed, is read before its time, up to this.
 const AHEAD: Duration = Duration::from_secs(2);
 /// Mount namespaces, and mounts in all of them, remembered at most.
 const NAMESPACES: usize = 4_096;
@@ -78,6 +80,8 @@ struct Table {
     cost: Duration,
     /// The process that it was read of.
     through: Pid,
+    /// The mounts were read after so many changes.
+    changes: Option<MountChanges>,
     mounts: Vec<Mount>,
     /// How many mounts it has, if those are too many to be kept.
     too_many: u64,
@@ -101,6 +105,11 @@ impl Budget {
 }
 
 impl Table {
+    /// Whether it was read after these changes. Without the kernel's count it is taken for that.
+    fn has_seen(&self, changes: Option<MountChanges>) -> bool {
+        changes.is_none_or(|changes| self.changes.is_some_and(|seen| seen.has_seen(changes)))
+    }
+
     fn is_fresh(&self) -> bool {
         self.read.elapsed() < self.cost * MOUNTS_SHARE
     }
@@ -127,7 +136,7 @@ impl Gatherer {
     pub fn at_start(&mut self, at: BootTime) -> Vec<Input> {
         let mut facts = Vec::new();
         for (namespace, pid) in process::mount_namespaces() {
-            facts.extend(self.mounts(namespace, &[pid], at));
+            facts.extend(self.mounts(namespace, &[pid], at, None));
         }
         facts
     }
@@ -186,7 +195,14 @@ impl Gatherer {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
             if let Some(namespace) = attempt.mount_namespace {
-                facts.extend(self.mounts(namespace, &[pid], attempt.at));
+                facts.extend(self.mounts(namespace, &[pid], attempt.at, attempt.mounts));
+                let table = self.namespaces.get(&namespace);
+                let is_current = table.is_some_and(|table| table.has_seen(attempt.mounts));
+                // With other mounts than the table has, the path may lead elsewhere. In the usual place, where they are seldom
+                // changed, an older table is better than none.
+                if !is_current && attempt.directory.is_none() && !attempt.path.as_bytes().starts_with(USUAL) {
+                    attempt.mount_namespace = None;
+                }
             }
         }
         facts
@@ -202,6 +218,7 @@ impl Gatherer {
         // /proc names the program as its mount namespace does; the kernel side's names stop at the file system's root.
         if let Some(now) = process::identity(process.pid)
             && process.started.is_none_or(|started| now.started.is_none_or(|read| started.is_same_start(read)))
+            && process.comm == now.comm
         {
             process.exe = now.exe.or(process.exe.take());
             process.cwd = process.cwd.take().or(now.cwd);
@@ -223,7 +240,7 @@ impl Gatherer {
                 // A short-lived process is gone by now; its parents see the same mounts, or are of another namespace.
                 let family: Vec<Pid> =
                     std::iter::once(process.pid).chain(process.parents.iter().map(|parent| parent.pid)).collect();
-                self.mounts(namespace, &family, process.at)
+                self.mounts(namespace, &family, process.at, None)
             }
             None => Vec::new(),
         }
@@ -264,10 +281,19 @@ impl Gatherer {
     }
 
     /// The mount table of a namespace, if it says something new. `pids` may be in it.
-    fn mounts(&mut self, namespace: NamespaceId, pids: &[Pid], at: BootTime) -> Vec<Input> {
+    fn mounts(
+        &mut self,
+        namespace: NamespaceId,
+        pids: &[Pid],
+        at: BootTime,
+        changes: Option<MountChanges>,
+    ) -> Vec<Input> {
         let known = self.namespaces.get(&namespace);
-        let ahead = if known.is_some() { Duration::ZERO } else { AHEAD };
-        if known.is_some_and(Table::is_fresh) || !self.budget.allows(ahead) {
+        // Where it is known whether mounts were changed, that decides, and not how long ago the table was read.
+        let is_current = known.is_some_and(|table| table.has_seen(changes));
+        let is_fresh = if changes.is_some() { is_current } else { known.is_some_and(Table::is_fresh) };
+        let ahead = if known.is_none() || changes.is_some() { AHEAD } else { Duration::ZERO };
+        if is_fresh || !self.budget.allows(ahead) {
             return Vec::new();
         }
         let read = Instant::now();
@@ -285,7 +311,8 @@ impl Gatherer {
         let Some((through, (mounts, too_many))) = found else { return Vec::new() };
         let changed = known.is_none_or(|table| table.mounts != mounts || table.too_many != too_many);
         self.watch_is_new |= self.watch.learn(&mounts);
-        let table = Table { read, cost, through, mounts: mounts.clone(), too_many };
+        let changes = changes.or(known.and_then(|table| table.changes));
+        let table = Table { read, cost, through, changes, mounts: mounts.clone(), too_many };
         let before = self.namespaces.insert(namespace, table);
         self.kept = self.kept + mounts.len() - before.map_or(0, |table| table.mounts.len());
         while self.namespaces.len() > NAMESPACES || self.kept > MOUNTS && self.namespaces.len() > 1 {
@@ -305,8 +332,12 @@ impl Gatherer {
         if self.known.get(&pid).is_some_and(|ended| ended.is_none_or(|ended| at <= ended)) {
             return Vec::new();
         }
-        self.remember(pid);
         let Some(mut process) = process::identity(pid) else { return Vec::new() };
+        // One that may have begun after that is another one, which was given the number of one that is gone.
+        if process.started.is_some_and(|started| !started.is_surely_before(at)) {
+            return Vec::new();
+        }
+        self.remember(pid);
         process.at = at;
         vec![Input::Process(process)]
     }

@@ -34,6 +34,11 @@ impl BootTime {
         let is_whole = |time: Self| time.0.is_multiple_of(CLOCK_TICK);
         self == other || (is_whole(self) || is_whole(other)) && ticks(self) == ticks(other)
     }
+
+    /// Whether a process of this start had begun by then, however late in its clock tick that was.
+    pub fn is_surely_before(self, at: Self) -> bool {
+        self.0.saturating_add(CLOCK_TICK) <= at.0
+    }
 }
 
 /// The unit of start times in `/proc/PID/stat`, in nanoseconds: USER_HZ is 100 on every architecture that is supported.
@@ -82,6 +87,17 @@ pub struct NamespaceId(pub u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(transparent)]
 pub struct MountId(pub u32);
+
+/// How often mounts had been changed on this host when those of a mount namespace were changed last, in 31 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MountChanges(pub u32);
+
+impl MountChanges {
+    /// Whether this is no earlier than `other`.
+    pub fn has_seen(self, other: Self) -> bool {
+        (self.0.wrapping_sub(other.0) & 0x7fff_ffff) < 1 << 30
+    }
+}
 
 /// A superblock's device, as in the third field of `/proc/PID/mountinfo`. Written `0:38`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -451,6 +467,9 @@ pub struct Attempt {
     /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the kernel's layout is not known (no BTF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<NamespaceId>,
+    /// Which mounts that namespace had: a mount table that was read before tells of others. Needed while tracing only.
+    #[serde(skip)]
+    pub mounts: Option<MountChanges>,
     /// Derived: the cgroup it is about, on the host. `None` if that could not be told.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,

@@ -3,11 +3,11 @@
 use crate::argv;
 use crate::errno::Errno;
 use crate::input::{
-    Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input, MountId,
-    NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall,
+    Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input,
+    MountChanges, MountId, NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall,
 };
 use crate::name::Name;
-use tracer_ebpf::{COMM, flag, kind};
+use tracer_ebpf::{COMM, MOUNTS_KNOWN, flag, kind};
 
 /// Reads a record. `None` if it is not one.
 pub(super) fn decode(bytes: &[u8]) -> Option<Input> {
@@ -137,6 +137,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         truncated: head.flags & flag::PATH_TRUNCATED != 0,
         directory,
         mount_namespace: (head.mount_namespace != 0).then_some(NamespaceId(head.mount_namespace)),
+        mounts: (head.mounts & MOUNTS_KNOWN != 0).then_some(MountChanges(head.mounts & !MOUNTS_KNOWN)),
         cgroup: None,
         container: None,
         actor: Actor {

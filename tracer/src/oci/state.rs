@@ -34,9 +34,6 @@ impl Surroundings {
     }
 }
 
-/// The kernel's times of files come from a clock that is up to a tick behind, and the clocks are read one after the other.
-const COARSE: i64 = 10_000_000;
-
 /// The places where a container's state file may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
@@ -64,7 +61,7 @@ impl Files {
     /// which has been given the same id since, or have been changed by somebody else: that cannot be told.
     pub fn left(&self, root: &Root, end: i64) -> Option<(&Path, bool)> {
         let (path, found) = self.look(root)?;
-        let is_old = || root.changed(path).is_some_and(|changed| changed < end.saturating_sub(COARSE));
+        let is_old = || root.changed(path).is_some_and(|changed| changed <= end);
         (!found || is_old()).then_some((path, found))
     }
 }
@@ -283,7 +280,7 @@ mod tests {
         let files = Files { paths: vec![path.clone()], all: true };
         let changed = root.changed(&path).expect("there");
         let left = |end| files.left(&root, end).map(|(_, left)| left);
-        assert_eq!((left(changed), left(changed + 2 * COARSE)), (None, Some(true)));
+        assert_eq!((left(changed - 1), left(changed)), (None, Some(true)));
         std::fs::remove_file(&path).expect("removed");
         assert_eq!(left(changed), Some(false));
     }

@@ -198,6 +198,7 @@ mod tests {
             truncated: false,
             directory: None,
             mount_namespace: None,
+            mounts: None,
             cgroup: None,
             container: None,
             actor: actor(),

@@ -381,11 +381,13 @@ fn the_example_of_the_configuration_has_every_key() {
     let page = read("docs/operations.md");
     for key in [
         "listen",
+        "allow-host",
         "record",
         "rotate-size",
         "rotate-every",
         "keep",
         "max-total",
+        "shared-directory",
         "flight",
         "flight-on",
         "backend",
@@ -394,5 +396,5 @@ fn the_example_of_the_configuration_has_every_key() {
         assert!(keys.contains(key), "{key} is not in the example");
         assert!(page.contains(&format!("| `{key}` |")), "{key} is not in docs/operations.md");
     }
-    assert_eq!(keys.len(), 10, "{keys:?}");
+    assert_eq!(keys.len(), 12, "{keys:?}");
 }

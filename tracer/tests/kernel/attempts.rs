@@ -337,3 +337,43 @@ fn a_covered_mount_resolves_no_path() {
         .collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
+
+#[test]
+fn a_path_is_followed_by_the_mounts_of_the_moment() {
+    const ROUNDS: usize = 8;
+    let scratch = Scratch::new();
+    let place = tempfile::tempdir().unwrap();
+    let at = place.path().display();
+    let agent = Agent::start(&[]);
+    let scratch_at = scratch.path.display();
+    let mount = format!("mount --bind {scratch_at} {at}");
+    // A call that is seen in any case has the table read, so that the place is watched.
+    let begin = format!("{mount}; rmdir {scratch_at}/first; read line");
+    let round = format!("rmdir {at}/mounted; umount {at}; rmdir {at}/unmounted; sleep 0.5; {mount}; i=$((i+1))");
+    let script = format!("{begin}; i=0; while [ $i -lt {ROUNDS} ]; do {round}; done; rmdir {scratch_at}/last; true");
+    let mut child = std::process::Command::new("unshare")
+        .args(["--mount", "--propagation", "private", "sh", "-c", &script])
+        .stdin(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    agent.wait_for("the mount table", |line| {
+        let mounts = line["mounts"].as_array();
+        mounts.is_some_and(|mounts| mounts.iter().any(|mount| mount["mount_point"] == at.to_string().as_str()))
+    });
+    drop(child.stdin.take());
+    assert!(child.wait().unwrap().success());
+    agent.wait_for("the last attempt", |line| {
+        line["type"] == "attempt" && line["path"].as_str().is_some_and(|path| path.ends_with("/last"))
+    });
+    let lines = agent.finish();
+    let told = |name: &str| -> Vec<bool> {
+        let attempts = of_type(&lines, "attempt").into_iter();
+        let of_name = attempts.filter(|line| line["path"].as_str().is_some_and(|path| path.ends_with(name)));
+        of_name.map(|line| scratch.has(line)).collect()
+    };
+    assert!(told("/unmounted").iter().all(|is_cgroup| !is_cgroup), "{:?}", told("/unmounted"));
+    // The mount is gone a moment after the call: whether it is resolved depends on when the table is read.
+    let mounted = told("/mounted");
+    assert!(mounted.contains(&true), "{mounted:?}");
+}

@@ -143,7 +143,7 @@ fn who_was_denied_what_is_known_and_a_flood_of_one_operation_takes_no_token_of_a
 /// Twenty teardowns of what never was, within a cgroup that was made under the agent's eyes, while somebody floods.
 fn never_created_beside(flood: Operation) -> (u32, Vec<Value>) {
     let scratch = Scratch::new();
-    let agent = Agent::start(&[]);
+    let agent = Agent::start(&["--benign"]);
     let around = scratch.path.join("around");
     std::fs::create_dir(&around).unwrap();
     let place = c_path(scratch.path.join("flooded/below"));
