@@ -218,7 +218,6 @@ impl Gatherer {
         // /proc names the program as its mount namespace does; the kernel side's names stop at the file system's root.
         if let Some(now) = process::identity(process.pid)
             && process.started.is_none_or(|started| now.started.is_none_or(|read| started.is_same_start(read)))
-            && process.comm == now.comm
         {
             process.exe = now.exe.or(process.exe.take());
             process.cwd = process.cwd.take().or(now.cwd);
@@ -391,14 +390,17 @@ impl Ending {
             process::mount_namespace(*pid) == Some(self.namespace)
                 && (self.root.is_none() || process::root_identity(*pid) == self.root)
         };
-        let family = self.witnesses.iter().copied().chain([own]).find(same);
-        let witness = family.or_else(|| process::pids_in_mount_namespace(self.namespace).find(same))?;
-        let (path, present) = self.files.left(&Root::of(witness)?, process::clock().unix_ns(ended.at))?;
+        let end = process::clock().unix_ns(ended.at);
+        let seen_by = |witness: Pid| {
+            let root = Root::of(witness).filter(|_| same(&witness))?;
+            let seen = self.files.left(&root, end).map(|(path, present)| (path.to_path_buf(), present));
+            // A parent may be gone by now, and with the last one in it a mount namespace is, with its files.
+            same(&witness).then_some(seen)
+        };
+        let family = [own].into_iter().chain(self.witnesses.iter().copied());
+        let strangers = || process::pids_in_mount_namespace(self.namespace).find_map(seen_by);
+        let (path, present) = family.filter_map(seen_by).next().or_else(strangers)??;
         if present && self.only_failed && !self.was_missing {
-            return None;
-        }
-        // Without anybody in it a mount namespace is gone, and its files with it.
-        if !same(&witness) {
             return None;
         }
         let path = Name::new(path.as_os_str().as_encoded_bytes());

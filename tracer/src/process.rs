@@ -29,10 +29,27 @@ pub fn boot_time() -> BootTime {
     BootTime(nanos(clock_gettime(ClockId::Boottime)) as u64)
 }
 
-/// Both clocks, read together.
+/// Both clocks, read together: again, if something came in between.
 pub fn clock() -> Clock {
-    let unix_ns = nanos(clock_gettime(ClockId::Realtime));
-    Clock { boot_ns: boot_time().0, unix_ns }
+    const TOGETHER: u64 = 10_000;
+    const TRIES: usize = 5;
+    let read = || {
+        let before = boot_time().0;
+        let unix_ns = nanos(clock_gettime(ClockId::Realtime));
+        let apart = boot_time().0.saturating_sub(before);
+        (apart, Clock { boot_ns: before + apart / 2, unix_ns })
+    };
+    let mut best = read();
+    for _ in 1..TRIES {
+        if best.0 <= TOGETHER {
+            break;
+        }
+        let next = read();
+        if next.0 < best.0 {
+            best = next;
+        }
+    }
+    best.1
 }
 
 fn nanos(time: rustix::time::Timespec) -> i64 {

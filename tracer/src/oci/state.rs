@@ -34,6 +34,9 @@ impl Surroundings {
     }
 }
 
+/// Two clocks are compared, a millisecond apart at most. No runtime begins and writes a state within that.
+const SLACK: i64 = 1_000_000;
+
 /// The places where a container's state file may be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Files {
@@ -61,7 +64,7 @@ impl Files {
     /// which has been given the same id since, or have been changed by somebody else: that cannot be told.
     pub fn left(&self, root: &Root, end: i64) -> Option<(&Path, bool)> {
         let (path, found) = self.look(root)?;
-        let is_old = || root.changed(path).is_some_and(|changed| changed <= end);
+        let is_old = || root.changed(path).is_some_and(|changed| changed <= end.saturating_add(SLACK));
         (!found || is_old()).then_some((path, found))
     }
 }
@@ -280,7 +283,7 @@ mod tests {
         let files = Files { paths: vec![path.clone()], all: true };
         let changed = root.changed(&path).expect("there");
         let left = |end| files.left(&root, end).map(|(_, left)| left);
-        assert_eq!((left(changed - 1), left(changed)), (None, Some(true)));
+        assert_eq!((left(changed - SLACK - 1), left(changed)), (None, Some(true)));
         std::fs::remove_file(&path).expect("removed");
         assert_eq!(left(changed), Some(false));
     }
