@@ -17,6 +17,7 @@ use crate::name::Name;
 use crate::oci::state::{self, Files, Surroundings};
 use crate::oci::{self, RuntimeCommand, bundle};
 use crate::process;
+use crate::recent::Recent;
 use crate::root::Root;
 
 /// Reading mount tables may take one part in so many of the time: mounts come and go within a namespace, and the number
@@ -26,9 +27,6 @@ const MOUNTS_SHARE: u32 = 10;
 const USUAL: &[u8] = b"/sys/fs/cgroup";
 /// A namespace of which nothing is known yet, or whose mounts were changed, is read before its time, up to this.
 const AHEAD: Duration = Duration::from_secs(2);
-/// Mount namespaces, and mounts in all of them, remembered at most.
-const NAMESPACES: usize = 4_096;
-const MOUNTS: usize = 32_768;
 /// Processes whose end is waited for with a state to look for.
 const ENDINGS: usize = 4_096;
 /// Long paths remembered at most.
@@ -39,9 +37,8 @@ const PROCESSES: usize = 65_536;
 /// Reads what is needed, and remembers what was read.
 pub struct Gatherer {
     hierarchies: Vec<Hierarchy>,
-    namespaces: HashMap<NamespaceId, Table>,
-    /// Mounts in all of them.
-    kept: usize,
+    /// One that made room for others is read again when it matters, if it lives.
+    namespaces: Recent<NamespaceId, Table>,
     budget: Budget,
     /// Processes that more is known of than number and name, and when they ended, if they did: their last calls may
     /// arrive after that.
@@ -120,8 +117,7 @@ impl Gatherer {
     pub fn new(hierarchies: Vec<Hierarchy>) -> Self {
         Self {
             hierarchies,
-            namespaces: HashMap::new(),
-            kept: 0,
+            namespaces: mounts::tables(|table| table.mounts.len()),
             budget: Budget { paid_at: Instant::now() },
             known: HashMap::new(),
             endings: HashMap::new(),
@@ -312,14 +308,7 @@ impl Gatherer {
         self.watch_is_new |= self.watch.learn(&mounts);
         let changes = changes.or(known.and_then(|table| table.changes));
         let table = Table { read, cost, through, changes, mounts: mounts.clone(), too_many };
-        let before = self.namespaces.insert(namespace, table);
-        self.kept = self.kept + mounts.len() - before.map_or(0, |table| table.mounts.len());
-        while self.namespaces.len() > NAMESPACES || self.kept > MOUNTS && self.namespaces.len() > 1 {
-            // The one that was read longest ago makes room; if it lives, it is read again when it matters.
-            let oldest = self.namespaces.iter().min_by_key(|(_, table)| table.read).map(|(namespace, _)| *namespace);
-            let Some(removed) = oldest.and_then(|oldest| self.namespaces.remove(&oldest)) else { break };
-            self.kept -= removed.mounts.len();
-        }
+        self.namespaces.tell(namespace, table);
         if !changed {
             return Vec::new();
         }

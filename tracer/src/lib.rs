@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod say;
+mod recent;
 
 pub mod argv;
 pub mod cgroupfs;

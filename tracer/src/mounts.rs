@@ -5,8 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use crate::input::{Device, Directory, Mount, MountId};
+use crate::input::{Device, Directory, Mount, MountId, NamespaceId};
 use crate::name::Name;
+use crate::recent::Recent;
+
+/// Tables, and mounts of all of them together, that are kept at most: whoever may make mount namespaces may make very many.
+const TABLES: usize = 4_096;
+const MOUNTS_OF_ALL: usize = 32_768;
+
+/// A place for what is known of mount namespaces, within these bounds. `count` tells how many mounts that is; the namespace
+/// that was told of longest ago goes first.
+pub(crate) fn tables<T>(count: fn(&T) -> usize) -> Recent<NamespaceId, T> {
+    Recent::weighed(TABLES, MOUNTS_OF_ALL, count)
+}
 
 /// The mounts of one namespace, in the order they were made.
 #[derive(Clone, Debug)]
@@ -622,5 +633,38 @@ not a mount line
         assert_eq!(paths("/a/bc"), ["/a/bc", "/a", "/"]);
         assert_eq!(paths("/"), ["/", "/"]);
         assert_eq!(paths(""), [""]);
+    }
+
+    fn alike(count: usize) -> MountTable {
+        let mount = Mount {
+            id: None,
+            parent: None,
+            device: Device { major: 0, minor: 38 },
+            root: "/".into(),
+            mount_point: "/sys/fs/cgroup".into(),
+            file_system: "cgroup2".into(),
+            read_only: false,
+        };
+        MountTable::new(vec![mount; count])
+    }
+
+    #[test]
+    fn very_many_mounts_push_out_what_was_told_longest_ago() {
+        let mut tables = tables(|table: &MountTable| table.mounts().len());
+        tables.tell(NamespaceId(1), alike(4));
+        for namespace in 2..100 {
+            tables.tell(NamespaceId(namespace), alike(1_000));
+        }
+        assert!(tables.get(&NamespaceId(1)).is_none() && tables.get(&NamespaceId(99)).is_some());
+        assert!(tables.weight <= MOUNTS_OF_ALL && tables.evicted > 60, "{} {}", tables.weight, tables.evicted);
+    }
+
+    #[test]
+    fn what_is_told_again_takes_no_more_room_and_stays() {
+        let mut tables = tables(|table: &MountTable| table.mounts().len());
+        for _ in 0..10_000 {
+            tables.tell(NamespaceId(1), alike(1_000));
+        }
+        assert_eq!((tables.weight, tables.evicted), (1_000, 0));
     }
 }

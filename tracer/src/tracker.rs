@@ -10,9 +10,7 @@ mod cgroups;
 mod command;
 mod containers;
 mod coverage;
-mod mount_tables;
 mod processes;
-mod recent;
 mod renamings;
 mod stories;
 mod told;
@@ -36,12 +34,12 @@ use crate::input::{
     About, Actor, Attempt, BootTime, Cgroup, Change, Device, Directory, Event, Facts, HierarchyId, Input, NamespaceId,
     Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
 };
-use crate::mounts::{self, Resolution};
+use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
+use crate::recent::Recent;
 use cgroups::{Creation, Followed};
 use command::Command;
-use mount_tables::MountTables;
 use stories::{End, Notes, Stories};
 use told::Told;
 
@@ -57,7 +55,7 @@ const LADDER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Tracker {
     hierarchies: HashMap<Device, HierarchyId>,
-    mount_tables: MountTables,
+    mount_tables: Recent<NamespaceId, MountTable>,
     told: Told,
     owners: HashMap<Name, Owner>,
     cgroups: Cgroups,
@@ -100,7 +98,7 @@ impl Tracker {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id))).collect();
         Self {
             hierarchies,
-            mount_tables: MountTables::new(),
+            mount_tables: mounts::tables(|table| table.mounts().len()),
             told: Told::new(),
             owners: HashMap::new(),
             cgroups: Cgroups::default(),
@@ -171,7 +169,7 @@ impl Tracker {
 
     /// What is known of the mounts of a namespace.
     pub fn knows_mounts(&self, namespace: NamespaceId) -> bool {
-        self.mount_tables.get(namespace).is_some()
+        self.mount_tables.get(&namespace).is_some()
     }
 
     /// Whether anything but its number and name is known of a thread group.
@@ -188,8 +186,10 @@ impl Tracker {
     /// nothing.
     pub fn snapshot(&self) -> Vec<Input> {
         let at = self.now;
-        let mounts = self.mount_tables.all().into_iter().map(|(namespace, table)| About::Mounts {
-            namespace,
+        let mut tables: Vec<(&NamespaceId, &MountTable)> = self.mount_tables.iter().collect();
+        tables.sort_by_key(|(namespace, _)| **namespace);
+        let mounts = tables.into_iter().map(|(namespace, table)| About::Mounts {
+            namespace: *namespace,
             mounts: table.mounts().to_vec(),
             too_many: 0,
         });
@@ -231,7 +231,7 @@ impl Tracker {
 
     /// What was dropped for want of room: it weakens no claim that is still made, but it is said.
     pub fn evicted(&self) -> u64 {
-        self.cgroups.evicted + self.processes.evicted + self.mount_tables.evicted() + self.told.evicted()
+        self.cgroups.evicted + self.processes.evicted + self.mount_tables.evicted + self.told.evicted()
     }
 
     fn advance(&mut self, at: BootTime) {
@@ -337,7 +337,7 @@ impl Tracker {
                 for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup2") {
                     self.hierarchies.insert(mount.device, HierarchyId(0));
                 }
-                self.mount_tables.learn(*namespace, mounts.clone());
+                self.mount_tables.tell(*namespace, MountTable::new(mounts.clone()));
             }
             About::Container(said) => self.told.learn(said),
             About::State { id, pid, path: _, present } => {
@@ -483,14 +483,14 @@ impl Tracker {
         // One whose path was cut short is deeper than anybody climbs.
         let on_cgroupfs = |directory: &&Directory| !directory.outside && !directory.truncated;
         let Some(directory) = attempt.directory.as_ref().filter(on_cgroupfs) else { return false };
-        let table = attempt.mount_namespace.and_then(|namespace| self.mount_tables.get(namespace));
+        let table = attempt.mount_namespace.and_then(|namespace| self.mount_tables.get(&namespace));
         let root = table.and_then(|table| table.root_of(directory)).cloned().unwrap_or_else(|| Name::from("/"));
         mounts::climbs_out_of(&root, &directory.path, &attempt.path)
     }
 
     /// Where a path leads that does not start on cgroupfs, or not only there.
     fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
-        let table = self.mount_tables.get(attempt.mount_namespace?)?;
+        let table = self.mount_tables.get(&attempt.mount_namespace?)?;
         match &attempt.directory {
             Some(directory) if directory.truncated => None,
             Some(directory) => Some(table.resolve_from(directory, &attempt.path)),

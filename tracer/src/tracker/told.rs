@@ -3,10 +3,10 @@
 //! Anybody may run a program called `runc` with a bundle of its own. What root's runtimes say, and what lies where only root
 //! writes, is believed of any container; what another user's process leads to is believed only of what that user does.
 
-use super::recent::Recent;
 use crate::engine;
 use crate::input::ContainerFacts;
 use crate::name::Name;
+use crate::recent::Recent;
 
 /// Containers that something is known of at most; the one that was told of longest ago goes first.
 const CONTAINERS: usize = 16_384;

@@ -11,6 +11,11 @@ pub(crate) struct Recent<K, V> {
     order: VecDeque<(u64, K)>,
     told: u64,
     most: usize,
+    /// What an entry weighs, and how much all of them may.
+    weigh: fn(&V) -> usize,
+    heaviest: usize,
+    /// What all of them weigh together.
+    pub weight: usize,
     /// Entries that made room for others.
     pub evicted: u64,
 }
@@ -18,15 +23,17 @@ pub(crate) struct Recent<K, V> {
 impl<K: Clone + Eq + Hash, V> Recent<K, V> {
     /// One that keeps so many.
     pub fn new(most: usize) -> Self {
-        Self { entries: HashMap::new(), order: VecDeque::new(), told: 0, most, evicted: 0 }
+        Self::weighed(most, usize::MAX, |_| 0)
+    }
+
+    /// One that keeps so many, and no more than weigh so much together. What was told last is kept whatever it weighs.
+    pub fn weighed(most: usize, heaviest: usize, weigh: fn(&V) -> usize) -> Self {
+        let (entries, order) = (HashMap::new(), VecDeque::new());
+        Self { entries, order, told: 0, most, weigh, heaviest, weight: 0, evicted: 0 }
     }
 
     pub fn get(&self, key: &K) -> Option<&V> {
         self.entries.get(key).map(|(_, value)| value)
-    }
-
-    pub fn len(&self) -> usize {
-        self.entries.len()
     }
 
     /// All of them, in no order.
@@ -36,15 +43,19 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
 
     /// Takes an entry out, to be told anew.
     pub fn take(&mut self, key: &K) -> Option<V> {
-        self.entries.remove(key).map(|(_, value)| value)
+        let (_, value) = self.entries.remove(key)?;
+        self.weight -= (self.weigh)(&value);
+        Some(value)
     }
 
-    /// Keeps an entry, and returns what it takes the place of.
-    pub fn tell(&mut self, key: K, value: V) -> Option<V> {
+    /// Keeps an entry, in the place of what was told of the same key before.
+    pub fn tell(&mut self, key: K, value: V) {
+        self.take(&key);
         self.told += 1;
-        let before = self.entries.insert(key.clone(), (self.told, value));
+        self.weight += (self.weigh)(&value);
+        self.entries.insert(key.clone(), (self.told, value));
         self.order.push_back((self.told, key));
-        while self.entries.len() > self.most {
+        while self.entries.len() > self.most || self.weight > self.heaviest && self.entries.len() > 1 {
             self.evict();
         }
         // What is told over and over leaves an entry behind each time.
@@ -52,18 +63,17 @@ impl<K: Clone + Eq + Hash, V> Recent<K, V> {
             let entries = &self.entries;
             self.order.retain(|(told, key)| entries.get(key).is_some_and(|(last, _)| last == told));
         }
-        before.map(|(_, value)| value)
     }
 
-    /// Drops the one that was told longest ago, and returns it.
-    pub fn evict(&mut self) -> Option<V> {
+    /// Drops the one that was told longest ago.
+    fn evict(&mut self) {
         while let Some((told, key)) = self.order.pop_front() {
             if self.entries.get(&key).is_some_and(|(last, _)| *last == told) {
                 self.evicted += 1;
-                return self.take(&key);
+                self.take(&key);
+                return;
             }
         }
-        None
     }
 }
 
@@ -76,10 +86,34 @@ mod tests {
         let mut recent = Recent::new(2);
         recent.tell("a", 1);
         recent.tell("b", 2);
-        assert_eq!(recent.tell("a", 3), Some(1));
+        recent.tell("a", 3);
         recent.tell("c", 4);
         assert_eq!((recent.get(&"a"), recent.get(&"b"), recent.get(&"c")), (Some(&3), None, Some(&4)));
-        assert_eq!((recent.len(), recent.evicted), (2, 1));
+        assert_eq!((recent.iter().count(), recent.evicted), (2, 1));
+    }
+
+    #[test]
+    fn the_heavy_push_out_what_was_told_longest_ago() {
+        let mut recent = Recent::weighed(100, 32, |value| *value);
+        recent.tell(1, 4);
+        for key in 2..100 {
+            recent.tell(key, 10);
+        }
+        assert!(recent.get(&1).is_none() && recent.get(&99).is_some());
+        assert_eq!((recent.iter().count(), recent.weight, recent.evicted), (3, 30, 96));
+        recent.tell(100, 50);
+        assert_eq!((recent.iter().count(), recent.weight), (1, 50));
+    }
+
+    #[test]
+    fn the_weight_is_of_what_is_kept() {
+        let mut recent = Recent::weighed(100, 32, |value| *value);
+        for _ in 0..10_000 {
+            recent.tell("a", 10);
+        }
+        assert_eq!((recent.weight, recent.evicted), (10, 0));
+        recent.take(&"a");
+        assert_eq!(recent.weight, 0);
     }
 
     #[test]
