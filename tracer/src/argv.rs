@@ -23,6 +23,22 @@ pub fn split(bytes: &[u8], most: usize) -> (Vec<Name>, bool) {
     (kept, is_cut || arguments.next().is_some())
 }
 
+/// The value of the first of an option's names that a command line has: `NAME VALUE` or `NAME=VALUE`.
+pub fn option(argv: &[Name], names: &[&str]) -> Option<Name> {
+    let mut words = argv.iter();
+    while let Some(word) = words.next() {
+        let bytes = word.as_bytes();
+        for name in names {
+            match bytes.strip_prefix(name.as_bytes()) {
+                Some([]) => return words.next().cloned(),
+                Some([b'=', value @ ..]) => return Some(Name::new(value)),
+                Some(_) | None => {}
+            }
+        }
+    }
+    None
+}
+
 /// Reads the arguments of a trace as far as they are kept, and passes over the others.
 pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Name>>, D::Error> {
     struct Arguments;
@@ -72,6 +88,17 @@ mod tests {
         assert_eq!(split_text(b"a\0\0b\0", 100), (vec!["a".into(), String::new(), "b".into()], false));
         assert_eq!(split_text(b"a\0bcd\0", 4), (vec!["a".into(), "bc".into()], true));
         assert_eq!(split_text(b"a", 100), (vec!["a".into()], false));
+    }
+
+    #[test]
+    fn an_options_value_is_behind_it() {
+        let value = |line: &str| {
+            let argv: Vec<Name> = line.split(' ').map(Name::from).collect();
+            option(&argv, &["--root", "-r"]).map(|value| value.to_string())
+        };
+        assert_eq!(value("x --rootless --root /a -r /b").as_deref(), Some("/a"));
+        assert_eq!(value("x --roots=/a -r=/b=c").as_deref(), Some("/b=c"));
+        assert_eq!((value("x --root"), value("x"), value("x --roots /a")), (None, None, None));
     }
 
     #[test]

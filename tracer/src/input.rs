@@ -302,6 +302,11 @@ impl Actor {
             }
     }
 
+    /// One of which nothing is derived yet.
+    pub fn new(pid: Pid, tid: u32, comm: Name, uid: Option<u32>) -> Self {
+        Self { pid, tid, comm, uid, identity: None, incarnation: None }
+    }
+
     /// The process that made it, as far as is known.
     pub fn parent(&self) -> Option<&Parent> {
         self.identity.as_ref()?.parents.first()
@@ -321,7 +326,7 @@ struct RecordedActor {
 
 impl From<RecordedActor> for Actor {
     fn from(RecordedActor { pid, tid, comm, uid }: RecordedActor) -> Self {
-        Self { pid, tid, comm, uid, identity: None, incarnation: None }
+        Self::new(pid, tid, comm, uid)
     }
 }
 

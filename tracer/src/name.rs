@@ -6,7 +6,10 @@
 //! which cannot move its cursor: control, formatting and undecodable bytes are written as backslash escapes.
 
 use std::borrow::Cow;
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -28,6 +31,16 @@ impl Name {
     /// The bytes as they are.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// As a path of the file system.
+    pub fn to_path(&self) -> PathBuf {
+        PathBuf::from(OsStr::from_bytes(&self.0))
+    }
+
+    /// What is behind the last `/`; all of it if there is none.
+    pub fn base_name(&self) -> &[u8] {
+        self.0.rsplit(|byte| *byte == b'/').next().unwrap_or_default()
     }
 
     /// Whether there is no byte.

@@ -3,10 +3,6 @@
 pub mod bundle;
 pub mod state;
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
-
 use crate::input::ContainerFacts;
 use crate::mounts;
 use crate::name::Name;
@@ -129,7 +125,7 @@ const WITH_ID: [&str; 17] = [
 
 /// Reads a process's command line. `None` if it is no OCI runtime, or if it is one's `init` inside the container.
 pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<RuntimeCommand> {
-    let mut names = argv.first().into_iter().chain(exe).chain([comm]).map(base_name);
+    let mut names = argv.first().into_iter().chain(exe).chain([comm]).map(Name::base_name);
     let (program, runtime) =
         names.find_map(|name| Some((name, runtimes::by_program(name).filter(|known| known.oci)?)))?;
     let mut command = RuntimeCommand {
@@ -194,11 +190,6 @@ fn positional(command: &mut RuntimeCommand, word: &Name) {
     }
 }
 
-fn base_name(path: &Name) -> &[u8] {
-    let bytes = path.as_bytes();
-    bytes.rsplit(|byte| *byte == b'/').next().unwrap_or(bytes)
-}
-
 /// Where in a cgroup path the container is that a command line names: how many components lead to its own cgroup, more
 /// than `below`. It is named by its id, by systemd's `PREFIX-ID.scope`, or by the bundle's own `cgroupsPath`.
 pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerFacts>, below: usize) -> Option<usize> {
@@ -230,10 +221,6 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
 
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
-}
-
-fn as_path(name: &Name) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(name.as_bytes()))
 }
 
 #[cfg(test)]

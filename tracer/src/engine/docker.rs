@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::argv;
 use crate::input::Pid;
 use crate::name::Name;
 use crate::process::{self, Environment};
@@ -61,14 +62,15 @@ pub fn daemons() -> Vec<Daemon> {
         let argv = process::argv(pid)?;
         let root = Root::of(pid)?;
         let told = data_root(&argv).or_else(|| {
-            let path = flag(&argv, &["--config-file"]).unwrap_or_else(|| PathBuf::from(CONFIGURATION));
+            let path = argv::option(&argv, &["--config-file"])
+                .map_or_else(|| PathBuf::from(CONFIGURATION), |path| path.to_path());
             let configuration: Configuration = serde_json::from_slice(&root.read(&path)?).ok()?;
             configuration.data_root.map(PathBuf::from)
         });
         let own = || match argv.iter().any(|word| *word == "--rootless") {
             true => {
                 let environment = Environment::of(pid)?;
-                let path = |name: &str| environment.get(name).map(|value| super::storage::path(&Name::new(value)));
+                let path = |name: &str| environment.get(name).map(|value| Name::new(value).to_path());
                 path("XDG_DATA_HOME")
                     .or_else(|| Some(path("HOME")?.join(".local/share")))
                     .map(|home| home.join("docker"))
@@ -82,23 +84,7 @@ pub fn daemons() -> Vec<Daemon> {
 
 /// `--data-root` of a daemon's command line, and its older names.
 fn data_root(argv: &[Name]) -> Option<PathBuf> {
-    flag(argv, &["--data-root", "-g", "--graph"])
-}
-
-fn flag(argv: &[Name], names: &[&str]) -> Option<PathBuf> {
-    let mut words = argv.iter();
-    while let Some(word) = words.next() {
-        let text = word.to_str().unwrap_or_default();
-        if names.contains(&text) {
-            return words.next().map(super::storage::path);
-        }
-        if let Some((name, value)) = text.split_once('=')
-            && names.contains(&name)
-        {
-            return Some(PathBuf::from(value));
-        }
-    }
-    None
+    Some(argv::option(argv, &["--data-root", "-g", "--graph"])?.to_path())
 }
 
 /// Whether an id is one that docker gives.
@@ -120,7 +106,7 @@ fn read(root: &Root, data_root: &Path, id: &Name) -> Option<Said> {
     if !is_id(id) {
         return None;
     }
-    let source = data_root.join("containers").join(super::storage::path(id)).join("config.v2.json");
+    let source = data_root.join("containers").join(id.to_path()).join("config.v2.json");
     let container: Container = serde_json::from_slice(&root.read(&source)?).ok()?;
     Some(Said {
         name: container.name.map(|name| Name::from(name.trim_start_matches('/'))),

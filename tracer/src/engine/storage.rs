@@ -1,11 +1,10 @@
 //! What podman and buildah keep of a container: conmon's command line, and the lists of containers/storage.
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::argv;
 use crate::name::Name;
 use crate::root::Root;
 
@@ -50,13 +49,9 @@ pub struct Said {
     pub image: Option<Name>,
 }
 
-pub(super) fn path(name: &Name) -> PathBuf {
-    PathBuf::from(OsStr::from_bytes(name.as_bytes()))
-}
-
 /// The name in conmon's command line, if that is of this container.
 pub fn conmon_name(argv: &[Name], id: &Name) -> Option<Name> {
-    let is_conmon = argv.first()?.as_bytes().rsplit(|byte| *byte == b'/').next() == Some(b"conmon");
+    let is_conmon = argv.first()?.base_name() == b"conmon";
     let value = |flags: [&str; 2]| {
         let mut words = argv.iter().skip(1);
         words.find(|word| flags.iter().any(|flag| *word == flag))?;
@@ -67,14 +62,8 @@ pub fn conmon_name(argv: &[Name], id: &Name) -> Option<Name> {
 
 /// `--root` of buildah's command line.
 pub fn told_storage(argv: &[Name]) -> Option<PathBuf> {
-    let is_buildah = argv.first()?.as_bytes().rsplit(|byte| *byte == b'/').next() == Some(b"buildah");
-    let mut words = argv.iter().skip(1);
-    let word =
-        words.find(|word| *word == "--root" || word.as_bytes().starts_with(b"--root=")).filter(|_| is_buildah)?;
-    match word.as_bytes().strip_prefix(b"--root=") {
-        Some(value) => Some(path(&Name::new(value))),
-        None => words.next().map(path),
-    }
+    let is_buildah = argv.first()?.base_name() == b"buildah";
+    Some(argv::option(argv, &["--root"]).filter(|_| is_buildah)?.to_path())
 }
 
 /// What storage says of the container whose bundle this is: `STORAGE/DRIVER-containers/ID/userdata`.
@@ -91,7 +80,7 @@ pub fn by_host_name(root: &Root, storages: &[PathBuf], host: &str) -> Option<Sai
     storages.iter().find_map(|storage| {
         let directories = root.names(storage).into_iter().filter(|name| name.as_bytes().ends_with(b"-containers"));
         directories
-            .map(|name| storage.join(path(&name)))
+            .map(|name| storage.join(name.to_path()))
             .find_map(|containers| find(root, &containers, |container| container.id.starts_with(host)))
     })
 }

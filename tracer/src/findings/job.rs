@@ -129,7 +129,7 @@ mod tests {
     fn without_a_command_line_the_name_of_the_thread_tells() {
         let job = |comm: &str| {
             let comm = comm.into();
-            Job::of(&Actor { pid: crate::input::Pid(7), tid: 7, comm, uid: None, identity: None, incarnation: None })
+            Job::of(&Actor::new(crate::input::Pid(7), 7, comm, None))
         };
         assert_eq!((job("rmdir"), job("runc"), job("bash")), (Job::Removal, Job::Other, Job::Other));
     }

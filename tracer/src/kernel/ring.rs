@@ -47,14 +47,7 @@ fn lifecycle(bytes: &[u8]) -> Option<Event> {
         _ => return None,
     };
     let task = (head.kind == kind::ATTACH_TASK).then(|| Parent { pid: Pid(head.value), comm: comm(&head.task_comm) });
-    let actor = Actor {
-        pid: Pid(head.tgid),
-        tid: head.tid,
-        comm: comm(&head.comm),
-        uid: Some(head.uid),
-        identity: None,
-        incarnation: None,
-    };
+    let actor = Actor::new(Pid(head.tgid), head.tid, comm(&head.comm), Some(head.uid));
     Some(Event {
         at: BootTime(head.at),
         change,
@@ -140,14 +133,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         mounts: (head.mounts & MOUNTS_KNOWN != 0).then_some(MountChanges(head.mounts & !MOUNTS_KNOWN)),
         cgroup: None,
         container: None,
-        actor: Actor {
-            pid: Pid(head.tgid),
-            tid: head.tid,
-            comm: comm(&head.comm),
-            uid: Some(head.uid),
-            identity: None,
-            incarnation: None,
-        },
+        actor: Actor::new(Pid(head.tgid), head.tid, comm(&head.comm), Some(head.uid)),
     })
 }
 

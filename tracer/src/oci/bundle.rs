@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::{RuntimeCommand, as_path, state};
+use super::{RuntimeCommand, state};
 use crate::engine::{self, docker, storage};
 use crate::input::{ContainerFacts, Pid, Process, Unread, UnreadReason};
 use crate::name::Name;
@@ -107,7 +107,7 @@ impl Witness {
         let places = parents
             .filter(same)
             .filter_map(process::working_directory)
-            .flat_map(|cwd| bundles(command.bundle.as_ref().map(as_path), Some(as_path(&cwd))));
+            .flat_map(|cwd| bundles(command.bundle.as_ref().map(Name::to_path), Some(cwd.to_path())));
         let (said, _) = places.filter_map(|bundle| read_config(&self.root, &bundle, id, command.runtime)).next()?;
         let cgroups_path = Some(said.cgroups_path?);
         Some(ContainerFacts { cgroups_path, ..ContainerFacts::new(said.id, command.runtime, said.source) })
@@ -150,7 +150,7 @@ impl Reader {
         let own = witness.as_ref().filter(|witness| witness.is_self);
         let around = own.map(|own| state::Surroundings::of(own.pid)).unwrap_or_default();
         let bundles = match makes {
-            true => bundles(command.bundle.as_ref().map(as_path), around.cwd.as_ref().map(as_path)),
+            true => bundles(command.bundle.as_ref().map(Name::to_path), around.cwd.as_ref().map(Name::to_path)),
             false => Vec::new(),
         };
         let files = state::files(command, &around);
@@ -158,7 +158,7 @@ impl Reader {
             let from = |bundle: &Path| read_config(&witness.root, bundle, &id, command.runtime);
             bundles.iter().find_map(|bundle| from(bundle)).or_else(|| {
                 let (path, said) = state::read(&witness.root, files.as_ref()?)?;
-                let bundle = said.bundle.as_ref().map(as_path);
+                let bundle = said.bundle.as_ref().map(Name::to_path);
                 let source = Name::new(path.as_os_str().as_encoded_bytes());
                 let (mut facts, host) = bundle
                     .as_deref()
@@ -206,7 +206,7 @@ impl Reader {
     ) {
         match facts.engine.as_deref() {
             Some("podman" | "cri-o") => {
-                let source = as_path(&facts.source);
+                let source = facts.source.to_path();
                 let bundle = source.parent();
                 let said = bundle.and_then(|bundle| storage::of_bundle(root, bundle, &facts.id)).unwrap_or_default();
                 let conmon = process.parents.iter().filter(|parent| parent.comm == "conmon");
@@ -219,7 +219,7 @@ impl Reader {
                 let home = around.environment.as_ref().and_then(|variables| variables.get("HOME")).map(Name::new);
                 let parents = process.parents.iter().filter_map(|parent| process::argv(parent.pid));
                 let told = parents.filter_map(|argv| storage::told_storage(&argv)).next();
-                let storages = storage::storages(told, home.as_ref().map(as_path).as_deref());
+                let storages = storage::storages(told, home.as_ref().map(Name::to_path).as_deref());
                 let said = storage::by_host_name(root, &storages, host).unwrap_or_default();
                 facts.add(said.name, said.image);
             }
@@ -262,7 +262,7 @@ impl Reader {
         let root = Root::own()?;
         let engines = STANDING.iter().map(|(directory, below)| Path::new(directory).join(text).join(below));
         let tasks = root.names(Path::new(CONTAINERD_TASKS)).into_iter();
-        let namespaces = tasks.map(|namespace| Path::new(CONTAINERD_TASKS).join(as_path(&namespace)).join(text));
+        let namespaces = tasks.map(|namespace| Path::new(CONTAINERD_TASKS).join(namespace.to_path()).join(text));
         let found =
             engines.chain(namespaces).find_map(|bundle| Some((read_config(&root, &bundle, id, runtime)?.0, bundle)));
         if let Some((mut facts, bundle)) = found {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{RuntimeCommand, as_path};
+use super::RuntimeCommand;
 use crate::input::Pid;
 use crate::name::Name;
 use crate::process::{self, Environment, OwnUser};
@@ -78,11 +78,11 @@ pub fn files(command: &RuntimeCommand, around: &Surroundings) -> Option<Files> {
         return None;
     }
     let (roots, all) = match &command.root {
-        Some(root) if root.as_bytes().starts_with(b"/") => (vec![as_path(root)], true),
+        Some(root) if root.as_bytes().starts_with(b"/") => (vec![root.to_path()], true),
         // Who makes a container goes to its bundle, sooner or later.
         Some(root) => {
             let stays = !matches!(command.subcommand.as_deref(), Some("create" | "run"));
-            (vec![as_path(around.cwd.as_ref()?).join(as_path(root))], stays)
+            (vec![around.cwd.as_ref()?.to_path().join(root.to_path())], stays)
         }
         None => roots(state, around),
     };

@@ -157,7 +157,7 @@ mod tests {
     }
 
     fn actor() -> Actor {
-        Actor { pid: Pid(4), tid: 5, comm: Name::new(b"a\"\x1b\xff"), uid: Some(0), identity: None, incarnation: None }
+        Actor::new(Pid(4), 5, Name::new(b"a\"\x1b\xff"), Some(0))
     }
 
     #[test]

@@ -814,7 +814,7 @@ mod tests {
         let mut out = Vec::new();
         let mut text = Text::new(&mut out, Palette::new(ColorChoice::Never), Some(80));
         let evil = Name::new(b"/\x1b]0;x\x07\r\n\xff\xe2\x80\xae");
-        let actor = Actor { pid: Pid(1), tid: 1, comm: evil.clone(), uid: None, identity: None, incarnation: None };
+        let actor = Actor::new(Pid(1), 1, evil.clone(), None);
         let event = Event {
             at: BootTime(0),
             change: Change::Created,

@@ -95,7 +95,7 @@ fn scan(line: &[u8]) -> Option<(Seq, Event, &[u8])> {
     let comm = Name::from_json_text(scan.text()?);
     scan.literal(",\"uid\":")?;
     let uid = Some(scan.number()?.try_into().ok()?);
-    Some((seq, event(Some(Actor { pid, tid, comm, uid, identity: None, incarnation: None })), scan.0.as_bytes()))
+    Some((seq, event(Some(Actor::new(pid, tid, comm, uid))), scan.0.as_bytes()))
 }
 
 /// What is left of a line.

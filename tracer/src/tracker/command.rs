@@ -112,7 +112,7 @@ mod tests {
     }
 
     fn event(at: u64, change: Change, id: u64, pid: u32) -> Event {
-        let actor = Actor { pid: Pid(pid), tid: pid, comm: "x".into(), uid: None, identity: None, incarnation: None };
+        let actor = Actor::new(Pid(pid), pid, "x".into(), None);
         Event {
             at: BootTime(at),
             change,

@@ -218,14 +218,7 @@ mod tests {
                 level: None,
                 truncated: false,
             };
-            let actor = Some(Actor {
-                pid: Pid(pid),
-                tid: pid,
-                comm: "exe".into(),
-                uid: None,
-                identity: None,
-                incarnation: None,
-            });
+            let actor = Some(Actor::new(Pid(pid), pid, "exe".into(), None));
             let at = BootTime(3);
             let event = Event { at, change, cgroup, requested: false, task: None, container: None, actor };
             let Input::Event(event) = self.feed(Input::Event(event)) else { panic!("it is an event") };

@@ -231,7 +231,7 @@ fn header(missing: &[&str]) -> Header {
 }
 
 fn actor(pid: u32) -> Actor {
-    Actor { pid: Pid(pid), tid: pid, comm: "runc".into(), uid: Some(0), identity: None, incarnation: None }
+    Actor::new(Pid(pid), pid, "runc".into(), Some(0))
 }
 
 fn process(pid: u32, change: ProcessChange, argv: Option<&str>, exit: Option<Exit>) -> Process {
