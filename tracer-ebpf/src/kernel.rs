@@ -29,27 +29,31 @@ pub fn pointer(base: Address, member: usize) -> Option<Address> {
     read::<u64>(base, member).filter(|address| *address != 0)
 }
 
-/// Reads a pointer or another long; 0 where there is none or it cannot be read. For chains of them: what lies at 0 cannot be
-/// read either, and the verifier has no ways to part.
+/// Reads a number, of whatever width: zeros are one. 0 where it cannot be read; the verifier has no ways to part here.
 #[inline(always)]
-pub fn peek(base: Address, member: usize) -> Address {
-    let mut value = MaybeUninit::<u64>::uninit();
+fn peek_as<T>(base: Address, member: usize) -> T {
+    let mut value = MaybeUninit::<T>::uninit();
     // SAFETY: the helper checks the address, and fills with zeros where it cannot be read.
     unsafe {
-        generated::bpf_probe_read_kernel(value.as_mut_ptr().cast(), 8, within(base, member) as *const _);
+        generated::bpf_probe_read_kernel(
+            value.as_mut_ptr().cast(),
+            size_of::<T>() as u32,
+            within(base, member) as *const _,
+        );
         value.assume_init()
     }
+}
+
+/// Reads a pointer or another long. For chains of them: what lies at 0 cannot be read either.
+#[inline(always)]
+pub fn peek(base: Address, member: usize) -> Address {
+    peek_as(base, member)
 }
 
 /// The same of half a long.
 #[inline(always)]
 pub fn peek_u32(base: Address, member: usize) -> u32 {
-    let mut value = MaybeUninit::<u32>::uninit();
-    // SAFETY: as above.
-    unsafe {
-        generated::bpf_probe_read_kernel(value.as_mut_ptr().cast(), 4, within(base, member) as *const _);
-        value.assume_init()
-    }
+    peek_as(base, member)
 }
 
 /// The address of a structure within another.

@@ -589,6 +589,29 @@ pub struct Process {
     pub exit: Option<Exit>,
 }
 
+impl Process {
+    /// One of which nothing else is known.
+    pub fn new(at: BootTime, pid: Pid, change: ProcessChange, comm: Name) -> Self {
+        Self {
+            at,
+            pid,
+            change,
+            comm,
+            exe: None,
+            argv: None,
+            argv_truncated: false,
+            cwd: None,
+            parents: Vec::new(),
+            uid: None,
+            mount_namespace: None,
+            cgroup_namespace: None,
+            cgroup: None,
+            started: None,
+            exit: None,
+        }
+    }
+}
+
 /// Something was read from the host that is needed to judge later.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Facts {

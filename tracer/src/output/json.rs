@@ -216,21 +216,10 @@ mod tests {
     fn a_process_has_its_parent() {
         let parent = Parent { pid: Pid(1), comm: "init".into() };
         let process = Input::Process(Process {
-            at: BootTime(1),
-            pid: Pid(2),
-            change: ProcessChange::Exit,
-            comm: "x".into(),
-            exe: None,
-            argv: None,
-            argv_truncated: false,
-            cwd: None,
             parents: vec![parent],
-            uid: None,
-            mount_namespace: None,
-            cgroup_namespace: None,
             cgroup: Some(CgroupId(5)),
-            started: None,
             exit: Some(crate::input::Exit::Signal(9)),
+            ..Process::new(BootTime(1), Pid(2), ProcessChange::Exit, "x".into())
         });
         let mut line = written(&process);
         assert_eq!(line["parent"]["comm"], "init");

@@ -92,23 +92,8 @@ mod tests {
     const STRANGER: u32 = 7;
 
     fn process(change: ProcessChange, pid: u32, parents: &[u32]) -> Process {
-        Process {
-            at: BootTime(0),
-            pid: Pid(pid),
-            change,
-            comm: "x".into(),
-            exe: None,
-            argv: None,
-            argv_truncated: false,
-            cwd: None,
-            parents: parents.iter().map(|pid| Parent { pid: Pid(*pid), comm: "x".into() }).collect(),
-            uid: None,
-            mount_namespace: None,
-            cgroup_namespace: None,
-            cgroup: None,
-            started: None,
-            exit: None,
-        }
+        let parents = parents.iter().map(|pid| Parent { pid: Pid(*pid), comm: "x".into() }).collect();
+        Process { parents, ..Process::new(BootTime(0), Pid(pid), change, "x".into()) }
     }
 
     fn event(at: u64, change: Change, id: u64, pid: u32) -> Event {

@@ -186,23 +186,9 @@ mod tests {
 
         fn exec(&mut self, pid: u32, argv: &str, parents: &[(u32, &str)]) {
             let parents = parents.iter().map(|(pid, comm)| Parent { pid: Pid(*pid), comm: (*comm).into() }).collect();
-            self.feed(Input::Process(Process {
-                at: BootTime(2),
-                pid: Pid(pid),
-                change: ProcessChange::Exec,
-                comm: "exe".into(),
-                exe: None,
-                argv: Some(argv.split('|').map(Name::from).collect()),
-                argv_truncated: false,
-                cwd: None,
-                parents,
-                uid: None,
-                mount_namespace: None,
-                cgroup_namespace: None,
-                cgroup: None,
-                started: None,
-                exit: None,
-            }));
+            let argv = Some(argv.split('|').map(Name::from).collect());
+            let exec = Process::new(BootTime(2), Pid(pid), ProcessChange::Exec, "exe".into());
+            self.feed(Input::Process(Process { argv, parents, ..exec }));
         }
 
         fn said(&mut self, facts: ContainerFacts) {

@@ -261,21 +261,10 @@ mod tests {
 
     fn record(change: ProcessChange, argv: Option<&str>, started: u64) -> Process {
         Process {
-            at: BootTime(started + 10),
-            pid: Pid(42),
-            change,
-            comm: "runc".into(),
-            exe: None,
             argv: argv.map(|argv| argv.split(' ').map(Into::into).collect()),
-            argv_truncated: false,
-            cwd: None,
-            parents: Vec::new(),
-            uid: None,
-            mount_namespace: None,
-            cgroup_namespace: None,
-            cgroup: None,
             started: Some(BootTime(started)),
             exit: (change == ProcessChange::Exit).then_some(Exit::Code(1)),
+            ..Process::new(BootTime(started + 10), Pid(42), change, "runc".into())
         }
     }
 

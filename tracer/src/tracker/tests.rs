@@ -235,23 +235,8 @@ fn actor(pid: u32) -> Actor {
 }
 
 fn process(pid: u32, change: ProcessChange, argv: Option<&str>, exit: Option<Exit>) -> Process {
-    Process {
-        at: BootTime(0),
-        pid: Pid(pid),
-        change,
-        comm: "runc".into(),
-        exe: None,
-        argv: argv.map(|argv| argv.split(' ').map(Name::from).collect()),
-        argv_truncated: false,
-        cwd: None,
-        parents: Vec::new(),
-        uid: None,
-        mount_namespace: None,
-        cgroup_namespace: None,
-        cgroup: None,
-        started: None,
-        exit,
-    }
+    let argv = argv.map(|argv| argv.split(' ').map(Name::from).collect());
+    Process { argv, exit, ..Process::new(BootTime(0), Pid(pid), change, "runc".into()) }
 }
 
 fn fact(about: About) -> Input {
