@@ -337,13 +337,14 @@ impl Check<'_> {
         let mut known: HashSet<Place> = HashSet::new();
         for change in occupations(self.truth) {
             known.insert(change.place.clone());
-            if change.not_before < self.traced.start || change.not_after >= self.traced.end {
-                told.remove(&(change.place, change.populated));
-                continue;
-            }
             let class = if change.populated { Class::Populated } else { Class::Emptied };
             let events = told.entry((change.place.clone(), change.populated)).or_default();
             let fits = events.iter().position(|(at, _)| (change.not_before..=change.not_after).contains(at));
+            if change.not_before < self.traced.start || change.not_after >= self.traced.end {
+                // It may have been told, and need not have been: the place's other changes are held to the truth.
+                fits.map(|position| events.remove(position));
+                continue;
+            }
             self.report.made(class, fits.is_some());
             match fits {
                 Some(position) => drop(events.remove(position)),
