@@ -20,17 +20,20 @@ use crate::findings::Finding;
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
 use crate::output::{ColorChoice, Json, Output, Palette, Text};
 use crate::pipeline::Session;
+use crate::reader::Readers;
 use crate::recording::{Place, Recording, Written, record, record_around};
 
 /// Attaches to this kernel and says on stderr what works less well than it could.
 fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
+    // Before there is anything that they should not have.
+    let readers = Readers::start()?;
     let tracefs = Tracefs::ensure();
     let support = Support::survey(&tracefs);
     let plan = Plan::decide(&support, backend)?;
     for note in &plan.notes {
         say!("note: {note}");
     }
-    let session = Session::start(tracefs, &plan, options)?;
+    let session = Session::start(tracefs, &plan, options, readers)?;
     for probe in session.probes().iter().filter(|probe| !probe.attached) {
         let reason = probe.reason.as_deref().unwrap_or("unknown");
         say!("note: {} is not attached: {reason}", probe.name);

@@ -1,24 +1,27 @@
 //! Reads from the host what the tracker will need to judge an input, and hands it over as inputs of their own.
 //!
+//! What a stranger can hold up is asked of the readers: the answer comes later, and is given the place in the stream that it would
+//! have had ([`Arrived::Awaited`]).
+//!
 //! This is done the moment an input arrives, before it is put in order: the process behind it may be gone a moment later.
 //! A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is guessed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::cgroupfs;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Event, Exit, Facts, HierarchyId, Input, Mount, MountChanges,
-    NamespaceId, Pid, Process, ProcessChange,
+    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, Mount, MountChanges, NamespaceId,
+    Pid, Process, ProcessChange, Question, Unanswered,
 };
 use crate::mounts::{self, Watch};
 use crate::name::Name;
-use crate::oci::state::{self, Files, Surroundings};
-use crate::oci::{self, RuntimeCommand, bundle};
+use crate::oci::ending::Ending;
+use crate::oci::{self, RuntimeCommand};
 use crate::process;
+use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
 use crate::recent::Recent;
-use crate::root::Root;
 
 /// Reading mount tables may take one part in so many of the time: mounts come and go within a namespace, and the number
 /// of a namespace that is gone is given to the next one.
@@ -27,8 +30,10 @@ const MOUNTS_SHARE: u32 = 10;
 const USUAL: &[u8] = b"/sys/fs/cgroup";
 /// A namespace of which nothing is known yet, or whose mounts were changed, is read before its time, up to this.
 const AHEAD: Duration = Duration::from_secs(2);
-/// Processes whose end is waited for with a state to look for.
-const ENDINGS: usize = 4_096;
+/// Runtimes whose end is waited for with a state to look for.
+const RUNTIMES: usize = 4_096;
+/// Containers that are remembered to have been read, at most.
+const CONTAINERS: usize = 65_536;
 /// Long paths remembered at most.
 const LONG_PATHS: usize = 4_096;
 /// Processes remembered as known at most.
@@ -44,8 +49,12 @@ pub struct Gatherer {
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
     /// Processes whose end decides what is left of a container's state.
-    endings: HashMap<Pid, Ending>,
-    bundles: bundle::Reader,
+    runtimes: HashMap<Pid, Runtime>,
+    read: Read,
+    readers: Readers,
+    askers: Askers,
+    /// What was asked and is not answered.
+    pending: HashMap<Ticket, Pending>,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
     long_paths: HashMap<(HierarchyId, CgroupId), Name>,
     /// What the kernel side is to look for, and whether something is new in it since it was last asked for.
@@ -53,22 +62,90 @@ pub struct Gatherer {
     watch_is_new: bool,
 }
 
-/// A process after whose end the state of a container is looked for.
-struct Ending {
-    id: Name,
-    /// Only if it failed: it makes a container, and leaves state if it succeeds.
-    only_failed: bool,
-    /// No state was there when it began: what is there after it is its own. `false` if nobody could look in time.
-    was_missing: bool,
-    files: Files,
-    /// When the process was forked: its number may be given to another one.
+/// What arrived, in the order that it has in the stream.
+#[derive(Debug, PartialEq)]
+pub enum Arrived {
+    /// It is here.
+    Input(Input),
+    /// It is being asked for, and belongs here.
+    Awaited(Ticket),
+}
+
+impl Arrived {
+    fn awaited(&self) -> Option<Ticket> {
+        match self {
+            Self::Awaited(ticket) => Some(*ticket),
+            Self::Input(_) => None,
+        }
+    }
+}
+
+/// A runtime at whose end something may be looked for.
+struct Runtime {
+    /// When it was forked: its number may be given to another process.
     started: Option<BootTime>,
-    /// Its mount namespace, and its root directory in that. `None` for one that was gone before it could be asked; then the
-    /// root is taken to be its parent's.
-    namespace: NamespaceId,
-    root: Option<(u64, u64)>,
-    /// Processes that see what it sees and may outlive it.
-    witnesses: Vec<Pid>,
+    namespace: Option<NamespaceId>,
+    asker: Asker,
+    ending: Expected,
+}
+
+enum Expected {
+    /// What to look for is being asked.
+    Asked(Ticket),
+    Known(Box<Ending>),
+}
+
+/// What an answer is for.
+enum Pending {
+    /// A process whose record waits for its command line; and its end, if it has ended meanwhile.
+    CommandLine(Box<Process>, Option<(Ticket, Box<Process>)>),
+    Began {
+        pid: Pid,
+        at: BootTime,
+        asker: Asker,
+        /// What is said of the container was asked for; and the container, if it is to be remembered.
+        container: bool,
+        id: Option<Name>,
+        /// It has ended meanwhile.
+        ended: Option<(Ticket, Box<Process>)>,
+    },
+    Ended {
+        pid: Pid,
+        at: BootTime,
+    },
+    Standing {
+        at: BootTime,
+    },
+}
+
+impl Pending {
+    fn is_record_of(&self, pid: Pid) -> bool {
+        matches!(self, Self::CommandLine(process, None) if process.pid == pid)
+    }
+}
+
+/// The containers that something was read of and that were not deleted since.
+#[derive(Default)]
+struct Read(HashSet<Name>);
+
+impl Read {
+    /// Whether what is said of the container is to be read: of one that is made, and of one that was there before and of which
+    /// nothing was read yet.
+    fn wants(&mut self, command: &RuntimeCommand) -> bool {
+        let (Some(id), Some(subcommand)) = (&command.id, command.subcommand.as_deref()) else { return false };
+        match subcommand {
+            "delete" => !self.0.remove(id),
+            _ => command.makes() || !self.0.contains(id),
+        }
+    }
+
+    fn remember(&mut self, id: Name) {
+        if self.0.len() >= CONTAINERS {
+            // Whoever is asked for again is read again.
+            self.0.clear();
+        }
+        self.0.insert(id);
+    }
 }
 
 struct Table {
@@ -114,14 +191,19 @@ impl Table {
 
 impl Gatherer {
     /// A gatherer for a host with these hierarchies.
-    pub fn new(hierarchies: Vec<Hierarchy>) -> Self {
+    pub fn new(hierarchies: Vec<Hierarchy>, readers: Readers) -> Self {
+        // The agent itself may be in a mount namespace of its own.
+        let host = process::mount_namespace(Pid(1));
         Self {
             hierarchies,
             namespaces: mounts::tables(|table| table.mounts.len()),
             budget: Budget { paid_at: Instant::now() },
             known: HashMap::new(),
-            endings: HashMap::new(),
-            bundles: bundle::Reader::default(),
+            runtimes: HashMap::new(),
+            read: Read::default(),
+            readers,
+            askers: Askers { host },
+            pending: HashMap::new(),
             long_paths: HashMap::new(),
             watch: Watch::default(),
             watch_is_new: false,
@@ -138,20 +220,21 @@ impl Gatherer {
     }
 
     /// Completes what just arrived, and puts the facts that belong to it before or behind it. All have its time.
-    pub fn arrived(&mut self, mut input: Input) -> Vec<Input> {
-        let mut facts = match &mut input {
-            Input::Event(event) => self.event(event),
-            Input::Attempt(attempt) => self.attempt(attempt),
+    pub fn arrived(&mut self, input: Input) -> Vec<Arrived> {
+        match input {
+            Input::Event(mut event) => {
+                let mut arrived = self.event(&mut event);
+                arrived.push(Arrived::Input(Input::Event(event)));
+                arrived
+            }
+            Input::Attempt(mut attempt) => {
+                let mut arrived = self.attempt(&mut attempt);
+                arrived.push(Arrived::Input(Input::Attempt(attempt)));
+                arrived
+            }
             Input::Process(process) => self.process(process),
-            Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Vec::new(),
-        };
-        let behind = match &input {
-            Input::Process(process) => self.consequences(process),
-            _ => Vec::new(),
-        };
-        facts.push(input);
-        facts.extend(behind);
-        facts
+            Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => vec![Arrived::Input(input)],
+        }
     }
 
     /// What the kernel side is to look for, if there is something new since this was last asked.
@@ -159,7 +242,7 @@ impl Gatherer {
         std::mem::take(&mut self.watch_is_new).then_some(&self.watch)
     }
 
-    fn event(&mut self, event: &mut Event) -> Vec<Input> {
+    fn event(&mut self, event: &mut Event) -> Vec<Arrived> {
         if event.cgroup.truncated
             && event.change == Change::Created
             && let Some(id) = event.cgroup.id
@@ -183,7 +266,7 @@ impl Gatherer {
         }
     }
 
-    fn attempt(&mut self, attempt: &mut Attempt) -> Vec<Input> {
+    fn attempt(&mut self, attempt: &mut Attempt) -> Vec<Arrived> {
         let pid = attempt.actor.pid;
         let mut facts = self.identity(pid, attempt.at);
         if attempt.needs_mounts() {
@@ -191,7 +274,7 @@ impl Gatherer {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
             if let Some(namespace) = attempt.mount_namespace {
-                facts.extend(self.mounts(namespace, &[pid], attempt.at, attempt.mounts));
+                facts.extend(self.mounts(namespace, &[pid], attempt.at, attempt.mounts).map(Arrived::Input));
                 let table = self.namespaces.get(&namespace);
                 let is_current = table.is_some_and(|table| table.has_seen(attempt.mounts));
                 // With other mounts than the table has, the path may lead elsewhere. In the usual place, where they are seldom
@@ -204,10 +287,10 @@ impl Gatherer {
         facts
     }
 
-    fn process(&mut self, process: &mut Process) -> Vec<Input> {
+    fn process(&mut self, mut process: Process) -> Vec<Arrived> {
         if process.change == ProcessChange::Exit {
             self.known.entry(process.pid).and_modify(|ended| *ended = Some(process.at));
-            return Vec::new();
+            return self.told(process);
         }
         self.remember(process.pid);
         // What the kernel side cannot tell cheaply is read here, if the process is still the one it was. A link of
@@ -217,10 +300,6 @@ impl Gatherer {
         {
             process.exe = now.exe.or(process.exe.take());
             process.cwd = process.cwd.take().or(now.cwd);
-            if process.argv.is_none() || process.argv_truncated && now.argv.is_some() {
-                process.argv = now.argv;
-                process.argv_truncated = now.argv_truncated;
-            }
             if process.parents.is_empty() {
                 process.parents = now.parents;
             }
@@ -230,49 +309,205 @@ impl Gatherer {
             process.started = process.started.or(now.started);
         }
         // A runtime's mounts are read while it is there, not when its first failed call is looked at.
-        match process.mount_namespace {
-            Some(namespace) => {
-                // A short-lived process is gone by now; its parents see the same mounts, or are of another namespace.
-                let family: Vec<Pid> =
-                    std::iter::once(process.pid).chain(process.parents.iter().map(|parent| parent.pid)).collect();
-                self.mounts(namespace, &family, process.at, None)
-            }
-            None => Vec::new(),
+        let mounts = process.mount_namespace.and_then(|namespace| {
+            // A short-lived process is gone by now; its parents see the same mounts, or are of another namespace.
+            let family: Vec<Pid> =
+                std::iter::once(process.pid).chain(process.parents.iter().map(|parent| parent.pid)).collect();
+            self.mounts(namespace, &family, process.at, None)
+        });
+        let mut arrived: Vec<Arrived> = mounts.map(Arrived::Input).into_iter().collect();
+        if process.argv.is_none() || process.argv_truncated {
+            arrived.push(self.ask_command_line(process));
+        } else {
+            arrived.extend(self.told(process));
         }
+        arrived
     }
 
-    /// What a process record gives reason to look at: what is said of a container that is made, and what is left of its state
-    /// when a process that deletes it, or fails to make it, has ended.
-    fn consequences(&mut self, process: &Process) -> Vec<Input> {
-        if process.change == ProcessChange::Exit {
-            let ending = self.endings.remove(&process.pid);
-            return ending.and_then(|ending| ending.look(process)).into_iter().collect();
-        }
-        let is_same = |ending: &Ending| match (ending.started, process.started) {
+    /// A process that is known as far as it can be, and what its record gives reason to ask for: what is said of a container
+    /// that it makes, and what is left of its state when it has ended.
+    fn told(&mut self, process: Process) -> Vec<Arrived> {
+        let asked = match process.change {
+            ProcessChange::Exit => self.ended(&process),
+            ProcessChange::Exec | ProcessChange::Seen => self.began(&process),
+        };
+        [Arrived::Input(Input::Process(process))].into_iter().chain(asked.map(Arrived::Awaited)).collect()
+    }
+
+    fn began(&mut self, process: &Process) -> Option<Ticket> {
+        let is_same = |runtime: &Runtime| match (runtime.started, process.started) {
             (Some(before), Some(now)) => before.is_same_start(now),
             (None, _) | (_, None) => false,
         };
-        if self.endings.get(&process.pid).is_some_and(|ending| !is_same(ending)) {
-            self.endings.remove(&process.pid);
+        if self.runtimes.get(&process.pid).is_some_and(|runtime| !is_same(runtime)) {
+            self.runtimes.remove(&process.pid);
         }
         let argv = process.argv.as_deref().unwrap_or_default();
-        let Some(command) = oci::command_line(&process.comm, process.exe.as_ref(), argv) else { return Vec::new() };
-        if self.endings.len() >= ENDINGS {
+        let command = oci::command_line(&process.comm, process.exe.as_ref(), argv)?;
+        if self.runtimes.len() >= RUNTIMES {
             // The ends of some were lost.
-            self.endings.retain(|pid, ending| process::mount_namespace(*pid) == Some(ending.namespace));
+            self.runtimes.retain(|pid, runtime| process::mount_namespace(*pid) == runtime.namespace);
         }
-        if !self.endings.contains_key(&process.pid)
-            && self.endings.len() < ENDINGS
-            && let Some(ending) = Ending::of(process, &command)
-        {
-            self.endings.insert(process.pid, ending);
+        let ending =
+            command.may_leave_state() && !self.runtimes.contains_key(&process.pid) && self.runtimes.len() < RUNTIMES;
+        let container = self.read.wants(&command);
+        if !container && !ending {
+            return None;
         }
-        let about = match self.bundles.read(process, &command) {
-            Some(Ok(said)) => About::Container(said),
-            Some(Err(unread)) => About::Unread(unread),
-            None => return Vec::new(),
+        let asker = self.askers.of(process);
+        let ask = Ask::Began { process: Box::new(process.clone()), container, ending };
+        let ticket = self.readers.ask(asker, &ask);
+        if ending {
+            let (started, namespace) = (process.started, process.mount_namespace);
+            self.runtimes.insert(process.pid, Runtime { started, namespace, asker, ending: Expected::Asked(ticket) });
+        }
+        let id = command.id.filter(|_| container && command.subcommand.as_deref() != Some("delete"));
+        let about = Pending::Began { pid: process.pid, at: process.at, asker, container, id, ended: None };
+        self.pending.insert(ticket, about);
+        Some(ticket)
+    }
+
+    fn ended(&mut self, process: &Process) -> Option<Ticket> {
+        // It may have ended before it was known what to look for, or what it was.
+        let open = match self.runtimes.remove(&process.pid) {
+            Some(Runtime { ending: Expected::Known(ending), asker, .. }) => {
+                return self.ask_what_is_left(None, asker, ending, process);
+            }
+            Some(Runtime { ending: Expected::Asked(began), .. }) => self.pending.get_mut(&began),
+            None => self.pending.values_mut().find(|pending| pending.is_record_of(process.pid)),
         };
-        vec![Input::Facts(Facts { at: process.at, about })]
+        let (Pending::Began { ended, .. } | Pending::CommandLine(_, ended)) = open? else { return None };
+        let ticket = self.readers.reserve();
+        *ended = Some((ticket, Box::new(process.clone())));
+        Some(ticket)
+    }
+
+    fn ask_what_is_left(
+        &mut self,
+        reserved: Option<Ticket>,
+        asker: Asker,
+        ending: Box<Ending>,
+        process: &Process,
+    ) -> Option<Ticket> {
+        if !ending.is_told_by(process.exit) {
+            return None;
+        }
+        let ask = Ask::Ended { ending, process: Box::new(process.clone()) };
+        let ticket = reserved.unwrap_or_else(|| self.readers.reserve());
+        self.readers.ask_as(ticket, asker, &ask);
+        self.pending.insert(ticket, Pending::Ended { pid: process.pid, at: process.at });
+        Some(ticket)
+    }
+
+    /// Asks what the host says of a container that was there before tracing began.
+    pub fn standing(&mut self, id: Name, runtime: String, at: BootTime) -> Ticket {
+        let ticket = self.readers.ask(Asker::Start, &Ask::Standing { id, runtime });
+        self.pending.insert(ticket, Pending::Standing { at });
+        ticket
+    }
+
+    /// Whether anything that was asked is not answered.
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Waits until something is answered, or so long.
+    pub fn wait(&self, most: Duration) {
+        self.readers.wait(most);
+    }
+
+    /// What was answered since this was last asked, and what follows from it.
+    pub fn answered(&mut self) -> Vec<(Ticket, Vec<Arrived>)> {
+        let answers = self.readers.answers();
+        answers.into_iter().flat_map(|(ticket, answer)| self.answer(ticket, answer)).collect()
+    }
+
+    /// No answer is waited for any more.
+    pub fn give_up(&mut self) -> Vec<(Ticket, Vec<Arrived>)> {
+        let mut open: Vec<Ticket> = self.pending.keys().copied().collect();
+        open.sort();
+        open.into_iter().flat_map(|ticket| self.answer(ticket, Err(Unanswered::Timeout))).collect()
+    }
+
+    fn answer(&mut self, ticket: Ticket, answer: Result<Answer, Unanswered>) -> Vec<(Ticket, Vec<Arrived>)> {
+        let Some(pending) = self.pending.remove(&ticket) else { return Vec::new() };
+        let fact = |at, about| Arrived::Input(Input::Facts(Facts { at, about }));
+        let unanswered = |at, pid, question, answer: &Result<Answer, Unanswered>| {
+            let reason = answer.as_ref().err().copied();
+            reason.map(|reason| fact(at, About::Unanswered { pid, question, reason }))
+        };
+        match pending {
+            Pending::CommandLine(mut process, ended) => {
+                let no = unanswered(process.at, process.pid, Question::CommandLine, &answer);
+                if let Ok(Answer::CommandLine(Some((argv, truncated)))) = answer {
+                    (process.argv, process.argv_truncated) = (Some(argv), truncated);
+                }
+                let pid = process.pid;
+                let told = self.told(*process);
+                let mut answered = Vec::new();
+                if let Some(end) = ended {
+                    let began = told.iter().find_map(Arrived::awaited);
+                    match began.and_then(|began| self.pending.get_mut(&began)) {
+                        Some(Pending::Began { ended, .. }) => *ended = Some(end),
+                        _ => answered.push((end.0, Vec::new())),
+                    }
+                    self.runtimes.remove(&pid);
+                }
+                answered.push((ticket, no.into_iter().chain(told).collect()));
+                answered
+            }
+            Pending::Began { pid, at, asker, container, id, ended } => {
+                let question = if container { Question::Container } else { Question::State };
+                let no = unanswered(at, pid, question, &answer);
+                let (said, ending) = match answer {
+                    Ok(Answer::Began { container, ending }) => (container, ending),
+                    _ => (None, None),
+                };
+                if let (Some(Ok(_)), Some(id)) = (&said, id) {
+                    self.read.remember(id);
+                }
+                let said = said.map(|said| match said {
+                    Ok(facts) => About::Container(*facts),
+                    Err(unread) => About::Unread(unread),
+                });
+                let mut told = vec![(ticket, no.into_iter().chain(said.map(|about| fact(at, about))).collect())];
+                match (ending, ended) {
+                    (Some(ending), Some((reserved, process))) => {
+                        if self.ask_what_is_left(Some(reserved), asker, ending, &process).is_none() {
+                            told.push((reserved, Vec::new()));
+                        }
+                    }
+                    (None, Some((reserved, _))) => told.push((reserved, Vec::new())),
+                    (ending, None) => self.expect(pid, ticket, ending),
+                }
+                told
+            }
+            Pending::Ended { pid, at } => {
+                let no = unanswered(at, pid, Question::State, &answer);
+                let state = match answer {
+                    Ok(Answer::Ended(state)) => state.map(|about| fact(at, *about)),
+                    _ => None,
+                };
+                vec![(ticket, no.into_iter().chain(state).collect())]
+            }
+            Pending::Standing { at } => {
+                let said = match answer {
+                    Ok(Answer::Standing(said)) => said.map(|said| fact(at, About::Container(*said))),
+                    _ => None,
+                };
+                vec![(ticket, said.into_iter().collect())]
+            }
+        }
+    }
+
+    /// Now it is known what to look for at the end of a runtime, or that there is nothing.
+    fn expect(&mut self, pid: Pid, began: Ticket, ending: Option<Box<Ending>>) {
+        let Some(runtime) = self.runtimes.get_mut(&pid) else { return };
+        match (&runtime.ending, ending) {
+            (Expected::Asked(asked), Some(ending)) if *asked == began => runtime.ending = Expected::Known(ending),
+            (Expected::Asked(asked), None) if *asked == began => drop(self.runtimes.remove(&pid)),
+            (Expected::Asked(_) | Expected::Known(_), _) => {}
+        }
     }
 
     /// The mount table of a namespace, if it says something new. `pids` may be in it.
@@ -282,14 +517,14 @@ impl Gatherer {
         pids: &[Pid],
         at: BootTime,
         changes: Option<MountChanges>,
-    ) -> Vec<Input> {
+    ) -> Option<Input> {
         let known = self.namespaces.get(&namespace);
         // Where it is known whether mounts were changed, that decides, and not how long ago the table was read.
         let is_current = known.is_some_and(|table| table.has_seen(changes));
         let is_fresh = if changes.is_some() { is_current } else { known.is_some_and(Table::is_fresh) };
         let ahead = if known.is_none() || changes.is_some() { AHEAD } else { Duration::ZERO };
         if is_fresh || !self.budget.allows(ahead) {
-            return Vec::new();
+            return None;
         }
         let read = Instant::now();
         let of =
@@ -303,20 +538,20 @@ impl Gatherer {
         let found = found.map(|(pid, mounts)| (pid, mounts::relevant(mounts)));
         let cost = read.elapsed();
         self.budget.charge(cost);
-        let Some((through, (mounts, too_many))) = found else { return Vec::new() };
+        let (through, (mounts, too_many)) = found?;
         let changed = known.is_none_or(|table| table.mounts != mounts || table.too_many != too_many);
         self.watch_is_new |= self.watch.learn(&mounts);
         let changes = changes.or(known.and_then(|table| table.changes));
         let table = Table { read, cost, through, changes, mounts: mounts.clone(), too_many };
         self.namespaces.tell(namespace, table);
         if !changed {
-            return Vec::new();
+            return None;
         }
-        vec![Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many } })]
+        Some(Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many } }))
     }
 
     /// What `/proc` says of a process that the kernel side has told nothing of: its record was lost.
-    fn identity(&mut self, pid: Pid, at: BootTime) -> Vec<Input> {
+    fn identity(&mut self, pid: Pid, at: BootTime) -> Vec<Arrived> {
         if self.known.get(&pid).is_some_and(|ended| ended.is_none_or(|ended| at <= ended)) {
             return Vec::new();
         }
@@ -327,7 +562,14 @@ impl Gatherer {
         }
         self.remember(pid);
         process.at = at;
-        vec![Input::Process(process)]
+        vec![self.ask_command_line(process)]
+    }
+
+    fn ask_command_line(&mut self, process: Process) -> Arrived {
+        let ask = Ask::CommandLine { pid: process.pid, started: process.started };
+        let ticket = self.readers.ask(self.askers.of(&process), &ask);
+        self.pending.insert(ticket, Pending::CommandLine(Box::new(process), None));
+        Arrived::Awaited(ticket)
     }
 
     fn remember(&mut self, pid: Pid) {
@@ -336,64 +578,5 @@ impl Gatherer {
             self.known.clear();
         }
         self.known.insert(pid, None);
-    }
-}
-
-impl Ending {
-    /// `None` if the end says nothing of any state, or if it is not known where that would be.
-    fn of(process: &Process, command: &RuntimeCommand) -> Option<Self> {
-        let only_failed = match command.subcommand.as_deref() {
-            Some("delete") => false,
-            // What `--keep` leaves is wanted.
-            Some("create" | "run") if !command.keep => true,
-            _ => return None,
-        };
-        let files = state::files(command, &Surroundings::of(process.pid))?;
-        let mut ending = Self {
-            id: command.id.clone()?,
-            only_failed,
-            was_missing: false,
-            files,
-            started: process.started,
-            namespace: process.mount_namespace?,
-            root: process::root_identity(process.pid),
-            witnesses: process.parents.iter().map(|parent| parent.pid).collect(),
-        };
-        // A state that is there before it begins is another's, whose id it was given.
-        let found = || Some(ending.files.look(&Root::of(process.pid)?)?.1);
-        match only_failed.then(found).flatten() {
-            Some(true) => return None,
-            Some(false) => ending.was_missing = true,
-            None => {}
-        }
-        Some(ending)
-    }
-
-    /// Looks for the state, as the process that just ended would see it.
-    fn look(self, ended: &Process) -> Option<Input> {
-        if self.only_failed && ended.exit.is_none_or(Exit::is_success) {
-            return None;
-        }
-        let own = Pid(std::process::id());
-        let same = |pid: &Pid| {
-            process::mount_namespace(*pid) == Some(self.namespace)
-                && (self.root.is_none() || process::root_identity(*pid) == self.root)
-        };
-        let end = process::clock().unix_ns(ended.at);
-        let seen_by = |witness: Pid| {
-            let root = Root::of(witness).filter(|_| same(&witness))?;
-            let seen = self.files.left(&root, end).map(|(path, present)| (path.to_path_buf(), present));
-            // A parent may be gone by now, and with the last one in it a mount namespace is, with its files.
-            same(&witness).then_some(seen)
-        };
-        let family = [own].into_iter().chain(self.witnesses.iter().copied());
-        let strangers = || process::pids_in_mount_namespace(self.namespace).find_map(seen_by);
-        let (path, present) = family.filter_map(seen_by).next().or_else(strangers)??;
-        if present && self.only_failed && !self.was_missing {
-            return None;
-        }
-        let path = Name::new(path.as_os_str().as_encoded_bytes());
-        let about = About::State { id: self.id, pid: ended.pid, path, present };
-        Some(Input::Facts(Facts { at: ended.at, about }))
     }
 }

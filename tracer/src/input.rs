@@ -651,6 +651,15 @@ pub enum About {
     },
     /// Nothing could be read of a container that a runtime makes: neither its bundle nor the runtime's state.
     Unread(Unread),
+    /// A question about a process was not answered: what would have been told of it stays unknown.
+    Unanswered {
+        /// The process.
+        pid: Pid,
+        /// What was asked.
+        question: Question,
+        /// Why there is no answer.
+        reason: Unanswered,
+    },
     /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.
     Walked {
         /// How many cgroups were found.
@@ -685,6 +694,30 @@ pub enum UnreadReason {
     ProcessGone,
     /// It was there, and its bundle could not be read.
     NotReadable,
+}
+
+/// What is asked about a process of whoever can look at its memory and its files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Question {
+    /// Its command line.
+    CommandLine,
+    /// What its bundle and its runtime's state say of a container.
+    Container,
+    /// Whether a container's state is left.
+    State,
+}
+
+/// Why a question was not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unanswered {
+    /// A file system, or the process's memory, did not answer in time.
+    Timeout,
+    /// It was not asked: another question about what the same user names is not answered, or too many are asked.
+    Refused,
+    /// Whoever was asked has died over it: there was too much to read.
+    Failed,
 }
 
 /// What a later walk of cgroupfs covers.

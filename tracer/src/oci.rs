@@ -1,6 +1,8 @@
-//! What an OCI runtime was asked to do, as its command line says. Pure; [`bundle`] and [`state`] read what this names.
+//! What an OCI runtime was asked to do, as its command line says. Pure; [`bundle`], [`state`] and
+//! [`ending`] read what this names.
 
 pub mod bundle;
+pub mod ending;
 pub mod state;
 
 use crate::input::ContainerFacts;
@@ -30,6 +32,18 @@ pub struct RuntimeCommand {
     pub log: Option<Name>,
     /// `--keep`: a `run` leaves its state to whoever asked for it.
     pub keep: bool,
+}
+
+impl RuntimeCommand {
+    /// Whether it makes a container.
+    pub fn makes(&self) -> bool {
+        matches!(self.subcommand.as_deref(), Some("create" | "run"))
+    }
+
+    /// Whether its end may say what is left of a container's state. What `--keep` leaves is wanted.
+    pub fn may_leave_state(&self) -> bool {
+        self.id.is_some() && (self.makes() && !self.keep || self.subcommand.as_deref() == Some("delete"))
+    }
 }
 
 /// Flags of runc, crun and youki that take a value, without their dashes. From their `--help`.

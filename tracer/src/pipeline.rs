@@ -6,7 +6,7 @@
 //!
 //! [`Stream`] is the part that live tracing and a replay share; [`Session`] is the live part around it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use anyhow::Context;
 use crate::cgroupfs;
 use crate::container;
 use crate::findings::Finding;
-use crate::gather::Gatherer;
+use crate::gather::{Arrived, Gatherer};
 use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
 use crate::input::{
     About, BootTime, Cgroup, Event, Facts, HierarchyId, Input, LossReason, Lost, Pid, Ring, Seq, Tick, WalkedAgain,
@@ -24,15 +24,21 @@ use crate::input::{
 use crate::kernel;
 use crate::mounts::Watch;
 use crate::name::Name;
-use crate::oci;
 use crate::output::{Counts, Output};
 use crate::process;
+use crate::reader::{Readers, Ticket};
 use crate::recording;
 use crate::tracker::Tracker;
 
 /// A kernel program takes the time, then commits its record. Records are held back for so long that an earlier one of
 /// another processor or ring has come by then.
 const LAG: Duration = Duration::from_millis(10);
+/// What comes behind a question that is not answered is held back so long at most, and only while it is not more than this. An answer
+/// that comes later still counts, for what comes later still.
+const HOLD: Duration = Duration::from_millis(500);
+const MOST_HELD: usize = 16_384;
+/// So long the start waits for what is said of the containers that are there already. What is answered later is told later.
+const STANDING: Duration = Duration::from_secs(2);
 /// How often the rings are looked at when nothing wakes us, and a story may fall due.
 const BEAT: Duration = Duration::from_millis(50);
 /// How often the kernel side's loss counters are read.
@@ -156,36 +162,105 @@ impl<'a> Stream<'a> {
 /// Puts what came from several rings and processors in order of time.
 #[derive(Default)]
 struct Merge {
-    held: Vec<Input>,
+    held: Vec<Held>,
+    /// The places of what is still being asked: what comes behind them is held back a while.
+    awaited: HashMap<Ticket, Awaited>,
+    order: u64,
+}
+
+/// A place in the stream. What is put in the same place keeps the order in which it is put there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Position {
+    at: BootTime,
+    order: u64,
+}
+
+struct Held {
+    position: Position,
+    input: Input,
+}
+
+struct Awaited {
+    position: Position,
+    /// From then on nothing is held back for it.
+    until: BootTime,
 }
 
 impl Merge {
     /// Takes in an input with the facts that belong to it, which have its time and keep their order.
-    fn extend(&mut self, inputs: Vec<Input>) {
-        self.held.extend(inputs);
+    fn extend(&mut self, arrived: Vec<Arrived>, at: BootTime, now: BootTime) {
+        for arrived in arrived {
+            let at = if let Arrived::Input(input) = &arrived { input.at() } else { at };
+            self.order += 1;
+            self.put(arrived, Position { at, order: self.order }, now);
+        }
     }
 
-    /// The mount tables, in the order they were read.
-    fn take_mounts(&mut self) -> Vec<Input> {
-        let (mounts, held) = std::mem::take(&mut self.held)
-            .into_iter()
-            .partition(|input| matches!(input, Input::Facts(Facts { about: About::Mounts { .. }, .. })));
+    /// Takes in what was answered, in the place that was kept for it.
+    fn answered(&mut self, ticket: Ticket, arrived: Vec<Arrived>, now: BootTime) {
+        self.order += 1;
+        let position = self.awaited.remove(&ticket).map(|awaited| awaited.position);
+        let position = position.unwrap_or(Position { at: now, order: self.order });
+        arrived.into_iter().for_each(|arrived| self.put(arrived, position, now));
+    }
+
+    fn put(&mut self, arrived: Arrived, position: Position, now: BootTime) {
+        match arrived {
+            Arrived::Input(input) => self.held.push(Held { position, input }),
+            Arrived::Awaited(ticket) => {
+                drop(self.awaited.insert(ticket, Awaited { position, until: after(now, HOLD) }))
+            }
+        }
+    }
+
+    /// Keeps a place for which nothing is held back.
+    fn expect(&mut self, ticket: Ticket, at: BootTime) {
+        self.order += 1;
+        let position = Position { at, order: self.order };
+        self.awaited.insert(ticket, Awaited { position, until: BootTime(0) });
+    }
+
+    /// Those that are wanted, in the order they were put there.
+    fn pick(&mut self, wanted: impl Fn(&Input) -> bool) -> Vec<Input> {
+        let (picked, held) = std::mem::take(&mut self.held).into_iter().partition(|held| wanted(&held.input));
         self.held = held;
-        mounts
+        inputs(picked)
+    }
+
+    /// The first place that something is held back for at `now`.
+    fn barrier(&self, now: BootTime) -> Option<Position> {
+        let open = self.awaited.values().filter(|awaited| awaited.until > now && self.held.len() <= MOST_HELD);
+        open.map(|awaited| awaited.position).min()
+    }
+
+    /// Up to when all was handed out, once that is taken which is old enough at `now`.
+    fn watermark(&self, now: BootTime) -> BootTime {
+        let before = |barrier: Position| BootTime(barrier.at.0.saturating_sub(1));
+        self.barrier(now).map_or(watermark(now), |barrier| before(barrier).min(watermark(now)))
     }
 
     /// What is old enough at `now`, in order.
     fn take(&mut self, now: BootTime) -> Vec<Input> {
-        self.held.sort_by_key(Input::at);
-        let rest = self.held.split_off(self.held.partition_point(|input| input.at() <= watermark(now)));
-        std::mem::replace(&mut self.held, rest)
+        self.held.sort_by_key(|held| held.position);
+        let (until, barrier) = (watermark(now), self.barrier(now));
+        let is_old = |held: &Held| held.position.at <= until && barrier.is_none_or(|barrier| held.position < barrier);
+        let rest = self.held.split_off(self.held.partition_point(is_old));
+        inputs(std::mem::replace(&mut self.held, rest))
     }
 
     /// Everything, in order.
     fn take_all(&mut self) -> Vec<Input> {
-        self.held.sort_by_key(Input::at);
-        std::mem::take(&mut self.held)
+        self.held.sort_by_key(|held| held.position);
+        inputs(std::mem::take(&mut self.held))
     }
+}
+
+fn inputs(held: Vec<Held>) -> Vec<Input> {
+    held.into_iter().map(|held| held.input).collect()
+}
+
+fn after(time: BootTime, so_long: Duration) -> BootTime {
+    BootTime(time.0.saturating_add(so_long.as_nanos() as u64))
 }
 
 /// Up to when inputs are handed out at `now`.
@@ -224,7 +299,12 @@ impl Session {
     ///
     /// # Errors
     /// When this host cannot be traced.
-    pub fn start(tracefs: kernel::Tracefs, plan: &kernel::Plan, options: &kernel::Options) -> anyhow::Result<Self> {
+    pub fn start(
+        tracefs: kernel::Tracefs,
+        plan: &kernel::Plan,
+        options: &kernel::Options,
+        readers: Readers,
+    ) -> anyhow::Result<Self> {
         let tracer = kernel::Tracer::start(plan, options)?;
         // Back to the host's own mount namespace, before its mounts are read.
         drop(tracefs);
@@ -234,7 +314,7 @@ impl Session {
         let (setup, hierarchies) = cgroupfs::hierarchies()?;
         let mut session = Self {
             tracer,
-            gatherer: Gatherer::new(hierarchies.clone()),
+            gatherer: Gatherer::new(hierarchies.clone(), readers),
             merge: Merge::default(),
             header: header(clock, setup, hierarchies),
             existing: Vec::new(),
@@ -246,7 +326,8 @@ impl Session {
         session.header.probes = session.tracer.probes().to_vec();
         // A runtime may be gone in a moment, and its bundle with it: what has come is looked at between the steps.
         session.gather()?;
-        let mut existing = session.merge.take_mounts();
+        let is_mounts = |input: &Input| matches!(input, Input::Facts(Facts { about: About::Mounts { .. }, .. }));
+        let mut existing = session.merge.pick(is_mounts);
         existing.extend(session.gatherer.at_start(at));
         session.gather()?;
         let mut events = Vec::new();
@@ -262,17 +343,20 @@ impl Session {
         if let Some(error) = failed {
             return Err(error);
         }
-        let standing = standing(&events, at);
-        session.gather()?;
+        session.ask_of_standing(&events, at)?;
         // Mount tables come first, as they were read: what arrived last may have happened first.
-        existing.extend(session.merge.take_mounts());
-        existing.extend(standing);
+        existing.extend(session.merge.pick(is_mounts));
+        let is_standing = |input: &Input| match input {
+            Input::Facts(Facts { about: About::Container(facts), .. }) => facts.pid.is_none(),
+            _ => false,
+        };
+        existing.extend(session.merge.pick(is_standing));
         existing.extend(events.into_iter().map(Input::Event));
         let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable, again: None };
         existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
         session.existing = existing;
         // While the programs were put in place, one after the other, some was missed: what was seen is half the truth.
-        session.merge.held.retain(|input| is_about_processes(input) || input.at() >= at);
+        session.merge.held.retain(|held| is_about_processes(&held.input) || held.input.at() >= at);
         release_memory();
         Ok(session)
     }
@@ -362,13 +446,13 @@ impl Session {
                 // However long that took: it is no stall.
                 turned = process::boot_time();
             }
-            stream.tick(watermark(now))?;
+            stream.tick(self.merge.watermark(now))?;
             stream.rotate(&self.header, process::clock)?;
             stream.flush()?;
             watch(&Turn { now, tracker: stream.tracker(), kernel: &self.tracer, walked_again });
             if let Some((ended, until)) = last_words {
                 // What happened by the end has arrived, and is no longer held.
-                let is_told = watermark(now) >= ended && stream.tracker().is_settled(ended);
+                let is_told = self.merge.watermark(now) >= ended && stream.tracker().is_settled(ended);
                 if is_told || tokio::time::Instant::now() >= until {
                     break;
                 }
@@ -379,6 +463,14 @@ impl Session {
         self.tracer.detach();
         self.gather()?;
         self.losses(&mut stream, cut)?;
+        let asked = Instant::now();
+        while self.gatherer.is_waiting() && asked.elapsed() < HOLD {
+            self.gatherer.wait(LAG);
+            self.take_answers();
+        }
+        for (ticket, arrived) in self.gatherer.give_up() {
+            self.merge.answered(ticket, arrived, cut);
+        }
         let mut rest = self.merge.take_all();
         rest.retain(|input| is_about_processes(input) || input.at() <= cut);
         feed_all(&mut stream, rest)?;
@@ -416,26 +508,51 @@ impl Session {
             let lost = Lost::some(began, Ring::Lifecycle, LossReason::Stall, count);
             stream.feed(&mut Input::Lost(lost))?;
         }
-        let mut inputs: Vec<Input> = found.into_iter().map(Input::Event).collect();
         let about = About::Walked {
             cgroups: walked.cgroups,
             unreadable: walked.unreadable,
             again: Some(WalkedAgain { began, hierarchies }),
         };
-        inputs.push(Input::Facts(Facts { at: process::boot_time(), about }));
+        let now = process::boot_time();
+        let walked = Input::Facts(Facts { at: now, about });
         // What happened meanwhile is put between what was found before and after it.
-        self.merge.extend(inputs);
+        let found = found.into_iter().map(Input::Event).chain([walked]).map(Arrived::Input);
+        self.merge.extend(found.collect(), now, now);
         Ok(reason)
     }
 
-    /// Takes in what has arrived, with the facts that belong to it.
+    /// Takes in what has arrived, with the facts that belong to it, and what was answered.
     fn gather(&mut self) -> anyhow::Result<()> {
+        let now = process::boot_time();
         for input in self.tracer.arrived() {
-            let inputs = self.gatherer.arrived(input);
-            self.merge.extend(inputs);
+            let at = input.at();
+            self.merge.extend(self.gatherer.arrived(input), at, now);
         }
+        self.take_answers();
         if let Some(new) = self.gatherer.take_watch() {
             watch(&mut self.tracer, new)?;
+        }
+        Ok(())
+    }
+
+    fn take_answers(&mut self) {
+        let now = process::boot_time();
+        for (ticket, arrived) in self.gatherer.answered() {
+            self.merge.answered(ticket, arrived, now);
+        }
+    }
+
+    /// Asks what the host says of the containers whose cgroups exist, and waits a while for the answers.
+    fn ask_of_standing(&mut self, events: &[Event], at: BootTime) -> anyhow::Result<()> {
+        let containers = events.iter().filter_map(|event| container::from_path(&event.cgroup.path));
+        let known: BTreeMap<Name, String> = containers.map(|container| (container.id, container.runtime)).collect();
+        for (id, runtime) in known {
+            self.merge.expect(self.gatherer.standing(id, runtime, at), at);
+        }
+        let asked = Instant::now();
+        while self.gatherer.is_waiting() && asked.elapsed() < STANDING {
+            self.gatherer.wait(LAG);
+            self.gather()?;
         }
         Ok(())
     }
@@ -482,15 +599,6 @@ fn feed_all(stream: &mut Stream<'_>, batch: Vec<Input>) -> io::Result<()> {
     batch.into_iter().try_for_each(|mut input| stream.feed(&mut input))
 }
 
-/// What the host says of the containers whose cgroups exist.
-fn standing(events: &[Event], at: BootTime) -> Vec<Input> {
-    let containers = events.iter().filter_map(|event| container::from_path(&event.cgroup.path));
-    let known: BTreeMap<Name, String> = containers.map(|container| (container.id, container.runtime)).collect();
-    let mut reader = oci::bundle::Reader::default();
-    let said = known.iter().filter_map(|(id, runtime)| reader.read_standing(id, runtime));
-    said.map(|said| Input::Facts(Facts { at, about: About::Container(said) })).collect()
-}
-
 /// Tells the kernel side where cgroupfs is mounted.
 fn watch(tracer: &mut kernel::Tracer, watch: &Watch) -> anyhow::Result<()> {
     let unwatched = tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted")?;
@@ -505,31 +613,72 @@ fn watch(tracer: &mut kernel::Tracer, watch: &Watch) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::NamespaceId;
+
+    fn tick(at: u64) -> Input {
+        Input::Tick(Tick { at: BootTime(at) })
+    }
+
+    /// Takes in ticks of these times, which arrived at once.
+    fn extend(merge: &mut Merge, ticks: &[u64]) {
+        for at in ticks {
+            merge.extend(vec![Arrived::Input(tick(*at))], BootTime(*at), BootTime(0));
+        }
+    }
+
+    fn times(inputs: Vec<Input>) -> Vec<u64> {
+        inputs.iter().map(|input| input.at().0).collect()
+    }
 
     #[test]
-    fn mount_tables_are_taken_as_they_were_read_and_all_else_stays() {
-        let mounts = |namespace, at| {
-            let about = About::Mounts { namespace: NamespaceId(namespace), mounts: Vec::new(), too_many: 0 };
-            Input::Facts(Facts { at: BootTime(at), about })
-        };
-        let tick = Input::Tick(Tick { at: BootTime(7) });
+    fn what_is_picked_comes_in_the_order_it_arrived_and_all_else_stays() {
         let mut merge = Merge::default();
-        merge.extend(vec![mounts(1, 30), tick.clone(), mounts(1, 10)]);
-        assert_eq!(merge.take_mounts(), [mounts(1, 30), mounts(1, 10)]);
-        assert_eq!(merge.take_all(), [tick]);
+        extend(&mut merge, &[30, 7, 10]);
+        assert_eq!(times(merge.pick(|input| input.at().0 >= 10)), [30, 10]);
+        assert_eq!(times(merge.take_all()), [7]);
     }
 
     #[test]
     fn inputs_are_held_until_nothing_earlier_can_come() {
-        let tick = |at| Input::Tick(Tick { at: BootTime(at) });
         let (mut merge, lag) = (Merge::default(), LAG.as_nanos() as u64);
-        merge.extend(vec![tick(30), tick(10)]);
+        extend(&mut merge, &[30, 10]);
         assert!(merge.take(BootTime(9 + lag)).is_empty());
-        merge.extend(vec![tick(5)]);
-        let taken: Vec<u64> = merge.take(BootTime(10 + lag)).iter().map(|input| input.at().0).collect();
-        assert_eq!(taken, [5, 10]);
+        extend(&mut merge, &[5]);
+        assert_eq!(times(merge.take(BootTime(10 + lag))), [5, 10]);
         assert_eq!(merge.take_all().len(), 1);
         assert!(merge.held.is_empty());
+    }
+
+    #[test]
+    fn an_answer_has_the_place_of_its_question_and_is_waited_for_a_while() {
+        let (lag, hold) = (LAG.as_nanos() as u64, HOLD.as_nanos() as u64);
+        let [first, second] = [1, 2].map(Ticket::numbered);
+        let mut merge = Merge::default();
+        let arrived = vec![Arrived::Input(tick(20)), Arrived::Awaited(first)];
+        merge.extend(arrived, BootTime(20), BootTime(0));
+        extend(&mut merge, &[20, 30, 10]);
+        let now = BootTime(100 + lag);
+        assert_eq!((times(merge.take(now)), merge.watermark(now)), (vec![10, 20], BootTime(19)));
+        // Another question follows from the answer, and has the same place.
+        let arrived = vec![Arrived::Input(tick(21)), Arrived::Awaited(second)];
+        merge.answered(first, arrived, now);
+        assert_eq!((times(merge.take(now)), merge.watermark(now)), (vec![], BootTime(19)));
+        let later = BootTime(now.0 + hold);
+        assert_eq!((times(merge.take(later)), merge.watermark(later)), (vec![21, 20, 30], BootTime(later.0 - lag)));
+        merge.answered(second, vec![Arrived::Input(tick(22))], later);
+        assert_eq!(times(merge.take(later)), [22], "it comes late, and comes");
+        assert!(merge.awaited.is_empty());
+    }
+
+    #[test]
+    fn nothing_is_held_back_when_much_is_held_or_nobody_waits() {
+        let now = BootTime(100 + LAG.as_nanos() as u64);
+        let mut merge = Merge::default();
+        merge.expect(Ticket::numbered(1), BootTime(1));
+        extend(&mut merge, &[10]);
+        assert_eq!(times(merge.take(now)), [10]);
+        merge.extend(vec![Arrived::Awaited(Ticket::numbered(2))], BootTime(1), BootTime(0));
+        let many: Vec<u64> = (0..=MOST_HELD as u64).map(|_| 10).collect();
+        extend(&mut merge, &many);
+        assert_eq!(merge.take(now).len(), many.len());
     }
 }

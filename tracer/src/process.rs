@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::time::{ClockId, clock_gettime};
+use serde::{Deserialize, Serialize};
 
 use crate::argv;
 use crate::hierarchy::Clock;
@@ -89,6 +90,8 @@ pub struct Capabilities(pub u64);
 #[allow(missing_docs, reason = "each is the kernel's own name")]
 pub enum Capability {
     DacReadSearch = 2,
+    Setgid = 6,
+    Setuid = 7,
     SysPtrace = 19,
     SysAdmin = 21,
     Perfmon = 38,
@@ -158,30 +161,24 @@ pub fn most_fds() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
-/// What is known of a process, as a `seen` record of now.
+/// What is known of a process, as a `seen` record of now, but for its command line: see [`command_line`].
 pub fn identity(pid: Pid) -> Option<Process> {
     let stat = Stat::read(pid)?;
-    let (argv, argv_truncated) = match command_line(pid, argv::BYTES) {
-        Some((argv, truncated)) => (Some(argv), truncated),
-        None => (None, false),
-    };
     Some(Process {
-        at: boot_time(),
-        pid,
-        change: ProcessChange::Seen,
-        comm: stat.comm.clone(),
         exe: link(pid, "exe"),
-        argv,
-        argv_truncated,
         cwd: link(pid, "cwd"),
         parents: parents(&stat),
-        uid: users(pid).map(|users| users.real),
+        uid: users(pid).map(|users| users[0]),
         mount_namespace: namespace(pid, "mnt"),
         cgroup_namespace: namespace(pid, "cgroup"),
-        cgroup: None,
         started: stat.started,
-        exit: None,
+        ..Process::new(boot_time(), pid, ProcessChange::Seen, stat.comm)
     })
+}
+
+/// When a process was forked.
+pub fn started(pid: Pid) -> Option<BootTime> {
+    Stat::read(pid)?.started
 }
 
 /// The mount namespace of a process.
@@ -195,6 +192,16 @@ pub fn mounts_of(pid: Pid) -> Option<(NamespaceId, Vec<Mount>)> {
     let text = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
     // The process may have changed its namespace meanwhile, or be another one by now.
     (mount_namespace(pid)? == before).then(|| (before, mounts::parse_mountinfo(&text)))
+}
+
+/// Whether the root directory of a process is that of the host, seen by its mounts alone: to look at the directory itself is to ask its
+/// file system.
+pub fn has_root_of_host(pid: Pid) -> bool {
+    let root = |pid| {
+        let (_, mounts) = mounts_of(pid)?;
+        mounts.into_iter().rfind(|mount| mount.mount_point == "/").map(|mount| (mount.device, mount.root))
+    };
+    root(pid).is_some_and(|found| Some(found) == root(Pid(1)))
 }
 
 /// All mount namespaces that a process is in, and one process in each.
@@ -232,8 +239,14 @@ fn namespace(pid: Pid, kind: &str) -> Option<NamespaceId> {
     text.strip_prefix(":[")?.strip_suffix(']')?.parse().ok().map(NamespaceId)
 }
 
+/// The command line of a process as far as it is kept, and whether there is more. It is read out of the process's own memory,
+/// which may never answer (`userfaultfd`, a mapped file): this is for reader processes only, as all below that reads memory.
+pub fn command_line(pid: Pid) -> Option<(Vec<Name>, bool)> {
+    read_command_line(pid, argv::BYTES)
+}
+
 /// A command line up to `most` bytes, and whether there is more.
-fn command_line(pid: Pid, most: usize) -> Option<(Vec<Name>, bool)> {
+fn read_command_line(pid: Pid, most: usize) -> Option<(Vec<Name>, bool)> {
     // In one read: of a process that ends between two, the second gives nothing, as if the first had given all.
     let mut bytes = Vec::with_capacity(most + 1);
     let file = fs::File::open(format!("/proc/{pid}/cmdline")).ok()?;
@@ -247,7 +260,7 @@ fn link(pid: Pid, name: &str) -> Option<Name> {
 
 /// The command line of a process. `None` if it has none, or is gone.
 pub fn argv(pid: Pid) -> Option<Vec<Name>> {
-    command_line(pid, LONGEST_ARGV).map(|(argv, _)| argv)
+    read_command_line(pid, LONGEST_ARGV).map(|(argv, _)| argv)
 }
 
 /// The processes with that name.
@@ -294,7 +307,7 @@ impl Environment {
         file.take(LONGEST_ENVIRONMENT + 1).read_to_end(&mut bytes).ok()?;
         // One that has just ended shows an empty environment too.
         let is_whole =
-            bytes.len() as u64 <= LONGEST_ENVIRONMENT && (!bytes.is_empty() || command_line(pid, 1).is_some());
+            bytes.len() as u64 <= LONGEST_ENVIRONMENT && (!bytes.is_empty() || read_command_line(pid, 1).is_some());
         is_whole.then_some(Self(bytes))
     }
 
@@ -310,17 +323,35 @@ impl Environment {
     }
 }
 
-/// The users that a process acts as, in the initial user namespace.
-struct Users {
-    real: u32,
-    effective: u32,
+/// The numbers of a line of `/proc/PID/status`; empty if it is not there.
+fn status_numbers(status: &[u8], name: &str) -> Vec<u32> {
+    let line =
+        status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"));
+    let text = line.and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();
+    text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
-fn users(pid: Pid) -> Option<Users> {
+/// The users of a process in the initial user namespace: real, effective, saved, and that of files.
+fn users(pid: Pid) -> Option<[u32; 4]> {
+    status_numbers(&fs::read(format!("/proc/{pid}/status")).ok()?, "Uid").try_into().ok()
+}
+
+/// A user and its groups, in the initial user namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The user.
+    pub uid: u32,
+    /// Its group.
+    pub gid: u32,
+    /// Its other groups.
+    pub groups: Vec<u32>,
+}
+
+/// The real user of a process, and its groups.
+pub fn credentials(pid: Pid) -> Option<Credentials> {
     let status = fs::read(format!("/proc/{pid}/status")).ok()?;
-    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:\t"))?;
-    let mut users = std::str::from_utf8(line).ok()?.split('\t').map(|user| user.parse().ok());
-    Some(Users { real: users.next()??, effective: users.next()?? })
+    let first = |name| status_numbers(&status, name).first().copied();
+    Some(Credentials { uid: first("Uid")?, gid: first("Gid")?, groups: status_numbers(&status, "Groups") })
 }
 
 /// The user that a process takes itself for.
@@ -335,7 +366,7 @@ pub struct OwnUser {
 /// The user that a process takes itself for. `None` if it cannot be read, or is not mapped there.
 pub fn own_user(pid: Pid) -> Option<OwnUser> {
     let map = fs::read_to_string(format!("/proc/{pid}/uid_map")).ok()?;
-    map_user(&map, users(pid)?.effective)
+    map_user(&map, users(pid)?[1])
 }
 
 /// Lines of a `uid_map`: the first number within, the first one outside, and how many.
@@ -394,7 +425,7 @@ mod tests {
     #[test]
     fn this_process_is_known() {
         let own = identity(Pid(std::process::id())).expect("it is alive");
-        let argv = own.argv.expect("a command line");
+        let (argv, _) = command_line(own.pid).expect("a command line");
         assert_eq!(argv.len(), std::env::args_os().len());
         assert!(own.exe.is_some_and(|exe| exe.to_str().is_some_and(|exe| exe.contains("cgtrace"))));
         assert!(!own.parents.is_empty());

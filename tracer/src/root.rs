@@ -1,21 +1,25 @@
-//! Files as a process sees them, from its own root directory on: no link and no `..` leads out of it.
+//! Files as a process sees them, from its own root directory on: no link and no `..` leads out of it, and no more is read than its
+//! user could read.
 //!
 //! A path is walked name by name with `openat` and `readlinkat`, each link read and followed from that root. `openat2` with
-//! `RESOLVE_IN_ROOT` does the same in one call, but its flags are in memory, where no seccomp filter can look, so the agent's
-//! thread is not allowed it. What cannot be told is `None`: a refused call is not a missing file.
+//! `RESOLVE_IN_ROOT` does the same in one call, but its flags are in memory, where no seccomp filter can look, so those who read
+//! are not allowed it. What cannot be told is `None`: a refused call is not a missing file.
+//!
+//! Whatever is on the way may never answer, so this is for reader processes only: see [`crate::reader`].
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, openat, readlinkat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
 
 use crate::input::Pid;
 use crate::name::Name;
 use crate::process;
+use crate::rights::Rights;
 
 /// A file larger than this is not read.
 const LARGEST_FILE: u64 = 4 << 20;
@@ -26,26 +30,54 @@ const DEPTH: usize = 128;
 /// Names that are read of one directory.
 const ENTRIES: usize = 4_096;
 
-/// A root directory.
-pub struct Root(OwnedFd);
+/// File systems that hold no files of anybody's: to open one of theirs may do something, and to look for one in cgroupfs is what
+/// is traced. Their magic numbers are from `linux/magic.h`.
+const NO_FILES: [u64; 18] = [
+    0x9fa0,      // proc
+    0x6265_6572, // sysfs
+    0x0027_e0eb, // cgroup
+    0x6367_7270, // cgroup2
+    0x0187,      // autofs: to look is to mount
+    0x1cd1,      // devpts
+    0x6462_6720, // debugfs
+    0x7472_6163, // tracefs
+    0x7363_6673, // securityfs
+    0x6265_6570, // configfs
+    0xcafe_4a11, // bpf
+    0x6573_5543, // fusectl
+    0x6165_676c, // pstore
+    0xde5e_81e4, // efivarfs
+    0x4249_4e4d, // binfmt_misc
+    0xf97c_ff8c, // selinux
+    0x4341_5d53, // smack
+    0x6e73_6673, // nsfs
+];
+
+/// A root directory, and whose rights it is looked through with.
+pub struct Root {
+    directory: OwnedFd,
+    rights: Rights,
+}
 
 impl Root {
     /// That of a process. `None` if the process is gone.
-    pub fn of(pid: Pid) -> Option<Self> {
-        process::root(pid).map(Self)
+    pub fn of(pid: Pid, rights: Rights) -> Option<Self> {
+        Some(Self { directory: process::root(pid)?, rights })
     }
 
     /// This process's own.
     pub fn own() -> Option<Self> {
-        Self::at(Path::new("/"))
+        Self::at(Path::new("/"), Rights::Own)
     }
 
-    fn at(path: &Path) -> Option<Self> {
-        openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok().map(Self)
+    fn at(path: &Path, rights: Rights) -> Option<Self> {
+        let directory = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        Some(Self { directory, rights })
     }
 
     /// Whether there is something at a path. `None` if that cannot be told.
     pub fn has(&self, path: &Path) -> Option<bool> {
+        let _assumed = self.rights.assume()?;
         match self.find(path) {
             Ok(_) => Some(true),
             Err(Errno::NOENT | Errno::NOTDIR) => Some(false),
@@ -55,17 +87,24 @@ impl Root {
 
     /// When what is at a path was last changed, in nanoseconds since 1970.
     pub fn changed(&self, path: &Path) -> Option<i64> {
+        let _assumed = self.rights.assume()?;
         let stat = fstat(&self.find(path).ok()?).ok()?;
         Some(stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64))
     }
 
     /// Reads a regular file of moderate size: a stranger chose the path, so it may be a pipe, a device or endless.
     pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
-        let file = File::from(self.find(path).ok()?);
-        let metadata = file.metadata().ok()?;
-        if !metadata.is_file() || metadata.len() > LARGEST_FILE {
+        let _assumed = self.rights.assume()?;
+        let found = self.find(path).ok()?;
+        let stat = fstat(&found).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        if !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size > LARGEST_FILE) {
             return None;
         }
+        // What was looked at is what is opened, whatever the path leads to by now.
+        let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        let file =
+            File::from(openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), reading, Mode::empty()).ok()?);
         let mut bytes = Vec::new();
         file.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
         Some(bytes)
@@ -73,6 +112,7 @@ impl Root {
 
     /// The names in a directory; none if it cannot be read.
     pub fn names(&self, path: &Path) -> Vec<Name> {
+        let Some(_assumed) = self.rights.assume() else { return Vec::new() };
         let open = |found: OwnedFd| {
             openat(&found, ".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
         };
@@ -84,9 +124,16 @@ impl Root {
             .collect()
     }
 
-    /// Walks a path: a regular file is opened for reading, of anything else there is only the place.
+    /// Walks a path. What is there is not opened: this is only its place.
     fn find(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let place = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut device = None;
+        let mut enter = |found: &OwnedFd, its: u64| match device.replace(its) {
+            Some(same) if same == its => Ok(()),
+            _ if NO_FILES.contains(&(fstatfs(found)?.f_type as u64 & 0xffff_ffff)) => Err(Errno::XDEV),
+            _ => Ok(()),
+        };
+        enter(&self.directory, fstat(&self.directory)?.st_dev)?;
         let mut way: Vec<OwnedFd> = Vec::new();
         let mut rest = names_of(path.as_os_str().as_bytes());
         let mut links = 0;
@@ -95,9 +142,11 @@ impl Root {
                 way.pop();
                 continue;
             }
-            let here = way.last().unwrap_or(&self.0);
+            let here = way.last().unwrap_or(&self.directory);
             let found = openat(here, name.as_slice(), place, Mode::empty())?;
-            match FileType::from_raw_mode(fstat(&found)?.st_mode) {
+            let stat = fstat(&found)?;
+            enter(&found, stat.st_dev)?;
+            match FileType::from_raw_mode(stat.st_mode) {
                 FileType::Directory if way.len() >= DEPTH => return Err(Errno::NAMETOOLONG),
                 FileType::Directory => way.push(found),
                 FileType::Symlink => {
@@ -112,17 +161,12 @@ impl Root {
                     rest.extend(names_of(&target));
                 }
                 _ if !rest.is_empty() => return Err(Errno::NOTDIR),
-                FileType::RegularFile => {
-                    let reading =
-                        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-                    return openat(here, name.as_slice(), reading, Mode::empty());
-                }
                 _ => return Ok(found),
             }
         }
         match way.pop() {
             Some(directory) => Ok(directory),
-            None => openat(&self.0, ".", place, Mode::empty()),
+            None => openat(&self.directory, ".", place, Mode::empty()),
         }
     }
 }
@@ -155,7 +199,7 @@ mod tests {
         link("/../secret", "var/absolute-out");
         link("loop", "var/loop");
         link("/proc/self/root/etc", "var/magic");
-        let of = Root::at(&root).expect("opened");
+        let of = Root::at(&root, Rights::Own).expect("opened");
         (host, of)
     }
 
@@ -203,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_has_no_root() {
-        assert!(Root::of(Pid(u32::MAX)).is_none());
-        assert!(Root::of(Pid(std::process::id())).is_some());
+        assert!(Root::of(Pid(u32::MAX), Rights::Own).is_none());
+        assert!(Root::of(Pid(std::process::id()), Rights::Own).is_some());
     }
 }

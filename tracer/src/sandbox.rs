@@ -2,10 +2,11 @@
 //!
 //! Capabilities, Landlock domains and seccomp filters are a thread's own, and each thread needs little: the one that traces
 //! reads other processes' `/proc`, the one that records writes to one directory, the one that serves only talks to who connects.
+//! The readers ([`crate::reader`]) are processes of their own.
 //!
-//! The thread that traces cannot be in a Landlock domain: from within one the kernel refuses to tell of any process outside it
-//! (`/proc/PID/ns`, `exe`, `cwd` and `root` fail with EACCES, whatever the capabilities), and that is what it is there to read. Its
-//! seccomp filter refuses to open anything for writing, to run anything, and to connect to anything, instead.
+//! The thread that traces and the readers cannot be in a Landlock domain: from within one the kernel refuses to tell of any process outside it
+//! (`/proc/PID/ns`, `exe`, `cwd` and `root` fail with EACCES, whatever the capabilities), and that is what they are there to read. Their
+//! seccomp filters refuse to open anything for writing, to run anything, and to connect to anything, instead.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ const LANDLOCK: ABI = ABI::V5;
 /// What a thread is there for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// It reads the rings, `/proc` and bundles.
+    /// It reads the rings and `/proc`.
     Trace {
         /// It keeps CAP_BPF: see [`needs_bpf_for_maps`].
         bpf: bool,
@@ -35,6 +36,10 @@ pub enum Role {
     Record(PathBuf),
     /// It answers whoever connects.
     Serve,
+    /// A process of its own, which makes readers.
+    Keep,
+    /// A process of its own, which reads what others name.
+    Read,
 }
 
 impl Role {
@@ -43,6 +48,8 @@ impl Role {
             Self::Trace { .. } => "traces",
             Self::Record(_) => "records",
             Self::Serve => "serves",
+            Self::Keep => "keeps readers",
+            Self::Read => "reads what others name",
         }
     }
 
@@ -51,6 +58,13 @@ impl Role {
             Self::Trace { bpf } => {
                 let reading = CapabilitySet::DAC_READ_SEARCH | CapabilitySet::SYS_PTRACE;
                 if *bpf { reading | CapabilitySet::BPF } else { reading }
+            }
+            // With the rights of who named it.
+            Self::Keep | Self::Read => {
+                CapabilitySet::DAC_READ_SEARCH
+                    | CapabilitySet::SYS_PTRACE
+                    | CapabilitySet::SETUID
+                    | CapabilitySet::SETGID
             }
             Self::Record(_) | Self::Serve => CapabilitySet::empty(),
         }
@@ -73,7 +87,7 @@ pub fn confine(role: &Role) -> anyhow::Result<String> {
     rustix::thread::set_no_new_privs(true).context("failed to set no_new_privs")?;
     words.push("no new privileges".to_owned());
     match role {
-        Role::Trace { .. } => words.push("no Landlock, which would hide /proc".to_owned()),
+        Role::Trace { .. } | Role::Keep | Role::Read => words.push("no Landlock, which would hide /proc".to_owned()),
         Role::Record(directory) => words.push(landlock(Some(directory))?),
         Role::Serve => words.push(landlock(None)?),
     }
@@ -226,6 +240,40 @@ const RECORD: &[i64] = &[
     libc::SYS_unlink,
 ];
 
+const READ: &[i64] = &[
+    libc::SYS_capget,
+    libc::SYS_capset,
+    libc::SYS_fstatfs,
+    libc::SYS_getdents64,
+    libc::SYS_getegid,
+    libc::SYS_geteuid,
+    libc::SYS_getgroups,
+    libc::SYS_lseek,
+    libc::SYS_newfstatat,
+    libc::SYS_readlinkat,
+    // Who looks at files, and not who this process is.
+    libc::SYS_setfsgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setgroups,
+    libc::SYS_statx,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_readlink,
+];
+
+/// What the keeper does beyond what a reader does, which is held to what its keeper may.
+const KEEP: &[i64] = &[
+    libc::SYS_close_range,
+    libc::SYS_dup3,
+    libc::SYS_kill,
+    libc::SYS_prctl,
+    libc::SYS_prlimit64,
+    libc::SYS_seccomp,
+    libc::SYS_socketpair,
+    libc::SYS_wait4,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_dup2,
+];
+
 const SERVE: &[i64] = &[
     libc::SYS_accept4,
     libc::SYS_getpeername,
@@ -243,26 +291,30 @@ const PR_SET_NAME: u64 = 15;
 
 /// The filters for a role, and how many calls they let through.
 fn seccomp(role: &Role) -> anyhow::Result<(usize, [BpfProgram; 2])> {
-    let own: &[i64] = match role {
-        Role::Trace { .. } => TRACE,
-        Role::Record(_) => RECORD,
-        Role::Serve => SERVE,
-    };
-    let events: &[i64] = match role {
-        Role::Trace { .. } | Role::Serve => EVENTS,
-        Role::Record(_) => &[],
+    let own: &[&[i64]] = match role {
+        Role::Trace { .. } => &[EVENTS, TRACE],
+        Role::Record(_) => &[RECORD],
+        Role::Serve => &[EVENTS, SERVE],
+        Role::Keep => &[EVENTS, READ, KEEP],
+        Role::Read => &[EVENTS, READ],
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        COMMON.iter().chain(events).chain(own).map(|call| (*call, Vec::new())).collect();
+        COMMON.iter().chain(own.iter().copied().flatten()).map(|call| (*call, Vec::new())).collect();
     // No memory is both written and run.
     for call in [libc::SYS_mmap, libc::SYS_mprotect] {
         rules.insert(call, vec![rule(&[(2, SeccompCmpOp::MaskedEq(libc::PROT_EXEC as u64), 0)])?]);
     }
     // A panic ends this process, and signals no other.
     rules.insert(libc::SYS_tgkill, vec![rule(&[(0, SeccompCmpOp::Eq, u64::from(std::process::id()))])?]);
-    if let Role::Trace { .. } = role {
+    if let Role::Trace { .. } | Role::Keep | Role::Read = role {
         let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
         rules.insert(libc::SYS_openat, vec![rule(&[(2, SeccompCmpOp::MaskedEq(writing as u64), 0)])?]);
+    }
+    if let Role::Keep = role {
+        // Processes, but no namespaces.
+        rules.insert(libc::SYS_clone, vec![rule(&[(0, SeccompCmpOp::MaskedEq(NAMESPACES), 0)])?]);
+    }
+    if let Role::Trace { .. } = role {
         let commands = BPF_COMMANDS.map(|command| rule(&[(0, SeccompCmpOp::Eq, command)]));
         rules.insert(libc::SYS_bpf, commands.into_iter().collect::<Result<_, _>>()?);
         // Threads detach the programs at the end. Neither processes nor namespaces are made.
@@ -315,7 +367,8 @@ mod tests {
 
     #[test]
     fn every_role_has_its_filter() {
-        for role in [Role::Trace { bpf: false }, Role::Record("/tmp".into()), Role::Serve] {
+        let record = Role::Record("/tmp".into());
+        for role in [Role::Trace { bpf: false }, record, Role::Serve, Role::Keep, Role::Read] {
             let (calls, filters) = seccomp(&role).expect("a filter");
             assert!((30..70).contains(&calls), "{role:?}: {calls}");
             assert!(filters.iter().all(|filter| !filter.is_empty()));

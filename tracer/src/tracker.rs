@@ -347,7 +347,7 @@ impl Tracker {
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
             }
             // It is there for whoever reads the trace: nothing follows from what is not known.
-            About::Unread(_) => {}
+            About::Unread(_) | About::Unanswered { .. } => {}
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
                 // What could not be read may hold what was not found.

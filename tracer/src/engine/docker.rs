@@ -5,16 +5,15 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::argv;
-use crate::input::Pid;
+use crate::input::{NamespaceId, Pid, Process};
 use crate::name::Name;
-use crate::process::{self, Environment};
+use crate::process::{self, Credentials, Environment};
+use crate::rights::Rights;
 use crate::root::Root;
 
 /// Where a daemon keeps its data when it is told nothing else, as root.
 const DATA_ROOT: &str = "/var/lib/docker";
 const CONFIGURATION: &str = "/etc/docker/daemon.json";
-/// Daemons that are asked at most.
-const DAEMONS: usize = 16;
 
 /// The part of `config.v2.json` that is of use.
 #[derive(Deserialize)]
@@ -49,18 +48,28 @@ pub struct Said {
     pub source: PathBuf,
 }
 
-/// A daemon that runs, and where its data is.
+/// A daemon that runs. Anybody may call a process by that name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Daemon {
     pid: Pid,
-    data_root: PathBuf,
+    user: Credentials,
+    namespace: NamespaceId,
+    /// It is root's, on the host itself.
+    is_hosts: bool,
 }
 
-/// The daemons that run on this host, within containers too.
-pub fn daemons() -> Vec<Daemon> {
-    let daemon = |pid| {
-        let argv = process::argv(pid)?;
-        let root = Root::of(pid)?;
+impl Daemon {
+    /// Whether it may have been told of the container of a runtime: root's daemon of all, another one of its own user's and of those
+    /// in its own mount namespace. `None` stands for a container that was there before.
+    pub fn may_know(&self, runtime: Option<&Process>) -> bool {
+        let is_own = |runtime: &Process| {
+            runtime.mount_namespace == Some(self.namespace) || self.user.uid != 0 && runtime.uid == Some(self.user.uid)
+        };
+        self.is_hosts || runtime.is_some_and(is_own)
+    }
+
+    fn data_root(&self, root: &Root) -> Option<PathBuf> {
+        let argv = process::argv(self.pid)?;
         let told = data_root(&argv).or_else(|| {
             let path = argv::option(&argv, &["--config-file"])
                 .map_or_else(|| PathBuf::from(CONFIGURATION), |path| path.to_path());
@@ -69,7 +78,7 @@ pub fn daemons() -> Vec<Daemon> {
         });
         let own = || match argv.iter().any(|word| *word == "--rootless") {
             true => {
-                let environment = Environment::of(pid)?;
+                let environment = Environment::of(self.pid)?;
                 let path = |name: &str| environment.get(name).map(|value| Name::new(value).to_path());
                 path("XDG_DATA_HOME")
                     .or_else(|| Some(path("HOME")?.join(".local/share")))
@@ -77,9 +86,18 @@ pub fn daemons() -> Vec<Daemon> {
             }
             false => Some(PathBuf::from(DATA_ROOT)),
         };
-        Some(Daemon { pid, data_root: told.or_else(own)? })
+        told.or_else(own)
+    }
+}
+
+/// The daemons that run on this host, within containers too. None is asked anything yet.
+pub fn daemons() -> Vec<Daemon> {
+    let daemon = |pid| {
+        let user = process::credentials(pid)?;
+        let is_hosts = user.uid == 0 && process::has_root_of_host(pid);
+        Some(Daemon { pid, user, namespace: process::mount_namespace(pid)?, is_hosts })
     };
-    process::named("dockerd").into_iter().take(DAEMONS).filter_map(daemon).collect()
+    process::named("dockerd").into_iter().filter_map(daemon).collect()
 }
 
 /// `--data-root` of a daemon's command line, and its older names.
@@ -99,7 +117,8 @@ pub fn in_usual_place(root: &Root, id: &Name) -> Option<Said> {
 
 /// What a daemon keeps of a container.
 pub fn of_daemon(daemon: &Daemon, id: &Name) -> Option<Said> {
-    read(&Root::of(daemon.pid)?, &daemon.data_root, id)
+    let root = Root::of(daemon.pid, Rights::of_user(daemon.user.clone()))?;
+    read(&root, &daemon.data_root(&root)?, id)
 }
 
 fn read(root: &Root, data_root: &Path, id: &Name) -> Option<Said> {
@@ -118,6 +137,7 @@ fn read(root: &Root, data_root: &Path, id: &Name) -> Option<Said> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::{BootTime, ProcessChange};
 
     #[test]
     fn a_daemon_says_where_its_data_is() {
@@ -143,9 +163,28 @@ mod tests {
         std::fs::create_dir_all(&place).expect("made");
         let config = r#"{"Name":"/web","Config":{"Image":"nginx:1"}}"#;
         std::fs::write(place.join("config.v2.json"), config).expect("written");
-        let daemon = Daemon { pid: Pid(std::process::id()), data_root: directory.path().to_owned() };
-        let said = of_daemon(&daemon, &id.as_str().into()).expect("said");
+        let root = Root::own().expect("there");
+        let said = read(&root, directory.path(), &id.as_str().into()).expect("said");
         assert_eq!((said.name, said.image), (Some("web".into()), Some("nginx:1".into())));
-        assert_eq!(of_daemon(&daemon, &"../web".into()), None);
+        assert_eq!(read(&root, directory.path(), &"../web".into()), None);
+    }
+
+    #[test]
+    fn a_strangers_daemon_is_asked_of_its_own_containers_only() {
+        let daemon = |uid, namespace, is_hosts| {
+            let user = Credentials { uid, gid: uid, groups: Vec::new() };
+            Daemon { pid: Pid(1), user, namespace: NamespaceId(namespace), is_hosts }
+        };
+        let runtime = |uid, namespace| {
+            let mut process = Process::new(BootTime(1), Pid(2), ProcessChange::Exec, "runc".into());
+            (process.uid, process.mount_namespace) = (Some(uid), Some(NamespaceId(namespace)));
+            process
+        };
+        let (hosts, users, nested) = (daemon(0, 1, true), daemon(1000, 5, false), daemon(0, 7, false));
+        let roots = runtime(0, 1);
+        assert!(hosts.may_know(None) && hosts.may_know(Some(&roots)) && hosts.may_know(Some(&runtime(1000, 5))));
+        assert!(!users.may_know(None) && !users.may_know(Some(&roots)) && !users.may_know(Some(&runtime(1001, 6))));
+        assert!(users.may_know(Some(&runtime(1000, 6))));
+        assert!(!nested.may_know(None) && !nested.may_know(Some(&roots)) && nested.may_know(Some(&runtime(0, 7))));
     }
 }

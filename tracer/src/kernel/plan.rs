@@ -224,6 +224,16 @@ fn notes(support: &Support) -> Vec<String> {
             "CAP_DAC_READ_SEARCH",
             "other users' bundles cannot be read: containers have ids, no names",
         ),
+        (
+            Capability::Setuid,
+            "CAP_SETUID",
+            "nothing is read with other users' rights: their containers have ids, no names",
+        ),
+        (
+            Capability::Setgid,
+            "CAP_SETGID",
+            "nothing is read with other users' rights: their containers have ids, no names",
+        ),
     ] {
         if !support.capabilities.has(capability) {
             notes.push(format!("{name} is missing: {cost}"));
@@ -286,7 +296,7 @@ mod tests {
         support.lockdown = Some("confidentiality".into());
         support.capabilities = Capabilities(1 << 39 | 1 << 38);
         let plan = Plan::decide(&support, BackendChoice::Tracepoint).expect("it can still trace");
-        assert_eq!(plan.notes.len(), 7, "{:#?}", plan.notes);
+        assert_eq!(plan.notes.len(), 9, "{:#?}", plan.notes);
     }
 
     #[test]

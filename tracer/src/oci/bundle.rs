@@ -1,7 +1,7 @@
 //! What the host says of a container: its bundle, the runtime's state, and what the engine keeps of it, each read as the runtime
 //! sees it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use crate::engine::{self, docker, storage};
 use crate::input::{ContainerFacts, Pid, Process, Unread, UnreadReason};
 use crate::name::Name;
 use crate::process;
+use crate::rights::Rights;
 use crate::root::Root;
 
 /// The part of a bundle's `config.json` that is of use.
@@ -56,15 +57,15 @@ const CONTAINERD_TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
 /// Docker's daemons are looked for at most this often, and for at most one part in so many of the time.
 const DAEMONS_AGE: Duration = Duration::from_secs(1);
 const DAEMONS_SHARE: u32 = 10;
+/// Daemons that are asked of one container, at most.
+const DAEMONS: usize = 16;
 
-/// Containers that are remembered to have been read, at most.
-const TOLD: usize = 65_536;
+/// What is said of a container is no longer than this, in bytes: who wrote the file may have written anything.
+const LONGEST: usize = 4_096;
 
 /// Reads what is said of containers.
 #[derive(Default)]
 pub struct Reader {
-    /// Those that something was read of and that were not deleted since.
-    told: HashSet<Name>,
     /// The command lines of the conmons that there were when they were first asked for.
     conmons: Option<Vec<Vec<Name>>>,
     daemons: Vec<docker::Daemon>,
@@ -89,9 +90,9 @@ impl Witness {
             None => *pid == process.pid,
         };
         let family = std::iter::once(process.pid).chain(process.parents.iter().map(|parent| parent.pid));
-        family
-            .filter(sees_the_same)
-            .find_map(|pid| Some(Self { pid, root: Root::of(pid)?, is_self: pid == process.pid }))
+        let rights = Rights::of(process);
+        let by = |pid| Some(Self { pid, root: Root::of(pid, rights.clone())?, is_self: pid == process.pid });
+        family.filter(sees_the_same).find_map(by)
     }
 }
 
@@ -115,37 +116,13 @@ impl Witness {
 }
 
 impl Reader {
-    /// What is said of the container that a runtime makes, or that was there before and nothing was read of yet. `None` if
-    /// there is nothing new to say.
+    /// What is said of the container that a command line names. `None` if there is nothing to say.
     ///
     /// # Errors
     /// When nothing could be read of one that is made: the runtime may be gone.
     pub fn read(&mut self, process: &Process, command: &RuntimeCommand) -> Option<Result<ContainerFacts, Unread>> {
         let id = command.id.clone()?;
-        let makes = match command.subcommand.as_deref()? {
-            "create" | "run" => true,
-            "delete" if self.told.remove(&id) => return None,
-            _ if self.told.contains(&id) => return None,
-            _ => false,
-        };
-        let read = self.look(process, command, id.clone(), makes);
-        if matches!(read, Some(Ok(_))) && command.subcommand.as_deref() != Some("delete") {
-            if self.told.len() >= TOLD {
-                // Whoever is asked for again is read again.
-                self.told.clear();
-            }
-            self.told.insert(id);
-        }
-        read
-    }
-
-    fn look(
-        &mut self,
-        process: &Process,
-        command: &RuntimeCommand,
-        id: Name,
-        makes: bool,
-    ) -> Option<Result<ContainerFacts, Unread>> {
+        let makes = command.makes();
         let witness = Witness::of(process);
         let own = witness.as_ref().filter(|witness| witness.is_self);
         let around = own.map(|own| state::Surroundings::of(own.pid)).unwrap_or_default();
@@ -159,11 +136,10 @@ impl Reader {
             bundles.iter().find_map(|bundle| from(bundle)).or_else(|| {
                 let (path, said) = state::read(&witness.root, files.as_ref()?)?;
                 let bundle = said.bundle.as_ref().map(Name::to_path);
-                let source = Name::new(path.as_os_str().as_encoded_bytes());
                 let (mut facts, host) = bundle
                     .as_deref()
                     .and_then(from)
-                    .unwrap_or_else(|| (ContainerFacts::new(id.clone(), command.runtime, source), String::new()));
+                    .unwrap_or_else(|| (ContainerFacts::new(id.clone(), command.runtime, path.clone()), String::new()));
                 facts.cgroups_path = facts.cgroups_path.or(said.cgroups_path);
                 Some((facts, host))
             })
@@ -182,8 +158,7 @@ impl Reader {
             return Some(Err(Unread { id, pid: process.pid, path, reason }));
         };
         (facts.pid, facts.uid) = (Some(process.pid), process.uid);
-        facts.state_file =
-            files.and_then(|files| files.paths.first().map(|path| Name::new(path.as_os_str().as_encoded_bytes())));
+        facts.state_file = files.and_then(|files| files.paths.into_iter().next());
         let parents: Vec<&str> = process.parents.iter().filter_map(|parent| parent.comm.to_str()).collect();
         if let Some(engine) = engine::of(command, &parents) {
             facts.engine = facts.engine.take().or_else(|| Some(engine.name.to_owned()));
@@ -192,6 +167,7 @@ impl Reader {
         if let Some(witness) = witness {
             self.ask_engine(&mut facts, process, &host, &around, &witness.root);
         }
+        facts.leave_out_long();
         Some(Ok(facts))
     }
 
@@ -209,34 +185,33 @@ impl Reader {
                 let source = facts.source.to_path();
                 let bundle = source.parent();
                 let said = bundle.and_then(|bundle| storage::of_bundle(root, bundle, &facts.id)).unwrap_or_default();
-                let conmon = process.parents.iter().filter(|parent| parent.comm == "conmon");
-                let named = conmon
-                    .filter_map(|parent| process::argv(parent.pid))
-                    .find_map(|argv| storage::conmon_name(&argv, &facts.id));
+                let named = argv_of_parents(process).find_map(|argv| storage::conmon_name(&argv, &facts.id));
                 facts.add(said.name.or(named), said.image);
             }
             Some("buildah") => {
                 let home = around.environment.as_ref().and_then(|variables| variables.get("HOME")).map(Name::new);
-                let parents = process.parents.iter().filter_map(|parent| process::argv(parent.pid));
-                let told = parents.filter_map(|argv| storage::told_storage(&argv)).next();
+                let told = argv_of_parents(process).find_map(|argv| storage::told_storage(&argv));
                 let storages = storage::storages(told, home.as_ref().map(Name::to_path).as_deref());
                 let said = storage::by_host_name(root, &storages, host).unwrap_or_default();
                 facts.add(said.name, said.image);
             }
             Some("docker") | None => {
-                self.ask_docker(facts, root);
+                self.ask_docker(facts, root, Some(process));
             }
             Some(_) => {}
         }
     }
 
     /// Adds what docker says, in the usual place or in that of a daemon that runs. Returns where.
-    fn ask_docker(&mut self, facts: &mut ContainerFacts, root: &Root) -> Option<PathBuf> {
+    fn ask_docker(&mut self, facts: &mut ContainerFacts, root: &Root, runtime: Option<&Process>) -> Option<PathBuf> {
         if !docker::is_id(&facts.id) {
             return None;
         }
         let usual = docker::in_usual_place(root, &facts.id);
-        let said = usual.or_else(|| self.daemons().iter().find_map(|daemon| docker::of_daemon(daemon, &facts.id)))?;
+        let said = usual.or_else(|| {
+            let mut daemons = self.daemons().iter().filter(|daemon| daemon.may_know(runtime)).take(DAEMONS);
+            daemons.find_map(|daemon| docker::of_daemon(daemon, &facts.id))
+        })?;
         facts.add(said.name, said.image);
         Some(said.source)
     }
@@ -251,7 +226,10 @@ impl Reader {
     }
 
     fn conmon_name(&mut self, id: &Name) -> Option<Name> {
-        let all = || process::named("conmon").into_iter().filter_map(process::argv).collect();
+        // Anybody may call a process by that name, and hold up who asks for its arguments.
+        let is_roots = |pid: &Pid| process::credentials(*pid).is_some_and(|user| user.uid == 0);
+        let roots = |pid: &Pid| is_roots(pid) && process::has_root_of_host(*pid);
+        let all = || process::named("conmon").into_iter().filter(roots).filter_map(process::argv).collect();
         self.conmons.get_or_insert_with(all).iter().find_map(|argv| storage::conmon_name(argv, id))
     }
 
@@ -268,14 +246,23 @@ impl Reader {
         if let Some((mut facts, bundle)) = found {
             let said = storage::of_bundle(&root, &bundle, id).unwrap_or_default();
             facts.add(said.name.or_else(|| self.conmon_name(id)), said.image);
-            self.ask_docker(&mut facts, &root);
+            self.ask_docker(&mut facts, &root, None);
+            facts.leave_out_long();
             return Some(facts);
         }
         let mut facts = ContainerFacts::new(id.clone(), runtime, Name::from(""));
-        let source = self.ask_docker(&mut facts, &root)?;
+        let source = self.ask_docker(&mut facts, &root, None)?;
         facts.source = Name::new(source.as_os_str().as_encoded_bytes());
+        facts.leave_out_long();
         Some(facts).filter(|facts| facts.name.is_some() || facts.image.is_some())
     }
+}
+
+/// The command lines of a runtime's parents that are of the same user: another one's may never be told.
+fn argv_of_parents(process: &Process) -> impl Iterator<Item = Vec<Name>> {
+    let parents = process.parents.iter().map(|parent| parent.pid);
+    let same = |pid: &Pid| process::credentials(*pid).is_some_and(|user| Some(user.uid) == process.uid);
+    parents.filter(same).filter_map(process::argv)
 }
 
 impl ContainerFacts {
@@ -283,6 +270,13 @@ impl ContainerFacts {
     fn add(&mut self, name: Option<Name>, image: Option<Name>) {
         self.name = self.name.take().or(name);
         self.image = self.image.take().or(image);
+    }
+
+    /// What is too long to be a name is none.
+    fn leave_out_long(&mut self) {
+        for name in [&mut self.name, &mut self.image, &mut self.pod, &mut self.namespace, &mut self.cgroups_path] {
+            name.take_if(|name| name.as_bytes().len() > LONGEST);
+        }
     }
 }
 
@@ -327,6 +321,7 @@ mod tests {
         let command = command_line(&"runc".into(), None, &argv).expect("a runtime");
         let own = Pid(std::process::id());
         let mut process = process::identity(own).expect("it is alive");
+        process.uid = Some(0);
         process.parents = vec![Parent { pid: own, comm: "sh".into() }];
         process.pid = Pid(u32::MAX);
         process.change = ProcessChange::Exec;
@@ -403,21 +398,27 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_there_before_is_read_once_by_who_deletes_or_asks_for_it() {
+    fn one_that_was_there_before_is_read_by_who_asks_for_it() {
         let directory = tempfile::tempdir().expect("a directory");
         write_bundle(directory.path());
         std::fs::create_dir(directory.path().join("x")).expect("made");
         let place = directory.path().display();
         let state = format!(r#"{{"cgroup_paths":{{"":"/sys/fs/cgroup/pods/p1"}},"bundle":"{place}"}}"#);
         std::fs::write(directory.path().join("x/state.json"), state).expect("written");
-        let mut reader = Reader::default();
-        let mut read = |subcommand: &str| {
-            let (process, command) = gone(&format!("runc --root {place} {subcommand} x"));
-            reader.read(&process, &command).map(|read| read.expect("it is read").name)
-        };
-        assert_eq!(read("state"), Some(Some("web".into())));
-        assert_eq!((read("kill"), read("delete")), (None, None), "it is known");
-        assert!(read("delete").is_some(), "another one by that name");
+        let (process, command) = gone(&format!("runc --root {place} state x"));
+        let read = Reader::default().read(&process, &command).expect("said").expect("it is read");
+        assert_eq!(read.name, Some("web".into()));
+    }
+
+    #[test]
+    fn a_name_of_megabytes_is_none() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let long = "x".repeat(LONGEST + 1);
+        let config = format!(r#"{{"annotations":{{"nerdctl/name":"{long}","nerdctl/namespace":"shop"}}}}"#);
+        std::fs::write(directory.path().join("config.json"), config).expect("written");
+        let (process, command) = gone(&format!("runc run --bundle {} x", directory.path().display()));
+        let facts = Reader::default().read(&process, &command).expect("it makes one").expect("it is read");
+        assert_eq!((facts.name, facts.namespace), (None, Some("shop".into())));
     }
 
     #[test]

@@ -5,9 +5,9 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use super::RuntimeCommand;
 use crate::input::Pid;
@@ -38,33 +38,33 @@ impl Surroundings {
 const SLACK: i64 = 1_000_000;
 
 /// The places where a container's state file may be.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Files {
     /// As the runtime's own root names them, the likeliest first; at least one.
-    pub paths: Vec<PathBuf>,
+    pub paths: Vec<Name>,
     /// There is no other.
     pub all: bool,
 }
 
 impl Files {
     /// The one that is there, or the likeliest one if none is; `None` if that cannot be told.
-    pub fn look(&self, root: &Root) -> Option<(&Path, bool)> {
+    pub fn look(&self, root: &Root) -> Option<(&Name, bool)> {
         let mut known = self.all;
         for path in &self.paths {
-            match root.has(path) {
+            match root.has(&path.to_path()) {
                 Some(true) => return Some((path, true)),
                 Some(false) => {}
                 None => known = false,
             }
         }
-        known.then(|| self.paths.first().map(|path| (path.as_path(), false))).flatten()
+        known.then(|| self.paths.first().map(|path| (path, false))).flatten()
     }
 
     /// As [`Files::look`], of what was left at `end`, in nanoseconds since 1970. A file that is younger may be of another container,
     /// which has been given the same id since, or have been changed by somebody else: that cannot be told.
-    pub fn left(&self, root: &Root, end: i64) -> Option<(&Path, bool)> {
+    pub fn left(&self, root: &Root, end: i64) -> Option<(&Name, bool)> {
         let (path, found) = self.look(root)?;
-        let is_old = || root.changed(path).is_some_and(|changed| changed <= end.saturating_add(SLACK));
+        let is_old = || root.changed(&path.to_path()).is_some_and(|changed| changed <= end.saturating_add(SLACK));
         (!found || is_old()).then_some((path, found))
     }
 }
@@ -86,7 +86,8 @@ pub fn files(command: &RuntimeCommand, around: &Surroundings) -> Option<Files> {
         }
         None => roots(state, around),
     };
-    Some(Files { paths: roots.into_iter().map(|root| root.join(id).join(state.file)).collect(), all })
+    let path = |root: PathBuf| Name::new(root.join(id).join(state.file).as_os_str().as_bytes());
+    Some(Files { paths: roots.into_iter().map(path).collect(), all })
 }
 
 /// The root directories that a runtime may take when it is told none, and whether these are all.
@@ -154,8 +155,8 @@ pub struct Said {
 }
 
 /// Reads the state file that is there.
-pub fn read(root: &Root, files: &Files) -> Option<(PathBuf, Said)> {
-    files.paths.iter().find_map(|path| Some((path.clone(), parse(&root.read(path)?)?)))
+pub fn read(root: &Root, files: &Files) -> Option<(Name, Said)> {
+    files.paths.iter().find_map(|path| Some((path.clone(), parse(&root.read(&path.to_path())?)?)))
 }
 
 fn parse(text: &[u8]) -> Option<Said> {
@@ -199,7 +200,7 @@ mod tests {
     fn a_state_lies_where_the_runtimes_own_source_puts_it() {
         let check = |line: &str, user: (u32, bool), environment: Option<&[&str]>, path: &str| {
             let found = look(line, &around(Some(user), environment)).expect("a place");
-            assert_eq!((found.paths, found.all), (vec![PathBuf::from(path)], true), "{line} {user:?} {environment:?}");
+            assert_eq!((found.paths, found.all), (vec![Name::from(path)], true), "{line} {user:?} {environment:?}");
         };
         check("runc delete a", (0, false), None, "/run/runc/a/state.json");
         check("runc delete a", (0, false), XDG, "/run/runc/a/state.json");
@@ -215,7 +216,7 @@ mod tests {
         check("youki delete a", (0, false), XDG, "/run/youki/a/state.json");
         for line in ["runc --root /r delete a", "crun --root=/r delete a"] {
             let found = look(line, &Surroundings::default()).expect("a place");
-            assert!(found.all && found.paths[0].starts_with("/r/a"), "{line}: {found:?}");
+            assert!(found.all && found.paths[0].as_bytes().starts_with(b"/r/a/"), "{line}: {found:?}");
         }
     }
 
@@ -226,13 +227,10 @@ mod tests {
             assert!(!found.all, "{line} {user:?} {environment:?}: {found:?}");
             found.paths
         };
-        assert_eq!(unknown("runc delete a", Some((1000, false)), None), [PathBuf::from("/run/runc/a/state.json")]);
-        assert_eq!(
-            unknown("runc delete a", None, XDG),
-            ["/x/runc/a/state.json", "/run/runc/a/state.json"].map(PathBuf::from)
-        );
-        assert_eq!(unknown("crun delete a", Some((0, false)), None), [PathBuf::from("/run/crun/a/status")]);
-        assert_eq!(unknown("youki delete a", None, NONE), [PathBuf::from("/run/youki/a/state.json")]);
+        assert_eq!(unknown("runc delete a", Some((1000, false)), None), ["/run/runc/a/state.json"]);
+        assert_eq!(unknown("runc delete a", None, XDG), ["/x/runc/a/state.json", "/run/runc/a/state.json"]);
+        assert_eq!(unknown("crun delete a", Some((0, false)), None), ["/run/crun/a/status"]);
+        assert_eq!(unknown("youki delete a", None, NONE), ["/run/youki/a/state.json"]);
         let youki = look("youki delete a", &around(Some((7, false)), Some(&["XDG_RUNTIME_DIR=/x", "HOME=/h"])));
         assert!(youki.is_some_and(|found| found.all && found.paths.len() == 5));
         for line in
@@ -242,7 +240,7 @@ mod tests {
         }
         let beside = Surroundings { cwd: Some("/w".into()), ..Surroundings::default() };
         let relative = look("runc --root relative delete a", &beside).expect("a place");
-        assert_eq!((&relative.paths[..], relative.all), (&[PathBuf::from("/w/relative/a/state.json")][..], true));
+        assert_eq!((&relative.paths[..], relative.all), (&[Name::from("/w/relative/a/state.json")][..], true));
         assert!(look("runc --root relative run a", &beside).is_some_and(|found| !found.all), "it goes to its bundle");
     }
 
@@ -250,12 +248,12 @@ mod tests {
     fn a_state_that_is_there_is_found_and_only_a_known_place_can_be_empty() {
         let root = Root::own().expect("there");
         let directory = tempfile::tempdir().expect("a directory");
-        let (there, missing) = (directory.path().join("state.json"), directory.path().join("missing"));
-        std::fs::write(&there, "{}").expect("written");
-        let files =
-            |paths: &[&PathBuf], all| Files { paths: paths.iter().map(|path| path.to_path_buf()).collect(), all };
-        assert_eq!(files(&[&missing, &there], false).look(&root), Some((there.as_path(), true)));
-        assert_eq!(files(&[&missing], true).look(&root), Some((missing.as_path(), false)));
+        let name = |file: &str| Name::new(directory.path().join(file).as_os_str().as_bytes());
+        let (there, missing) = (name("state.json"), name("missing"));
+        std::fs::write(there.to_path(), "{}").expect("written");
+        let files = |paths: &[&Name], all| Files { paths: paths.iter().copied().cloned().collect(), all };
+        assert_eq!(files(&[&missing, &there], false).look(&root), Some((&there, true)));
+        assert_eq!(files(&[&missing], true).look(&root), Some((&missing, false)));
         assert_eq!(files(&[&missing], false).look(&root), None);
     }
 
@@ -280,7 +278,7 @@ mod tests {
         let path = directory.path().join("status");
         std::fs::write(&path, "{}").expect("written");
         let root = Root::own().expect("there");
-        let files = Files { paths: vec![path.clone()], all: true };
+        let files = Files { paths: vec![Name::new(path.as_os_str().as_bytes())], all: true };
         let changed = root.changed(&path).expect("there");
         let left = |end| files.left(&root, end).map(|(_, left)| left);
         assert_eq!((left(changed - SLACK - 1), left(changed)), (None, Some(true)));

@@ -1,0 +1,217 @@
+//! Whose questions are answered next. Pure.
+//!
+//! Each asker waits for their own: one question of theirs at a time is with a reader, and one who has a reader stuck is not asked
+//! for again until that has ended. Only what root itself names on the host is not held to that.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
+
+use super::Ticket;
+use crate::input::{NamespaceId, Process};
+
+/// Questions that wait, of all askers but the host; and of one.
+const MOST_WAITING: usize = 1_024;
+const SHARE: usize = 128;
+
+/// On whose account a question is asked: who chose what is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Asker {
+    /// Root, where the host's own files are.
+    Host,
+    /// What was there before tracing began: it is asked for when nobody else asks.
+    Start,
+    /// A user.
+    User(u32),
+    /// Root in a mount namespace of its own, most often a container's.
+    Namespace(NamespaceId),
+    /// Nobody knows.
+    Unknown,
+}
+
+impl fmt::Display for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Host => write!(f, "root"),
+            Self::Start => write!(f, "a container that was there before"),
+            Self::User(uid) => write!(f, "user {uid}"),
+            Self::Namespace(namespace) => write!(f, "root in mount namespace {}", namespace.0),
+            Self::Unknown => write!(f, "a process of an unknown user"),
+        }
+    }
+}
+
+/// Tells who asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Askers {
+    /// The host's own mount namespace. `None` if that is not known: then nobody is the host.
+    pub host: Option<NamespaceId>,
+}
+
+impl Askers {
+    /// Who chose what a process names.
+    pub fn of(self, process: &Process) -> Asker {
+        match (process.uid, process.mount_namespace) {
+            (Some(0), namespace) if namespace.is_some() && namespace == self.host => Asker::Host,
+            (Some(0), Some(namespace)) => Asker::Namespace(namespace),
+            (Some(0) | None, _) => Asker::Unknown,
+            (Some(uid), _) => Asker::User(uid),
+        }
+    }
+}
+
+/// A question that waits.
+pub(super) struct Waiting {
+    pub ticket: Ticket,
+    pub asker: Asker,
+    pub message: Vec<u8>,
+}
+
+/// The questions that wait.
+#[derive(Default)]
+pub(super) struct Queue {
+    waiting: VecDeque<Waiting>,
+    /// [`Asker::Start`]'s.
+    later: VecDeque<Waiting>,
+    counts: BTreeMap<Asker, usize>,
+}
+
+impl Queue {
+    /// Takes a question in. `false` if it is refused: its asker has a reader `stuck` or too many questions waiting, or `most_stuck`
+    /// are stuck.
+    pub fn admit(
+        &mut self,
+        ticket: Ticket,
+        asker: Asker,
+        message: Vec<u8>,
+        stuck: &[Asker],
+        most_stuck: usize,
+    ) -> bool {
+        let question = Waiting { ticket, asker, message };
+        match asker {
+            Asker::Start => self.later.push_back(question),
+            Asker::Host => self.waiting.push_back(question),
+            Asker::User(_) | Asker::Namespace(_) | Asker::Unknown => {
+                let count = self.counts.entry(asker).or_default();
+                let is_refused = stuck.contains(&asker)
+                    || stuck.len() >= most_stuck
+                    || *count >= SHARE
+                    || self.waiting.len() >= MOST_WAITING;
+                if is_refused {
+                    return false;
+                }
+                *count += 1;
+                self.waiting.push_back(question);
+            }
+        }
+        true
+    }
+
+    /// The next question, if these are with a reader.
+    pub fn next(&mut self, busy: &[Asker]) -> Option<Waiting> {
+        let may = |asker: Asker| asker == Asker::Host || !busy.contains(&asker);
+        if let Some(position) = self.waiting.iter().position(|question| may(question.asker)) {
+            let question = self.waiting.remove(position)?;
+            self.forget(question.asker, 1);
+            return Some(question);
+        }
+        may(Asker::Start).then(|| self.later.pop_front()).flatten()
+    }
+
+    /// Drops the questions of one who has a reader stuck; returns their numbers. The host's questions are not dropped.
+    pub fn drop_of(&mut self, asker: Asker) -> Vec<Ticket> {
+        if matches!(asker, Asker::Host | Asker::Start) {
+            return Vec::new();
+        }
+        let (dropped, kept) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition::<VecDeque<_>, _>(|question| question.asker == asker);
+        self.waiting = kept;
+        self.forget(asker, dropped.len());
+        dropped.into_iter().map(|question| question.ticket).collect()
+    }
+
+    /// Drops them all; returns their numbers.
+    pub fn drain(&mut self) -> impl Iterator<Item = Ticket> {
+        self.counts.clear();
+        self.waiting.drain(..).chain(self.later.drain(..)).map(|question| question.ticket)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.later.is_empty()
+    }
+
+    fn forget(&mut self, asker: Asker, questions: usize) {
+        if let Some(count) = self.counts.get_mut(&asker) {
+            *count -= questions.min(*count);
+            if *count == 0 {
+                self.counts.remove(&asker);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::{BootTime, Pid, ProcessChange};
+
+    const EVE: Asker = Asker::User(1000);
+    const BOB: Asker = Asker::User(1001);
+
+    fn admit(queue: &mut Queue, ticket: u64, asker: Asker, stuck: &[Asker]) -> bool {
+        queue.admit(Ticket(ticket), asker, Vec::new(), stuck, 2)
+    }
+
+    fn next(queue: &mut Queue, busy: &[Asker]) -> Option<u64> {
+        queue.next(busy).map(|question| question.ticket.0)
+    }
+
+    #[test]
+    fn each_waits_for_their_own_only() {
+        let mut queue = Queue::default();
+        for (ticket, asker) in [(1, EVE), (2, EVE), (3, BOB), (4, Asker::Host), (5, Asker::Start)] {
+            assert!(admit(&mut queue, ticket, asker, &[]));
+        }
+        assert_eq!(next(&mut queue, &[EVE]), Some(3));
+        assert_eq!(next(&mut queue, &[EVE, Asker::Host]), Some(4), "the host waits for nobody");
+        assert_eq!(next(&mut queue, &[EVE, Asker::Start]), None);
+        assert_eq!(next(&mut queue, &[EVE]), Some(5), "what stands is asked for when nobody else asks");
+        assert_eq!((next(&mut queue, &[]), next(&mut queue, &[]), next(&mut queue, &[])), (Some(1), Some(2), None));
+        assert!(queue.is_empty() && queue.counts.is_empty());
+    }
+
+    #[test]
+    fn who_has_a_reader_stuck_is_not_asked_for_again() {
+        let mut queue = Queue::default();
+        assert!(admit(&mut queue, 1, EVE, &[]) && admit(&mut queue, 2, BOB, &[]) && admit(&mut queue, 3, EVE, &[]));
+        assert_eq!(queue.drop_of(EVE), [Ticket(1), Ticket(3)]);
+        assert!(!admit(&mut queue, 4, EVE, &[EVE]));
+        assert!(admit(&mut queue, 5, BOB, &[EVE]));
+        assert!(!admit(&mut queue, 6, BOB, &[EVE, Asker::Unknown]), "as many are stuck as may be");
+        assert!(admit(&mut queue, 7, Asker::Host, &[EVE, Asker::Unknown, Asker::Host]));
+        assert_eq!(queue.drain().collect::<Vec<_>>(), [2, 5, 7].map(Ticket));
+    }
+
+    #[test]
+    fn nobody_fills_the_queue() {
+        let mut queue = Queue::default();
+        let admitted = (0..1_000).filter(|ticket| admit(&mut queue, *ticket, EVE, &[])).count();
+        assert_eq!(admitted, SHARE);
+        let users = (0..100_000).filter(|user| admit(&mut queue, 7, Asker::User(2_000 + user), &[])).count();
+        assert_eq!(users + SHARE, MOST_WAITING);
+        assert!(admit(&mut queue, 8, Asker::Host, &[]));
+    }
+
+    #[test]
+    fn an_asker_is_who_chose_what_is_looked_at() {
+        let askers = Askers { host: Some(NamespaceId(1)) };
+        let of = |uid, namespace: Option<u32>| {
+            let mut process = Process::new(BootTime(1), Pid(1), ProcessChange::Exec, "runc".into());
+            (process.uid, process.mount_namespace) = (uid, namespace.map(NamespaceId));
+            askers.of(&process)
+        };
+        assert_eq!((of(Some(0), Some(1)), of(Some(0), Some(2))), (Asker::Host, Asker::Namespace(NamespaceId(2))));
+        assert_eq!((of(Some(7), Some(1)), of(Some(7), Some(2))), (Asker::User(7), Asker::User(7)));
+        assert_eq!((of(None, Some(1)), of(Some(0), None)), (Asker::Unknown, Asker::Unknown));
+    }
+}
