@@ -64,6 +64,7 @@ pub struct Gatherer {
 
 /// What arrived, in the order that it has in the stream.
 #[derive(Debug, PartialEq)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are inputs")]
 pub enum Arrived {
     /// It is here.
     Input(Input),

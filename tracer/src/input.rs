@@ -708,6 +708,34 @@ pub enum Question {
     State,
 }
 
+impl Question {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::CommandLine, Self::Container, Self::State];
+
+    /// The word of the stream.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CommandLine => "command-line",
+            Self::Container => "container",
+            Self::State => "state",
+        }
+    }
+}
+
+impl Unanswered {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Timeout, Self::Refused, Self::Failed];
+
+    /// The word of the stream.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Timeout => "timeout",
+            Self::Refused => "refused",
+            Self::Failed => "failed",
+        }
+    }
+}
+
 /// Why a question was not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]

@@ -27,7 +27,7 @@ use crate::errno::Errno;
 use crate::explain;
 use crate::findings::{Cause, Finding, Severity};
 use crate::hierarchy::{Clock, Header};
-use crate::input::{BootTime, Change, Input, LossReason, Operation, Ring, Seq};
+use crate::input::{About, BootTime, Change, Facts, Input, LossReason, Operation, Question, Ring, Seq, Unanswered};
 use crate::kernel;
 use crate::output::{Counts, Output};
 use crate::pipeline::Turn;
@@ -79,6 +79,12 @@ struct OfRing {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfLoss {
     ring: &'static str,
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfQuestion {
+    question: &'static str,
     reason: &'static str,
 }
 
@@ -161,6 +167,7 @@ pub struct Metrics {
     received: Family<OfRing, Counter>,
     lost: Family<OfLoss, Counter>,
     rewalks: Family<OfReason, Counter>,
+    unanswered: Family<OfQuestion, Counter>,
     probes: Family<OfProbe, Gauge>,
     bpf_seconds: Family<OfProgram, Seconds>,
     bpf_runs: Family<OfProgram, Counter>,
@@ -199,6 +206,7 @@ impl Default for Metrics {
             received: Family::default(),
             lost: Family::default(),
             rewalks: Family::default(),
+            unanswered: Family::default(),
             probes: Family::default(),
             bpf_seconds: Family::default(),
             bpf_runs: Family::default(),
@@ -242,6 +250,8 @@ impl Metrics {
         r.register("cgtrace_events_received", "Records that came out of a ring", self.received.clone());
         r.register("cgtrace_events_lost", "Records that did not arrive, or were not kept", self.lost.clone());
         r.register("cgtrace_rewalks", "Walks of cgroupfs after a loss", self.rewalks.clone());
+        let help = "Questions about processes and their files that were not answered";
+        r.register("cgtrace_unanswered", help, self.unanswered.clone());
         r.register("cgtrace_probe_attached", "1 if the probe is attached", self.probes.clone());
         r.register("cgtrace_bpf_run_seconds", "Time that a kernel program has run", self.bpf_seconds.clone());
         r.register("cgtrace_bpf_runs", "How often a kernel program has run", self.bpf_runs.clone());
@@ -300,6 +310,11 @@ impl Metrics {
         }
         for reason in [LossReason::RingFull, LossReason::Stall].map(LossReason::as_str) {
             drop(self.rewalks.get_or_create(&OfReason { reason }));
+        }
+        for question in Question::ALL.map(Question::as_str) {
+            for reason in Unanswered::ALL.map(Unanswered::as_str) {
+                drop(self.unanswered.get_or_create(&OfQuestion { question, reason }));
+            }
         }
     }
 
@@ -445,6 +460,10 @@ impl Output for Counting {
             Input::Lost(lost) => {
                 let labels = OfLoss { ring: lost.ring.as_str(), reason: lost.reason.as_str() };
                 self.metrics.lost.get_or_create(&labels).inc_by(lost.count);
+            }
+            Input::Facts(Facts { about: About::Unanswered { question, reason, .. }, .. }) => {
+                let labels = OfQuestion { question: question.as_str(), reason: reason.as_str() };
+                self.metrics.unanswered.get_or_create(&labels).inc();
             }
             Input::Facts(_) | Input::Tick(_) => {}
         }

@@ -208,7 +208,7 @@ impl Merge {
         match arrived {
             Arrived::Input(input) => self.held.push(Held { position, input }),
             Arrived::Awaited(ticket) => {
-                drop(self.awaited.insert(ticket, Awaited { position, until: after(now, HOLD) }))
+                self.awaited.insert(ticket, Awaited { position, until: after(now, HOLD) });
             }
         }
     }

@@ -253,8 +253,9 @@ impl Readers {
         self.stuck.retain(|stuck| !matches!(receive(&stuck.socket, space), Received::Ended));
         self.replenish();
         self.hand_out();
-        if self.keeper.is_none() && self.busy.is_empty() && self.free.is_empty() {
-            self.done.extend(self.queue.drain().map(|ticket| (ticket, Err(Unanswered::Failed))));
+        if self.busy.is_empty() && self.free.is_empty() && self.coming == 0 {
+            // As many are stuck as may be, or no more can be made.
+            self.done.extend(self.queue.drain().map(|ticket| (ticket, Err(Unanswered::Refused))));
         }
         std::mem::take(&mut self.done)
     }
@@ -279,7 +280,7 @@ impl Readers {
                 Ok(None) => return,
                 Err(_) => {
                     say!("warning: the process that keeps the readers has died: containers have no names from now on");
-                    self.keeper = None;
+                    (self.keeper, self.coming) = (None, 0);
                 }
             }
         }

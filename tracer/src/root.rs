@@ -246,6 +246,15 @@ mod tests {
     }
 
     #[test]
+    fn what_holds_no_files_of_anybodys_is_not_entered() {
+        let root = Root::own().expect("there");
+        for path in ["/proc/self/status", "/proc/kmsg", "/sys/kernel/uevent_seqnum", "/sys/fs/cgroup/x"] {
+            assert_eq!((root.read(Path::new(path)), root.has(Path::new(path))), (None, None), "{path}");
+        }
+        assert!(root.names(Path::new("/proc")).is_empty());
+    }
+
+    #[test]
     fn a_process_that_is_gone_has_no_root() {
         assert!(Root::of(Pid(u32::MAX), Rights::Own).is_none());
         assert!(Root::of(Pid(std::process::id()), Rights::Own).is_some());

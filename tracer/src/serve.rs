@@ -27,6 +27,8 @@ use crate::process;
 const FINDINGS: usize = 1_000;
 /// An agent that has not taken a turn for so long is not ready.
 const STALLED: Duration = Duration::from_secs(5);
+/// One that has not for so long will not by itself.
+const DEAD: Duration = Duration::from_secs(15);
 
 /// What the agent tells.
 pub struct Board {
@@ -90,11 +92,21 @@ impl Board {
             // What is there already is looked at before the first turn.
             _ => why.push("tracing has not begun".to_owned()),
         }
-        let age = process::boot_time().since(turned);
-        if turned.0 > 0 && age >= STALLED {
-            why.push(format!("nothing was read from the kernel for {} s", age.as_secs()));
-        }
+        why.extend(self.still_for(STALLED));
         why
+    }
+
+    /// What there is to say of the thread that traces, if it has not taken a turn for so long. Before the first turn nothing is.
+    fn still_for(&self, long: Duration) -> Option<String> {
+        let turned = BootTime(self.turned.load(Ordering::Relaxed));
+        let age = process::boot_time().since(turned);
+        let is_still = turned.0 > 0 && age >= long;
+        is_still.then(|| format!("nothing was read from the kernel for {} s", age.as_secs()))
+    }
+
+    /// Why the agent is dead; `None` if it is alive.
+    fn dead(&self) -> Option<String> {
+        self.still_for(DEAD)
     }
 
     fn findings(&self) -> (Clock, Vec<Arc<Finding>>) {

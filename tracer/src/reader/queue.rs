@@ -9,9 +9,10 @@ use std::fmt;
 use super::Ticket;
 use crate::input::{NamespaceId, Process};
 
-/// Questions that wait, of all askers but the host; and of one.
+/// Questions that wait, of all askers but the host; of one of them; and with the host's.
 const MOST_WAITING: usize = 1_024;
 const SHARE: usize = 128;
+const MOST_WITH_HOST: usize = 4_096;
 
 /// On whose account a question is asked: who chose what is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,6 +90,7 @@ impl Queue {
         let question = Waiting { ticket, asker, message };
         match asker {
             Asker::Start => self.later.push_back(question),
+            Asker::Host if self.waiting.len() >= MOST_WITH_HOST => return false,
             Asker::Host => self.waiting.push_back(question),
             Asker::User(_) | Asker::Namespace(_) | Asker::Unknown => {
                 let count = self.counts.entry(asker).or_default();
@@ -199,7 +201,8 @@ mod tests {
         assert_eq!(admitted, SHARE);
         let users = (0..100_000).filter(|user| admit(&mut queue, 7, Asker::User(2_000 + user), &[])).count();
         assert_eq!(users + SHARE, MOST_WAITING);
-        assert!(admit(&mut queue, 8, Asker::Host, &[]));
+        let hosts = (0..100_000).filter(|ticket| admit(&mut queue, *ticket, Asker::Host, &[])).count();
+        assert_eq!(hosts + MOST_WAITING, MOST_WITH_HOST);
     }
 
     #[test]

@@ -356,7 +356,10 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
             let format = Format::wanted(&accept.collect::<Vec<_>>().join(","));
             whole(StatusCode::OK, format.content_type(), board.metrics.tell(format))
         }
-        "/healthz" => plain(StatusCode::OK, "alive\n"),
+        "/healthz" => match board.dead() {
+            None => plain(StatusCode::OK, "alive\n"),
+            Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not alive: {why}\n")),
+        },
         "/readyz" => match board.unready().as_slice() {
             [] => plain(StatusCode::OK, "ready\n"),
             why => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.join("; "))),

@@ -8,6 +8,7 @@ use std::process::{Command, Output};
 
 use cgtrace::errno::Errno;
 use cgtrace::findings::{Cause, Kind, Severity};
+use cgtrace::input::{Question, Unanswered};
 use cgtrace::kernel::PROBES;
 use cgtrace::runtimes::RUNTIMES;
 use serde_json::{Value, json};
@@ -333,6 +334,8 @@ fn closed_sets_of_labels_are_those_of_the_program() {
     check("cgtrace_findings_total", "cause", Cause::ALL.iter().map(|cause| cause.as_str()).collect());
     check("cgtrace_findings_total", "severity", vec!["fault", "undetermined", "benign"]);
     check("cgtrace_probe_attached", "probe", PROBES.iter().map(|probe| probe.name).collect());
+    check("cgtrace_unanswered_total", "question", Question::ALL.map(Question::as_str).to_vec());
+    check("cgtrace_unanswered_total", "reason", Unanswered::ALL.map(Unanswered::as_str).to_vec());
     let names: Vec<String> = (1..200).map(|number| Errno(number).name().into_owned()).collect();
     // What has no name is called by its number, E77.
     let known = names.iter().map(String::as_str).filter(|name| !name[1..].starts_with(|c: char| c.is_ascii_digit()));

@@ -3,9 +3,14 @@
 use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
 
+use cgtrace::input::Pid;
+use cgtrace::process::Credentials;
+use cgtrace::rights::Rights;
+use cgtrace::root::Root;
 use cgtrace::sandbox::{Role, confine};
 
 use crate::agent::Serving;
@@ -77,6 +82,37 @@ fn the_thread_that_traces_reads_and_does_nothing_else() {
         refused("removing a file", fs::remove_file(&file));
         refused("making a cgroup", fs::create_dir("/sys/fs/cgroup/x"));
         refused("renaming a file", fs::rename(&file, file.with_file_name("other")));
+        is_harmless();
+    });
+    other.kill().unwrap();
+    other.wait().unwrap();
+}
+
+#[test]
+fn a_reader_reads_with_the_rights_of_whom_it_is_asked_about_and_does_nothing_else() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let [secret, open] = ["secret", "open"].map(|name| directory.path().join(name));
+    fs::write(&secret, "x").unwrap();
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(&open, "x").unwrap();
+    fs::set_permissions(&open, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut other = Command::new("sleep").arg("60").spawn().unwrap();
+    let pid = Pid(other.id());
+    // A program has its arguments a moment after it is begun.
+    crate::support::wait_for("its command line", || cgtrace::process::command_line(pid));
+    within(Role::Read, move || {
+        let user = Rights::of_user(Credentials { uid: 65_534, gid: 65_534, groups: vec![] });
+        let (of_user, of_root) = (Root::of(pid, user).unwrap(), Root::of(pid, Rights::Own).unwrap());
+        assert_eq!((of_user.read(&open), of_user.read(&secret)), (Some(b"x".to_vec()), None));
+        assert_eq!(of_root.read(&secret), Some(b"x".to_vec()));
+        assert!(cgtrace::process::command_line(pid).is_some());
+        refused("becoming another user", call(libc::SYS_setresuid, [65_534, 65_534, 65_534, 0]));
+        refused("a process", call(libc::SYS_fork, [0; 4]));
+        refused("signalling its own group", call(libc::SYS_kill, [0, 0, 0, 0]));
+        refused("writing to a file", fs::OpenOptions::new().write(true).open(&open).map(drop));
+        refused("removing a file", fs::remove_file(&open));
+        refused("opening by a handle", call(libc::SYS_open_by_handle_at, [0; 4]));
         is_harmless();
     });
     other.kill().unwrap();
@@ -160,10 +196,44 @@ fn every_thread_of_a_running_agent_has_given_up_what_it_said() {
 }
 
 #[test]
-fn four_capabilities_are_enough_to_start() {
+fn the_readers_of_a_running_agent_are_confined_and_end_with_it() {
+    let agent = Serving::start(&[]);
+    let named = |name: &str, parent: u32| -> Vec<(u32, String)> {
+        let processes =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+        let status = |pid: u32| Some((pid, fs::read_to_string(format!("/proc/{pid}/status")).ok()?));
+        let is = |status: &str| {
+            status.contains(&format!("Name:\t{name}\n")) && status.contains(&format!("\nPPid:\t{parent}\n"))
+        };
+        processes.filter_map(status).filter(|(_, status)| is(status)).collect()
+    };
+    let keepers = named("cgtrace-keeper", agent.pid());
+    assert_eq!(keepers.len(), 1);
+    let readers = crate::support::wait_for("the readers", || {
+        let readers = named("cgtrace-reader", keepers[0].0);
+        (readers.len() == 2 && readers.iter().all(|(_, status)| status.contains("Seccomp:\t2"))).then_some(readers)
+    });
+    let all: Vec<(u32, String)> = keepers.into_iter().chain(readers).collect();
+    for (_, status) in &all {
+        // CAP_DAC_READ_SEARCH, CAP_SETGID, CAP_SETUID and CAP_SYS_PTRACE.
+        for line in
+            ["CapEff:\t00000000000800c4", "CapBnd:\t00000000000800c4", "CapAmb:\t0000000000000000", "NoNewPrivs:\t1"]
+        {
+            assert!(status.contains(line), "{line}: {status}");
+        }
+    }
+    crate::support::signal(agent.pid(), libc::SIGKILL);
+    drop(agent);
+    crate::support::wait_for("their end", || {
+        all.iter().all(|(pid, _)| !PathBuf::from(format!("/proc/{pid}/root/etc")).exists()).then_some(())
+    });
+}
+
+#[test]
+fn six_capabilities_are_enough_to_start() {
     let script = format!(
-        "exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --inh-caps=-all,+bpf,+perfmon,+dac_read_search,+sys_ptrace \
-         --ambient-caps=-all,+bpf,+perfmon,+dac_read_search,+sys_ptrace {} serve --listen 127.0.0.1:0",
+        "exec setpriv --reuid 65534 --regid 65534 --clear-groups --no-new-privs --inh-caps=-all,+bpf,+perfmon,+dac_read_search,+sys_ptrace,+setuid,+setgid \
+         --ambient-caps=-all,+bpf,+perfmon,+dac_read_search,+sys_ptrace,+setuid,+setgid {} serve --listen 127.0.0.1:0",
         crate::support::CGTRACE
     );
     let agent = Serving::from_script(&script);
