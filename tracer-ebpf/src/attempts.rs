@@ -21,7 +21,9 @@ use aya_ebpf::{
 };
 use tracer_ebpf::{
     Attempt, Denied, LONGEST_PATH, LONGEST_WALK, MOUNTS_KNOWN, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config, feature,
-    flag, kind, lost, offset::*, operation, syscall,
+    flag, kind, lost,
+    offset::*,
+    syscalls::{self, Flags, TABLE},
 };
 
 use crate::actors;
@@ -29,7 +31,6 @@ use crate::kernel::{Address, current, namespace, peek, peek_u32, read, walk_up, 
 use crate::maps::{self, ABOVE, ATTEMPTS, BUCKETS, Bucket, PREFIXES, WATCHED, knows, slot};
 
 const AT_FDCWD: i32 = -100;
-const AT_REMOVEDIR: u64 = 0x200;
 const CGROUP_SUPER_MAGIC: u64 = 0x27_e0eb;
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 /// Errors are the results from -4095 to -1.
@@ -45,13 +46,6 @@ mod abi {
     pub const CS: usize = 136;
     /// `__USER_CS`
     pub const CS_64: u16 = 0x33;
-    pub const OPEN: u32 = 2;
-    pub const MKDIR: u32 = 83;
-    pub const RMDIR: u32 = 84;
-    pub const OPENAT: u32 = 257;
-    pub const MKDIRAT: u32 = 258;
-    pub const UNLINKAT: u32 = 263;
-    pub const OPENAT2: u32 = 437;
 }
 
 #[cfg(bpf_target_arch = "aarch64")]
@@ -61,14 +55,6 @@ mod abi {
     pub const NUMBER: usize = 280;
     /// The processor's state, whose bit 4 tells 32-bit callers.
     pub const PSTATE: usize = 264;
-    // This architecture has only the *at calls; numbers that no call has stand for the others.
-    pub const OPEN: u32 = u32::MAX;
-    pub const MKDIR: u32 = u32::MAX - 1;
-    pub const RMDIR: u32 = u32::MAX - 2;
-    pub const OPENAT: u32 = 56;
-    pub const MKDIRAT: u32 = 34;
-    pub const UNLINKAT: u32 = 35;
-    pub const OPENAT2: u32 = 437;
 }
 
 /// A way to read `struct pt_regs`.
@@ -118,24 +104,59 @@ fn failed(result: u64) -> bool {
     result >= LOWEST_ERROR
 }
 
+/// A row's number on this architecture; one that no call has where there is none.
+const fn number(row: u8) -> u32 {
+    let row_of_table = &TABLE[row as usize];
+    #[cfg(bpf_target_arch = "x86_64")]
+    let number = row_of_table.x86_64;
+    #[cfg(bpf_target_arch = "aarch64")]
+    let number = row_of_table.aarch64;
+    match number {
+        Some(number) => number,
+        None => u32::MAX - row as u32,
+    }
+}
+
+/// What a call on its way out was given, by its number; and its trampoline, by its row.
+macro_rules! calls {
+    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+        #[inline(always)]
+        fn numbered(registers: impl Registers, called: u32, result: u64) -> Option<Call> {
+            mod numbers {
+                $(pub const $constant: u32 = super::number(tracer_ebpf::syscalls::$constant);)*
+            }
+            match called {
+                $(numbers::$constant => Call::of(registers, syscalls::$constant, result),)*
+                _ => None,
+            }
+        }
+
+        $(
+            #[fexit]
+            pub fn $trampoline(ctx: FExitContext) -> i32 {
+                let (registers, result) = arguments(&ctx);
+                if !failed(result) {
+                    return 0;
+                }
+                match Call::of(registers, syscalls::$constant, result) {
+                    Some(call) => attempt(&ctx, registers, call, slot::TRAMPOLINES + syscalls::$constant as u32),
+                    None => 0,
+                }
+            }
+        )*
+    };
+}
+
+tracer_ebpf::for_each_syscall!(calls);
+
 /// Any system call's exit.
 #[inline(always)]
 fn sys_exit(ctx: &impl EbpfContext, registers: impl Registers, result: u64) -> i32 {
     if !failed(result) {
         return 0;
     }
-    let syscall = match registers.read::<u32>(abi::NUMBER) {
-        abi::OPENAT => syscall::OPENAT,
-        abi::OPENAT2 => syscall::OPENAT2,
-        abi::UNLINKAT => syscall::UNLINKAT,
-        abi::MKDIRAT => syscall::MKDIRAT,
-        abi::OPEN => syscall::OPEN,
-        abi::MKDIR => syscall::MKDIR,
-        abi::RMDIR => syscall::RMDIR,
-        _ => return 0,
-    };
-    match Call::of(registers, syscall) {
-        Some(call) => attempt(ctx, registers, result, call, slot::SYS_EXIT),
+    match numbered(registers, registers.read::<u32>(abi::NUMBER), result) {
+        Some(call) => attempt(ctx, registers, call, slot::SYS_EXIT),
         None => 0,
     }
 }
@@ -159,42 +180,13 @@ pub fn sys_exit_raw(ctx: RawTracePointContext) -> i32 {
     sys_exit(&ctx, Untyped(ctx.arg(0)), ctx.arg(1))
 }
 
-/// Declares a trampoline on a system call's function, which has the same two arguments.
-macro_rules! trampolines {
-    ($($name:ident $syscall:ident;)*) => {
-        $(
-            #[fexit]
-            pub fn $name(ctx: FExitContext) -> i32 {
-                let (registers, result) = arguments(&ctx);
-                if !failed(result) {
-                    return 0;
-                }
-                match Call::of(registers, syscall::$syscall) {
-                    Some(call) => {
-                        attempt(&ctx, registers, result, call, slot::TRAMPOLINES + syscall::$syscall as u32)
-                    }
-                    None => 0,
-                }
-            }
-        )*
-    };
-}
-
-trampolines! {
-    exit_open OPEN;
-    exit_openat OPENAT;
-    exit_openat2 OPENAT2;
-    exit_mkdir MKDIR;
-    exit_mkdirat MKDIRAT;
-    exit_rmdir RMDIR;
-    exit_unlinkat UNLINKAT;
-}
-
 /// What a call was given.
 #[derive(Clone, Copy)]
 struct Call {
+    /// Its row.
     syscall: u8,
     operation: u8,
+    errno: u16,
     directory: i32,
     path: u64,
     /// The `O_` flags of an open.
@@ -209,23 +201,21 @@ impl Call {
     /// From here on all calls are alike: what follows does not ask which one it is, so that the verifier goes through it once and
     /// not once for each.
     #[inline(always)]
-    fn of(registers: impl Registers, syscall: u8) -> Option<Self> {
-        let first = registers.argument(0);
-        let (directory, path) = match syscall {
-            syscall::OPENAT | syscall::OPENAT2 | syscall::MKDIRAT | syscall::UNLINKAT => {
-                (first as i32, registers.argument(1))
-            }
-            _ => (AT_FDCWD, first),
+    fn of(registers: impl Registers, row: u8, result: u64) -> Option<Self> {
+        let syscall = &TABLE[row as usize];
+        let errno = (result as i64).unsigned_abs() as u16;
+        if syscall.is_never(errno) || syscall.only_with.is_some_and(|(at, bits)| registers.argument(at) & bits == 0) {
+            return None;
+        }
+        let directory = syscall.directory.map_or(AT_FDCWD, |at| registers.argument(at) as i32);
+        let (flags, how) = match syscall.flags {
+            Flags::None => (0, 0),
+            Flags::Argument(at) => (registers.argument(at), 0),
+            Flags::How(at) => (0, registers.argument(at)),
         };
-        let (operation, flags, how) = match syscall {
-            syscall::OPEN => (operation::OPEN, registers.argument(1), 0),
-            syscall::OPENAT => (operation::OPEN, registers.argument(2), 0),
-            syscall::OPENAT2 => (operation::OPEN, 0, registers.argument(2)),
-            syscall::UNLINKAT if registers.argument(2) & AT_REMOVEDIR == 0 => return None,
-            syscall::UNLINKAT | syscall::RMDIR => (operation::RMDIR, 0, 0),
-            _ => (operation::MKDIR, 0, 0),
-        };
-        Some(Self { syscall: black_box(syscall), operation: black_box(operation), directory, path, flags, how })
+        let (path, operation) = (registers.argument(syscall.path), syscall.operation as u8);
+        let (syscall, operation, errno) = (black_box(row), black_box(operation), black_box(errno));
+        Some(Self { syscall, operation, errno, directory, path, flags, how })
     }
 }
 
@@ -248,25 +238,10 @@ struct Directory {
     flags: u8,
 }
 
+/// A failed call: does it concern us, may it be reported, and what is there to say?
 #[inline(always)]
-fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, call: Call, slot: u32) -> i32 {
-    let path = call.path;
-    // Not filled with zeros first: every failed open of the host pays for what is done here.
-    let mut start = MaybeUninit::<[u64; 2]>::uninit();
-    // SAFETY: there is room for sixteen bytes; the helpers fail where they cannot read.
-    let unreadable = unsafe {
-        // Sixteen bytes as they are take less time than a string, and what follows a shorter one is never looked at. But
-        // the memory may end where the string does.
-        generated::bpf_probe_read_user(start.as_mut_ptr().cast(), 16, path as *const _) != 0
-            && bpf_probe_read_user_str(start.as_mut_ptr().cast(), 16, path as *const _) < 0
-    };
-    if unreadable {
-        // EFAULT is the call's own answer to such a path; it concerns nothing.
-        return 0;
-    }
-    // SAFETY: every value is valid; what lies behind a short string is never looked at.
-    let start = unsafe { start.assume_init() };
-    let concerns = if start[0] as u8 == b'/' { absolute(start, path) } else { relative(call.directory, start) };
+fn attempt(ctx: &impl EbpfContext, registers: impl Registers, call: Call, slot: u32) -> i32 {
+    let concerns = concerns(&call);
     if matches!(concerns, Concerns::Nothing) || !registers.is_64_bit() {
         return 0;
     }
@@ -278,10 +253,37 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, call:
     actors::saw(tgid, slot);
     // SAFETY: the helper has no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
-    debug!(ctx, "{}: call {} failed with {}", tgid, call.syscall, result as i64);
-    if !may_report(tgid, call.operation, at) {
-        return 0;
+    debug!(ctx, "{}: call {} failed with {}", tgid, call.syscall, call.errno);
+    if may_report(tgid, call.operation, at) {
+        report(head(&call, pid_tgid, at), call.path, concerns, slot);
     }
+    0
+}
+
+/// What its path concerns.
+#[inline(always)]
+fn concerns(call: &Call) -> Concerns {
+    // Not filled with zeros first: every failed open of the host pays for what is done here.
+    let mut start = MaybeUninit::<[u64; 2]>::uninit();
+    // SAFETY: there is room for sixteen bytes; the helpers fail where they cannot read.
+    let unreadable = unsafe {
+        // Sixteen bytes as they are take less time than a string, and what follows a shorter one is never looked at. But
+        // the memory may end where the string does.
+        generated::bpf_probe_read_user(start.as_mut_ptr().cast(), 16, call.path as *const _) != 0
+            && bpf_probe_read_user_str(start.as_mut_ptr().cast(), 16, call.path as *const _) < 0
+    };
+    if unreadable {
+        // EFAULT is the call's own answer to such a path; it concerns nothing.
+        return Concerns::Nothing;
+    }
+    // SAFETY: every value is valid; what lies behind a short string is never looked at.
+    let start = unsafe { start.assume_init() };
+    if start[0] as u8 == b'/' { absolute(start, call.path) } else { relative(call.directory, start) }
+}
+
+/// What is told of it before its path.
+#[inline(always)]
+fn head(call: &Call, pid_tgid: u64, at: u64) -> Attempt {
     let open_flags = if call.how != 0 {
         // The first member.
         // SAFETY: the helper checks the address.
@@ -289,10 +291,10 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, call:
     } else {
         call.flags
     };
-    let head = Attempt {
+    Attempt {
         kind: kind::ATTEMPT,
         syscall: call.syscall,
-        errno: (result as i64).unsigned_abs() as u16,
+        errno: call.errno,
         flags: 0,
         padding: 0,
         path_len: 0,
@@ -303,17 +305,16 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, result: u64, call:
         open_flags,
         directory: 0,
         device: 0,
-        tgid,
+        tgid: (pid_tgid >> 32) as u32,
         tid: pid_tgid as u32,
         uid: bpf_get_current_uid_gid() as u32,
         mount_namespace: 0,
         mount: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
-    };
-    report(head, path, concerns, slot);
-    0
+    }
 }
 
+/// Tells of it.
 #[inline(always)]
 fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
     const HEAD: usize = size_of::<Attempt>();

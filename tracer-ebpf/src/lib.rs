@@ -4,6 +4,8 @@
 //! byte order of the machine.
 #![cfg_attr(target_arch = "bpf", no_std)]
 
+pub mod syscalls;
+
 /// The size of the kernel's `comm`.
 pub const COMM: usize = 16;
 /// Ancestors that are told of a process.
@@ -60,36 +62,6 @@ pub mod kind {
     pub const EXIT: u8 = 18;
     /// A [`super::Attempt`] record.
     pub const ATTEMPT: u8 = 32;
-}
-
-/// The system calls, in the order of [`Attempt::syscall`] and of the trampolines' scratch slots.
-pub mod syscall {
-    /// `open`
-    pub const OPEN: u8 = 0;
-    /// `openat`
-    pub const OPENAT: u8 = 1;
-    /// `openat2`
-    pub const OPENAT2: u8 = 2;
-    /// `mkdir`
-    pub const MKDIR: u8 = 3;
-    /// `mkdirat`
-    pub const MKDIRAT: u8 = 4;
-    /// `rmdir`
-    pub const RMDIR: u8 = 5;
-    /// `unlinkat`
-    pub const UNLINKAT: u8 = 6;
-    /// How many there are.
-    pub const COUNT: u8 = 7;
-}
-
-/// What a system call tries: the second half of [`Denied`].
-pub mod operation {
-    /// To make a cgroup.
-    pub const MKDIR: u8 = 0;
-    /// To remove one.
-    pub const RMDIR: u8 = 1;
-    /// To open one, or a file in it.
-    pub const OPEN: u8 = 2;
 }
 
 /// Flags of [`Attempt::flags`] and [`Process::flags`].
@@ -203,7 +175,7 @@ pub const MOUNTS_KNOWN: u32 = 1 << 31;
 pub struct Attempt {
     /// [`kind::ATTEMPT`].
     pub kind: u8,
-    /// One of [`syscall`].
+    /// A row of [`syscalls::TABLE`].
     pub syscall: u8,
     /// Positive.
     pub errno: u16,
@@ -363,7 +335,7 @@ pub struct Above {
 pub struct Denied {
     /// The thread group.
     pub tgid: u32,
-    /// One of [`operation`].
+    /// A [`syscalls::Operation`].
     pub operation: u32,
 }
 

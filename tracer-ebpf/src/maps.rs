@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{Above, COMM, Denied, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, syscall};
+use tracer_ebpf::{Above, COMM, Denied, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, syscalls};
 
 /// Events and processes.
 #[map]
@@ -93,12 +93,12 @@ pub const SCRATCH: usize = 256 + 4096 + 4096 + 256;
 /// A slot for each program that may be preempted by another one: the kernel keeps a program from running on top of
 /// itself on one processor, but not two different ones.
 pub mod slot {
-    use super::syscall;
+    use super::syscalls;
 
     /// Trampolines: one a system call, from 0.
     pub const TRAMPOLINES: u32 = 0;
     /// The tracepoint on all system calls' exit.
-    pub const SYS_EXIT: u32 = TRAMPOLINES + syscall::COUNT as u32;
+    pub const SYS_EXIT: u32 = TRAMPOLINES + syscalls::COUNT as u32;
     /// Lifecycle tracepoints: they run with preemption off.
     pub const LIFECYCLE: u32 = SYS_EXIT + 1;
     /// Start and end of processes: likewise.

@@ -394,6 +394,16 @@ pub enum Operation {
     Open,
 }
 
+impl From<tracer_ebpf::syscalls::Operation> for Operation {
+    fn from(operation: tracer_ebpf::syscalls::Operation) -> Self {
+        match operation {
+            tracer_ebpf::syscalls::Operation::Mkdir => Self::Mkdir,
+            tracer_ebpf::syscalls::Operation::Rmdir => Self::Rmdir,
+            tracer_ebpf::syscalls::Operation::Open => Self::Open,
+        }
+    }
+}
+
 impl Operation {
     /// The word of the contract.
     pub fn as_str(self) -> &'static str {
@@ -405,45 +415,39 @@ impl Operation {
     }
 }
 
-/// The system call that was made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[allow(missing_docs, reason = "each is the kernel's own name")]
-pub enum Syscall {
-    Open,
-    Openat,
-    Openat2,
-    Mkdir,
-    Mkdirat,
-    Rmdir,
-    Unlinkat,
+macro_rules! syscalls {
+    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+        /// The system call that was made: a row of [`tracer_ebpf::syscalls`].
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+        #[serde(rename_all = "lowercase")]
+        #[allow(missing_docs, reason = "each is the kernel's own name")]
+        pub enum Syscall {
+            $($variant),*
+        }
+
+        impl Syscall {
+            /// All of them, in the order of the table.
+            pub const ALL: &[Self] = &[$(Self::$variant),*];
+        }
+    };
 }
 
+tracer_ebpf::for_each_syscall!(syscalls);
+
 impl Syscall {
-    /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Open, Self::Openat, Self::Openat2, Self::Mkdir, Self::Mkdirat, Self::Rmdir, Self::Unlinkat];
+    /// What the table says of it.
+    pub fn row(self) -> &'static tracer_ebpf::syscalls::Syscall {
+        &tracer_ebpf::syscalls::TABLE[self as usize]
+    }
 
     /// What it tries.
     pub fn operation(self) -> Operation {
-        match self {
-            Self::Open | Self::Openat | Self::Openat2 => Operation::Open,
-            Self::Mkdir | Self::Mkdirat => Operation::Mkdir,
-            Self::Rmdir | Self::Unlinkat => Operation::Rmdir,
-        }
+        self.row().operation.into()
     }
 
     /// The kernel's name.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::Openat => "openat",
-            Self::Openat2 => "openat2",
-            Self::Mkdir => "mkdir",
-            Self::Mkdirat => "mkdirat",
-            Self::Rmdir => "rmdir",
-            Self::Unlinkat => "unlinkat",
-        }
+        self.row().name
     }
 }
 

@@ -15,10 +15,11 @@ use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
 use super::ring;
 use super::support::syscall_function;
 use crate::hierarchy::Probe;
-use crate::input::{BootTime, Input, LossReason, Lost, Operation, Pid, Ring};
+use crate::input::{BootTime, Input, LossReason, Lost, Pid, Ring};
 use crate::mounts::Watch;
 use crate::name::Name;
-use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, operation};
+use tracer_ebpf::syscalls::TABLE;
+use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost};
 
 /// What can be set for a tracing session.
 #[derive(Clone, Debug)]
@@ -256,12 +257,9 @@ impl Tracer {
             // One that had given way counts from 0 again.
             let count = if *total < told { *total } else { *total - told };
             left -= count as i64;
-            let operation = match who.1 as u8 {
-                operation::MKDIR => Operation::Mkdir,
-                operation::RMDIR => Operation::Rmdir,
-                _ => Operation::Open,
-            };
-            losses.push(Lost { pid: Some(Pid(who.0)), operation: Some(operation), ..some(count) });
+            let row = TABLE.iter().find(|row| row.operation as u32 == who.1);
+            let operation = row.map(|row| row.operation.into());
+            losses.push(Lost { pid: Some(Pid(who.0)), operation, ..some(count) });
         }
         self.told_denied = now;
         self.told_early = (-left).max(0);

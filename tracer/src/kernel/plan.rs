@@ -38,8 +38,8 @@ const fn probe(name: &'static str, group: Group, essential: bool, cost: &'static
     ProbeSpec { name, group, cost, essential }
 }
 
-/// The registry of probes.
-pub const PROBES: &[ProbeSpec] = &[
+/// Those that are tracepoints.
+const TRACEPOINTS: &[ProbeSpec] = &[
     probe("cgroup_mkdir", Group::Lifecycle, true, "creations are not seen"),
     probe("cgroup_rmdir", Group::Lifecycle, true, "removals are not seen"),
     probe("cgroup_release", Group::Lifecycle, false, "when the kernel lets go of a removed cgroup is not seen"),
@@ -56,25 +56,44 @@ pub const PROBES: &[ProbeSpec] = &[
     probe("cgroup_attach_task", Group::Lifecycle, false, "which process is moved where is not seen"),
     probe("sched_process_exec", Group::Processes, false, "runtimes are known only once they touch a cgroup"),
     probe("sched_process_exit", Group::Processes, false, "outcomes are not known: findings stay undetermined"),
-    probe("open", Group::Attempts, false, "failed open calls are not seen"),
-    probe("openat", Group::Attempts, false, "failed openat calls are not seen"),
-    probe("openat2", Group::Attempts, false, "failed openat2 calls are not seen"),
-    probe("mkdir", Group::Attempts, false, "failed mkdir calls are not seen"),
-    probe("mkdirat", Group::Attempts, false, "failed mkdirat calls are not seen"),
-    probe("rmdir", Group::Attempts, false, "failed rmdir calls are not seen"),
-    probe("unlinkat", Group::Attempts, false, "failed unlinkat calls are not seen"),
 ];
+
+macro_rules! failed_calls {
+    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+        /// One for each row of the table of system calls.
+        const FAILED_CALLS: &[ProbeSpec] =
+            &[$(probe($name, Group::Attempts, false, concat!("failed ", $name, " calls are not seen"))),*];
+    };
+}
+
+tracer_ebpf::for_each_syscall!(failed_calls);
+
+/// The registry of probes.
+pub const PROBES: &[ProbeSpec] = &{
+    let mut all = [FAILED_CALLS[0]; TRACEPOINTS.len() + FAILED_CALLS.len()];
+    let mut index = 0;
+    while index < all.len() {
+        all[index] = match index.checked_sub(TRACEPOINTS.len()) {
+            None => TRACEPOINTS[index],
+            Some(call) => FAILED_CALLS[call],
+        };
+        index += 1;
+    }
+    all
+};
 
 impl ProbeSpec {
     /// The system call it watches.
     pub fn syscall(&self) -> Option<Syscall> {
-        Syscall::ALL.into_iter().find(|syscall| self.group == Group::Attempts && syscall.as_str() == self.name)
+        Syscall::ALL.iter().copied().find(|syscall| self.group == Group::Attempts && syscall.as_str() == self.name)
     }
 
     /// Whether this architecture has what it watches: arm64 has only the `*at` calls.
     pub fn exists_here(&self) -> bool {
-        !(cfg!(target_arch = "aarch64")
-            && matches!(self.syscall(), Some(Syscall::Open | Syscall::Mkdir | Syscall::Rmdir)))
+        self.syscall().is_none_or(|syscall| {
+            let row = syscall.row();
+            if cfg!(target_arch = "aarch64") { row.aarch64 } else { row.x86_64 }.is_some()
+        })
     }
 }
 

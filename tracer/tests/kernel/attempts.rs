@@ -65,7 +65,7 @@ fn call(syscall: Syscall, directory: i32, path: &CString) -> i32 {
 
 fn syscalls() -> Vec<Syscall> {
     let legacy = [Syscall::Open, Syscall::Mkdir, Syscall::Rmdir];
-    Syscall::ALL.into_iter().filter(|syscall| cfg!(target_arch = "x86_64") || !legacy.contains(syscall)).collect()
+    Syscall::ALL.iter().copied().filter(|syscall| cfg!(target_arch = "x86_64") || !legacy.contains(syscall)).collect()
 }
 
 #[test]
