@@ -13,6 +13,8 @@ use anyhow::{Context as _, bail};
 const REQUIRE: &str = "CGTRACE_REQUIRE_BPF";
 const TOOLCHAIN: &str = "CGTRACE_BPF_TOOLCHAIN";
 const LOG: &str = "CGTRACE_BPF_LOG";
+/// Set for the run of this program whose words are listened to.
+const HEARD: &str = "CGTRACE_BPF_BUILD_IS_HEARD";
 
 fn main() -> anyhow::Result<()> {
     println!("cargo:rustc-check-cfg=cfg(bpf_built)");
@@ -34,8 +36,23 @@ fn main() -> anyhow::Result<()> {
             println!("cargo:warning=built without its kernel programs: {missing}; `cargo xtask setup` brings it");
             Ok(())
         }
-        None => build(workspace, &tools, toolchain.as_deref()),
+        None if env::var_os(HEARD).is_some() => build(workspace, &tools, toolchain.as_deref()),
+        None => build_quietly(),
     }
+}
+
+/// Builds in another run of this program: aya-build makes a warning of each line that its cargo says. They are shown only if it fails.
+fn build_quietly() -> anyhow::Result<()> {
+    let own = env::current_exe().context("failed to find the build script")?;
+    let done = Command::new(own).env(HEARD, "1").output().context("failed to run the build script again")?;
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    let (warnings, rest): (Vec<&str>, Vec<&str>) = said.lines().partition(|line| line.starts_with("cargo:warning="));
+    rest.into_iter().for_each(|line| println!("{line}"));
+    if !done.status.success() {
+        warnings.into_iter().for_each(|line| println!("{line}"));
+        bail!("failed to build the kernel programs:\n{}", String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(())
 }
 
 /// What the build of the kernel programs lacks.
@@ -90,6 +107,25 @@ fn build(workspace: &Path, tools: &Path, toolchain: Option<&str>) -> anyhow::Res
         }],
         aya_build::Toolchain::Custom(toolchain),
     )?;
+    let object = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join("tracer-ebpf");
+    leave_out_debug(&object).with_context(|| format!("failed to strip {}", object.display()))?;
     println!("cargo:rustc-cfg=bpf_built");
     Ok(())
+}
+
+/// BTF is made of the debug information; once it is, nobody reads that, and it is half of the object.
+fn leave_out_debug(path: &Path) -> anyhow::Result<()> {
+    let whole = std::fs::read(path)?;
+    let mut object = object::build::elf::Builder::read(&*whole)?;
+    for section in &mut object.sections {
+        let name = &section.name;
+        section.delete |= name.starts_with(b".debug_") || name.starts_with(b".rel.debug_");
+    }
+    // LLVM keeps all names in one table.
+    let names = object.sections.add();
+    (names.name, names.sh_type) = (b".shstrtab"[..].into(), object::elf::SHT_STRTAB);
+    names.data = object::build::elf::SectionData::SectionString;
+    let mut stripped = Vec::new();
+    object.write(&mut stripped)?;
+    Ok(std::fs::write(path, stripped)?)
 }

@@ -120,11 +120,28 @@ fn cargo() -> Command {
     command
 }
 
-/// Builds the release binary.
+/// Builds the release binary, and puts its debug information beside it.
 fn build() -> anyhow::Result<PathBuf> {
     step("building cgtrace with its kernel programs");
     run(cargo().args(["build", "--release", "--package", "cgtrace"]))?;
-    Ok(root().join("target/release/cgtrace"))
+    let program = root().join("target/release/cgtrace");
+    split_debug(&program)?;
+    Ok(program)
+}
+
+/// Moves the debug information of a program to `PROGRAM.debug`, where debuggers look for it. Without binutils it stays.
+fn split_debug(program: &Path) -> anyhow::Result<()> {
+    let sections = output(Command::new("objdump").args(["--section-headers"]).arg(program));
+    if !sections.is_some_and(|sections| sections.contains(".debug_line")) {
+        return Ok(());
+    }
+    let debug = program.with_added_extension("debug");
+    let link = format!("--add-gnu-debuglink={}", debug.display());
+    // What cargo has linked stays as it is, in its own place: the program is a second name for it.
+    let stripped = program.with_added_extension("stripped");
+    run(Command::new("objcopy").arg("--only-keep-debug").arg(program).arg(&debug))?;
+    run(Command::new("objcopy").args(["--strip-all", &link]).arg(program).arg(&stripped))?;
+    std::fs::rename(&stripped, program).with_context(|| format!("failed to replace {}", program.display()))
 }
 
 fn demo(arguments: &[String]) -> anyhow::Result<()> {
