@@ -89,7 +89,7 @@ fn headings(text: &str) -> Vec<&str> {
 
 #[test]
 fn every_alert_leads_to_what_it_means_where_to_look_and_what_to_do() {
-    let (rules, page) = (read(RULES), read("docs/operations.md"));
+    let (rules, page) = (read(RULES), read("docs/alerts.md"));
     let anchors: BTreeSet<String> = headings(&page).into_iter().map(anchor).collect();
     for alert in named(&rules, "alert") {
         let rule = rules.split(&format!("- alert: {alert}\n")).nth(1).unwrap().split("- alert: ").next().unwrap();
@@ -98,10 +98,10 @@ fn every_alert_leads_to_what_it_means_where_to_look_and_what_to_do() {
         }
         let url = rule.lines().find_map(|line| line.trim().strip_prefix("runbook_url: ")).unwrap();
         let (place, target) = url.split_once('#').unwrap();
-        assert!(place.ends_with("/docs/operations.md"), "{alert}: {url}");
+        assert!(place.ends_with("/docs/alerts.md"), "{alert}: {url}");
         assert_eq!(target, anchor(alert), "{alert}");
         assert!(anchors.contains(target), "{alert}: no heading for {url}");
-        let section = page.split(&format!("\n### {alert}\n")).nth(1).unwrap_or_else(|| panic!("### {alert}"));
+        let section = page.split(&format!("\n## {alert}\n")).nth(1).unwrap_or_else(|| panic!("## {alert}"));
         let section = section.split("\n#").next().unwrap();
         for part in ["**Meaning.**", "**Look.**", "**Do.**"] {
             assert!(section.contains(part), "{alert} lacks {part}");
