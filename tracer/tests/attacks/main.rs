@@ -7,6 +7,8 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+mod files;
+mod fuse;
 mod memory;
 mod stranger;
 #[path = "../support/mod.rs"]
