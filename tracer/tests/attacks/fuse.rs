@@ -161,10 +161,10 @@ fn answer(opcode: u64, node: u64, body: &[u8], program: &[u8]) -> Answer {
         15 | 28 => Answer::Never,
         // RELEASE, FLUSH, RELEASEDIR
         18 | 25 | 29 => Answer::Bytes(Vec::new()),
-        // INIT: version 7.31, and nothing special.
+        // INIT: version 7.31; those who look for names in one directory do not wait for each other (FUSE_PARALLEL_DIROPS).
         26 => {
             let mut answer = Vec::new();
-            for word in [7u32, 31, 1 << 16, 0] {
+            for word in [7u32, 31, 1 << 16, 1 << 18] {
                 answer.extend(word.to_ne_bytes());
             }
             for half in [64u16, 48] {
