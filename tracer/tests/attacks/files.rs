@@ -284,7 +284,7 @@ fn id(number: usize) -> String {
 /// Has a stranger fail to remove a cgroup of a container's, so that a finding is made of what is known of that.
 fn fail_to_remove(strangers: &mut Strangers, watched: &Watched, id: &str) {
     let cgroup = c_path(watched.scratch.path.join(format!("libpod-{id}.scope")));
-    strangers.act(|| i32::from(crate::support::rmdir(&cgroup) != libc::ENOENT));
+    strangers.act(|| i32::from(rmdir(&cgroup) != libc::ENOENT));
 }
 
 /// All that was recorded.

@@ -9,6 +9,7 @@
 mod agent;
 mod files;
 mod fuse;
+mod load;
 mod memory;
 mod stranger;
 #[path = "../support/mod.rs"]

@@ -36,6 +36,10 @@ impl Strangers {
         pid.0
     }
 
+    pub fn pids(&self) -> &[i32] {
+        &self.pids
+    }
+
     /// The statuses of those who have ended already.
     pub fn ended(&mut self) -> Vec<i32> {
         let mut statuses = Vec::new();
@@ -105,7 +109,6 @@ pub fn pause(time: Duration) {
 }
 
 /// Sleeps until it is killed.
-#[allow(dead_code, reason = "x")]
 pub fn forever() -> ! {
     loop {
         pause(Duration::from_secs(100));

@@ -119,10 +119,6 @@ impl Watched {
         Self { agent, scratch, shared, watchers: watchers.into(), ready_after }
     }
 
-    pub fn pid(&self) -> u32 {
-        self.agent.pid()
-    }
-
     pub fn get(&self, path: &str) -> (u16, String) {
         self.agent.get(path)
     }
@@ -130,6 +126,17 @@ impl Watched {
     /// What is told of a container.
     pub fn findings_of(&self, id: &str) -> Vec<Value> {
         findings_of(self.agent.address, id).unwrap_or_default()
+    }
+
+    /// What it and all that it has started hold now.
+    pub fn memory_kib(&self) -> u64 {
+        family(self.agent.pid()).into_iter().map(resident_kib).sum()
+    }
+
+    /// Failed calls that it knows of: those that it looked at, and those that it only counted.
+    pub fn attempts(&self) -> f64 {
+        let seen = self.shared.seen();
+        seen.sum("cgtrace_attempts_total") + seen.sum("cgtrace_events_lost_total{ring=\"attempts\"")
     }
 
     /// Lets an attack go on for a while.

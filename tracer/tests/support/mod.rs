@@ -287,6 +287,11 @@ impl Gate {
         Self { read, write: Some(write) }
     }
 
+    /// For a forked process that closes what it does not need.
+    pub fn descriptor(&self) -> i32 {
+        self.read.as_raw_fd()
+    }
+
     /// In a forked process: waits until it is opened.
     pub fn pass(&self) {
         if let Some(write) = &self.write {
