@@ -18,14 +18,14 @@ const MANY: usize = 50;
 
 /// File systems that do not answer, and the runtimes that lead the agent there. When this is dropped the file systems go first:
 /// whoever waits for an answer cannot be killed.
-struct Silent {
+pub struct Silent {
     systems: Vec<Fuse>,
     strangers: Strangers,
     runc: Runc,
 }
 
 impl Silent {
-    fn new(systems: usize) -> Self {
+    pub fn new(systems: usize) -> Self {
         let systems: Vec<Fuse> = (0..systems).map(|_| Fuse::mount()).collect();
         let mut strangers = Strangers::default();
         systems[0].is_silent(&mut strangers);
@@ -33,7 +33,7 @@ impl Silent {
     }
 
     /// Runs a runtime for each file system.
-    fn run(&mut self, command: impl Fn(&Runc, &str, usize) -> Command) {
+    pub fn run(&mut self, command: impl Fn(&Runc, &str, usize) -> Command) {
         for (number, system) in self.systems.iter().enumerate() {
             self.strangers.run(command(&self.runc, system.path.to_str().unwrap(), number));
         }
@@ -185,11 +185,7 @@ fn memory_that_is_locked_for_ever_keeps_nobody_waiting() {
 const STACK: usize = 1 << 16;
 
 /// In a forked process: starts another one in the same memory.
-fn share_memory(
-    act: extern "C" fn(*mut libc::c_void) -> i32,
-    argument: *mut libc::c_void,
-    stack: *mut libc::c_void,
-) {
+fn share_memory(act: extern "C" fn(*mut libc::c_void) -> i32, argument: *mut libc::c_void, stack: *mut libc::c_void) {
     // SAFETY: it has a stack of its own, and makes system calls only.
     unsafe {
         let stack = stack.cast::<u8>().add(STACK);
@@ -258,10 +254,7 @@ const BUNDLES: &[Bundle] = &[
             std::fs::write(bundle.join("config.json"), text).unwrap();
         },
     },
-    Bundle {
-        name: "deep",
-        make: |bundle| std::fs::write(bundle.join("config.json"), "[".repeat(4 << 20)).unwrap(),
-    },
+    Bundle { name: "deep", make: |bundle| std::fs::write(bundle.join("config.json"), "[".repeat(4 << 20)).unwrap() },
 ];
 
 fn config(name: &str) -> String {

@@ -134,13 +134,17 @@ fn a_container_that_fails_millions_of_calls_takes_no_more_memory_than_one_that_f
             }
         });
     }
-    watched.endures(Duration::from_secs(2));
-    let early = watched.memory_kib();
-    watched.endures(Duration::from_secs(10));
-    let (late, sum) = (watched.memory_kib(), watched.attempts());
-    println!("{sum} failed calls in {:?}: {early} KiB, then {late} KiB", begun.elapsed());
-    assert!(sum > 100_000.0, "{sum}");
-    assert!(late < early + (4 << 10), "{early} KiB, then {late} KiB");
+    let mut memory = Vec::new();
+    while begun.elapsed() < Duration::from_secs(12) {
+        watched.endures(Duration::from_secs(1));
+        memory.push((watched.memory_kib(), watched.events()));
+    }
+    let calls = watched.attempts();
+    println!("{calls} failed calls in {:?}; KiB and events, second by second: {memory:?}", begun.elapsed());
+    assert!(calls > 100_000.0, "{calls}");
+    // What it takes at last is what ten million would take. What others do on this host meanwhile may take its part.
+    let ((before, events), (last, events_now)) = (memory[memory.len() - 6], memory[memory.len() - 1]);
+    assert!(last < before + (2 << 10) + (events_now - events) as u64, "it grows: {memory:?}");
     assert!(!watched.findings_of(&id).is_empty(), "it was told of");
     watched.end(strangers);
 }

@@ -10,8 +10,10 @@ mod agent;
 mod files;
 mod fuse;
 mod load;
+mod machine;
 mod memory;
 mod stranger;
 #[path = "../support/mod.rs"]
 mod support;
+mod traces;
 mod watched;

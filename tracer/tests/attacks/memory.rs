@@ -76,6 +76,20 @@ pub fn fail_for_ever(missing: &std::ffi::CStr, every: Duration) -> ! {
 
 const ENOUGH: Duration = Duration::from_secs(4);
 
+/// A process whose arguments were written over with NULs, a million empty ones, and that fails calls.
+pub fn endless_arguments(strangers: &mut Strangers, layout: &Layout, length: usize, missing: &std::ffi::CStr) {
+    strangers.act(|| {
+        let arguments = memory(length);
+        let moved = layout.move_arguments(arguments, length);
+        if moved != 0 {
+            return moved;
+        }
+        // SAFETY: the memory is ours, and so large.
+        unsafe { std::ptr::write_bytes(arguments.cast::<u8>(), 0, length.min(2_900_000)) };
+        fail_for_ever(missing, Duration::from_millis(5))
+    });
+}
+
 #[test]
 fn arguments_by_the_million_take_no_memory() {
     // 2.9 MB is what execve takes; what a process says of itself later has no bound.
@@ -85,17 +99,7 @@ fn arguments_by_the_million_take_no_memory() {
         let layout = Layout::own();
         let mut strangers = Strangers::default();
         for _ in 0..40 {
-            strangers.act(|| {
-                let arguments = memory(length);
-                let moved = layout.move_arguments(arguments, length);
-                if moved != 0 {
-                    return moved;
-                }
-                // Written over with NULs: a million empty ones.
-                // SAFETY: the memory is ours, and so large.
-                unsafe { std::ptr::write_bytes(arguments.cast::<u8>(), 0, length.min(2_900_000)) };
-                fail_for_ever(&missing, Duration::from_millis(5))
-            });
+            endless_arguments(&mut strangers, &layout, length, &missing);
         }
         watched.endures(ENOUGH);
         watched.end(strangers);
@@ -112,9 +116,8 @@ fn arguments_that_fault_for_ever(userfaultfd: i32, layout: &Layout) -> i32 {
     let mut api = [0xaau64, 0, 0];
     let mut register = [arguments as u64, length as u64, MISSING, 0];
     // SAFETY: both live through the calls, and are laid out as they should be.
-    let (known, registered) = unsafe {
-        (libc::ioctl(userfaultfd, API, &raw mut api), libc::ioctl(userfaultfd, REGISTER, &raw mut register))
-    };
+    let (known, registered) =
+        unsafe { (libc::ioctl(userfaultfd, API, &raw mut api), libc::ioctl(userfaultfd, REGISTER, &raw mut register)) };
     errno(known.into()).max(errno(registered.into())).max(layout.move_arguments(arguments, length))
 }
 

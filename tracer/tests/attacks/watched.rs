@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::agent::{Serving, ask};
-use crate::support::{Scratch, c_path, fork, mkdir, rmdir, signal};
+use crate::support::{DEADLINE, Scratch, c_path, fork, mkdir, rmdir, signal, wait_for};
 
 /// The agent and all that it starts, together.
 const MEMORY_KIB: u64 = 64 << 10;
@@ -24,12 +24,51 @@ const DELAY: Duration = Duration::from_millis(1_250);
 const FINDING: Duration = Duration::from_secs(5);
 const UNREADY: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(5);
+const AT_ONCE: Duration = Duration::from_secs(1);
 /// For so long an answer is waited for. One that takes longer is none.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 const BEAT: Duration = Duration::from_millis(100);
 const WITNESS_EVERY: Duration = Duration::from_millis(500);
 const CREATED: &str = "cgtrace_cgroups_created_total{runtime=\"nomad\"}";
+
+/// What is attacked: the program, or a service of it.
+pub trait Agent {
+    fn pid(&self) -> u32;
+    fn address(&self) -> SocketAddr;
+    fn said(&self) -> String;
+
+    /// Tells it to end: whether it ended well, if it did in time.
+    fn end(&mut self, how: i32) -> Option<bool>;
+
+    /// Whatever was promised: it is ended.
+    fn is_over(&mut self);
+}
+
+impl Agent for Serving {
+    fn pid(&self) -> u32 {
+        self.pid()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn said(&self) -> String {
+        self.said()
+    }
+
+    fn end(&mut self, how: i32) -> Option<bool> {
+        signal(self.pid(), how);
+        let within = if how == libc::SIGKILL { AT_ONCE } else { END };
+        self.ends_within(within).map(|status| status.success())
+    }
+
+    fn is_over(&mut self) {
+        signal(self.pid(), libc::SIGKILL);
+        self.ends_within(DEADLINE);
+    }
+}
 
 /// An agent, and those who look whether it keeps its promises:
 ///
@@ -38,7 +77,7 @@ const CREATED: &str = "cgtrace_cgroups_created_total{runtime=\"nomad\"}";
 ///   the container's name must come of that;
 /// * memory is looked at all the time, and so is what it says of itself.
 pub struct Watched {
-    agent: Serving,
+    agent: Box<dyn Agent>,
     pub scratch: Scratch,
     shared: Arc<Shared>,
     watchers: Vec<JoinHandle<()>>,
@@ -72,7 +111,11 @@ struct Seen {
 
 impl Seen {
     fn slowest_finding(&self) -> Duration {
-        self.witnesses.values().map(|(made, told)| told.map_or(made.elapsed(), |(after, _)| after)).max().unwrap_or_default()
+        self.witnesses
+            .values()
+            .map(|(made, told)| told.map_or(made.elapsed(), |(after, _)| after))
+            .max()
+            .unwrap_or_default()
     }
 
     fn all_is_told(&self) -> bool {
@@ -99,8 +142,13 @@ impl Shared {
 impl Watched {
     pub fn start(arguments: &[&str]) -> Self {
         let begun = Instant::now();
-        let agent = Serving::start(arguments);
-        crate::support::wait_for("readiness", || (ask(agent.address, "/readyz", PATIENCE)?.0 == 200).then_some(()));
+        Self::over(begun, Box::new(Serving::start(arguments)))
+    }
+
+    /// One that is being started since then.
+    pub fn over(begun: Instant, agent: Box<dyn Agent>) -> Self {
+        let address = agent.address();
+        wait_for("readiness", || (ask(address, "/readyz", PATIENCE)?.0 == 200).then_some(()));
         let ready_after = begun.elapsed();
         let scratch = Scratch::new();
         let shared = Arc::new(Shared {
@@ -108,11 +156,17 @@ impl Watched {
             quiet: AtomicBool::new(false),
             seen: Mutex::new(Seen::default()),
         });
-        let (pid, address) = (agent.pid(), agent.address);
+        let pid = agent.pid();
         let watchers = [
             watcher(&shared, move |shared| watch_memory(shared, pid)),
-            watcher(&shared, { let place = scratch.path.clone(); move |shared| beat(shared, &place) }),
-            watcher(&shared, { let place = scratch.path.clone(); move |shared| witness(shared, &place) }),
+            watcher(&shared, {
+                let place = scratch.path.clone();
+                move |shared| beat(shared, &place)
+            }),
+            watcher(&shared, {
+                let place = scratch.path.clone();
+                move |shared| witness(shared, &place)
+            }),
             watcher(&shared, move |shared| listen(shared, address)),
             watcher(&shared, move |shared| look(shared, address)),
         ];
@@ -120,17 +174,22 @@ impl Watched {
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
-        self.agent.get(path)
+        ask(self.agent.address(), path, PATIENCE).expect("an answer")
     }
 
     /// What is told of a container.
     pub fn findings_of(&self, id: &str) -> Vec<Value> {
-        findings_of(self.agent.address, id).unwrap_or_default()
+        findings_of(self.agent.address(), id).unwrap_or_default()
     }
 
     /// What it and all that it has started hold now.
     pub fn memory_kib(&self) -> u64 {
         family(self.agent.pid()).into_iter().map(resident_kib).sum()
+    }
+
+    /// Lifecycle events and processes that it was told of.
+    pub fn events(&self) -> f64 {
+        self.shared.seen().sum("cgtrace_events_received_total{ring=\"lifecycle\"}")
     }
 
     /// Failed calls that it knows of: those that it looked at, and those that it only counted.
@@ -165,23 +224,22 @@ impl Watched {
         let panicked = self.watchers.drain(..).filter_map(|watcher| watcher.join().err()).count();
 
         let asked = Instant::now();
-        signal(self.agent.pid(), how);
-        let status = self.agent.ends_within(if how == libc::SIGKILL { Duration::from_secs(1) } else { END });
+        let ended = self.agent.end(how);
         let took = asked.elapsed();
-        let port = std::net::TcpListener::bind(self.agent.address).map(drop);
+        let port = std::net::TcpListener::bind(self.agent.address()).map(drop);
         drop(attack);
-        signal(self.agent.pid(), libc::SIGKILL);
-        self.agent.ends_within(crate::support::DEADLINE);
+        self.agent.is_over();
 
         let seen = self.shared.seen();
         let lost = |ring: &str, reason: &str| {
             seen.sum(&format!("cgtrace_events_lost_total{{ring=\"{ring}\",reason=\"{reason}\"}}"))
         };
-        let lost_lifecycle: f64 = ["ring-full", "malformed", "stall"].map(|reason| lost("lifecycle", reason)).iter().sum();
+        let lost_lifecycle: f64 =
+            ["ring-full", "malformed", "stall"].map(|reason| lost("lifecycle", reason)).iter().sum();
         let unnamed = seen.witnesses.values().filter(|(_, told)| !matches!(told, Some((_, true)))).count();
         let measured = format!(
             "memory {} KiB; delay {:?} of {} beats ({} told); finding {:?} of {} ({unnamed} untold or unnamed); unready {:?} {}; \
-             slowest answer {:?}; lost: lifecycle {lost_lifecycle}, attempts ring-full {}, rate-limited {}; ready after {:?}; ended after {took:?}: {status:?}",
+             slowest answer {:?}; lost: lifecycle {lost_lifecycle}, attempts ring-full {}, rate-limited {}; ready after {:?}; ended after {took:?}: {ended:?}",
             seen.memory_kib,
             seen.delay,
             seen.beats.len(),
@@ -210,8 +268,8 @@ impl Watched {
         promise("it says that it is alive", seen.unhealthy.is_none() && seen.slowest_answer < PATIENCE);
         promise("no lifecycle event is lost", lost_lifecycle == 0.0);
         match how {
-            libc::SIGKILL => promise("it can be killed, and frees its port", status.is_some() && port.is_ok()),
-            _ => promise("SIGTERM ends it in time", status.is_some_and(|status| status.success())),
+            libc::SIGKILL => promise("it can be killed, and frees its port", ended.is_some() && port.is_ok()),
+            _ => promise("SIGTERM ends it in time", ended == Some(true)),
         }
         promise("it does not panic", !self.agent.said().contains("panicked") && panicked == 0);
         let said = self.agent.said();
@@ -323,7 +381,13 @@ impl Runtime {
 
     pub fn create(&self, bundle: &Path, id: &str) -> Command {
         let mut command = Command::new(self.directory.path().join("runc"));
-        command.arg0("runc").args(["create", "--bundle"]).arg(bundle).arg(id).stdin(Stdio::null()).stdout(Stdio::null());
+        command
+            .arg0("runc")
+            .args(["create", "--bundle"])
+            .arg(bundle)
+            .arg(id)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
         command
     }
 }
