@@ -131,7 +131,7 @@ fn a_small_file_that_unfolds_to_gigabytes_is_read_within_bounds() {
         ("zeros", "head -c 4G /dev/zero"),
         ("letters", "printf '{\"type\":\"'; head -c 4G /dev/zero | tr '\\0' a"),
         ("arrays", "head -c 1G /dev/zero | tr '\\0' ["),
-        ("empty", "head -c 64M /dev/zero | tr '\\0' '\\n'"),
+        ("empty", "head -c 16M /dev/zero | tr '\\0' '\\n'"),
     ] {
         let path = place.path().join(format!("{name}.jsonl.zst"));
         compressed(&format!("{header}; {endless}"), &path);
