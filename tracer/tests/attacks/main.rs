@@ -7,6 +7,7 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+mod clock;
 mod files;
 mod fuse;
 mod load;

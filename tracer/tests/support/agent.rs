@@ -59,8 +59,19 @@ impl Serving {
         Self::run(command)
     }
 
+    /// A command that becomes the agent. `first` is done to it before it is waited for.
+    pub fn spawned(mut command: Command, first: impl FnOnce(u32)) -> Self {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        first(child.id());
+        Self::of(child)
+    }
+
     fn run(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
+        Self::of(command.spawn().unwrap())
+    }
+
+    fn of(mut child: Child) -> Self {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         while !said.contains("the thread that traces:") {
