@@ -143,7 +143,8 @@ fn answer(opcode: u64, node: u64, body: &[u8], program: &[u8]) -> Answer {
         }
         // FORGET, INTERRUPT, BATCH_FORGET
         2 | 36 | 42 => Answer::Never,
-        // GETATTR
+        // GETATTR: also one who only wants to know which directory a process has for its root waits.
+        3 if node == ROOT => Answer::Never,
         3 => {
             let mut answer = [seconds_valid, [0; 8]].concat();
             answer.extend(attributes(node, program));
