@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use crate::files::Silent;
 use crate::fuse;
 use crate::memory::{Layout, endless_arguments};
 use crate::stranger::Strangers;
-use crate::support::{CGTRACE, DEADLINE, c_path, signal, wait_for};
+use crate::support::{CGTRACE, DEADLINE, Scratch, c_path, remove, signal, wait_for, write};
 use crate::watched::{Agent, Watched};
 
 /// `TimeoutStopSec` of the unit, and what systemctl takes.
@@ -26,6 +27,8 @@ struct Machine {
     agent: u32,
     address: SocketAddr,
     _settings: tempfile::TempDir,
+    /// Of the machine; what is left of it goes with this.
+    cgroup: Scratch,
 }
 
 impl Machine {
@@ -56,8 +59,16 @@ impl Machine {
             .args(["--bind=/proc:/var/host/proc", "--bind-ro=/sys/fs/cgroup:/var/host/cgroup"])
             .stdin(Stdio::null())
             .stdout(Stdio::null());
+        let cgroup = Scratch::new();
+        let procs = c_path(cgroup.path.join("cgroup.procs"));
+        let enter = move || match write(&procs, b"0") {
+            0 => Ok(()),
+            error => Err(std::io::Error::from_raw_os_error(error)),
+        };
+        // SAFETY: it makes system calls only.
+        unsafe { command.pre_exec(enter) };
         let nspawn = command.spawn().expect("systemd-container is installed");
-        let mut machine = Self { nspawn, init: 0, agent: 0, address, _settings: settings };
+        let mut machine = Self { nspawn, init: 0, agent: 0, address, _settings: settings, cgroup };
         machine.init = wait_for("systemd", || child_called(machine.nspawn.id(), "systemd"));
         wait_for("the machine", || machine.run(&["systemctl", "is-system-running"]).status.success().then_some(()));
         let started = machine.run(&["systemctl", "start", "cgtrace.service"]);
@@ -125,6 +136,8 @@ impl Drop for Machine {
         }
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();
+        // On a hybrid host it has made the same ones in systemd's own hierarchy.
+        let _ = remove(Path::new(&format!("/sys/fs/cgroup/systemd{}", self.cgroup.cgroup)));
     }
 }
 

@@ -208,7 +208,7 @@ impl Drop for Scratch {
 }
 
 /// Removes a cgroup and all below it, however deep: only ever one name at a time, because a path may be too long.
-fn remove(path: &Path) -> std::io::Result<()> {
+pub fn remove(path: &Path) -> std::io::Result<()> {
     let name = path.file_name().unwrap();
     let parent = fs::File::open(path.parent().unwrap())?;
     remove_below(&OwnedFd::from(parent), name)
