@@ -35,7 +35,11 @@ enum Task {
         arguments: Vec<String>,
     },
     /// Format, lints, documentation, every test; needs root
-    Test,
+    Test {
+        /// Also those tests that take long, or need a whole machine of their own
+        #[arg(long)]
+        all: bool,
+    },
     /// Format, lints and documentation only
     Lint,
     /// Fuzz what reads and judges traces, for a bounded time
@@ -85,7 +89,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(),
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
         Task::Demo { arguments } => demo(&arguments),
-        Task::Test => test::everything(),
+        Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();

@@ -51,6 +51,9 @@ pub const TESTS: [Package; 20] = [
     package("mkfs.ext4", "e2fsprogs"),
     package("systemd-analyze", "systemd"),
 ];
+/// What makes the machine that the agent is tested in as a service, and boots it.
+pub const MACHINE: [Package; 2] =
+    [package("systemd-nspawn", "systemd-container"), package("debootstrap", "debootstrap")];
 /// What builds the fuzzer.
 pub const FUZZ: [Package; 1] = [package("c++", "g++")];
 /// What the benchmark compares with.
@@ -73,6 +76,29 @@ pub fn tests() -> anyhow::Result<()> {
     packages(&TESTS, Need::Required)?;
     packages(&FUZZ, Need::Required)?;
     python()
+}
+
+/// Makes the machine: Debian's smallest system with systemd, of the release and from the mirror that apt uses here.
+pub fn machine() -> anyhow::Result<()> {
+    let place = root().join("target/machine");
+    // It is there when it is whole.
+    if place.join("usr/lib/systemd/systemd").exists() {
+        return Ok(());
+    }
+    packages(&MACHINE, Need::Required)?;
+    let debian = ["indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages", "Label: Debian"];
+    let targets = output(Command::new("apt-get").args(debian)).unwrap_or_default();
+    // The first one is the release, the others are updates of it.
+    let Some((release, mirror)) = targets.lines().find_map(|line| line.split_once(' ')) else {
+        bail!("apt-get does not say where it has Debian's packages from\nhint: the machine is made of those");
+    };
+    step(&format!("installing a machine from {mirror} to target/machine"));
+    let unfinished = place.with_extension("unfinished");
+    run(crate::as_root(Path::new("rm"))?.arg("-rf").arg(&unfinished))?;
+    let mut debootstrap = crate::as_root(Path::new("debootstrap"))?;
+    debootstrap.args(["--variant=minbase", "--include=systemd,systemd-sysv", release]).arg(&unfinished).arg(mirror);
+    run(debootstrap.stdout(Stdio::null()))?;
+    run(crate::as_root(Path::new("mv"))?.arg(&unfinished).arg(&place))
 }
 
 /// Puts Python's packages where only the tests see them: target/python.
@@ -99,6 +125,7 @@ fn python() -> anyhow::Result<()> {
 pub fn everything() -> anyhow::Result<()> {
     toolchain()?;
     tests()?;
+    machine()?;
     packages(&BENCH, Need::Optional)
 }
 

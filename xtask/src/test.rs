@@ -20,10 +20,22 @@ struct Tally {
     failed: u64,
 }
 
-/// Format, lints, documentation and every test.
-pub fn everything() -> anyhow::Result<()> {
+/// Which tests are run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Tests {
+    /// Those that are not marked as slow (`#[ignore]`).
+    Usual,
+    /// Every one.
+    All,
+}
+
+/// Format, lints, documentation and tests.
+pub fn everything(which: Tests) -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::tests()?;
+    if which == Tests::All {
+        setup::machine()?;
+    }
     lint()?;
     step("building the tests");
     let programs = programs(&["--workspace"])?;
@@ -33,7 +45,7 @@ pub fn everything() -> anyhow::Result<()> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
         step(&format!("testing: {name}"));
-        run_tests(&program, &mut tally)?;
+        run_tests(&program, which, &mut tally)?;
     }
     let (passed, failed) = fuzz::all(FUZZ_S)?;
     tally.passed += passed;
@@ -139,9 +151,12 @@ pub fn programs(which: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Runs one test program as root: those on the kernel one after the other, because they count what the kernel does.
-fn run_tests(program: &std::path::Path, tally: &mut Tally) -> anyhow::Result<()> {
+fn run_tests(program: &std::path::Path, which: Tests, tally: &mut Tally) -> anyhow::Result<()> {
     let mut command = crate::as_root(program)?;
     command.arg("--test-threads=1").current_dir(root().join("tracer"));
+    if which == Tests::All {
+        command.arg("--include-ignored");
+    }
     if !is_root() {
         eprintln!("(as root, through sudo)");
     }

@@ -4,8 +4,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -58,8 +59,19 @@ impl Serving {
         Self::run(command)
     }
 
+    /// A command that becomes the agent. `first` is done to it before it is waited for.
+    pub fn spawned(mut command: Command, first: impl FnOnce(u32)) -> Self {
+        command.stdin(Stdio::null()).stderr(Stdio::piped());
+        let child = command.spawn().unwrap();
+        first(child.id());
+        Self::of(child)
+    }
+
     fn run(mut command: Command) -> Self {
-        let mut child = command.spawn().unwrap();
+        Self::of(command.spawn().unwrap())
+    }
+
+    fn of(mut child: Child) -> Self {
         let mut stderr = BufReader::new(child.stderr.take().unwrap());
         let mut said = String::new();
         while !said.contains("the thread that traces:") {
@@ -102,13 +114,7 @@ impl Serving {
     /// Sends a request; returns status and body.
     pub fn request(&self, request: &str) -> (u16, String) {
         let answer = String::from_utf8(self.raw(request.as_bytes())).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
-        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        let body = match head.to_lowercase().contains("transfer-encoding: chunked") {
-            true => unchunked(body),
-            false => body.to_owned(),
-        };
-        (status, body)
+        parsed(&answer).unwrap_or_else(|| panic!("no answer: {answer:?}"))
     }
 
     pub fn get(&self, path: &str) -> (u16, String) {
@@ -153,6 +159,18 @@ impl Serving {
         (self.said(), status)
     }
 
+    /// Its status, if it ends within a time.
+    pub fn ends_within(&mut self, time: Duration) -> Option<ExitStatus> {
+        let begun = Instant::now();
+        loop {
+            match self.child.try_wait().unwrap() {
+                Some(status) => return Some(status),
+                None if begun.elapsed() >= time => return None,
+                None => std::thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    }
+
     /// Ends it, whatever becomes of that.
     pub fn stop(mut self) -> Option<i32> {
         signal(self.child.id(), libc::SIGTERM);
@@ -163,8 +181,31 @@ impl Serving {
 impl Drop for Serving {
     fn drop(&mut self) {
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // One that waits for a file system cannot be killed before that answers.
+        self.ends_within(DEADLINE);
     }
+}
+
+/// Status and body of a whole answer.
+fn parsed(answer: &str) -> Option<(u16, String)> {
+    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let body = match head.to_lowercase().contains("transfer-encoding: chunked") {
+        true => unchunked(body),
+        false => body.to_owned(),
+    };
+    Some((status, body))
+}
+
+/// Asks an agent; `None` if it does not answer within a time.
+pub fn ask(address: SocketAddr, path: &str, patience: Duration) -> Option<(u16, String)> {
+    let mut stream = TcpStream::connect_timeout(&address, patience).ok()?;
+    stream.set_read_timeout(Some(patience)).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).ok()?;
+    parsed(&String::from_utf8(answer).ok()?)
 }
 
 fn command(arguments: &[&str]) -> Command {

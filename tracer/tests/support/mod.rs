@@ -208,7 +208,7 @@ impl Drop for Scratch {
 }
 
 /// Removes a cgroup and all below it, however deep: only ever one name at a time, because a path may be too long.
-fn remove(path: &Path) -> std::io::Result<()> {
+pub fn remove(path: &Path) -> std::io::Result<()> {
     let name = path.file_name().unwrap();
     let parent = fs::File::open(path.parent().unwrap())?;
     remove_below(&OwnedFd::from(parent), name)
@@ -285,6 +285,11 @@ impl Gate {
             (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1]))
         };
         Self { read, write: Some(write) }
+    }
+
+    /// For a forked process that closes what it does not need.
+    pub fn descriptor(&self) -> i32 {
+        self.read.as_raw_fd()
     }
 
     /// In a forked process: waits until it is opened.
