@@ -254,8 +254,9 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, call: Call, slot: 
     // SAFETY: the helper has no arguments.
     let at = unsafe { bpf_ktime_get_boot_ns() };
     debug!(ctx, "{}: call {} failed with {}", tgid, call.syscall, call.errno);
-    if may_report(tgid, call.operation, at) {
-        report(head(&call, pid_tgid, at), call.path, concerns, slot);
+    let uid = bpf_get_current_uid_gid() as u32;
+    if may_report(tgid, uid, call.operation, at) {
+        report(head(&call, pid_tgid, uid, at), call.path, concerns, slot);
     }
     0
 }
@@ -283,7 +284,7 @@ fn concerns(call: &Call) -> Concerns {
 
 /// What is told of it before its path.
 #[inline(always)]
-fn head(call: &Call, pid_tgid: u64, at: u64) -> Attempt {
+fn head(call: &Call, pid_tgid: u64, uid: u32, at: u64) -> Attempt {
     let open_flags = if call.how != 0 {
         // The first member.
         // SAFETY: the helper checks the address.
@@ -307,7 +308,7 @@ fn head(call: &Call, pid_tgid: u64, at: u64) -> Attempt {
         device: 0,
         tgid: (pid_tgid >> 32) as u32,
         tid: pid_tgid as u32,
-        uid: bpf_get_current_uid_gid() as u32,
+        uid,
         mount_namespace: 0,
         mount: 0,
         comm: bpf_get_current_comm().unwrap_or_default(),
@@ -468,12 +469,17 @@ fn opened(task: Address, fd: i32) -> Address {
     within(file.unwrap_or(0), FILE_PATH)
 }
 
-/// Takes a token of the thread group's bucket for that operation, or counts what it is denied.
+/// Takes a token of the thread group's bucket for that operation, or counts what it is denied. A user may have very many thread
+/// groups: all of them together leave half of the ring to root.
 #[inline(always)]
-fn may_report(tgid: u32, operation: u8, now: u64) -> bool {
+fn may_report(tgid: u32, uid: u32, operation: u8, now: u64) -> bool {
     let burst = maps::config(config::BURST);
     let refill = maps::config(config::REFILL_NS);
     let who = Denied { tgid, operation: operation.into() };
+    if maps::is_flooded_by(uid) {
+        maps::deny(who);
+        return false;
+    }
     let Some(bucket) = BUCKETS.get_ptr_mut(who) else {
         let _ = BUCKETS.insert(who, Bucket { tokens: burst.saturating_sub(1), filled: now }, 0);
         return true;

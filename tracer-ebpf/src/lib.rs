@@ -365,8 +365,12 @@ pub mod config {
     pub const REFILL_NS: usize = 2;
     /// With so many bytes in the ring of events the agent is woken.
     pub const WAKE_BYTES: usize = 3;
+    /// With so many bytes in the ring of events, and in that of attempts, other users than root have had their share of it.
+    pub const CROWDED_EVENTS: usize = 4;
+    /// See [`CROWDED_EVENTS`].
+    pub const CROWDED_ATTEMPTS: usize = 5;
     /// How many there are.
-    pub const COUNT: usize = 4;
+    pub const COUNT: usize = 6;
 }
 
 /// Declares the offsets that the programs need: constants that index global `OFFSETS`, and the table of where each is

@@ -42,6 +42,18 @@ pub fn tell(record: &[u8], urgency: Urgency) {
     }
 }
 
+/// Whether a user has had their share of the ring of events: what is left is kept for lifecycles, and for what root does.
+#[inline(always)]
+pub fn is_crowded_by(uid: u32) -> bool {
+    uid != 0 && LIFECYCLE.query(AVAILABLE) > config(config::CROWDED_EVENTS)
+}
+
+/// Likewise of the ring of attempts.
+#[inline(always)]
+pub fn is_flooded_by(uid: u32) -> bool {
+    uid != 0 && ATTEMPTS.query(AVAILABLE) > config(config::CROWDED_ATTEMPTS)
+}
+
 /// What was dropped; indexed by [`lost`].
 #[map]
 pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);

@@ -23,8 +23,8 @@ use crate::process;
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
 use crate::recent::Recent;
 
-/// Reading mount tables may take one part in so many of the time: mounts come and go within a namespace, and the number
-/// of a namespace that is gone is given to the next one.
+/// Reading mount tables may take one part in so many of the time, the host's own, and those of all other namespaces together: mounts come
+/// and go within a namespace, and the number of a namespace that is gone is given to the next one.
 const MOUNTS_SHARE: u32 = 10;
 /// Where cgroupfs is mounted everywhere.
 const USUAL: &[u8] = b"/sys/fs/cgroup";
@@ -34,6 +34,8 @@ const AHEAD: Duration = Duration::from_secs(2);
 const RUNTIMES: usize = 4_096;
 /// Containers that are remembered to have been read, at most.
 const CONTAINERS: usize = 65_536;
+/// Namespaces remembered at most that nothing could be read of.
+const NAMESPACES: usize = 4_096;
 /// Long paths remembered at most.
 const LONG_PATHS: usize = 4_096;
 /// Processes remembered as known at most.
@@ -44,7 +46,11 @@ pub struct Gatherer {
     hierarchies: Vec<Hierarchy>,
     /// One that made room for others is read again when it matters, if it lives.
     namespaces: Recent<NamespaceId, Table>,
+    /// Of the host's own namespaces, and of all others: strangers can make very many.
+    hosts_budget: Budget,
     budget: Budget,
+    /// Namespaces that nothing was read of for want of time.
+    refused: HashSet<NamespaceId>,
     /// Processes that more is known of than number and name, and when they ended, if they did: their last calls may
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
@@ -52,6 +58,8 @@ pub struct Gatherer {
     runtimes: HashMap<Pid, Runtime>,
     read: Read,
     readers: Readers,
+    /// The mount namespace of the agent, which may be one of its own.
+    own: Option<NamespaceId>,
     askers: Askers,
     /// What was asked and is not answered.
     pending: HashMap<Ticket, Pending>,
@@ -198,11 +206,14 @@ impl Gatherer {
         Self {
             hierarchies,
             namespaces: mounts::tables(|table| table.mounts.len()),
+            hosts_budget: Budget { paid_at: Instant::now() },
             budget: Budget { paid_at: Instant::now() },
+            refused: HashSet::new(),
             known: HashMap::new(),
             runtimes: HashMap::new(),
             read: Read::default(),
             readers,
+            own: process::mount_namespace(Pid(std::process::id())),
             askers: Askers { host },
             pending: HashMap::new(),
             long_paths: HashMap::new(),
@@ -213,11 +224,13 @@ impl Gatherer {
 
     /// The mounts of every mount namespace that exists now, this process's own included.
     pub fn at_start(&mut self, at: BootTime) -> Vec<Input> {
-        let mut facts = Vec::new();
-        for (namespace, pid) in process::mount_namespaces() {
-            facts.extend(self.mounts(namespace, &[pid], at, None));
-        }
-        facts
+        let mut namespaces: Vec<(NamespaceId, Pid)> = process::mount_namespaces().into_iter().collect();
+        namespaces.sort_by_key(|(namespace, _)| (!self.is_hosts(*namespace), *namespace));
+        namespaces.into_iter().filter_map(|(namespace, pid)| self.mounts(namespace, &[pid], at, None)).collect()
+    }
+
+    fn is_hosts(&self, namespace: NamespaceId) -> bool {
+        [self.askers.host, self.own].contains(&Some(namespace))
     }
 
     /// Completes what just arrived, and puts the facts that belong to it before or behind it. All have its time.
@@ -524,8 +537,16 @@ impl Gatherer {
         let is_current = known.is_some_and(|table| table.has_seen(changes));
         let is_fresh = if changes.is_some() { is_current } else { known.is_some_and(Table::is_fresh) };
         let ahead = if known.is_none() || changes.is_some() { AHEAD } else { Duration::ZERO };
-        if is_fresh || !self.budget.allows(ahead) {
+        if is_fresh {
             return None;
+        }
+        let is_hosts = self.is_hosts(namespace);
+        let budget = if is_hosts { &self.hosts_budget } else { &self.budget };
+        if !budget.allows(ahead) {
+            let is_new = known.is_none() && self.refused.len() < NAMESPACES && self.refused.insert(namespace);
+            let pid = is_new.then(|| pids.first().copied()).flatten()?;
+            let about = About::Unanswered { pid, question: Question::Mounts, reason: Unanswered::Refused };
+            return Some(Input::Facts(Facts { at, about }));
         }
         let read = Instant::now();
         let of =
@@ -538,13 +559,14 @@ impl Gatherer {
         });
         let found = found.map(|(pid, mounts)| (pid, mounts::relevant(mounts)));
         let cost = read.elapsed();
-        self.budget.charge(cost);
+        if is_hosts { &mut self.hosts_budget } else { &mut self.budget }.charge(cost);
         let (through, (mounts, too_many)) = found?;
         let changed = known.is_none_or(|table| table.mounts != mounts || table.too_many != too_many);
         self.watch_is_new |= self.watch.learn(&mounts);
         let changes = changes.or(known.and_then(|table| table.changes));
         let table = Table { read, cost, through, changes, mounts: mounts.clone(), too_many };
         self.namespaces.tell(namespace, table);
+        self.refused.remove(&namespace);
         if !changed {
             return None;
         }

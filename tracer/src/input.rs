@@ -710,11 +710,13 @@ pub enum Question {
     Container,
     /// Whether a container's state is left.
     State,
+    /// The mount table of its mount namespace: without it absolute paths there lead to no cgroup.
+    Mounts,
 }
 
 impl Question {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::CommandLine, Self::Container, Self::State];
+    pub const ALL: [Self; 4] = [Self::CommandLine, Self::Container, Self::State, Self::Mounts];
 
     /// The word of the stream.
     pub fn as_str(self) -> &'static str {
@@ -722,6 +724,7 @@ impl Question {
             Self::CommandLine => "command-line",
             Self::Container => "container",
             Self::State => "state",
+            Self::Mounts => "mounts",
         }
     }
 }

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::time::{ClockId, clock_gettime};
@@ -25,9 +26,27 @@ const LONGEST_ARGV: usize = 16 << 10;
 /// A longer environment counts as unknown.
 const LONGEST_ENVIRONMENT: u64 = 1 << 20;
 
-/// Nanoseconds since boot, now.
+/// Nanoseconds since boot, now: the kernel's own, whatever time namespace this process is in.
 pub fn boot_time() -> BootTime {
-    BootTime(nanos(clock_gettime(ClockId::Boottime)) as u64)
+    of_kernel(nanos(clock_gettime(ClockId::Boottime)))
+}
+
+/// A time since boot as the kernel programs tell it, of one in this process's time namespace.
+fn of_kernel(here: i64) -> BootTime {
+    static OFFSET: OnceLock<i64> = OnceLock::new();
+    let read = || time_offset(&fs::read_to_string("/proc/self/timens_offsets").unwrap_or_default());
+    BootTime(u64::try_from(here.saturating_sub(*OFFSET.get_or_init(read))).unwrap_or(0))
+}
+
+/// By how many nanoseconds the time since boot is ahead in a time namespace.
+fn time_offset(offsets: &str) -> i64 {
+    let line = offsets.lines().find_map(|line| line.strip_prefix("boottime"));
+    let numbers: Vec<i64> =
+        line.unwrap_or_default().split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect();
+    match numbers[..] {
+        [seconds, nanos] => seconds.saturating_mul(1_000_000_000).saturating_add(nanos),
+        _ => 0,
+    }
 }
 
 /// Both clocks, read together: again, if something came in between.
@@ -414,7 +433,7 @@ impl Stat {
         let parent = Pid(fields.get(1)?.parse().ok()?);
         // Clock ticks since boot; USER_HZ is 100 on every architecture that is supported.
         let started = fields.get(19).and_then(|ticks| ticks.parse::<u64>().ok());
-        Some(Self { comm, parent, started: started.map(|ticks| BootTime(ticks.saturating_mul(10_000_000))) })
+        Some(Self { comm, parent, started: started.map(|ticks| of_kernel(ticks.saturating_mul(10_000_000) as i64)) })
     }
 }
 
@@ -444,6 +463,18 @@ mod tests {
     fn a_process_that_never_was_is_none() {
         assert!(identity(Pid(u32::MAX)).is_none());
         assert!(mounts_of(Pid(u32::MAX)).is_none());
+    }
+
+    #[test]
+    fn a_time_namespace_tells_how_far_it_is_ahead() {
+        assert_eq!(
+            time_offset("monotonic           0         0\nboottime        -3000        50\n"),
+            -2_999_999_999_950
+        );
+        assert_eq!(
+            (time_offset("boottime 1 0\n"), time_offset(""), time_offset("boottime x\n")),
+            (1_000_000_000, 0, 0)
+        );
     }
 
     #[test]

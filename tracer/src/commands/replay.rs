@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use rustix::fs::{Mode, OFlags};
 
 use crate::hierarchy::Header;
 use crate::input::BootTime;
@@ -104,13 +105,23 @@ fn open(path: &Path, follow: bool) -> anyhow::Result<Reader<Box<dyn Read>>> {
         let from: Box<dyn Read> = if path == Path::new(STDIN) {
             Box::new(io::stdin())
         } else {
-            Box::new(File::open(path).with_context(|| format!("failed to open {}", path.display()))?)
+            Box::new(open_file(path).with_context(|| format!("failed to open {}", path.display()))?)
         };
         match Reader::open(from) {
             Err(OpenError::Empty) if follow => std::thread::sleep(AGAIN),
             opened => return opened.with_context(|| format!("failed to read {}", path.display())),
         }
     }
+}
+
+/// Opens a file. It is opened more than once, so a pipe is none; a device may never end, and a pipe never begin.
+fn open_file(path: &Path) -> anyhow::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if !file.metadata()?.is_file() {
+        bail!("it is no regular file\nhint: a pipe is read from stdin: `… | cgtrace report -`");
+    }
+    Ok(file)
 }
 
 /// Replays a recording's files through one tracker. With `follow`, until its end comes. Returns whether all could be read; what

@@ -78,6 +78,8 @@ impl Tracer {
         config[config::BURST] = u64::from(options.burst.max(1));
         config[config::REFILL_NS] = 1_000_000_000 / u64::from(options.rate.max(1));
         config[config::WAKE_BYTES] = u64::from(options.lifecycle_bytes / 4);
+        config[config::CROWDED_EVENTS] = u64::from(options.lifecycle_bytes / 2);
+        config[config::CROWDED_ATTEMPTS] = u64::from(options.attempts_bytes / 2);
         let mut ebpf = EbpfLoader::new()
             .override_global("OFFSETS", &plan.offsets[..], true)
             .override_global("CONFIG", &config[..], true)
