@@ -84,6 +84,8 @@ struct Table {
     too_many: u64,
 }
 
+crate::budget::weigh! { Table: mounts; }
+
 /// How much time all readings together may take.
 struct Budget {
     /// What was read so far is paid for by then.
@@ -117,7 +119,7 @@ impl Gatherer {
     pub fn new(hierarchies: Vec<Hierarchy>) -> Self {
         Self {
             hierarchies,
-            namespaces: mounts::tables(|table| table.mounts.len()),
+            namespaces: mounts::tables(),
             budget: Budget { paid_at: Instant::now() },
             known: HashMap::new(),
             endings: HashMap::new(),
