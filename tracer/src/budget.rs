@@ -3,12 +3,14 @@
 //! Whoever may start processes, make cgroups or write a trace file decides how many there are and how long their names. So
 //! everything that is kept has a share of one total, in bytes, besides a bound on how many there are.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::container::{Container, Owner};
 use crate::findings::{Finding, FindingAttempt, Rival};
-use crate::input::{Actor, Cgroup, CgroupId, ContainerFacts, HierarchyId, Identity, Mount, NamespaceId, Parent, Pid};
+use crate::input::{
+    Actor, Cgroup, CgroupId, ContainerFacts, HierarchyId, Identity, Mount, NamespaceId, Parent, Pid, Seq,
+};
 use crate::name::Name;
 use crate::oci::RuntimeCommand;
 
@@ -165,13 +167,6 @@ impl<T: Weigh> Weigh for Vec<T> {
     }
 }
 
-impl<T: Weigh> Weigh for VecDeque<T> {
-    fn weigh(&self, scale: &mut Scale) {
-        scale.add(ALLOCATION + self.capacity() * size_of::<T>());
-        self.iter().for_each(|value| value.weigh(scale));
-    }
-}
-
 impl<T: Weigh> Weigh for &T {
     fn weigh(&self, scale: &mut Scale) {
         (*self).weigh(scale);
@@ -214,7 +209,8 @@ weigh! {
     Mount: root, mount_point, file_system;
     FindingAttempt: path, actor;
     Rival: actor, to;
-    Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because;
+    Seq:;
+    Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because, evidence;
 }
 
 impl Weigh for Owner {

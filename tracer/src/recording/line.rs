@@ -6,7 +6,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, Seq};
+use crate::input::{About, BootTime, Facts, Input, Mount, NamespaceId, Pid, Seq, WalkedAgain, at_most};
+use crate::name::Name;
 
 /// One line of a stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,13 +73,63 @@ impl Line {
             "event" => input(Input::Event(read(line)?)),
             "attempt" => input(Input::Attempt(read(line)?)),
             "process" => input(Input::Process(read(line)?)),
-            "facts" => input(Input::Facts(read(line)?)),
+            "facts" => input(Input::Facts(facts(line)?)),
             "lost" => input(Input::Lost(read(line)?)),
             "tick" => input(Input::Tick(read(line)?)),
             "end" => Self::End(read::<End>(line)?.at),
             _ => Self::Other,
         })
     }
+}
+
+/// A fact's fields are beside those of its line. Read as that says, all of them would be kept before any is looked at.
+fn facts(line: &[u8]) -> Result<Facts, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Head {
+        at: BootTime,
+        about: String,
+    }
+    #[derive(Deserialize)]
+    struct Mounts {
+        namespace: NamespaceId,
+        #[serde(deserialize_with = "at_most::<_, _, 4_096>")]
+        mounts: Vec<Mount>,
+        #[serde(default)]
+        too_many: u64,
+    }
+    #[derive(Deserialize)]
+    struct State {
+        id: Name,
+        pid: Pid,
+        path: Name,
+        present: bool,
+    }
+    #[derive(Deserialize)]
+    struct Walked {
+        cgroups: u64,
+        unreadable: u64,
+        #[serde(default)]
+        again: Option<WalkedAgain>,
+    }
+    let Head { at, about } = read(line)?;
+    let about = match about.as_str() {
+        "mounts" => {
+            let Mounts { namespace, mounts, too_many } = read(line)?;
+            About::Mounts { namespace, mounts, too_many }
+        }
+        "container" => About::Container(read(line)?),
+        "state" => {
+            let State { id, pid, path, present } = read(line)?;
+            About::State { id, pid, path, present }
+        }
+        "unread" => About::Unread(read(line)?),
+        "walked" => {
+            let Walked { cgroups, unreadable, again } = read(line)?;
+            About::Walked { cgroups, unreadable, again }
+        }
+        _ => return Err(serde::de::Error::custom("a fact about what is not known")),
+    };
+    Ok(Facts { at, about })
 }
 
 fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
