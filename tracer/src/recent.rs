@@ -67,10 +67,12 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
         self.scale.put(&entry.1);
     }
 
-    /// An entry was heard of again: it is the latest. What it refers to must stay the same.
-    pub fn touch(&mut self, key: &K, change: impl FnOnce(&mut V)) {
+    /// Changes an entry, all but what it refers to; if that says so, it is the latest again.
+    pub fn touch(&mut self, key: &K, change: impl FnOnce(&mut V) -> bool) {
         let Some(entry) = self.entries.get_mut(key) else { return };
-        change(&mut entry.1);
+        if !change(&mut entry.1) {
+            return;
+        }
         self.told += 1;
         if let Some(key) = self.order.remove(&std::mem::replace(&mut entry.0, self.told)) {
             self.order.insert(self.told, key);

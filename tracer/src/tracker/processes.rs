@@ -20,6 +20,9 @@ const AFTER_EXIT: Duration = Duration::from_secs(60);
 /// How long one is kept that is not heard of: it is an idle daemon, or the record of its end was lost.
 const SILENT: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// Whoever is heard of more often than this stays where it is in the order that they are forgotten in.
+const LATE: Duration = Duration::from_secs(1);
+
 /// A thread group, from its first record to a while after its end.
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
@@ -122,7 +125,11 @@ impl Processes {
         if let Some(known) = known {
             actor.incarnation = Some(known.incarnation);
             actor.identity = (!known.anonymous).then(|| known.identity.clone());
-            self.of_number(actor.pid).touch(&actor.pid, |known| known.heard = known.heard.max(now));
+            self.of_number(actor.pid).touch(&actor.pid, |known| {
+                let is_late = now.since(known.heard) >= LATE;
+                known.heard = known.heard.max(now);
+                is_late
+            });
             return;
         }
         // No record told of it, or only of one that had this number before.
@@ -362,7 +369,7 @@ mod tests {
         let mut processes = Processes::default();
         processes.learn(&record(ProcessChange::Exec, Some("runc delete a"), 1), &Cgroups::default());
         flood(&mut processes, ProcessChange::Exec, 500);
-        processes.identify(&mut Actor::new(Pid(42), 42, "runc".into(), None), BootTime(20));
+        processes.identify(&mut Actor::new(Pid(42), 42, "runc".into(), None), BootTime(11) + LATE);
         flood(&mut processes, ProcessChange::Exec, 900);
         assert!(processes.get(Pid(42)).is_some());
     }
