@@ -55,14 +55,14 @@ pub(crate) struct Processes {
     /// Those that have ended, and those of which only the number is known.
     passing: Recent<Pid, Known>,
     incarnations: u64,
-    /// One that was not known to have ended made room for others.
-    forgot: bool,
+    /// When one that is forgotten, and was not known to have ended, was last heard of.
+    forgotten: Option<BootTime>,
 }
 
 impl Default for Processes {
     fn default() -> Self {
         let running = Recent::new(PROCESSES, budget::RUNNING);
-        Self { running, passing: Recent::new(PROCESSES, budget::PASSING), incarnations: 0, forgot: false }
+        Self { running, passing: Recent::new(PROCESSES, budget::PASSING), incarnations: 0, forgotten: None }
     }
 }
 
@@ -76,11 +76,14 @@ impl Processes {
         self.running.evicted + self.passing.evicted
     }
 
-    /// Why two calls of one number may be of one process all the same, or a process may have been asked to do what is not known.
-    pub fn gaps(&self, actor: &Actor, rival: Option<&Actor>) -> Option<String> {
-        let is_another = |rival: &Actor| rival.pid == actor.pid && !rival.is_same_process_as(actor);
-        let needs_more = actor.identity.is_none() || rival.is_some_and(is_another);
-        (needs_more && self.forgot).then(|| "there were more processes than are remembered".to_owned())
+    /// Why what a process was asked to do may have been forgotten, or why it may be the `rival` of its number after all, who did
+    /// something at that time.
+    pub fn gaps(&self, actor: &Actor, rival: Option<(&Actor, BootTime)>) -> Option<String> {
+        let is_forgotten = |(rival, at): (&Actor, BootTime)| {
+            rival.pid == actor.pid && !rival.is_same_process_as(actor) && Some(at) <= self.forgotten
+        };
+        let needs_more = actor.identity.is_none() && self.running.evicted > 0 || rival.is_some_and(is_forgotten);
+        needs_more.then(|| "there were more processes than are remembered".to_owned())
     }
 
     /// The process that an actor is, if it is remembered.
@@ -206,7 +209,8 @@ impl Processes {
     }
 
     fn forget(&mut self, gone: &[(Pid, Known)]) {
-        self.forgot |= gone.iter().any(|(_, known)| known.exited.is_none());
+        let unended = gone.iter().filter(|(_, known)| known.exited.is_none());
+        self.forgotten = self.forgotten.max(unended.map(|(_, known)| known.heard).max());
     }
 }
 
@@ -353,6 +357,15 @@ mod tests {
         flood(&mut processes, ProcessChange::Exec, 1_500);
         assert!(processes.get(Pid(42)).is_none() && processes.get(Pid(2_499)).is_some());
         assert!(processes.running.bytes() <= budget::RUNNING && processes.evicted() > 500);
+        // Of one number, a process that is told apart from another one: that it is another is sure if nobody was forgotten since.
+        let actor = |incarnation| Actor {
+            incarnation: Some(Incarnation(incarnation)),
+            identity: Some(Arc::default()),
+            ..Actor::new(Pid(42), 42, "runc".into(), None)
+        };
+        assert!(processes.gaps(&actor(2), Some((&actor(1), BootTime(11)))).is_some());
+        assert!(processes.gaps(&actor(2), Some((&actor(1), BootTime(12)))).is_none());
+        assert!(processes.gaps(&actor(2), Some((&actor(2), BootTime(11)))).is_none());
     }
 
     #[test]
