@@ -18,11 +18,11 @@ use crate::oci::RuntimeCommand;
 /// All that a tracker keeps. Twenty thousand cgroups with ordinary names and some thousands of processes take half of it.
 pub(crate) const TOTAL: usize = 32 << 20;
 
-/// Cgroups that exist: twenty thousand with paths of a hundred bytes, or ten thousand of containers with long ones.
+/// Cgroups that exist: thirty thousand with ordinary paths, or nine thousand of containers with long ones.
 pub(crate) const CGROUPS: usize = 11 << 20;
 /// Cgroups that were removed and that the kernel has not released.
 pub(crate) const DYING: usize = TOTAL / 64;
-/// The last removals: eight thousand with ordinary paths.
+/// The last removals: seven thousand with ordinary paths.
 pub(crate) const REMOVALS: usize = 7 * TOTAL / 64;
 /// Renamings, and the paths that cgroups have left by them: half each.
 pub(crate) const RENAMINGS: usize = 1 << 20;

@@ -161,6 +161,7 @@ pub struct Metrics {
     received: Family<OfRing, Counter>,
     lost: Family<OfLoss, Counter>,
     rewalks: Family<OfReason, Counter>,
+    evicted: Counter,
     probes: Family<OfProbe, Gauge>,
     bpf_seconds: Family<OfProgram, Seconds>,
     bpf_runs: Family<OfProgram, Counter>,
@@ -199,6 +200,7 @@ impl Default for Metrics {
             received: Family::default(),
             lost: Family::default(),
             rewalks: Family::default(),
+            evicted: Counter::default(),
             probes: Family::default(),
             bpf_seconds: Family::default(),
             bpf_runs: Family::default(),
@@ -242,6 +244,7 @@ impl Metrics {
         r.register("cgtrace_events_received", "Records that came out of a ring", self.received.clone());
         r.register("cgtrace_events_lost", "Records that did not arrive, or were not kept", self.lost.clone());
         r.register("cgtrace_rewalks", "Walks of cgroupfs after a loss", self.rewalks.clone());
+        r.register("cgtrace_evicted", "What was forgotten to save memory", self.evicted.clone());
         r.register("cgtrace_probe_attached", "1 if the probe is attached", self.probes.clone());
         r.register("cgtrace_bpf_run_seconds", "Time that a kernel program has run", self.bpf_seconds.clone());
         r.register("cgtrace_bpf_runs", "How often a kernel program has run", self.bpf_runs.clone());
@@ -343,6 +346,8 @@ impl Sampling {
         };
         set("live", turn.tracker.live_cgroups());
         set("dying", turn.tracker.dying_cgroups());
+        let evicted = &self.metrics.evicted;
+        evicted.inc_by(turn.tracker.evicted().saturating_sub(evicted.get()));
         if let Some(reason) = turn.walked_again {
             self.metrics.rewalks.get_or_create(&OfReason { reason: reason.as_str() }).inc();
         }

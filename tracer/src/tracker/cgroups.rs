@@ -136,6 +136,8 @@ pub(crate) struct Cgroups {
     by_path: HashMap<Place, CgroupId>,
     scale: Scale,
     dying: Recent<Key, Dying>,
+    /// How many are dying that there is no room for, and when the last of them was removed.
+    dying_beyond: (usize, BootTime),
     removals: Recent<Place, Removal>,
     renamings: Renamings,
     /// A removal or renaming before this may have been forgotten.
@@ -153,6 +155,7 @@ impl Default for Cgroups {
             by_path: HashMap::new(),
             scale: Scale::default(),
             dying: Recent::new(DYING, budget::DYING),
+            dying_beyond: (0, BootTime(0)),
             removals: Recent::new(REMOVALS, budget::REMOVALS),
             renamings: Renamings::default(),
             forgotten_before: BootTime(0),
@@ -249,7 +252,10 @@ impl Cgroups {
         if let Some(id) = cgroup.id {
             let (emptied, container) =
                 known.as_ref().map(|live| (live.emptied, live.container.clone())).unwrap_or_default();
-            self.dying.tell((cgroup.hierarchy, id), Dying { since: at, emptied, container });
+            for (_, gone) in self.dying.tell((cgroup.hierarchy, id), Dying { since: at, emptied, container }) {
+                let (count, latest) = self.dying_beyond;
+                self.dying_beyond = (count + 1, latest.max(gone.since));
+            }
         }
         let made = known.as_ref().and_then(|live| live.created.as_ref()).map(|created| created.at);
         if cgroup.truncated {
@@ -271,7 +277,11 @@ impl Cgroups {
 
     /// The kernel let go of a removed cgroup.
     pub fn released(&mut self, cgroup: &Cgroup) -> Option<Dying> {
-        self.dying.take(&(cgroup.hierarchy, cgroup.id?))
+        let dying = self.dying.take(&(cgroup.hierarchy, cgroup.id?));
+        if dying.is_none() {
+            self.dying_beyond.0 = self.dying_beyond.0.saturating_sub(1);
+        }
+        dying
     }
 
     /// A v1 cgroup has a new name, and so has every one below it.
@@ -409,7 +419,7 @@ impl Cgroups {
 
     /// Removed cgroups that the kernel has not released, as far as is known.
     pub fn dying(&self) -> usize {
-        self.dying.len()
+        self.dying.len() + self.dying_beyond.0
     }
 
     /// A cgroup was emptied, or populated.
@@ -440,6 +450,9 @@ impl Cgroups {
     pub fn sweep(&mut self, now: BootTime) {
         while self.dying.oldest().is_some_and(|(_, dying)| now.since(dying.since) > DYING_AGE) {
             self.dying.take_oldest();
+        }
+        if now.since(self.dying_beyond.1) > DYING_AGE {
+            self.dying_beyond.0 = 0;
         }
         let forgotten = self.renamings.sweep(now, REMOVAL_AGE);
         self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
@@ -546,6 +559,28 @@ mod tests {
             );
         }
         assert_eq!((cgroups.len(), cgroups.evicted(), cgroups.is_whole()), (20_000, 0, true));
+    }
+
+    #[test]
+    fn dying_cgroups_are_counted_all_of_them_also_those_that_there_is_no_room_for() {
+        let mut cgroups = Cgroups::default();
+        for id in 0..20_000 {
+            cgroups.removed(Seq(id), BootTime(id), &cgroup(id, "/a"), None);
+        }
+        assert!(cgroups.dying() == 20_000 && cgroups.dying.evicted > 10_000, "{}", cgroups.dying.evicted);
+        (0..20_000).for_each(|id| drop(cgroups.released(&cgroup(id, "/a"))));
+        assert_eq!((cgroups.dying(), cgroups.dying.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn seven_thousand_removals_of_ordinary_names_have_room() {
+        let mut cgroups = Cgroups::default();
+        for id in 0..7_000 {
+            let gone = cgroup(id, &format!("/system.slice/some-service@{id}.service/worker"));
+            cgroups.removed(Seq(id), BootTime(id), &gone, None);
+            cgroups.released(&gone);
+        }
+        assert_eq!((cgroups.removals.len(), cgroups.evicted()), (7_000, 0));
     }
 
     #[test]
