@@ -6,10 +6,16 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A reader holds at most 32 MiB of a file and 32 MiB of lines, each in a buffer that doubles as it grows.
-const MOST: usize = 192 << 20;
-
 static HELD: AtomicUsize = AtomicUsize::new(0);
+static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Runs something that may hold no more than so many bytes, and so many for each byte of its input, beyond what is held already.
+pub fn bounded<T>(fixed: usize, factor: usize, input: usize, run: impl FnOnce() -> T) -> T {
+    MOST.store(HELD.load(Relaxed) + fixed + factor * input, Relaxed);
+    let done = run();
+    MOST.store(usize::MAX, Relaxed);
+    done
+}
 
 struct Bounded;
 
@@ -18,9 +24,9 @@ static ALLOCATOR: Bounded = Bounded;
 
 impl Bounded {
     fn account(wanted: usize) {
-        if HELD.fetch_add(wanted, Relaxed).saturating_add(wanted) > MOST {
+        if HELD.fetch_add(wanted, Relaxed).saturating_add(wanted) > MOST.load(Relaxed) {
             // Nothing that allocates can be said here.
-            let text = b"more memory than any trace may take\n";
+            let text = b"more memory than such an input may take\n";
             // SAFETY: the text lives as long as the program.
             unsafe { libc::write(libc::STDERR_FILENO, text.as_ptr().cast(), text.len()) };
             std::process::abort();

@@ -1,4 +1,4 @@
-//! Whatever a file holds, reading it as a trace ends, without a panic and within bounds.
+//! Whatever a file holds, reading it as a trace ends, without a panic and within bounds: of time, and of memory for each byte.
 //!
 //! The bytes are tried as a file, and as lines behind a valid header, in a valid frame and as plain text: from raw bytes a
 //! fuzzer would hardly ever come past a checksum. What the two say must be the same, and what is read must be read again
@@ -8,11 +8,13 @@
 mod memory;
 
 use std::cell::RefCell;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 
 use cgtrace::output::{Json, Output};
 use cgtrace::recording::{Item, Line, Reader};
 use libfuzzer_sys::fuzz_target;
+use memory::bounded;
 use zstd::bulk::Compressor;
 
 /// The header of a real trace.
@@ -47,21 +49,35 @@ impl Read for Pieces<'_> {
     }
 }
 
-/// What a trace tells, and how much of it was damaged. `None` if it cannot be opened.
-fn read(from: impl Read, length: usize) -> Option<(Vec<Line>, usize)> {
+/// A file is read through a buffer for 32 MiB of lines, which few bytes may unpack to and which doubles as it grows.
+const FILE: usize = 112 << 20;
+/// What is read of lines that are as long as the input.
+const LINES: usize = 4 << 20;
+/// What a byte of the input may have the reader hold.
+const FACTOR: usize = 64;
+
+/// What a trace tells, as a hash of it: kept, it would be more than the reader ever holds. `None` if it cannot be opened.
+fn read(from: impl Read, length: usize, each: &mut dyn FnMut(&Line)) -> Option<u64> {
     let mut recording = Reader::open(from).ok()?;
-    let (mut told, mut damages) = (Vec::new(), 0);
+    let (mut told, mut items, mut damages) = (DefaultHasher::new(), 0, 0);
     while let Some(item) = recording.next_item().expect("memory can be read") {
-        match item {
-            Item::Input(seq, input) => told.push(Line::Input(seq, input)),
-            Item::End(at) => told.push(Line::End(at)),
-            Item::Header(header) => told.push(Line::Header(header)),
-            Item::Damage(_) => damages += 1,
-        }
-        assert!(told.len() + damages <= length * 1_100 + 16, "more items than a frame of these bytes can hold");
+        items += 1;
+        let line = match item {
+            Item::Input(seq, input) => Line::Input(seq, input),
+            Item::End(at) => Line::End(at),
+            Item::Header(header) => Line::Header(header),
+            Item::Damage(_) => {
+                damages += 1;
+                continue;
+            }
+        };
+        format!("{line:?}").hash(&mut told);
+        each(&line);
+        assert!(items <= length * 1_100 + 16, "more items than a frame of these bytes can hold");
     }
     assert!(recording.position() as usize + recording.remainder() <= length, "more was read than there is");
-    Some((told, damages))
+    damages.hash(&mut told);
+    Some(told.finish())
 }
 
 /// What is written of a line is read as the same line.
@@ -75,15 +91,18 @@ fn written_again(line: &Line) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let whole = read(bytes, bytes.len());
-    let most = bytes.len() / 3 + 1;
-    assert_eq!(read(Pieces { bytes, most }, bytes.len()), whole, "a pipe tells something else than a file");
-
-    let lines = [bytes, b"\n"].concat();
-    let framed = [frame(HEADER), frame(&lines)].concat();
-    let framed = read(&framed[..], framed.len()).expect("its header is valid");
-    let plain = [HEADER, &lines].concat();
-    let plain = read(&plain[..], plain.len()).expect("its header is valid");
-    assert_eq!(plain, framed, "plain lines tell something else than lines in a frame");
-    framed.0.iter().for_each(written_again);
+    bounded(FILE, FACTOR, bytes.len(), || {
+        let whole = read(bytes, bytes.len(), &mut |_| ());
+        let most = bytes.len() / 3 + 1;
+        let piped = read(Pieces { bytes, most }, bytes.len(), &mut |_| ());
+        assert_eq!(piped, whole, "a pipe tells something else than a file");
+    });
+    bounded(LINES, FACTOR, bytes.len(), || {
+        let lines = [bytes, b"\n"].concat();
+        let framed = [frame(HEADER), frame(&lines)].concat();
+        let framed = read(&framed[..], framed.len(), &mut written_again).expect("its header is valid");
+        let plain = [HEADER, &lines].concat();
+        let plain = read(&plain[..], plain.len(), &mut |_| ()).expect("its header is valid");
+        assert_eq!(plain, framed, "plain lines tell something else than lines in a frame");
+    });
 });

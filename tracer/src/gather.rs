@@ -17,7 +17,7 @@ use crate::input::{
 };
 use crate::mounts::{self, Watch};
 use crate::name::Name;
-use crate::oci::ending::Ending;
+use crate::oci::ending::{Ending, Left};
 use crate::oci::{self, RuntimeCommand};
 use crate::process;
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
@@ -170,6 +170,8 @@ struct Table {
     too_many: u64,
 }
 
+crate::budget::weigh! { Table: mounts; }
+
 /// How much time all readings together may take.
 struct Budget {
     /// What was read so far is paid for by then.
@@ -205,7 +207,7 @@ impl Gatherer {
         let host = process::mount_namespace(Pid(1));
         Self {
             hierarchies,
-            namespaces: mounts::tables(|table| table.mounts.len()),
+            namespaces: mounts::tables(),
             hosts_budget: Budget { paid_at: Instant::now() },
             budget: Budget { paid_at: Instant::now() },
             refused: HashSet::new(),
@@ -499,7 +501,9 @@ impl Gatherer {
             Pending::Ended { pid, at } => {
                 let no = unanswered(at, pid, Question::State, &answer);
                 let state = match answer {
-                    Ok(Answer::Ended(state)) => state.map(|about| fact(at, *about)),
+                    Ok(Answer::Ended(left)) => {
+                        left.map(|Left { id, path, present }| fact(at, About::State { id, pid, path, present }))
+                    }
                     _ => None,
                 };
                 vec![(ticket, no.into_iter().chain(state).collect())]

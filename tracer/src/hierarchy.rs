@@ -6,7 +6,7 @@ use std::fmt;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::input::{BootTime, Device, HierarchyId, Pid};
+use crate::input::{BootTime, Device, HierarchyId, Pid, at_most};
 use crate::name::Name;
 
 /// Which layout `/sys/fs/cgroup` has.
@@ -39,6 +39,7 @@ pub struct Hierarchy {
     /// 1 or 2.
     pub version: u8,
     /// Its controllers, or `name=systemd` for a named v1 hierarchy. Empty for cgroup2 with none enabled at the root.
+    #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
     pub controllers: Vec<String>,
     /// Where this host's own mount namespace has it mounted. `None` if nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,10 +147,12 @@ pub struct Header {
     /// The layout of cgroupfs.
     pub setup: Setup,
     /// All hierarchies.
+    #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
     pub hierarchies: Vec<Hierarchy>,
     /// How failed calls are watched: `trampoline` or `tracepoint`; `none` if they are not.
     pub backend: String,
     /// All kernel programs, attached or not.
+    #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
     pub probes: Vec<Probe>,
     /// The command that is traced, `live -- CMD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,10 +7,12 @@
 //! there for whoever reads the JSON, and a newer tool derives them anew.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::sync::Arc;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::container::Container;
 use crate::errno::Errno;
@@ -140,14 +142,14 @@ impl Serialize for Device {
 }
 
 impl<'de> Deserialize<'de> for Device {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
         text.parse().map_err(|_| serde::de::Error::custom(format!("not a device number: {text:?}")))
     }
 }
 
 /// One thing the tracker learns.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum Input {
     /// A cgroup's life went one step on.
@@ -257,6 +259,34 @@ pub struct Cgroup {
     /// The kernel cut `path` short (it hands over at most 1023 bytes) and nothing could complete it.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
+}
+
+/// Reads a list that a trace never has more entries of: whoever writes more would have the reader fill its memory.
+pub(crate) fn at_most<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MOST: usize>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    struct List<T, const MOST: usize>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut kept = Vec::new();
+            while let Some(entry) = list.next_element()? {
+                if kept.len() >= MOST {
+                    return Err(serde::de::Error::invalid_length(kept.len() + 1, &self));
+                }
+                kept.push(entry);
+            }
+            Ok(kept)
+        }
+    }
+
+    deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
 fn is_zero(value: &u64) -> bool {
@@ -571,7 +601,7 @@ pub struct Process {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cwd: Option<Name>,
     /// The nearest first, at most four; `parent` of the contract is the first of them.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<_, _, 16>")]
     pub parents: Vec<Parent>,
     /// Its real user, in the initial user namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -617,7 +647,7 @@ impl Process {
 }
 
 /// Something was read from the host that is needed to judge later.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Facts {
     /// When it was read.
     pub at: BootTime,
@@ -627,7 +657,7 @@ pub struct Facts {
 }
 
 /// What a fact is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(tag = "about", rename_all = "kebab-case")]
 pub enum About {
     /// The mounts of a mount namespace; replaces what was known of it.
@@ -761,6 +791,7 @@ pub struct WalkedAgain {
     /// When it began.
     pub began: BootTime,
     /// The hierarchies that were walked to their ends.
+    #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
     pub hierarchies: Vec<HierarchyId>,
 }
 

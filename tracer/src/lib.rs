@@ -7,6 +7,7 @@
 
 #[macro_use]
 mod say;
+mod budget;
 mod recent;
 
 pub mod argv;

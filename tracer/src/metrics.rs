@@ -168,6 +168,7 @@ pub struct Metrics {
     lost: Family<OfLoss, Counter>,
     rewalks: Family<OfReason, Counter>,
     unanswered: Family<OfQuestion, Counter>,
+    evicted: Counter,
     probes: Family<OfProbe, Gauge>,
     bpf_seconds: Family<OfProgram, Seconds>,
     bpf_runs: Family<OfProgram, Counter>,
@@ -207,6 +208,7 @@ impl Default for Metrics {
             lost: Family::default(),
             rewalks: Family::default(),
             unanswered: Family::default(),
+            evicted: Counter::default(),
             probes: Family::default(),
             bpf_seconds: Family::default(),
             bpf_runs: Family::default(),
@@ -252,6 +254,7 @@ impl Metrics {
         r.register("cgtrace_rewalks", "Walks of cgroupfs after a loss", self.rewalks.clone());
         let help = "Questions about processes and their files that were not answered";
         r.register("cgtrace_unanswered", help, self.unanswered.clone());
+        r.register("cgtrace_evicted", "What was forgotten to save memory", self.evicted.clone());
         r.register("cgtrace_probe_attached", "1 if the probe is attached", self.probes.clone());
         r.register("cgtrace_bpf_run_seconds", "Time that a kernel program has run", self.bpf_seconds.clone());
         r.register("cgtrace_bpf_runs", "How often a kernel program has run", self.bpf_runs.clone());
@@ -358,6 +361,8 @@ impl Sampling {
         };
         set("live", turn.tracker.live_cgroups());
         set("dying", turn.tracker.dying_cgroups());
+        let evicted = &self.metrics.evicted;
+        evicted.inc_by(turn.tracker.evicted().saturating_sub(evicted.get()));
         if let Some(reason) = turn.walked_again {
             self.metrics.rewalks.get_or_create(&OfReason { reason: reason.as_str() }).inc();
         }

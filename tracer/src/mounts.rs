@@ -5,18 +5,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use crate::budget::{self, Weigh, weigh};
 use crate::input::{Device, Directory, Mount, MountId, NamespaceId};
 use crate::name::Name;
 use crate::recent::Recent;
 
-/// Tables, and mounts of all of them together, that are kept at most: whoever may make mount namespaces may make very many.
+/// Tables that are kept at most: whoever may make mount namespaces may make very many.
 const TABLES: usize = 4_096;
-const MOUNTS_OF_ALL: usize = 32_768;
 
-/// A place for what is known of mount namespaces, within these bounds. `count` tells how many mounts that is; the namespace
-/// that was told of longest ago goes first.
-pub(crate) fn tables<T>(count: fn(&T) -> usize) -> Recent<NamespaceId, T> {
-    Recent::weighed(TABLES, MOUNTS_OF_ALL, count)
+/// A place for what is known of mount namespaces; the one that was told of longest ago makes room.
+pub(crate) fn tables<T: Weigh>() -> Recent<NamespaceId, T> {
+    Recent::new(TABLES, budget::MOUNTS)
 }
 
 /// The mounts of one namespace, in the order they were made.
@@ -29,6 +28,8 @@ pub struct MountTable {
     /// What is mounted on each, and behind the last one what is on none of the table.
     children: Vec<Vec<usize>>,
 }
+
+weigh! { MountTable: mounts, parents, children; }
 
 /// Where an absolute path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -650,21 +651,19 @@ not a mount line
 
     #[test]
     fn very_many_mounts_push_out_what_was_told_longest_ago() {
-        let mut tables = tables(|table: &MountTable| table.mounts().len());
+        let mut tables = tables();
         tables.tell(NamespaceId(1), alike(4));
         for namespace in 2..100 {
             tables.tell(NamespaceId(namespace), alike(1_000));
         }
         assert!(tables.get(&NamespaceId(1)).is_none() && tables.get(&NamespaceId(99)).is_some());
-        assert!(tables.weight <= MOUNTS_OF_ALL && tables.evicted > 60, "{} {}", tables.weight, tables.evicted);
+        assert!(tables.bytes() <= budget::MOUNTS && tables.evicted > 60, "{} {}", tables.bytes(), tables.evicted);
     }
 
     #[test]
     fn what_is_told_again_takes_no_more_room_and_stays() {
-        let mut tables = tables(|table: &MountTable| table.mounts().len());
-        for _ in 0..10_000 {
-            tables.tell(NamespaceId(1), alike(1_000));
-        }
-        assert_eq!((tables.weight, tables.evicted), (1_000, 0));
+        let mut tables = tables();
+        (0..10_000).for_each(|_| drop(tables.tell(NamespaceId(1), alike(1_000))));
+        assert_eq!((tables.len(), tables.evicted), (1, 0));
     }
 }

@@ -18,6 +18,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The first of the 128 private-use characters that stand for the bytes 0x80 to 0xff.
 const ESCAPE_BASE: u32 = 0xef00;
 
+/// A name is never longer than this in a trace: files are read up to 4 MiB, and everything else that is read is shorter.
+const LONGEST: usize = 4 << 20;
+
 /// An immutable byte string, cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<[u8]>);
@@ -226,6 +229,9 @@ impl<'de> Deserialize<'de> for Name {
             }
 
             fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Name, E> {
+                if text.len() > LONGEST {
+                    return Err(E::custom(format_args!("a name of {} bytes", text.len())));
+                }
                 Ok(Name::from_json_text(text))
             }
         }

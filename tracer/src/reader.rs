@@ -26,11 +26,11 @@ use serde::{Deserialize, Serialize};
 
 pub use queue::{Asker, Askers};
 
-use crate::input::{About, BootTime, ContainerFacts, Pid, Process, Unanswered, Unread};
+use crate::input::{BootTime, ContainerFacts, Pid, Process, Unanswered, Unread};
 use crate::name::Name;
 use crate::oci;
 use crate::oci::bundle;
-use crate::oci::ending::Ending;
+use crate::oci::ending::{Ending, Left};
 use crate::process;
 use queue::Queue;
 
@@ -91,7 +91,7 @@ pub enum Answer {
         ending: Option<Box<Ending>>,
     },
     /// Whether the state is left. `None` if that cannot be told.
-    Ended(Option<Box<About>>),
+    Ended(Option<Left>),
     /// What is said of the container.
     Standing(Option<Box<ContainerFacts>>),
 }
@@ -119,7 +119,7 @@ impl Reader {
                 let container = container.then(|| self.bundles.read(&process, &command)).flatten();
                 Answer::Began { container: container.map(|read| read.map(Box::new)), ending }
             }
-            Ask::Ended { ending, process } => Answer::Ended(ending.look(&process).map(Box::new)),
+            Ask::Ended { ending, process } => Answer::Ended(ending.look(&process)),
             Ask::Standing { id, runtime } => Answer::Standing(self.bundles.read_standing(&id, &runtime).map(Box::new)),
         }
     }

@@ -1,129 +1,165 @@
 //! A map that keeps what was told last: when it is full, what was told longest ago makes room.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+
+use crate::budget::{Scale, Weigh, slot};
 
 /// What was told last, by key.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
-    entries: HashMap<K, (u64, V)>,
-    /// In the order they were told. One that was told again is in it twice.
-    order: VecDeque<(u64, K)>,
+    entries: HashMap<K, Box<(u64, V)>>,
+    /// In the order they were told.
+    order: BTreeMap<u64, K>,
     told: u64,
     most: usize,
-    /// What an entry weighs, and how much all of them may.
-    weigh: fn(&V) -> usize,
-    heaviest: usize,
-    /// What all of them weigh together.
-    pub weight: usize,
+    /// How many bytes all of them may take, and what they take.
+    share: usize,
+    scale: Scale,
     /// Entries that made room for others.
     pub evicted: u64,
 }
 
-impl<K: Clone + Eq + Hash, V> Recent<K, V> {
-    /// One that keeps so many.
-    pub fn new(most: usize) -> Self {
-        Self::weighed(most, usize::MAX, |_| 0)
-    }
+impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
+    /// What an entry takes besides what it refers to: a tree's nodes are half full.
+    const ENTRY: usize =
+        slot(size_of::<K>() + size_of::<usize>()) + 2 * size_of::<(u64, K)>() + size_of::<(u64, V)>() + 16;
 
-    /// One that keeps so many, and no more than weigh so much together. What was told last is kept whatever it weighs.
-    pub fn weighed(most: usize, heaviest: usize, weigh: fn(&V) -> usize) -> Self {
-        let (entries, order) = (HashMap::new(), VecDeque::new());
-        Self { entries, order, told: 0, most, weigh, heaviest, weight: 0, evicted: 0 }
+    /// One that keeps so many, and of them as many as take no more bytes than that.
+    pub fn new(most: usize, share: usize) -> Self {
+        let (entries, order) = (HashMap::new(), BTreeMap::new());
+        Self { entries, order, told: 0, most, share, scale: Scale::default(), evicted: 0 }
     }
 
     pub fn get(&self, key: &K) -> Option<&V> {
-        self.entries.get(key).map(|(_, value)| value)
+        self.entries.get(key).map(|entry| &entry.1)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// All of them, in no order.
     pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.entries.iter().map(|(key, (_, value))| (key, value))
+        self.entries.iter().map(|(key, entry)| (key, &entry.1))
+    }
+
+    /// The one that was told longest ago.
+    pub fn oldest(&self) -> Option<(&K, &V)> {
+        let (_, key) = self.order.first_key_value()?;
+        self.get(key).map(|value| (key, value))
     }
 
     /// Takes an entry out, to be told anew.
     pub fn take(&mut self, key: &K) -> Option<V> {
-        let (_, value) = self.entries.remove(key)?;
-        self.weight -= (self.weigh)(&value);
+        let (told, value) = *self.entries.remove(key)?;
+        self.order.remove(&told);
+        self.scale.take(key);
+        self.scale.take(&value);
         Some(value)
     }
 
-    /// Keeps an entry, in the place of what was told of the same key before.
-    pub fn tell(&mut self, key: K, value: V) {
-        self.take(&key);
-        self.told += 1;
-        self.weight += (self.weigh)(&value);
-        self.entries.insert(key.clone(), (self.told, value));
-        self.order.push_back((self.told, key));
-        while self.entries.len() > self.most || self.weight > self.heaviest && self.entries.len() > 1 {
-            self.evict();
+    /// Changes an entry where it is.
+    pub fn change(&mut self, key: &K, change: impl FnOnce(&mut V)) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        self.scale.take(&entry.1);
+        change(&mut entry.1);
+        self.scale.put(&entry.1);
+    }
+
+    /// Changes an entry, all but what it refers to; if that says so, it is the latest again.
+    pub fn touch(&mut self, key: &K, change: impl FnOnce(&mut V) -> bool) {
+        let Some(entry) = self.entries.get_mut(key) else { return };
+        if !change(&mut entry.1) {
+            return;
         }
-        // What is told over and over leaves an entry behind each time.
-        if self.order.len() > 2 * self.entries.len() + 64 {
-            let entries = &self.entries;
-            self.order.retain(|(told, key)| entries.get(key).is_some_and(|(last, _)| last == told));
+        self.told += 1;
+        if let Some(key) = self.order.remove(&std::mem::replace(&mut entry.0, self.told)) {
+            self.order.insert(self.told, key);
         }
     }
 
-    /// Drops the one that was told longest ago.
-    fn evict(&mut self) {
-        while let Some((told, key)) = self.order.pop_front() {
-            if self.entries.get(&key).is_some_and(|(last, _)| *last == told) {
-                self.evicted += 1;
-                self.take(&key);
-                return;
-            }
+    /// Keeps an entry, in the place of what was told of the same key before. Returns what had to make room, the oldest first.
+    pub fn tell(&mut self, key: K, value: V) -> Vec<(K, V)> {
+        self.take(&key);
+        self.told += 1;
+        self.scale.put(&key);
+        self.scale.put(&value);
+        self.order.insert(self.told, key.clone());
+        self.entries.insert(key, Box::new((self.told, value)));
+        self.make_room()
+    }
+
+    /// Drops the oldest ones until there is room. One that is too heavy by itself is not kept either.
+    pub fn make_room(&mut self) -> Vec<(K, V)> {
+        let mut gone = Vec::new();
+        while self.entries.len() > self.most || self.bytes() > self.share {
+            let Some(oldest) = self.take_oldest() else { break };
+            self.evicted += 1;
+            gone.push(oldest);
         }
+        gone
+    }
+
+    pub fn take_oldest(&mut self) -> Option<(K, V)> {
+        let (_, key) = self.order.first_key_value()?;
+        let key = key.clone();
+        self.take(&key).map(|value| (key, value))
+    }
+
+    /// How many bytes all of them take.
+    pub fn bytes(&self) -> usize {
+        self.scale.bytes() + self.entries.len() * Self::ENTRY
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::Pid;
+    use crate::name::Name;
+
+    const ENOUGH: usize = 1 << 30;
+
+    fn long(bytes: usize) -> Name {
+        Name::new(vec![b'x'; bytes])
+    }
 
     #[test]
     fn what_was_told_longest_ago_makes_room() {
-        let mut recent = Recent::new(2);
-        recent.tell("a", 1);
-        recent.tell("b", 2);
-        recent.tell("a", 3);
-        recent.tell("c", 4);
-        assert_eq!((recent.get(&"a"), recent.get(&"b"), recent.get(&"c")), (Some(&3), None, Some(&4)));
+        let mut recent = Recent::new(2, ENOUGH);
+        recent.tell(Pid(1), 1u64);
+        recent.tell(Pid(2), 2);
+        assert!(recent.tell(Pid(1), 3).is_empty());
+        assert_eq!(recent.tell(Pid(3), 4), [(Pid(2), 2)]);
+        assert_eq!((recent.get(&Pid(1)), recent.get(&Pid(2)), recent.get(&Pid(3))), (Some(&3), None, Some(&4)));
         assert_eq!((recent.iter().count(), recent.evicted), (2, 1));
     }
 
     #[test]
     fn the_heavy_push_out_what_was_told_longest_ago() {
-        let mut recent = Recent::weighed(100, 32, |value| *value);
-        recent.tell(1, 4);
-        for key in 2..100 {
-            recent.tell(key, 10);
+        let mut recent = Recent::new(100, 4_096);
+        recent.tell(Pid(1), long(4));
+        for pid in 2..100 {
+            recent.tell(Pid(pid), long(1_000));
         }
-        assert!(recent.get(&1).is_none() && recent.get(&99).is_some());
-        assert_eq!((recent.iter().count(), recent.weight, recent.evicted), (3, 30, 96));
-        recent.tell(100, 50);
-        assert_eq!((recent.iter().count(), recent.weight), (1, 50));
+        assert!(recent.get(&Pid(1)).is_none() && recent.get(&Pid(99)).is_some() && recent.bytes() <= 4_096);
+        assert_eq!((recent.len(), recent.evicted), (3, 96));
+        assert_eq!(recent.tell(Pid(100), long(5_000)).len(), 4, "the bound holds for whatever comes");
+        assert_eq!((recent.len(), recent.bytes()), (0, 0));
     }
 
     #[test]
     fn the_weight_is_of_what_is_kept() {
-        let mut recent = Recent::weighed(100, 32, |value| *value);
-        for _ in 0..10_000 {
-            recent.tell("a", 10);
+        let mut recent = Recent::new(100, ENOUGH);
+        for bytes in 0..10_000 {
+            recent.tell(Pid(1), long(bytes));
         }
-        assert_eq!((recent.weight, recent.evicted), (10, 0));
-        recent.take(&"a");
-        assert_eq!(recent.weight, 0);
-    }
-
-    #[test]
-    fn what_is_told_over_and_over_takes_no_more_room() {
-        let mut recent = Recent::new(2);
-        for _ in 0..10_000 {
-            let before = recent.take(&"a").unwrap_or(0);
-            recent.tell("a", before + 1);
-        }
-        assert_eq!((recent.get(&"a"), recent.evicted), (Some(&10_000), 0));
-        assert!(recent.order.len() < 100);
+        let one = recent.bytes();
+        assert!((10_000..10_500).contains(&one) && recent.evicted == 0 && recent.order.len() == 1, "{one}");
+        recent.change(&Pid(1), |name| *name = long(0));
+        assert_eq!(recent.bytes(), one - 9_999);
+        recent.take(&Pid(1));
+        assert_eq!(recent.bytes(), 0);
     }
 }

@@ -5,6 +5,7 @@ pub mod html;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 
+use crate::budget::{Scale, weigh, weight};
 use crate::duration;
 use crate::findings::{Finding, Severity};
 use crate::hierarchy::Header;
@@ -12,12 +13,15 @@ use crate::input::{About, BootTime, Cgroup, Change, HierarchyId, Input, Seq};
 use crate::name::Name;
 use crate::output::{Counts, Output, WINDOW, word_of};
 
-/// Findings kept at most: the worst.
+/// Findings kept at most: the worst, and what they may take.
 const FINDINGS: usize = 1_000;
+const BYTES_OF_FINDINGS: usize = 16 << 20;
 /// Containers whose lives are kept at most, and steps of all of them together. The oldest make room, those without a failed
 /// call first.
 const LIVES: usize = 10_000;
 const STEPS: usize = 250_000;
+/// What all of them may take.
+const BYTES_OF_LIVES: usize = 64 << 20;
 /// Steps kept of one cgroup's life.
 const STEPS_OF_ONE: usize = 256;
 
@@ -46,23 +50,38 @@ pub struct Report {
 #[derive(Default)]
 pub struct Findings {
     kept: HashMap<String, Finding>,
+    scale: Scale,
     by_severity: BTreeMap<Severity, u64>,
 }
 
 impl Findings {
     fn add(&mut self, finding: &Finding) {
+        self.scale.put(finding);
         let before = self.kept.insert(finding.id.clone(), finding.clone());
+        before.iter().for_each(|before| self.scale.take(before));
         match before {
-            Some(before) if before.severity == finding.severity => return,
-            Some(before) => *self.by_severity.entry(before.severity).or_default() -= 1,
+            Some(before) if before.severity == finding.severity => {}
+            Some(before) => {
+                *self.by_severity.entry(before.severity).or_default() -= 1;
+                *self.by_severity.entry(finding.severity).or_default() += 1;
+            }
             // One that had made room has become worth keeping after all; it was counted.
-            None if finding.revision > 0 => return,
-            None => {}
+            None if finding.revision > 0 => {}
+            None => *self.by_severity.entry(finding.severity).or_default() += 1,
         }
-        *self.by_severity.entry(finding.severity).or_default() += 1;
-        if self.kept.len() > 2 * FINDINGS {
-            let beyond: Vec<String> = self.sorted().skip(FINDINGS).map(|finding| finding.id.clone()).collect();
-            beyond.iter().for_each(|id| drop(self.kept.remove(id)));
+        if self.kept.len() > 2 * FINDINGS || self.scale.bytes() > BYTES_OF_FINDINGS {
+            self.make_room();
+        }
+    }
+
+    /// Leaves out the mildest: till there are no more than are kept, and they take three quarters of what they may.
+    fn make_room(&mut self) {
+        let ids: Vec<String> = self.sorted().map(|finding| finding.id.clone()).collect();
+        for (number, id) in ids.iter().enumerate().rev() {
+            if number < FINDINGS && self.scale.bytes() <= BYTES_OF_FINDINGS / 4 * 3 {
+                return;
+            }
+            self.kept.remove(id).iter().for_each(|finding| self.scale.take(finding));
         }
     }
 
@@ -103,6 +122,7 @@ pub struct Lives {
     quiet: VecDeque<Name>,
     troubled: VecDeque<Name>,
     steps: usize,
+    bytes: usize,
 }
 
 /// One container's life.
@@ -114,6 +134,7 @@ pub struct Life {
     /// Steps that were left out for want of room.
     pub left_out: u64,
     troubled: bool,
+    bytes: usize,
 }
 
 /// What v1 hierarchies have in common: cgroups of one path whose lives went alike.
@@ -164,6 +185,8 @@ pub struct Step {
     /// Who did it.
     pub who: Option<String>,
 }
+
+weigh! { Step: what, who; }
 
 impl Report {
     /// An empty report, with or without lives.
@@ -304,23 +327,29 @@ impl Lives {
         if !self.containers.contains_key(id) {
             self.quiet.push_back(id.clone());
         }
-        let life = self.containers.entry(id.clone()).or_insert_with(|| Life {
-            container: container.clone(),
-            cgroups: BTreeMap::new(),
-            left_out: 0,
-            troubled: false,
+        let life = self.containers.entry(id.clone()).or_insert_with(|| {
+            let bytes = 2 * size_of::<Life>() + weight(container);
+            self.bytes += bytes;
+            Life { container: container.clone(), cgroups: BTreeMap::new(), left_out: 0, troubled: false, bytes }
         });
         if step.failed && !std::mem::replace(&mut life.troubled, true) {
             self.troubled.push_back(id.clone());
         }
         let place = (cgroup.hierarchy, cgroup.path.clone());
-        if self.steps > STEPS || life.cgroups.get(&place).is_some_and(|steps| steps.len() >= STEPS_OF_ONE) {
+        let is_full = self.steps > STEPS || self.bytes > BYTES_OF_LIVES;
+        if is_full || life.cgroups.get(&place).is_some_and(|steps| steps.len() >= STEPS_OF_ONE) {
             life.left_out += 1;
         } else {
+            // A list begins with room for four, and the one that grows has twice its room.
+            let list =
+                if life.cgroups.contains_key(&place) { 0 } else { weight(&place.1) + 2 * size_of::<Step>() + 96 };
+            let bytes = 2 * size_of::<Step>() + weight(&step) + list;
+            (life.bytes, self.bytes) = (life.bytes + bytes, self.bytes + bytes);
             life.cgroups.entry(place).or_default().push(step);
             self.steps += 1;
         }
-        while self.containers.len() > LIVES || self.steps > STEPS && self.containers.len() > 1 {
+        let is_full = |lives: &Self| lives.steps > STEPS || lives.bytes > BYTES_OF_LIVES;
+        while self.containers.len() > LIVES || is_full(self) && self.containers.len() > 1 {
             self.make_room();
         }
     }
@@ -339,6 +368,7 @@ impl Lives {
 
     fn leave_out(&mut self, id: &Name) {
         if let Some(life) = self.containers.remove(id) {
+            self.bytes -= life.bytes;
             self.steps -= life.cgroups.values().map(Vec::len).sum::<usize>();
             self.left_out += 1;
         }
@@ -409,6 +439,7 @@ mod tests {
             lived(&mut alone, "a", &format!("/{number}"), false);
         }
         let life = &alone.containers[&Name::from("a")];
-        assert_eq!((life.cgroups.len(), life.left_out), (STEPS + 1, 9));
+        assert_eq!(life.cgroups.len() as u64 + life.left_out, STEPS as u64 + 10);
+        assert!(life.cgroups.len() > 100_000 && alone.bytes < BYTES_OF_LIVES + 1_000, "{}", life.cgroups.len());
     }
 }

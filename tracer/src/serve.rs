@@ -16,6 +16,7 @@ use std::time::Duration;
 pub use config::{ConfigError, with_file};
 pub use http::{Address, Listener, Names, serve};
 
+use crate::budget::Scale;
 use crate::findings::Finding;
 use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Input, Seq};
@@ -23,8 +24,9 @@ use crate::metrics::Metrics;
 use crate::output::{Counts, Output};
 use crate::process;
 
-/// Findings that are kept to be asked for.
+/// Findings that are kept to be asked for, and what they may take.
 const FINDINGS: usize = 1_000;
+const BYTES: usize = 8 << 20;
 /// An agent that has not taken a turn for so long is not ready.
 const STALLED: Duration = Duration::from_secs(5);
 /// One that has not for so long will not by itself.
@@ -46,6 +48,7 @@ struct Shown {
     clock: Option<Clock>,
     /// The last word of each, oldest first.
     findings: VecDeque<Arc<Finding>>,
+    scale: Scale,
     counts: Counts,
     live: usize,
     dying: usize,
@@ -151,14 +154,18 @@ impl Output for Posting {
         let mut shown = self.0.shown();
         shown.counts.count_finding(finding);
         // The last word takes the place of the one before.
-        if let Some(known) = shown.findings.iter_mut().rfind(|known| known.id == finding.id) {
-            *known = Arc::new(finding.clone());
-            return Ok(());
+        shown.scale.put(finding);
+        match shown.findings.iter().rposition(|known| known.id == finding.id) {
+            Some(place) => {
+                let before = std::mem::replace(&mut shown.findings[place], Arc::new(finding.clone()));
+                shown.scale.take(before.as_ref());
+            }
+            None => shown.findings.push_back(Arc::new(finding.clone())),
         }
-        if shown.findings.len() >= FINDINGS {
-            shown.findings.pop_front();
+        while shown.findings.len() > FINDINGS || shown.scale.bytes() > BYTES {
+            let Some(oldest) = shown.findings.pop_front() else { break };
+            shown.scale.take(oldest.as_ref());
         }
-        shown.findings.push_back(Arc::new(finding.clone()));
         Ok(())
     }
 

@@ -25,6 +25,7 @@ pub(crate) use processes::Processes;
 pub(crate) use renamings::Renaming;
 pub(crate) use stories::{Case, Member, Note, Participant, Story};
 
+use crate::budget;
 use crate::container::{Container, Owner};
 use crate::engine;
 use crate::errno::Errno;
@@ -57,7 +58,7 @@ pub struct Tracker {
     hierarchies: HashMap<Device, HierarchyId>,
     mount_tables: Recent<NamespaceId, MountTable>,
     told: Told,
-    owners: HashMap<Name, Owner>,
+    owners: Recent<Name, Owner>,
     cgroups: Cgroups,
     processes: Processes,
     coverage: Coverage,
@@ -98,9 +99,9 @@ impl Tracker {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id))).collect();
         Self {
             hierarchies,
-            mount_tables: mounts::tables(|table| table.mounts().len()),
+            mount_tables: mounts::tables(),
             told: Told::new(),
-            owners: HashMap::new(),
+            owners: Recent::new(containers::OWNERS, budget::OWNERS),
             cgroups: Cgroups::default(),
             processes: Processes::default(),
             coverage: Coverage::new(header),
@@ -211,10 +212,12 @@ impl Tracker {
         });
         let processes = self.processes.alive(at).into_iter().map(Input::Process);
         let facts = mounts.chain(containers).map(about);
-        facts.chain(processes).chain(existing).chain(std::iter::once(about(walked))).collect()
+        // If there was no room for all, a reader is not told that these are.
+        let walked = self.cgroups.is_whole().then(|| about(walked));
+        facts.chain(processes).chain(existing).chain(walked).collect()
     }
 
-    /// How many cgroups exist.
+    /// How many cgroups exist, of those that there is room for.
     pub fn live_cgroups(&self) -> usize {
         self.cgroups.len()
     }
@@ -229,9 +232,11 @@ impl Tracker {
         self.cgroups.differences(found, hierarchies)
     }
 
-    /// What was dropped for want of room: it weakens no claim that is still made, but it is said.
+    /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded.
     pub fn evicted(&self) -> u64 {
-        self.cgroups.evicted + self.processes.evicted + self.mount_tables.evicted + self.told.evicted()
+        let stories = self.notes.evicted + self.stories.evicted;
+        let others = self.mount_tables.evicted + self.told.evicted() + self.command.evicted;
+        self.cgroups.evicted() + self.processes.evicted() + stories + others
     }
 
     fn advance(&mut self, at: BootTime) {

@@ -16,6 +16,7 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
         because.push("who removed it was not seen".to_owned());
     }
 
+    because.extend(world.processes.gaps(&first.actor, remover.map(|remover| (remover, removal.at))));
     let before = first.at.since(removal.at);
     let removed = wording::verb(&because, "had already been removed", "may already have been removed");
     let by = match (cause, remover) {

@@ -27,7 +27,11 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
         None if read_only => Cause::ReadOnlyMount,
         None => Cause::NeverCreated,
     };
-    let because = gaps(weighed, world, creation, cause);
+    let mut because = gaps(weighed, world, creation, cause);
+    because.extend(world.processes.gaps(&first.actor, None));
+    if !world.cgroups.is_whole() {
+        because.push("there were more cgroups than are remembered: it may be one of them".to_owned());
+    }
 
     let is_made_since = world.cgroups.at_path(&weighed.member.place).is_some();
     let never = match is_made_since {
@@ -66,7 +70,8 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
 fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
     let first = &weighed.main.first;
     let before = first.at.since(renaming.at);
-    let because = world.coverage.gaps_in_lifecycle(renaming.at);
+    let mut because = world.coverage.gaps_in_lifecycle(renaming.at);
+    because.extend(world.processes.gaps(&first.actor, None));
     let place = &weighed.member.place;
     let followed = world.cgroups.follow(place).filter(|followed| followed.renaming.seq == renaming.seq);
     let to = followed.map(|followed| followed.place).or_else(|| renaming.forward(place)).map(|place| place.path);

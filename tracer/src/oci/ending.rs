@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RuntimeCommand;
 use super::state::{self, Files, Surroundings};
-use crate::input::{About, Exit, NamespaceId, Pid, Process};
+use crate::input::{Exit, NamespaceId, Pid, Process};
 use crate::name::Name;
 use crate::process;
 use crate::rights::Rights;
@@ -26,6 +26,17 @@ pub struct Ending {
     root: Option<(u64, u64)>,
     /// Processes that see what it sees and may outlive it.
     witnesses: Vec<Pid>,
+}
+
+/// What was found of a container's state.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// The container.
+    pub id: Name,
+    /// Its state file.
+    pub path: Name,
+    /// The file is still there.
+    pub present: bool,
 }
 
 impl Ending {
@@ -61,7 +72,7 @@ impl Ending {
     }
 
     /// Looks for the state, as the process that just ended would see it.
-    pub fn look(self, ended: &Process) -> Option<About> {
+    pub fn look(self, ended: &Process) -> Option<Left> {
         if !self.is_told_by(ended.exit) {
             return None;
         }
@@ -85,6 +96,6 @@ impl Ending {
         if present && self.only_failed && !self.was_missing {
             return None;
         }
-        Some(About::State { id: self.id, pid: ended.pid, path, present })
+        Some(Left { id: self.id, path, present })
     }
 }

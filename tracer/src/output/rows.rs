@@ -14,8 +14,9 @@ use crate::input::{BootTime, HierarchyId};
 
 /// A row can be joined for so long. A runtime makes a container's cgroups one after the other, within twenty milliseconds.
 pub(crate) const WINDOW: Duration = Duration::from_millis(50);
-/// Rows held at most: beyond, the oldest is let go of sooner.
+/// Rows held at most, and bytes of their paths: beyond, the oldest is let go of sooner.
 const HELD: usize = 256;
+const HELD_BYTES: usize = 1 << 20;
 
 /// One line: what is common to events and attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +51,14 @@ pub(super) struct Rows {
     /// The v1 hierarchies. If there is none, nothing is held.
     legacy: HashSet<HierarchyId>,
     held: VecDeque<Row>,
+    bytes: usize,
 }
 
 impl Rows {
     /// For a host with these hierarchies.
     pub fn of_header(header: &Header) -> Self {
         let legacy = header.hierarchies.iter().filter(|hierarchy| hierarchy.version == 1);
-        Self { legacy: legacy.map(|hierarchy| hierarchy.id).collect(), held: VecDeque::new() }
+        Self { legacy: legacy.map(|hierarchy| hierarchy.id).collect(), held: VecDeque::new(), bytes: 0 }
     }
 
     /// Takes in a row. [`Rows::take_due`] gives it back, now or later.
@@ -66,6 +68,7 @@ impl Rows {
             _ => false,
         };
         if !joined {
+            self.bytes += row.path.len();
             self.held.push_back(row);
         }
     }
@@ -73,13 +76,18 @@ impl Rows {
     /// Takes out the next row that nothing can join any more, nothing earlier than `now` being to come.
     pub fn take_due(&mut self, now: BootTime) -> Option<Row> {
         let first = self.held.front()?;
-        let waits = self.is_legacy(first) && now.since(first.at) <= WINDOW && self.held.len() <= HELD;
-        if waits { None } else { self.held.pop_front() }
+        let waits = self.is_legacy(first)
+            && now.since(first.at) <= WINDOW
+            && self.held.len() <= HELD
+            && self.bytes <= HELD_BYTES;
+        if waits { None } else { self.take() }
     }
 
     /// Takes out the next row, whatever might join it.
     pub fn take(&mut self) -> Option<Row> {
-        self.held.pop_front()
+        let row = self.held.pop_front()?;
+        self.bytes -= row.path.len();
+        Some(row)
     }
 
     fn is_legacy(&self, row: &Row) -> bool {
@@ -112,7 +120,7 @@ mod tests {
     const MS: u64 = 1_000_000;
 
     fn rows() -> Rows {
-        Rows { legacy: (1..=9).map(HierarchyId).collect(), held: VecDeque::new() }
+        Rows { legacy: (1..=9).map(HierarchyId).collect(), held: VecDeque::new(), bytes: 0 }
     }
 
     fn row(at: u64, word: &'static str, hierarchy: u32, path: &str) -> Row {

@@ -6,7 +6,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, Seq};
+use crate::input::{
+    About, BootTime, Facts, Input, Mount, NamespaceId, Pid, Question, Seq, Unanswered, WalkedAgain, at_most,
+};
+use crate::name::Name;
 
 /// One line of a stream.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,13 +75,74 @@ impl Line {
             "event" => input(Input::Event(read(line)?)),
             "attempt" => input(Input::Attempt(read(line)?)),
             "process" => input(Input::Process(read(line)?)),
-            "facts" => input(Input::Facts(read(line)?)),
+            "facts" => facts(line)?.map_or(Self::Other, |facts| input(Input::Facts(facts))),
             "lost" => input(Input::Lost(read(line)?)),
             "tick" => input(Input::Tick(read(line)?)),
             "end" => Self::End(read::<End>(line)?.at),
             _ => Self::Other,
         })
     }
+}
+
+/// A fact's fields are beside those of its line. Read as that says, all of them would be kept before any is looked at. `None` for a
+/// fact of a later version.
+fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
+    #[derive(Deserialize)]
+    struct Head {
+        at: BootTime,
+        about: String,
+    }
+    #[derive(Deserialize)]
+    struct Mounts {
+        namespace: NamespaceId,
+        #[serde(deserialize_with = "at_most::<_, _, 4_096>")]
+        mounts: Vec<Mount>,
+        #[serde(default)]
+        too_many: u64,
+    }
+    #[derive(Deserialize)]
+    struct State {
+        id: Name,
+        pid: Pid,
+        path: Name,
+        present: bool,
+    }
+    #[derive(Deserialize)]
+    struct NotAnswered {
+        pid: Pid,
+        question: Question,
+        reason: Unanswered,
+    }
+    #[derive(Deserialize)]
+    struct Walked {
+        cgroups: u64,
+        unreadable: u64,
+        #[serde(default)]
+        again: Option<WalkedAgain>,
+    }
+    let Head { at, about } = read(line)?;
+    let about = match about.as_str() {
+        "mounts" => {
+            let Mounts { namespace, mounts, too_many } = read(line)?;
+            About::Mounts { namespace, mounts, too_many }
+        }
+        "container" => About::Container(read(line)?),
+        "state" => {
+            let State { id, pid, path, present } = read(line)?;
+            About::State { id, pid, path, present }
+        }
+        "unread" => About::Unread(read(line)?),
+        "unanswered" => {
+            let NotAnswered { pid, question, reason } = read(line)?;
+            About::Unanswered { pid, question, reason }
+        }
+        "walked" => {
+            let Walked { cgroups, unreadable, again } = read(line)?;
+            About::Walked { cgroups, unreadable, again }
+        }
+        _ => return Ok(None),
+    };
+    Ok(Some(Facts { at, about }))
 }
 
 fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
@@ -121,6 +185,8 @@ mod tests {
     fn what_is_not_known_is_passed_over_and_what_is_wrong_is_said() {
         assert_eq!(Line::parse(br#"{"type":"later","seq":1}"#).expect("passed over"), Line::Other);
         assert_eq!(Line::parse(br#"{"type":"finding","id":"x"}"#).expect("passed over"), Line::Other);
+        let later = br#"{"type":"facts","seq":1,"at":5,"about":"later"}"#;
+        assert_eq!(Line::parse(later).expect("passed over"), Line::Other);
         for wrong in [r#"{"type":"tick","seq":1}"#, "", "[]", "{", r#"{"seq":1}"#, r#"{"type":"tick","seq":1,"at":-1}"#]
         {
             assert!(Line::parse(wrong.as_bytes()).is_err(), "{wrong}");

@@ -6,12 +6,16 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
+use crate::budget::{self, slot};
 use crate::input::{BootTime, CgroupId, Change, Event, HierarchyId, Pid, Process, ProcessChange};
 
 /// A cgroup that was removed longer ago than this is not waited for: something pins it.
 const SETTLED: Duration = Duration::from_secs(2);
 /// Processes, and cgroups, kept at most; beyond, they are not waited for.
-const KEPT: usize = 65_536;
+const KEPT: usize = 4_096;
+const _: () = assert!(
+    KEPT * (slot(size_of::<Pid>()) + slot(size_of::<Key>()) + slot(size_of::<(Key, BootTime)>())) <= budget::COMMAND
+);
 
 type Key = (HierarchyId, CgroupId);
 
@@ -25,6 +29,8 @@ pub(super) struct Command {
     made: HashSet<Key>,
     /// Cgroups that they made or removed, from their removal to their release.
     dying: HashMap<Key, BootTime>,
+    /// Those that there was no room for.
+    pub evicted: u64,
 }
 
 impl Command {
@@ -37,7 +43,7 @@ impl Command {
         match process.change {
             ProcessChange::Exit => drop(self.descendants.remove(&process.pid)),
             ProcessChange::Exec | ProcessChange::Seen => {
-                if self.descendants.len() < KEPT && process.parents.iter().any(|parent| self.has(parent.pid)) {
+                if process.parents.iter().any(|parent| self.has(parent.pid)) && self.has_room(self.descendants.len()) {
                     self.descendants.insert(process.pid);
                 }
             }
@@ -53,12 +59,12 @@ impl Command {
             Change::Created => {
                 // A number that is used again is another cgroup's.
                 self.made.remove(&key);
-                if own && self.made.len() < KEPT {
+                if own && self.has_room(self.made.len()) {
                     self.made.insert(key);
                 }
             }
             Change::Removed => {
-                if (self.made.remove(&key) || own) && self.dying.len() < KEPT {
+                if (self.made.remove(&key) || own) && self.has_room(self.dying.len()) {
                     self.dying.insert(key, event.at);
                 }
             }
@@ -76,6 +82,11 @@ impl Command {
     /// Whether a cgroup of theirs that was removed shortly before `ended` is not released.
     pub fn waits(&self, ended: BootTime) -> bool {
         self.dying.values().any(|removed| *removed <= ended && ended.since(*removed) <= SETTLED)
+    }
+
+    fn has_room(&mut self, kept: usize) -> bool {
+        self.evicted += u64::from(kept >= KEPT);
+        kept < KEPT
     }
 
     fn has(&self, pid: Pid) -> bool {

@@ -15,7 +15,7 @@ use crate::name::Name;
 use crate::oci;
 
 /// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
-const OWNERS: usize = 4_096;
+pub(super) const OWNERS: usize = 4_096;
 
 impl Tracker {
     /// The container that a path belongs to: as its name says and as the cgroup around it does, and within that one as the
@@ -110,11 +110,8 @@ impl Tracker {
         if let Some(owner) = self.owners.get(path) {
             return owner.clone();
         }
-        if self.owners.len() >= OWNERS {
-            self.owners.clear();
-        }
         let owner = container::owner(path);
-        self.owners.insert(path.clone(), owner.clone());
+        self.owners.tell(path.clone(), owner.clone());
         owner
     }
 

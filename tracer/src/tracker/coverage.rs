@@ -41,14 +41,16 @@ struct MkdirsLost {
     at: BootTime,
 }
 
-/// Thread groups that are named at most; who lost calls longest ago gives way to nobody in particular.
+/// Probes and thread groups that are named at most; who lost calls longest ago gives way to nobody in particular.
 const NAMED: usize = 16;
+/// The kernel's own threads have the longest names.
+const LONGEST_COMM: usize = 63;
 
 impl Coverage {
     pub fn new(header: &Header) -> Self {
         let missing = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
             let probes = header.probes.iter().filter(|probe| !probe.attached && wanted(&probe.name));
-            probes.map(|probe| probe.name.clone()).collect()
+            probes.take(NAMED).map(|probe| probe.name.clone()).collect()
         };
         Self {
             began: BootTime(header.clock.boot_ns),
@@ -69,7 +71,10 @@ impl Coverage {
             (Ring::Lifecycle, _) => later(&mut self.lifecycle_lost, lost.at),
             (Ring::Attempts, Some(Operation::Rmdir | Operation::Open)) => {}
             (Ring::Attempts, Some(Operation::Mkdir) | None) => match lost.pid {
-                Some(pid) => self.lost_mkdirs(MkdirsLost { pid, comm: comm.cloned(), at: lost.at }),
+                Some(pid) => {
+                    let comm = comm.filter(|comm| comm.as_bytes().len() <= LONGEST_COMM).cloned();
+                    self.lost_mkdirs(MkdirsLost { pid, comm, at: lost.at });
+                }
                 None => later(&mut self.attempts_lost, lost.at),
             },
             (Ring::Recording, _) => {

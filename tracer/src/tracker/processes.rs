@@ -1,23 +1,27 @@
 //! The thread groups that matter, kept for a while after their end.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::cgroups::Cgroups;
+use crate::budget::{self, weigh};
 use crate::findings::FindingAttempt;
 use crate::input::{
     Actor, BootTime, Exit, HierarchyId, Identity, Incarnation, NamespaceId, Parent, Pid, Process, ProcessChange,
 };
 use crate::name::Name;
 use crate::oci::{self, RuntimeCommand};
+use crate::recent::Recent;
 
-/// Thread groups kept at most; beyond, new ones are not remembered until old ones end.
+/// Thread groups kept at most, of those that run and of all others.
 const PROCESSES: usize = 65_536;
 /// How long one is kept after its end: a runtime's parent asks for its exit status within that.
 const AFTER_EXIT: Duration = Duration::from_secs(60);
 /// How long one is kept that is not heard of: it is an idle daemon, or the record of its end was lost.
 const SILENT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Whoever is heard of more often than this stays where it is in the order that they are forgotten in.
+const LATE: Duration = Duration::from_secs(1);
 
 /// A thread group, from its first record to a while after its end.
 #[derive(Clone, Debug)]
@@ -42,29 +46,55 @@ pub(crate) struct Known {
     anonymous: bool,
 }
 
-/// The thread groups that matter.
-#[derive(Debug, Default)]
+weigh! { Known: comm, identity, command, last_failure; }
+
+/// The thread groups that matter. Whoever starts very many that end at once pushes out no daemon.
+#[derive(Debug)]
 pub(crate) struct Processes {
-    known: HashMap<Pid, Known>,
+    running: Recent<Pid, Known>,
+    /// Those that have ended, and those of which only the number is known.
+    passing: Recent<Pid, Known>,
     incarnations: u64,
-    /// Thread groups that were not remembered because there were too many.
-    pub evicted: u64,
+    /// When one that is forgotten, and was not known to have ended, was last heard of.
+    forgotten: Option<BootTime>,
+}
+
+impl Default for Processes {
+    fn default() -> Self {
+        let running = Recent::new(PROCESSES, budget::RUNNING);
+        Self { running, passing: Recent::new(PROCESSES, budget::PASSING), incarnations: 0, forgotten: None }
+    }
 }
 
 impl Processes {
     pub fn get(&self, pid: Pid) -> Option<&Known> {
-        self.known.get(&pid)
+        self.running.get(&pid).or_else(|| self.passing.get(&pid))
+    }
+
+    /// Thread groups that made room for others.
+    pub fn evicted(&self) -> u64 {
+        self.running.evicted + self.passing.evicted
+    }
+
+    /// Why what a process was asked to do may have been forgotten, or why it may be the `rival` of its number after all, who did
+    /// something at that time.
+    pub fn gaps(&self, actor: &Actor, rival: Option<(&Actor, BootTime)>) -> Option<String> {
+        let is_forgotten = |(rival, at): (&Actor, BootTime)| {
+            rival.pid == actor.pid && !rival.is_same_process_as(actor) && Some(at) <= self.forgotten
+        };
+        let needs_more = actor.identity.is_none() && self.running.evicted > 0 || rival.is_some_and(is_forgotten);
+        needs_more.then(|| "there were more processes than are remembered".to_owned())
     }
 
     /// The process that an actor is, if it is remembered.
     pub fn of(&self, actor: &Actor) -> Option<&Known> {
-        self.known.get(&actor.pid).filter(|known| Some(known.incarnation) == actor.incarnation)
+        self.get(actor.pid).filter(|known| Some(known.incarnation) == actor.incarnation)
     }
 
     /// The ancestors of a process that are remembered, the nearest first. Whoever has an ancestor's number now, but began
     /// after the process itself, or had ended before, is none.
     pub fn ancestors<'a>(&'a self, of: &'a Known) -> impl Iterator<Item = &'a Known> {
-        let parents = of.identity.parents.iter().filter_map(|Parent { pid, comm: _ }| self.known.get(pid));
+        let parents = of.identity.parents.iter().filter_map(|Parent { pid, comm: _ }| self.get(*pid));
         parents.filter(|parent| match of.started {
             Some(began) => {
                 parent.started.is_none_or(|started| started <= began)
@@ -78,7 +108,7 @@ impl Processes {
     /// record is of, and which one it takes the place of without that one's end having been told.
     pub fn learn(&mut self, process: &Process, cgroups: &Cgroups) -> (Incarnation, Option<Incarnation>) {
         let mut known = Known::from_record(process, cgroups);
-        let before = self.known.get(&process.pid);
+        let before = self.get(process.pid);
         let mut replaced = None;
         match before.filter(|before| before.is_same_process_as(&known)) {
             Some(before) => known.keep_what_is_not_said_again(before),
@@ -94,28 +124,37 @@ impl Processes {
 
     /// Fills in what is known of the actor's thread group, which is alive at `now`.
     pub fn identify(&mut self, actor: &mut Actor, now: BootTime) {
-        let known = self.known.get_mut(&actor.pid).filter(|known| known.exited.is_none_or(|exited| now <= exited));
+        let known = self.get(actor.pid).filter(|known| known.exited.is_none_or(|exited| now <= exited));
         if let Some(known) = known {
             actor.incarnation = Some(known.incarnation);
             actor.identity = (!known.anonymous).then(|| known.identity.clone());
-            known.heard = known.heard.max(now);
+            self.of_number(actor.pid).touch(&actor.pid, |known| {
+                let is_late = now.since(known.heard) >= LATE;
+                known.heard = known.heard.max(now);
+                is_late
+            });
             return;
         }
         // No record told of it, or only of one that had this number before.
         let incarnation = self.next_incarnation();
-        if self.insert(actor.pid, Known::anonymous(actor, incarnation, now)) {
-            actor.incarnation = Some(incarnation);
-        }
+        actor.incarnation = Some(incarnation);
+        self.insert(actor.pid, Known::anonymous(actor, incarnation, now));
     }
 
     /// Remembers the last call of a process that failed although something had been wanted of it. If the process clears up
     /// next and fails, it is what failed first: a program that can do without goes on, and one that cannot stops there.
     pub fn note_failure(&mut self, actor: &Actor, call: &FindingAttempt) {
-        if let Some(known) = self.known.get_mut(&actor.pid)
-            && Some(known.incarnation) == actor.incarnation
-        {
-            known.last_failure = Some(Box::new(call.clone()));
+        if self.of(actor).is_some() {
+            let known = self.of_number(actor.pid);
+            known.change(&actor.pid, |known| known.last_failure = Some(Box::new(call.clone())));
+            let gone = known.make_room();
+            self.forget(&gone);
         }
+    }
+
+    /// Where one of that number is.
+    fn of_number(&mut self, pid: Pid) -> &mut Recent<Pid, Known> {
+        if self.running.get(&pid).is_some() { &mut self.running } else { &mut self.passing }
     }
 
     fn next_incarnation(&mut self) -> Incarnation {
@@ -126,9 +165,8 @@ impl Processes {
     /// Those that are alive, as records of `now`, in the order of their numbers.
     pub fn alive(&self, now: BootTime) -> Vec<Process> {
         let mut alive: Vec<Process> = self
-            .known
+            .running
             .iter()
-            .filter(|(_, known)| known.exited.is_none() && !known.anonymous)
             .map(|(pid, known)| Process {
                 at: now,
                 pid: *pid,
@@ -151,22 +189,28 @@ impl Processes {
         alive
     }
 
-    /// Drops those that ended long ago.
+    /// Drops those that ended long ago, or were not heard of for long.
     pub fn sweep(&mut self, now: BootTime) {
-        self.known.retain(|_, known| {
-            let age = if known.exited.is_some() || known.anonymous { AFTER_EXIT } else { SILENT };
-            now.since(known.heard) <= age
-        });
+        for (processes, age) in [(&mut self.running, SILENT), (&mut self.passing, AFTER_EXIT)] {
+            while processes.oldest().is_some_and(|(_, known)| now.since(known.heard) > age) {
+                processes.take_oldest();
+            }
+        }
     }
 
-    fn insert(&mut self, pid: Pid, known: Known) -> bool {
-        let has_room = self.known.len() < PROCESSES || self.known.contains_key(&pid);
-        if has_room {
-            self.known.insert(pid, known);
-        } else {
-            self.evicted += 1;
-        }
-        has_room
+    fn insert(&mut self, pid: Pid, known: Known) {
+        let (to, from) = match known.exited.is_some() || known.anonymous {
+            true => (&mut self.passing, &mut self.running),
+            false => (&mut self.running, &mut self.passing),
+        };
+        from.take(&pid);
+        let gone = to.tell(pid, known);
+        self.forget(&gone);
+    }
+
+    fn forget(&mut self, gone: &[(Pid, Known)]) {
+        let unended = gone.iter().filter(|(_, known)| known.exited.is_none());
+        self.forgotten = self.forgotten.max(unended.map(|(_, known)| known.heard).max());
     }
 }
 
@@ -296,5 +340,61 @@ mod tests {
         assert!(processes.get(Pid(42)).is_some());
         processes.sweep(BootTime(12) + AFTER_EXIT);
         assert!(processes.get(Pid(42)).is_none());
+    }
+
+    fn flood(processes: &mut Processes, change: ProcessChange, count: u32) {
+        let argv: Vec<Name> = vec!["runc".into(), "delete".into(), Name::new(vec![b'x'; 4_000])];
+        for pid in 1_000..1_000 + count {
+            let process = Process { pid: Pid(pid), argv: Some(argv.clone()), ..record(change, None, 1) };
+            processes.learn(&process, &Cgroups::default());
+        }
+    }
+
+    #[test]
+    fn a_thousand_processes_with_four_kib_of_arguments_each_push_out_the_oldest_and_it_is_counted() {
+        let mut processes = Processes::default();
+        processes.learn(&record(ProcessChange::Exec, Some("runc delete a"), 1), &Cgroups::default());
+        flood(&mut processes, ProcessChange::Exec, 1_500);
+        assert!(processes.get(Pid(42)).is_none() && processes.get(Pid(2_499)).is_some());
+        assert!(processes.running.bytes() <= budget::RUNNING && processes.evicted() > 500);
+        // Of one number, a process that is told apart from another one: that it is another is sure if nobody was forgotten since.
+        let actor = |incarnation| Actor {
+            incarnation: Some(Incarnation(incarnation)),
+            identity: Some(Arc::default()),
+            ..Actor::new(Pid(42), 42, "runc".into(), None)
+        };
+        assert!(processes.gaps(&actor(2), Some((&actor(1), BootTime(11)))).is_some());
+        assert!(processes.gaps(&actor(2), Some((&actor(1), BootTime(12)))).is_none());
+        assert!(processes.gaps(&actor(2), Some((&actor(2), BootTime(11)))).is_none());
+    }
+
+    #[test]
+    fn processes_that_have_ended_push_out_none_that_runs() {
+        let mut processes = Processes::default();
+        processes.learn(&record(ProcessChange::Exec, Some("runc delete a"), 1), &Cgroups::default());
+        flood(&mut processes, ProcessChange::Exit, 10_000);
+        assert!(processes.get(Pid(42)).is_some() && processes.passing.bytes() <= budget::PASSING);
+        assert!(processes.evicted() > 9_000, "{}", processes.evicted());
+    }
+
+    #[test]
+    fn whoever_is_heard_of_is_not_the_oldest() {
+        let mut processes = Processes::default();
+        processes.learn(&record(ProcessChange::Exec, Some("runc delete a"), 1), &Cgroups::default());
+        flood(&mut processes, ProcessChange::Exec, 500);
+        processes.identify(&mut Actor::new(Pid(42), 42, "runc".into(), None), BootTime(11) + LATE);
+        flood(&mut processes, ProcessChange::Exec, 900);
+        assert!(processes.get(Pid(42)).is_some());
+    }
+
+    #[test]
+    fn two_thousand_processes_with_ordinary_command_lines_have_room() {
+        let mut processes = Processes::default();
+        let argv = "runc --root /run/containerd/runc/k8s.io --log /run/containerd/io.containerd.runtime.v2.task/k8s.io/log.json delete web";
+        for pid in 1..=2_000 {
+            let process = Process { pid: Pid(pid), ..record(ProcessChange::Exec, Some(argv), 1) };
+            processes.learn(&process, &Cgroups::default());
+        }
+        assert_eq!((processes.evicted(), processes.running.len()), (0, 2_000));
     }
 }

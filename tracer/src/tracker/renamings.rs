@@ -1,12 +1,14 @@
 //! Which cgroups have had which paths before, on cgroup v1: a renaming gives a new path to a cgroup and to all below it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::cgroups::{Place, Removal};
+use crate::budget::{self, Scale, weigh};
 use crate::input::{Actor, BootTime, CgroupId, Seq};
 use crate::name::Name;
+use crate::recent::Recent;
 
 /// Renamings kept at most, and paths that a cgroup has left; the oldest goes first.
 const RENAMINGS: usize = 4_096;
@@ -46,42 +48,62 @@ pub(crate) struct Left {
     pub removal: Option<Removal>,
 }
 
+weigh! {
+    Renaming: actor, from, to;
+    Left: renaming, removal;
+}
+
 /// Those that are remembered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Renamings {
     /// In the order they were seen.
     log: VecDeque<Arc<Renaming>>,
-    left: HashMap<Place, Left>,
-    /// In the order they were left, for eviction. A path that was left again is in it twice.
-    order: VecDeque<(Seq, Place)>,
+    scale: Scale,
+    left: Recent<Place, Left>,
+    /// Those of either that made room for others.
+    pub evicted: u64,
+}
+
+impl Default for Renamings {
+    fn default() -> Self {
+        let left = Recent::new(LEFT, budget::RENAMINGS / 2);
+        Self { log: VecDeque::new(), scale: Scale::default(), left, evicted: 0 }
+    }
 }
 
 impl Renamings {
     /// These cgroups left these paths. Returns when the newest of what had to be forgotten for it was.
     pub fn add(&mut self, renaming: Renaming, moved: impl Iterator<Item = (CgroupId, Place)>) -> Option<BootTime> {
         let renaming = Arc::new(renaming);
+        let mut gone = Vec::new();
         for (id, place) in moved {
-            self.order.push_back((renaming.seq, place.clone()));
-            self.left.insert(place, Left { id, renaming: renaming.clone(), removal: None });
+            gone.extend(self.left.tell(place, Left { id, renaming: renaming.clone(), removal: None }));
         }
+        let mut forgotten = self.forget(gone);
+        self.scale.put(&renaming);
         self.log.push_back(renaming);
-        let mut forgotten = None;
-        while self.log.len() > RENAMINGS {
+        while self.log.len() > RENAMINGS || self.scale.bytes() > budget::RENAMINGS / 2 {
             forgotten = forgotten.max(self.forget_oldest());
-        }
-        while self.order.len() > LEFT {
-            forgotten = forgotten.max(self.forget_oldest_path());
+            self.evicted += 1;
         }
         forgotten
     }
 
-    /// A cgroup that had these paths before was removed.
-    pub fn removed(&mut self, id: CgroupId, former: &[Place], removal: &Removal) {
+    /// A cgroup that had these paths before was removed. Returns when the newest of what had to be forgotten for it was.
+    pub fn removed(&mut self, id: CgroupId, former: &[Place], removal: &Removal) -> Option<BootTime> {
         for place in former {
-            if let Some(left) = self.left.get_mut(place).filter(|left| left.id == id && left.removal.is_none()) {
-                left.removal = Some(removal.clone());
+            if self.left.get(place).is_some_and(|left| left.id == id && left.removal.is_none()) {
+                self.left.change(place, |left| left.removal = Some(removal.clone()));
             }
         }
+        let gone = self.left.make_room();
+        self.forget(gone)
+    }
+
+    /// These paths had to be forgotten.
+    fn forget(&mut self, gone: Vec<(Place, Left)>) -> Option<BootTime> {
+        self.evicted += gone.len() as u64;
+        gone.iter().map(|(_, left)| left.renaming.at).max()
     }
 
     /// The last cgroup that left a path.
@@ -116,15 +138,10 @@ impl Renamings {
 
     fn forget_oldest(&mut self) -> Option<BootTime> {
         let oldest = self.log.pop_front()?;
-        while self.order.front().is_some_and(|(seq, _)| *seq <= oldest.seq) {
-            self.forget_oldest_path();
+        self.scale.take(&oldest);
+        while self.left.oldest().is_some_and(|(_, left)| left.renaming.seq <= oldest.seq) {
+            self.left.take_oldest();
         }
         Some(oldest.at)
-    }
-
-    fn forget_oldest_path(&mut self) -> Option<BootTime> {
-        let (seq, place) = self.order.pop_front()?;
-        let is_its = self.left.get(&place).is_some_and(|left| left.renaming.seq == seq);
-        is_its.then(|| self.left.remove(&place)).flatten().map(|left| left.renaming.at)
     }
 }

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use super::cgroups::{Place, Removal};
 use super::renamings::Renaming;
+use crate::budget::{self, Scale, Weigh, slot};
 use crate::container::Container;
-use crate::findings::{Finding, FindingAttempt, Job, Kind};
+use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
 use crate::input::{Actor, BootTime, Exit, HierarchyId, Incarnation, Operation, Pid, Seq};
 use crate::name::Name;
 
@@ -24,7 +25,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 const TOGETHER: Duration = Duration::from_secs(10);
 /// A story that nothing was added to for so long is closed; a new failure starts a new one.
 const STORY_AGE: Duration = Duration::from_secs(10 * 60);
-/// Stories kept at most; the oldest is told and closed first.
+/// Stories kept at most. When there are more, or they take more than their share, the oldest are told and closed until a quarter is
+/// free.
 const STORIES: usize = 4_096;
 /// How long a failed call is remembered that belongs to no story yet: as long as a removal, which it may have come after.
 const NOTE_AGE: Duration = Duration::from_secs(15 * 60);
@@ -36,6 +38,11 @@ const FIRST_CALLS: usize = 24;
 const LAST_CALLS: usize = 8;
 /// Different actors of one story that are followed: of those that remove what they are given, and of all others.
 const ACTORS: usize = 64;
+/// Hierarchies that one story is told in at most: a kernel has a dozen.
+const MEMBERS: usize = 64;
+/// What a participant takes in the tables that lead to its story, besides its place.
+const INDEX: usize =
+    2 * slot(size_of::<((Kind, Pid, Place), u64)>()) + 2 * slot(size_of::<(Pid, HashSet<u64>)>()) + 256;
 
 /// A failed call and the place it was about.
 #[derive(Clone, Debug)]
@@ -46,58 +53,84 @@ pub(crate) struct Note {
     pub attempt: FindingAttempt,
 }
 
+impl Weigh for Note {
+    fn weigh(&self, scale: &mut Scale) {
+        // A list that grows has twice the room.
+        scale.add(2 * size_of::<Self>());
+        (&self.place, &self.file).weigh(scale);
+        self.attempt.weigh(scale);
+    }
+}
+
 /// Failed calls that belong to no story yet.
 #[derive(Debug, Default)]
 pub(crate) struct Notes {
-    at_place: HashMap<Place, VecDeque<Note>>,
-    order: VecDeque<(BootTime, Place)>,
+    /// In the order they came.
+    notes: BTreeMap<u64, Note>,
+    at_place: HashMap<Place, VecDeque<u64>>,
+    next: u64,
+    scale: Scale,
     /// The last failed creation that had to be forgotten.
     forgotten_creation: Option<BootTime>,
+    /// Those that made room for others.
+    pub evicted: u64,
 }
 
 impl Notes {
+    /// What a note takes besides what it refers to: its place in three tables.
+    const ENTRY: usize = slot(size_of::<(Place, VecDeque<u64>)>()) + 128;
+
     pub fn push(&mut self, note: Note) {
-        self.order.push_back((note.attempt.at, note.place.clone()));
-        let notes = self.at_place.entry(note.place.clone()).or_default();
-        notes.push_back(note);
-        if notes.len() > NOTES_AT_A_PLACE {
-            let oldest = notes.pop_front();
-            self.forget(oldest);
+        self.scale.put(&note);
+        let at_place = self.at_place.entry(note.place.clone()).or_default();
+        at_place.push_back(self.next);
+        let first = at_place.front().copied().filter(|_| at_place.len() > NOTES_AT_A_PLACE);
+        self.notes.insert(self.next, note);
+        self.next += 1;
+        if let Some(first) = first {
+            self.forget(first);
         }
-        while self.order.len() > NOTES {
-            self.drop_oldest();
+        while self.notes.len() > NOTES || self.scale.bytes() + self.notes.len() * Self::ENTRY > budget::NOTES {
+            let Some((oldest, _)) = self.notes.first_key_value() else { break };
+            self.forget(*oldest);
+            self.evicted += 1;
         }
     }
 
     pub fn at(&self, place: &Place) -> impl DoubleEndedIterator<Item = &Note> {
-        self.at_place.get(place).into_iter().flatten()
+        self.at_place.get(place).into_iter().flatten().filter_map(|number| self.notes.get(number))
     }
 
     /// Takes the notes of a place out: a story has them now.
-    fn take(&mut self, place: &Place) -> VecDeque<Note> {
-        self.at_place.remove(place).unwrap_or_default()
+    fn take(&mut self, place: &Place) -> Vec<Note> {
+        let numbers = self.at_place.remove(place).unwrap_or_default();
+        let notes: Vec<Note> = numbers.iter().filter_map(|number| self.notes.remove(number)).collect();
+        notes.iter().for_each(|note| self.scale.take(note));
+        notes
     }
 
     pub fn sweep(&mut self, now: BootTime) {
-        while self.order.front().is_some_and(|(at, _)| now.since(*at) > NOTE_AGE) {
-            self.drop_oldest();
+        while let Some((oldest, note)) = self.notes.first_key_value() {
+            if now.since(note.attempt.at) <= NOTE_AGE {
+                return;
+            }
+            self.forget(*oldest);
         }
     }
 
-    fn drop_oldest(&mut self) {
-        let Some((at, place)) = self.order.pop_front() else { return };
-        let Some(notes) = self.at_place.get_mut(&place) else { return };
-        let young = notes.iter().position(|note| note.attempt.at > at).unwrap_or(notes.len());
-        let old: Vec<Note> = notes.drain(..young).collect();
-        if notes.is_empty() {
-            self.at_place.remove(&place);
+    /// Forgets the oldest note of a place.
+    fn forget(&mut self, number: u64) {
+        let Some(note) = self.notes.remove(&number) else { return };
+        self.scale.take(&note);
+        if let Some(at_place) = self.at_place.get_mut(&note.place) {
+            at_place.pop_front();
+            if at_place.is_empty() {
+                self.at_place.remove(&note.place);
+            }
         }
-        self.forget(old);
-    }
-
-    fn forget(&mut self, old: impl IntoIterator<Item = Note>) {
-        let creations = old.into_iter().filter(|note| note.attempt.is_failed_creation());
-        self.forgotten_creation = self.forgotten_creation.max(creations.map(|note| note.attempt.at).max());
+        if note.attempt.is_failed_creation() {
+            self.forgotten_creation = self.forgotten_creation.max(Some(note.attempt.at));
+        }
     }
 
     /// When the last failed creation was that is not remembered any more.
@@ -133,6 +166,16 @@ pub(crate) struct Member {
     pub since: Option<BootTime>,
 }
 
+impl Weigh for Member {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add(2 * size_of::<Self>() + INDEX);
+        self.place.weigh(scale);
+        self.container.weigh(scale);
+        self.removal.weigh(scale);
+        self.renaming.weigh(scale);
+    }
+}
+
 impl Member {
     /// Whether a call that came after this removal or renaming is of the same life of the cgroup.
     fn is_same_life(&self, case: &Case) -> bool {
@@ -166,6 +209,14 @@ pub(crate) struct Participant {
     pub ended: Option<End>,
     /// Its runtime's state file was still there after its end.
     pub state_left: Option<bool>,
+}
+
+impl Weigh for Participant {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add(2 * size_of::<Self>() + INDEX);
+        (&self.first, &self.place).weigh(scale);
+        self.failed_before.weigh(scale);
+    }
 }
 
 /// The end of a thread group.
@@ -207,7 +258,48 @@ pub(crate) struct Story {
     /// When a cgroup of it was last tried to be made in vain.
     failed_creation: Option<BootTime>,
     due: Option<BootTime>,
-    told: Option<Finding>,
+    told: Option<Told>,
+}
+
+/// What was told of a story last, as far as another telling is compared with it.
+#[derive(Clone, Debug)]
+struct Told {
+    revision: u32,
+    severity: Severity,
+    cause: Cause,
+    certainty: Certainty,
+    outcome: Outcome,
+    actor: Actor,
+    hierarchies: usize,
+    attempt_count: u64,
+    known_issues: Vec<KnownIssue>,
+}
+
+impl Told {
+    fn of(finding: &Finding) -> Self {
+        Self {
+            revision: finding.revision,
+            severity: finding.severity,
+            cause: finding.cause,
+            certainty: finding.certainty,
+            outcome: finding.outcome.clone(),
+            actor: finding.actor.clone(),
+            hierarchies: finding.hierarchies,
+            attempt_count: finding.attempt_count,
+            known_issues: finding.known_issues.clone(),
+        }
+    }
+}
+
+impl Weigh for Story {
+    fn weigh(&self, scale: &mut Scale) {
+        // Its places in the lists of those that are open and due, and what was told of it, whose actor is a participant.
+        scale.add(2 * size_of::<Self>() + 512);
+        (&self.began, &self.container).weigh(scale);
+        self.kept_calls().for_each(|call| call.weigh(scale));
+        self.members.iter().for_each(|member| member.weigh(scale));
+        self.participants.iter().for_each(|participant| participant.weigh(scale));
+    }
 }
 
 impl Story {
@@ -235,7 +327,8 @@ impl Story {
         self.first_calls.iter().chain(&self.last_calls)
     }
 
-    fn add_call(&mut self, note: Note) {
+    fn add_call(&mut self, note: Note, scale: &mut Scale) {
+        scale.put(&note);
         self.calls += 1;
         if let Some(participant) = self.participants.iter_mut().find(|who| who.is(&note.attempt.actor)) {
             participant.calls += 1;
@@ -249,7 +342,7 @@ impl Story {
         } else {
             self.last_calls.push_back(note);
             if self.last_calls.len() > LAST_CALLS {
-                self.last_calls.pop_front();
+                self.last_calls.pop_front().iter().for_each(|call| scale.take(call));
             }
         }
     }
@@ -275,6 +368,7 @@ impl Story {
                 let is_elsewhere = self.members.iter().all(|m| m.place.hierarchy != note.place.hierarchy);
                 let lived_together = |removal| self.members.iter().all(|member| member.lived_with(removal));
                 is_elsewhere
+                    && self.members.len() < MEMBERS
                     && call.at.since(self.last_at) <= TOGETHER
                     && case.removal.as_ref().is_none_or(lived_together)
                     && self.is_same_teardown(note, case)
@@ -326,6 +420,9 @@ pub(crate) struct Stories {
     of_actor: HashMap<(Kind, Pid, Place), u64>,
     /// The last failed creation of a story that is closed.
     forgotten_creation: Option<BootTime>,
+    scale: Scale,
+    /// Those that were closed for want of room.
+    pub evicted: u64,
 }
 
 impl Stories {
@@ -363,7 +460,7 @@ impl Stories {
 
     /// Whether there are so many that the oldest must go before it is time to.
     pub fn is_overfull(&self) -> bool {
-        self.stories.len() > STORIES + STORIES / 4
+        self.stories.len() > STORIES || self.scale.bytes() > budget::STORIES
     }
 
     /// When the next story falls due.
@@ -381,10 +478,10 @@ impl Stories {
         let failed_creation =
             notes.at(&note.place).rev().find(|n| n.attempt.is_failed_creation()).map(|n| n.attempt.at);
         let number = self.find(&note, &case, failed_creation).unwrap_or_else(|| self.open(&note, &case));
-        self.index(number, &note, &case);
         let Some(story) = self.stories.get_mut(&number) else { return };
+        let scale = &mut self.scale;
         let actor = note.attempt.actor.clone();
-        let pid = actor.pid;
+        let place = note.place.clone();
         let at = note.attempt.at;
         let known = story.lasts(&actor);
         let job = Job::of(&actor);
@@ -396,45 +493,50 @@ impl Stories {
             story.has_more_that_matter |= !is_removal || case.renaming.is_some();
         }
         if !known && has_room {
-            let (first, place) = (note.attempt.clone(), note.place.clone());
-            story.participants.push(Participant {
+            let participant = Participant {
                 job,
-                first,
-                place,
+                first: note.attempt.clone(),
+                place: place.clone(),
                 calls: 0,
                 failed_before: case.failed_before.clone(),
                 ended: None,
                 state_left: None,
-            });
+            };
+            scale.put(&participant);
+            story.participants.push(participant);
         }
-        if !story.members.iter().any(|member| member.place == note.place) {
-            story.members.push(Member {
-                place: note.place.clone(),
+        if !story.members.iter().any(|member| member.place == place) {
+            let member = Member {
+                place: place.clone(),
                 container: case.container.clone(),
                 removal: case.removal.clone(),
                 renaming: case.renaming.clone(),
                 since: case.since,
-            });
+            };
+            scale.put(&member);
+            story.members.push(member);
             let mut earlier: Vec<Note> = match &case.removal {
-                Some(_) => notes.take(&note.place).into(),
-                None => context(notes, &note.place),
+                Some(_) => notes.take(&place),
+                None => context(notes, &place),
             };
             // Before the removal all was well: a look before creation is no part of a duplicate.
             earlier.retain(|note| case.since.is_none_or(|since| note.attempt.at > since));
             earlier.sort_by_key(|note| note.attempt.seq);
             for note in earlier {
-                story.add_call(note);
+                story.add_call(note, scale);
             }
         }
         if story.container.is_none() {
+            scale.put(&case.container);
             story.container.clone_from(&case.container);
         }
-        story.add_call(note);
+        story.add_call(note, scale);
+        let is_followed = known || has_room;
         let grown = story.told.as_ref().is_some_and(|told| story.calls >= told.attempt_count.saturating_mul(10));
         if story.told.is_none() || !known || grown {
             self.set_due(number, at + PATIENCE);
         }
-        self.with_actor.entry(pid).or_default().insert(number);
+        self.index(number, &place, &actor, &case, is_followed);
     }
 
     /// A failed call that decides nothing by itself, but belongs to a story that is being told: returned if it does not.
@@ -446,7 +548,7 @@ impl Stories {
         if begins_a_life || note.attempt.at.since(story.last_at) > TOGETHER {
             return Some(note);
         }
-        story.add_call(note);
+        story.add_call(note, &mut self.scale);
         None
     }
 
@@ -539,8 +641,10 @@ impl Stories {
         for number in old {
             self.close(number);
         }
-        while self.stories.len() > STORIES {
+        let is_overfull = self.is_overfull();
+        while is_overfull && (self.stories.len() > STORIES / 4 * 3 || self.scale.bytes() > budget::STORIES / 4 * 3) {
             let Some(first) = self.stories.keys().next().copied() else { break };
+            self.evicted += 1;
             untold.extend(self.close(first).filter(|story| story.told.is_none()));
         }
         let open = &self.stories;
@@ -561,6 +665,7 @@ impl Stories {
 
     fn close(&mut self, number: u64) -> Option<Story> {
         let story = self.stories.remove(&number)?;
+        self.scale.take(&story);
         self.forgotten_creation = self.forgotten_creation.max(story.failed_creation);
         if let Some(at) = story.due {
             self.due.remove(&(at, number));
@@ -586,21 +691,28 @@ impl Stories {
     fn open(&mut self, note: &Note, case: &Case) -> u64 {
         let number = self.next;
         self.next += 1;
-        self.stories.insert(number, Story::new(note, case));
+        let story = Story::new(note, case);
+        self.scale.put(&story);
+        self.stories.insert(number, story);
         number
     }
 
-    fn index(&mut self, number: u64, note: &Note, case: &Case) {
-        self.at_place.insert((case.kind, note.place.clone()), number);
-        let of_actor = self.of_actor.entry((case.kind, note.attempt.actor.pid, note.place.clone())).or_default();
-        *of_actor = number.max(*of_actor);
+    /// Whoever has no part in the story is led to it by its place alone.
+    fn index(&mut self, number: u64, place: &Place, actor: &Actor, case: &Case, is_followed: bool) {
+        self.at_place.insert((case.kind, place.clone()), number);
         if let Some(container) = &case.container {
             self.of_container.insert((case.kind, container.id.clone()), number);
         }
+        if !is_followed {
+            return;
+        }
+        let of_actor = self.of_actor.entry((case.kind, actor.pid, place.clone())).or_default();
+        *of_actor = number.max(*of_actor);
+        self.with_actor.entry(actor.pid).or_default().insert(number);
         // cgroup2 is one hierarchy: there is nothing to be told together.
-        if note.place.hierarchy != HierarchyId(0) {
-            for pid in family(&note.attempt.actor) {
-                self.of_family.insert((case.kind, pid, note.place.path.clone()), number);
+        if place.hierarchy != HierarchyId(0) {
+            for pid in family(actor) {
+                self.of_family.insert((case.kind, pid, place.path.clone()), number);
             }
         }
     }
@@ -636,7 +748,7 @@ impl Story {
             }
             finding.revision = told.revision + 1;
         }
-        self.told = Some(finding.clone());
+        self.told = Some(Told::of(&finding));
         Some(finding)
     }
 
@@ -653,7 +765,7 @@ impl Story {
 
     /// A known problem stays recognised while the claim is the same: the process whose exit told it may be forgotten by now.
     fn still_recognised(&self, mut finding: Finding) -> Finding {
-        let same = |told: &&Finding| told.cause == finding.cause && told.severity == finding.severity;
+        let same = |told: &&Told| told.cause == finding.cause && told.severity == finding.severity;
         if let Some(told) = self.told.as_ref().filter(same).filter(|_| finding.known_issues.is_empty()) {
             finding.known_issues.clone_from(&told.known_issues);
         }
@@ -671,7 +783,7 @@ fn family(actor: &Actor) -> impl Iterator<Item = Pid> {
 /// The failed calls at `place`, and those of the same actors on the control files of the cgroup around it shortly
 /// before they tried to make this one: runc tries to enable controllers there first.
 fn context(notes: &mut Notes, place: &Place) -> Vec<Note> {
-    let mut calls: Vec<Note> = notes.take(place).into();
+    let mut calls: Vec<Note> = notes.take(place);
     let makers: Vec<FindingAttempt> = calls
         .iter()
         .filter(|note| note.attempt.operation == Operation::Mkdir)

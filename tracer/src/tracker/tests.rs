@@ -6,6 +6,7 @@ use super::*;
 use crate::findings::{Cause, Certainty, Severity};
 use crate::hierarchy::{Clock, Hierarchy, Probe, Setup};
 use crate::input::*;
+use crate::recording::Line;
 
 const HOST: NamespaceId = NamespaceId(1);
 const CONTAINER_NS: NamespaceId = NamespaceId(2);
@@ -434,6 +435,68 @@ fn never_created_is_claimed_only_of_what_could_be_seen() {
 }
 
 #[test]
+fn cgroups_that_there_is_no_room_for_weaken_that_one_never_was() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/new", 20);
+    let long = "x".repeat(4_000);
+    for id in 0..4_000 {
+        play.event(Change::Created, 0, 100 + id, &format!("/{id}{long}"), 20);
+    }
+    play.rmdir(Errno::ENOENT, "/new/never", 22);
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!((finding.certainty, finding.cause), (Certainty::Degraded, Cause::NeverCreated));
+    assert!(finding.because.iter().any(|why| why.contains("more cgroups than are remembered")), "{finding:?}");
+    assert!(play.tracker.evicted() > 1_000);
+}
+
+#[test]
+fn a_process_that_was_forgotten_is_no_other_for_certain() {
+    let mut play = Play::new();
+    let exec = |play: &mut Play, pid| play.exec(pid, &format!("runc delete {pid}{}", "x".repeat(4_000)));
+    exec(&mut play, 20);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    for pid in 1_000..2_500 {
+        exec(&mut play, pid);
+    }
+    play.rmdir(Errno::ENOENT, "/a", 20);
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!((finding.kind, finding.certainty), (Kind::DuplicateTeardown, Certainty::Degraded));
+    assert_eq!(finding.because, ["there were more processes than are remembered"]);
+}
+
+#[test]
+fn failed_calls_on_very_many_paths_leave_the_last_ones_remembered_and_it_is_counted() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/new", 20);
+    play.attempt(Syscall::Mkdir, Errno::EACCES, "/sys/fs/cgroup/unified/new/first", HOST, 21);
+    let long = "x".repeat(4_000);
+    for number in 0..1_000 {
+        play.attempt(Syscall::Mkdir, Errno::EACCES, &format!("/sys/fs/cgroup/unified/{number}{long}"), HOST, 21);
+    }
+    play.rmdir(Errno::ENOENT, "/new/first", 22);
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!((finding.certainty, finding.cause), (Certainty::Degraded, Cause::NeverCreated));
+    assert_eq!(finding.because, ["there were failed mkdir calls since that are not remembered"]);
+    assert!(play.tracker.evicted() > 500, "{}", play.tracker.evicted());
+}
+
+#[test]
+fn stories_with_long_paths_are_told_before_they_make_room() {
+    let mut play = Play::new();
+    let long = "x".repeat(4_000);
+    for number in 0..1_000 {
+        play.rmdir(Errno::ENOENT, &format!("/{number}{long}"), 21);
+    }
+    play.pass(Duration::from_secs(3));
+    let told = play.findings.iter().filter(|finding| finding.revision == 0).count();
+    assert!(told == 1_000 && play.tracker.evicted() > 500, "{told} {}", play.tracker.evicted());
+}
+
+#[test]
 fn what_is_made_anew_around_a_place_proves_nothing_of_the_time_before() {
     let mut play = Play::new();
     play.rmdir(Errno::ENOENT, "/again/x", 21);
@@ -634,7 +697,7 @@ fn the_same_inputs_give_the_same_findings_also_through_json() {
     let mut findings = Vec::new();
     for (number, input) in play.inputs.iter().enumerate() {
         let line = serde_json::to_string(input).expect("serializes");
-        let mut input: Input = serde_json::from_str(&line).expect("parses");
+        let Ok(Line::Input(_, mut input)) = Line::parse(line.as_bytes()) else { panic!("parses: {line}") };
         findings.extend(again.apply(Seq(number as u64 + 1), &mut input));
     }
     assert_eq!(serde_json::to_string(&findings).expect("serializes"), told);

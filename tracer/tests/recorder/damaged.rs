@@ -150,6 +150,84 @@ fn a_trace_with_any_byte_flipped_tells_the_rest_and_never_a_certain_lie() {
     }
 }
 
+/// What `report --lives` takes at most of such a trace, in MiB, and what it says.
+fn peak_of(lines: &mut dyn Iterator<Item = String>) -> (i64, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("t.jsonl.zst");
+    let mut packed = zstd::stream::Encoder::new(fs::File::create(&path).unwrap(), 1).unwrap();
+    let recording = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings/incident.jsonl");
+    let header = fs::read_to_string(recording).unwrap();
+    for line in header.lines().take(1).map(str::to_owned).chain(lines) {
+        std::io::Write::write_all(&mut packed, format!("{line}\n").as_bytes()).unwrap();
+    }
+    packed.finish().unwrap();
+    let said = directory.path().join("said");
+    let mut child = Command::new(CGTRACE)
+        .args(["report", "--lives", path.to_str().unwrap()])
+        .stdout(std::process::Stdio::null())
+        .stderr(fs::File::create(&said).unwrap())
+        .spawn()
+        .unwrap();
+    // What wait4 tells would be the peak of this very process, whose memory the child had before it began the program.
+    let (status, mut peak) = (format!("/proc/{}/status", child.id()), 0);
+    while child.try_wait().unwrap().is_none() {
+        let status = fs::read_to_string(&status).unwrap_or_default();
+        let is_program = status.starts_with("Name:\tcgtrace\n");
+        let held = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).filter(|_| is_program);
+        peak = held.map_or(peak, |held| held.trim().trim_end_matches(" kB").parse().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    assert!(peak > 0, "it was over before anybody looked");
+    (peak >> 10, text(&fs::read(&said).unwrap()))
+}
+
+/// Everything is bounded in bytes, the tracker's share being 32 MiB; what a reader has of the file, the threads and the program
+/// come on top.
+#[test]
+fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
+    let long = "x".repeat(4_000);
+    let check = |what: &str, most: i64, count: u64, line: &dyn Fn(u64) -> String| {
+        let (peak, said) = peak_of(&mut (1..=count).map(line));
+        assert!(peak <= most && !said.contains("panicked"), "{what}: {peak} MiB, {said}");
+        println!("{what}: {peak} MiB");
+    };
+    let call = |seq: u64, operation: &str, path: &str, pid: u64| {
+        let at = 4_569_722_890_706 + seq * 1_000_000;
+        format!(
+            r#"{{"type":"attempt","seq":{seq},"at":{at},"operation":"{operation}","syscall":"{operation}","errno":"ENOENT","path":"{path}","directory":{{"device":"0:37","id":1,"path":"/"}},"actor":{{"pid":{pid},"tid":{pid},"comm":"x"}}}}"#
+        )
+    };
+    let event = |seq: u64, change: &str, path: &str| {
+        format!(
+            r#"{{"type":"event","seq":{seq},"at":{seq},"change":"{change}","cgroup":{{"hierarchy":9,"id":{seq},"path":"{path}"}}}}"#
+        )
+    };
+    let process = |seq: u64, rest: &str| {
+        format!(r#"{{"type":"process","seq":{seq},"at":{seq},"pid":{seq},"change":"exec","comm":"runc",{rest}}}"#)
+    };
+    let empty = format!(r#""argv":[{}""]"#, r#""","#.repeat(900_000));
+    check("empty arguments", 64, 20, &|seq| process(seq, &empty));
+    let parents = format!(r#""parents":[{}{{"pid":1,"comm":""}}]"#, r#"{"pid":1,"comm":""},"#.repeat(1_000_000));
+    check("parents", 96, 3, &|seq| process(seq, &parents));
+    check("processes", 64, 50_000, &|seq| process(seq, &format!(r#""argv":["runc","delete","{seq}{long}"]"#)));
+    check("cgroups", 80, 50_000, &|seq| event(seq, "created", &format!("/{seq}{long}")));
+    check("removals", 64, 50_000, &|seq| event(seq, "removed", &format!("/{seq}{long}")));
+    check("failed calls", 64, 50_000, &|seq| call(seq, "mkdir", &format!("{seq}{long}"), 7));
+    check("callers", 64, 200_000, &|seq| call(seq, "rmdir", "one", seq));
+    check("findings", 96, 20_000, &|seq| call(seq, "rmdir", &format!("{seq}{long}"), seq));
+    let chain: String = (0..50_000).map(|id| format!("/libpod-{id:064x}")).collect();
+    check("a chain of containers", 160, 10, &|seq| event(seq, "created", &format!("{chain}/{seq}")));
+    let lives = "y".repeat(2_000);
+    check("lives", 128, 50_000, &|seq| event(seq, "created", &format!("/docker/{seq:064x}/{lives}")));
+    let mount = r#"{"device":"0:1","root":"","mount_point":"","file_system":""}"#;
+    let mounts = format!("{}{mount}", format!("{mount},").repeat(400_000));
+    check("mounts", 128, 3, &|seq| {
+        format!(r#"{{"type":"facts","seq":{seq},"at":{seq},"about":"mounts","namespace":{seq},"mounts":[{mounts}]}}"#)
+    });
+    let name = "z".repeat(30 << 20);
+    check("long names", 160, 4, &|seq| event(seq, "removed", &format!("/{seq}{name}")));
+}
+
 #[test]
 fn what_would_fill_the_memory_is_refused_within_little_of_it() {
     let directory = tempfile::tempdir().unwrap();

@@ -1,0 +1,275 @@
+//! How much memory the tracker may keep, and what a value takes of it.
+//!
+//! Whoever may start processes, make cgroups or write a trace file decides how many there are and how long their names. So
+//! everything that is kept has a share of one total, in bytes, besides a bound on how many there are.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+
+use crate::container::{Container, Owner};
+use crate::findings::{Finding, FindingAttempt, Rival};
+use crate::input::{
+    Actor, Cgroup, CgroupId, ContainerFacts, HierarchyId, Identity, Mount, NamespaceId, Parent, Pid, Seq,
+};
+use crate::name::Name;
+use crate::oci::RuntimeCommand;
+
+/// All that a tracker keeps. Twenty thousand cgroups with ordinary names and some thousands of processes take half of it.
+pub(crate) const TOTAL: usize = 32 << 20;
+
+/// Cgroups that exist: thirty thousand with ordinary paths, or nine thousand of containers with long ones.
+pub(crate) const CGROUPS: usize = 11 << 20;
+/// Cgroups that were removed and that the kernel has not released.
+pub(crate) const DYING: usize = TOTAL / 64;
+/// The last removals: seven thousand with ordinary paths.
+pub(crate) const REMOVALS: usize = 7 * TOTAL / 64;
+/// Renamings, and the paths that cgroups have left by them: half each.
+pub(crate) const RENAMINGS: usize = 1 << 20;
+/// Processes that run: two thousand with ordinary command lines.
+pub(crate) const RUNNING: usize = 4 << 20;
+/// Processes that have ended, or of which only the number is known.
+pub(crate) const PASSING: usize = 2 << 20;
+/// What bundles, states and engines say of containers.
+pub(crate) const CONTAINERS: usize = 2 << 20;
+/// Mount tables: some ten thousand mounts.
+pub(crate) const MOUNTS: usize = 3 << 20;
+/// Whose a path is by its name, which can be told anew.
+pub(crate) const OWNERS: usize = TOTAL / 64;
+/// Failed calls that belong to no story yet.
+pub(crate) const NOTES: usize = 3 * TOTAL / 64;
+/// Stories that are not closed.
+pub(crate) const STORIES: usize = 5 * TOTAL / 64;
+/// The traced command's processes and cgroups, which are numbers only.
+pub(crate) const COMMAND: usize = TOTAL / 64;
+
+const _: () = assert!(
+    CGROUPS
+        + DYING
+        + REMOVALS
+        + RENAMINGS
+        + RUNNING
+        + PASSING
+        + CONTAINERS
+        + MOUNTS
+        + OWNERS
+        + NOTES
+        + STORIES
+        + COMMAND
+        == TOTAL
+);
+
+/// What an allocation takes besides its bytes: the allocator's own, and the counts of a shared one.
+const ALLOCATION: usize = 32;
+
+/// What an entry of a hash table takes. One that grows has up to sixteen places for seven entries.
+pub(crate) const fn slot(bytes: usize) -> usize {
+    (bytes + 1) * 16 / 7
+}
+
+/// What takes memory besides its own size.
+pub(crate) trait Weigh {
+    /// Puts all that it refers to on the scale.
+    fn weigh(&self, scale: &mut Scale);
+}
+
+/// What some values take together. What several of them share is counted once.
+#[derive(Debug, Default)]
+pub(crate) struct Scale {
+    bytes: usize,
+    /// By its address, how many hold it.
+    holders: HashMap<usize, u32, BuildHasherDefault<OfAddress>>,
+    taking: bool,
+}
+
+/// Hashes an address, which nobody chooses: it is done for all that is kept and all that is forgotten.
+#[derive(Default)]
+struct OfAddress(u64);
+
+impl Hasher for OfAddress {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
+    }
+
+    fn write_usize(&mut self, address: usize) {
+        let mixed = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.0 = mixed ^ mixed >> 32;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl Scale {
+    /// How much is on it.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Puts a value on it.
+    pub fn put(&mut self, value: &(impl Weigh + ?Sized)) {
+        self.taking = false;
+        value.weigh(self);
+    }
+
+    /// Takes a value off that was put on as it is.
+    pub fn take(&mut self, value: &(impl Weigh + ?Sized)) {
+        self.taking = true;
+        value.weigh(self);
+    }
+
+    /// Of the value that is being weighed: so many bytes.
+    pub fn add(&mut self, bytes: usize) {
+        self.bytes = if self.taking { self.bytes.saturating_sub(bytes) } else { self.bytes.saturating_add(bytes) };
+    }
+
+    fn add_shared<T: Weigh>(&mut self, value: &Arc<T>) {
+        let address = Arc::as_ptr(value).addr();
+        let holders = self.holders.entry(address).or_default();
+        let counts = match self.taking {
+            true => *holders <= 1,
+            false => *holders == 0,
+        };
+        *holders = if self.taking { holders.saturating_sub(1) } else { holders.saturating_add(1) };
+        if counts {
+            if self.taking {
+                self.holders.remove(&address);
+            }
+            self.add(ALLOCATION + size_of::<T>() + slot(size_of::<(usize, u32)>()));
+            T::weigh(value, self);
+        }
+    }
+}
+
+/// What a value takes by itself.
+pub(crate) fn weight(value: &(impl Weigh + ?Sized)) -> usize {
+    let mut scale = Scale::default();
+    scale.put(value);
+    scale.bytes
+}
+
+impl Weigh for Name {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add(ALLOCATION + self.as_bytes().len());
+    }
+}
+
+impl Weigh for String {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add(ALLOCATION + self.capacity());
+    }
+}
+
+impl<T: Weigh> Weigh for Option<T> {
+    fn weigh(&self, scale: &mut Scale) {
+        self.iter().for_each(|value| value.weigh(scale));
+    }
+}
+
+impl<T: Weigh> Weigh for Box<T> {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add(ALLOCATION + size_of::<T>());
+        self.as_ref().weigh(scale);
+    }
+}
+
+impl<T: Weigh> Weigh for Arc<T> {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add_shared(self);
+    }
+}
+
+impl<T: Weigh> Weigh for Vec<T> {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add(ALLOCATION + self.capacity() * size_of::<T>());
+        self.iter().for_each(|value| value.weigh(scale));
+    }
+}
+
+impl<T: Weigh> Weigh for &T {
+    fn weigh(&self, scale: &mut Scale) {
+        (*self).weigh(scale);
+    }
+}
+
+impl<A: Weigh, B: Weigh> Weigh for (A, B) {
+    fn weigh(&self, scale: &mut Scale) {
+        self.0.weigh(scale);
+        self.1.weigh(scale);
+    }
+}
+
+/// What refers to memory by these fields and by no other.
+macro_rules! weigh {
+    ($($type:ty: $($field:ident),*;)+) => {
+        $(impl $crate::budget::Weigh for $type {
+            fn weigh(&self, scale: &mut $crate::budget::Scale) {
+                let _ = &scale;
+                $($crate::budget::Weigh::weigh(&self.$field, scale);)*
+            }
+        })+
+    };
+}
+pub(crate) use weigh;
+
+weigh! {
+    u64:;
+    usize:;
+    HierarchyId:;
+    CgroupId:;
+    NamespaceId:;
+    Pid:;
+    Parent: comm;
+    Identity: exe, argv, parents, cgroup;
+    Actor: comm, identity;
+    Cgroup: path;
+    Container: id, runtime, rule, chain, name, image, pod, namespace, depths;
+    ContainerFacts: id, runtime, engine, source, cgroups_path, state_file, name, image, pod, namespace;
+    Mount: root, mount_point, file_system;
+    FindingAttempt: path, actor;
+    Rival: actor, to;
+    Seq:;
+    Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because, evidence;
+}
+
+impl Weigh for Owner {
+    fn weigh(&self, scale: &mut Scale) {
+        match self {
+            Self::Container(container) => container.weigh(scale),
+            Self::Helper | Self::Unknown => {}
+        }
+    }
+}
+
+impl Weigh for RuntimeCommand {
+    fn weigh(&self, scale: &mut Scale) {
+        let Self { runtime: _, program, subcommand, id, root, bundle, log, keep: _ } = self;
+        program.weigh(scale);
+        subcommand.weigh(scale);
+        [id, root, bundle, log].into_iter().for_each(|name| name.weigh(scale));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shared_is_counted_once_and_until_nobody_holds_it() {
+        let shared: Arc<Identity> =
+            Arc::new(Identity { exe: Some("x".repeat(4_096).as_str().into()), ..Default::default() });
+        let actor = Actor { identity: Some(shared), ..Actor::new(Pid(1), 1, "runc".into(), None) };
+        let (one, mut scale) = (weight(&actor), Scale::default());
+        for _ in 0..100 {
+            scale.put(&actor);
+        }
+        assert!((4_096..5_000).contains(&one) && scale.bytes() < one + 100 * 64, "{one} {}", scale.bytes());
+        for _ in 0..99 {
+            scale.take(&actor);
+        }
+        assert_eq!(scale.bytes(), one);
+        scale.take(&actor);
+        assert_eq!((scale.bytes(), scale.holders.len()), (0, 0));
+    }
+}
