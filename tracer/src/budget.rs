@@ -59,6 +59,13 @@ const _: () = assert!(
         == TOTAL
 );
 
+/// What the gatherer keeps besides, in bytes: runtimes whose end is waited for, containers that were read, whole paths of cgroups.
+pub(crate) const RUNTIMES: usize = 2 << 20;
+/// See [`RUNTIMES`].
+pub(crate) const READ: usize = 1 << 20;
+/// See [`RUNTIMES`].
+pub(crate) const LONG_PATHS: usize = 1 << 20;
+
 /// What an allocation takes besides its bytes: the allocator's own, and the counts of a shared one.
 const ALLOCATION: usize = 32;
 
@@ -214,6 +221,7 @@ macro_rules! weigh {
 pub(crate) use weigh;
 
 weigh! {
+    ():;
     u64:;
     usize:;
     HierarchyId:;

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
+use crate::budget::{self, Scale, Weigh};
 use crate::cgroupfs;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
@@ -55,7 +56,9 @@ pub struct Gatherer {
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
     /// Processes whose end decides what is left of a container's state.
-    runtimes: HashMap<Pid, Runtime>,
+    runtimes: Recent<Pid, Runtime>,
+    /// Those that made room for others.
+    forgotten: Vec<Pid>,
     read: Read,
     readers: Readers,
     /// The mount namespace of the agent, which may be one of its own.
@@ -64,7 +67,7 @@ pub struct Gatherer {
     /// What was asked and is not answered.
     pending: HashMap<Ticket, Pending>,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
-    long_paths: HashMap<(HierarchyId, CgroupId), Name>,
+    long_paths: Recent<(HierarchyId, CgroupId), Name>,
     /// What the kernel side is to look for, and whether something is new in it since it was last asked for.
     watch: Watch,
     watch_is_new: bool,
@@ -93,9 +96,17 @@ impl Arrived {
 struct Runtime {
     /// When it was forked: its number may be given to another process.
     started: Option<BootTime>,
-    namespace: Option<NamespaceId>,
     asker: Asker,
     ending: Expected,
+}
+
+impl Weigh for Runtime {
+    fn weigh(&self, scale: &mut Scale) {
+        match &self.ending {
+            Expected::Asked(_) => {}
+            Expected::Known(ending) => ending.weigh(scale),
+        }
+    }
 }
 
 enum Expected {
@@ -134,8 +145,7 @@ impl Pending {
 }
 
 /// The containers that something was read of and that were not deleted since.
-#[derive(Default)]
-struct Read(HashSet<Name>);
+struct Read(Recent<Name, ()>);
 
 impl Read {
     /// Whether what is said of the container is to be read: of one that is made, and of one that was there before and of which
@@ -143,17 +153,14 @@ impl Read {
     fn wants(&mut self, command: &RuntimeCommand) -> bool {
         let (Some(id), Some(subcommand)) = (&command.id, command.subcommand.as_deref()) else { return false };
         match subcommand {
-            "delete" => !self.0.remove(id),
-            _ => command.makes() || !self.0.contains(id),
+            "delete" => self.0.take(id).is_none(),
+            _ => command.makes() || self.0.get(id).is_none(),
         }
     }
 
+    /// Whoever made room for others is read again when they are asked for.
     fn remember(&mut self, id: Name) {
-        if self.0.len() >= CONTAINERS {
-            // Whoever is asked for again is read again.
-            self.0.clear();
-        }
-        self.0.insert(id);
+        self.0.tell(id, ());
     }
 }
 
@@ -212,13 +219,14 @@ impl Gatherer {
             budget: Budget { paid_at: Instant::now() },
             refused: HashSet::new(),
             known: HashMap::new(),
-            runtimes: HashMap::new(),
-            read: Read::default(),
+            runtimes: Recent::new(RUNTIMES, budget::RUNTIMES),
+            forgotten: Vec::new(),
+            read: Read(Recent::new(CONTAINERS, budget::READ)),
             readers,
             own: process::mount_namespace(Pid(std::process::id())),
             askers: Askers { host },
             pending: HashMap::new(),
-            long_paths: HashMap::new(),
+            long_paths: Recent::new(LONG_PATHS, budget::LONG_PATHS),
             watch: Watch::default(),
             watch_is_new: false,
         }
@@ -266,15 +274,12 @@ impl Gatherer {
             && let Some(path) =
                 cgroupfs::complete_path(hierarchy, id, |id| self.long_paths.get(&(hierarchy.id, id)).cloned())
         {
-            if self.long_paths.len() >= LONG_PATHS {
-                self.long_paths.clear();
-            }
-            self.long_paths.insert((hierarchy.id, id), path.clone());
+            self.long_paths.tell((hierarchy.id, id), path.clone());
             event.cgroup.path = path;
             event.cgroup.truncated = false;
         }
         if let (Change::Removed, Some(id)) = (event.change, event.cgroup.id) {
-            self.long_paths.remove(&(event.cgroup.hierarchy, id));
+            self.long_paths.take(&(event.cgroup.hierarchy, id));
         }
         match &event.actor {
             Some(actor) => self.identity(actor.pid, event.at),
@@ -347,7 +352,14 @@ impl Gatherer {
             ProcessChange::Exit => self.ended(&process),
             ProcessChange::Exec | ProcessChange::Seen => self.began(&process),
         };
-        [Arrived::Input(Input::Process(process))].into_iter().chain(asked.map(Arrived::Awaited)).collect()
+        let at = process.at;
+        let mut arrived = vec![Arrived::Input(Input::Process(process))];
+        arrived.extend(asked.map(Arrived::Awaited));
+        arrived.extend(self.forgotten.drain(..).map(|pid| {
+            let about = About::Unanswered { pid, question: Question::State, reason: Unanswered::Refused };
+            Arrived::Input(Input::Facts(Facts { at, about }))
+        }));
+        arrived
     }
 
     fn began(&mut self, process: &Process) -> Option<Ticket> {
@@ -356,16 +368,11 @@ impl Gatherer {
             (None, _) | (_, None) => false,
         };
         if self.runtimes.get(&process.pid).is_some_and(|runtime| !is_same(runtime)) {
-            self.runtimes.remove(&process.pid);
+            self.runtimes.take(&process.pid);
         }
         let argv = process.argv.as_deref().unwrap_or_default();
         let command = oci::command_line(&process.comm, process.exe.as_ref(), argv)?;
-        if self.runtimes.len() >= RUNTIMES {
-            // The ends of some were lost.
-            self.runtimes.retain(|pid, runtime| process::mount_namespace(*pid) == runtime.namespace);
-        }
-        let ending =
-            command.may_leave_state() && !self.runtimes.contains_key(&process.pid) && self.runtimes.len() < RUNTIMES;
+        let ending = command.may_leave_state() && self.runtimes.get(&process.pid).is_none();
         let container = self.read.wants(&command);
         if !container && !ending {
             return None;
@@ -374,8 +381,9 @@ impl Gatherer {
         let ask = Ask::Began { process: Box::new(process.clone()), container, ending };
         let ticket = self.readers.ask(asker, &ask);
         if ending {
-            let (started, namespace) = (process.started, process.mount_namespace);
-            self.runtimes.insert(process.pid, Runtime { started, namespace, asker, ending: Expected::Asked(ticket) });
+            let runtime = Runtime { started: process.started, asker, ending: Expected::Asked(ticket) };
+            let forgotten = self.runtimes.tell(process.pid, runtime);
+            self.forgotten.extend(forgotten.into_iter().map(|(pid, _)| pid));
         }
         let id = command.id.filter(|_| container && command.subcommand.as_deref() != Some("delete"));
         let about = Pending::Began { pid: process.pid, at: process.at, asker, container, id, ended: None };
@@ -385,7 +393,7 @@ impl Gatherer {
 
     fn ended(&mut self, process: &Process) -> Option<Ticket> {
         // It may have ended before it was known what to look for, or what it was.
-        let open = match self.runtimes.remove(&process.pid) {
+        let open = match self.runtimes.take(&process.pid) {
             Some(Runtime { ending: Expected::Known(ending), asker, .. }) => {
                 return self.ask_what_is_left(None, asker, ending, process);
             }
@@ -467,7 +475,7 @@ impl Gatherer {
                         Some(Pending::Began { ended, .. }) => *ended = Some(end),
                         _ => answered.push((end.0, Vec::new())),
                     }
-                    self.runtimes.remove(&pid);
+                    self.runtimes.take(&pid);
                 }
                 answered.push((ticket, no.into_iter().chain(told).collect()));
                 answered
@@ -520,11 +528,17 @@ impl Gatherer {
 
     /// Now it is known what to look for at the end of a runtime, or that there is nothing.
     fn expect(&mut self, pid: Pid, began: Ticket, ending: Option<Box<Ending>>) {
-        let Some(runtime) = self.runtimes.get_mut(&pid) else { return };
-        match (&runtime.ending, ending) {
-            (Expected::Asked(asked), Some(ending)) if *asked == began => runtime.ending = Expected::Known(ending),
-            (Expected::Asked(asked), None) if *asked == began => drop(self.runtimes.remove(&pid)),
-            (Expected::Asked(_) | Expected::Known(_), _) => {}
+        let is_asked = |runtime: &Runtime| matches!(runtime.ending, Expected::Asked(asked) if asked == began);
+        if !self.runtimes.get(&pid).is_some_and(is_asked) {
+            return;
+        }
+        match ending {
+            None => drop(self.runtimes.take(&pid)),
+            Some(ending) => {
+                self.runtimes.change(&pid, |runtime| runtime.ending = Expected::Known(ending));
+                let forgotten = self.runtimes.make_room();
+                self.forgotten.extend(forgotten.into_iter().map(|(pid, _)| pid));
+            }
         }
     }
 

@@ -33,10 +33,10 @@ use crate::tracker::Tracker;
 /// A kernel program takes the time, then commits its record. Records are held back for so long that an earlier one of
 /// another processor or ring has come by then.
 const LAG: Duration = Duration::from_millis(10);
-/// What comes behind a question that is not answered is held back so long at most, and only while it is not more than this. An answer
-/// that comes later still counts, for what comes later still.
+/// What comes behind a question that is not answered is held back so long at most, and only while it takes no more bytes than this. An
+/// answer that comes later still counts, for what comes later still.
 const HOLD: Duration = Duration::from_millis(500);
-const MOST_HELD: usize = 16_384;
+const MOST_HELD: usize = 8 << 20;
 /// So long the start waits for what is said of the containers that are there already. What is answered later is told later.
 const STANDING: Duration = Duration::from_secs(2);
 /// How often the rings are looked at when nothing wakes us, and a story may fall due.
@@ -166,6 +166,8 @@ struct Merge {
     /// The places of what is still being asked: what comes behind them is held back a while.
     awaited: HashMap<Ticket, Awaited>,
     order: u64,
+    /// What is held takes about so many bytes.
+    bytes: usize,
 }
 
 /// A place in the stream. What is put in the same place keeps the order in which it is put there.
@@ -206,7 +208,10 @@ impl Merge {
 
     fn put(&mut self, arrived: Arrived, position: Position, now: BootTime) {
         match arrived {
-            Arrived::Input(input) => self.held.push(Held { position, input }),
+            Arrived::Input(input) => {
+                self.bytes += bytes(&input);
+                self.held.push(Held { position, input });
+            }
             Arrived::Awaited(ticket) => {
                 self.awaited.insert(ticket, Awaited { position, until: after(now, HOLD) });
             }
@@ -224,12 +229,12 @@ impl Merge {
     fn pick(&mut self, wanted: impl Fn(&Input) -> bool) -> Vec<Input> {
         let (picked, held) = std::mem::take(&mut self.held).into_iter().partition(|held| wanted(&held.input));
         self.held = held;
-        inputs(picked)
+        self.hand_out(picked)
     }
 
     /// The first place that something is held back for at `now`.
     fn barrier(&self, now: BootTime) -> Option<Position> {
-        let open = self.awaited.values().filter(|awaited| awaited.until > now && self.held.len() <= MOST_HELD);
+        let open = self.awaited.values().filter(|awaited| awaited.until > now && self.bytes <= MOST_HELD);
         open.map(|awaited| awaited.position).min()
     }
 
@@ -245,18 +250,40 @@ impl Merge {
         let (until, barrier) = (watermark(now), self.barrier(now));
         let is_old = |held: &Held| held.position.at <= until && barrier.is_none_or(|barrier| held.position < barrier);
         let rest = self.held.split_off(self.held.partition_point(is_old));
-        inputs(std::mem::replace(&mut self.held, rest))
+        let old = std::mem::replace(&mut self.held, rest);
+        self.hand_out(old)
     }
 
     /// Everything, in order.
     fn take_all(&mut self) -> Vec<Input> {
         self.held.sort_by_key(|held| held.position);
-        inputs(std::mem::take(&mut self.held))
+        let all = std::mem::take(&mut self.held);
+        self.hand_out(all)
+    }
+
+    fn hand_out(&mut self, held: Vec<Held>) -> Vec<Input> {
+        let inputs: Vec<Input> = held.into_iter().map(|held| held.input).collect();
+        self.bytes = self.bytes.saturating_sub(inputs.iter().map(bytes).sum());
+        inputs
     }
 }
 
-fn inputs(held: Vec<Held>) -> Vec<Input> {
-    held.into_iter().map(|held| held.input).collect()
+/// What an input takes, but for small things: names may be long.
+fn bytes(input: &Input) -> usize {
+    let names = match input {
+        Input::Event(event) => event.cgroup.path.as_bytes().len(),
+        Input::Attempt(attempt) => {
+            let directory = attempt.directory.as_ref().map_or(0, |directory| directory.path.as_bytes().len());
+            attempt.path.as_bytes().len() + directory
+        }
+        Input::Process(process) => {
+            let argv = process.argv.iter().flatten().map(|argument| argument.as_bytes().len() + size_of::<Name>());
+            argv.sum::<usize>() + process.exe.as_ref().map_or(0, |exe| exe.as_bytes().len())
+        }
+        Input::Facts(Facts { about: About::Mounts { mounts, .. }, .. }) => mounts.len() * 256,
+        Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => 0,
+    };
+    size_of::<Held>() + names
 }
 
 fn after(time: BootTime, so_long: Duration) -> BootTime {
@@ -677,7 +704,7 @@ mod tests {
         extend(&mut merge, &[10]);
         assert_eq!(times(merge.take(now)), [10]);
         merge.extend(vec![Arrived::Awaited(Ticket::numbered(2))], BootTime(1), BootTime(0));
-        let many: Vec<u64> = (0..=MOST_HELD as u64).map(|_| 10).collect();
+        let many: Vec<u64> = (0..=(MOST_HELD / size_of::<Held>()) as u64).map(|_| 10).collect();
         extend(&mut merge, &many);
         assert_eq!(merge.take(now).len(), many.len());
     }

@@ -59,6 +59,8 @@ pub struct Tracer {
     links: Vec<Box<dyn std::any::Any + Send>>,
     waiters: Option<[AsyncFd<OwnedFd>; 2]>,
     messages: Option<Messages>,
+    /// All [`Beginning::bits`] that were ever set: file systems that are not told of any more may be asked for still.
+    beginnings: u64,
     malformed: [u64; 2],
     told_lost: [u64; lost::COUNT as usize],
     /// What of map `DENIED` was told, and how many calls of it were told before they were in the total.
@@ -107,6 +109,7 @@ impl Tracer {
             links: Vec::new(),
             waiters: None,
             messages,
+            beginnings: 0,
             malformed: [0; 2],
             told_lost: [0; lost::COUNT as usize],
             told_denied: BTreeMap::new(),
@@ -149,7 +152,7 @@ impl Tracer {
         let mut above: HashMap<_, u32, Pod<Above>> = HashMap::try_from(map)?;
         for (device, ways) in &watch.above {
             let beginnings: BTreeSet<_> = ways.iter().map(|way| Beginning::of(way.as_bytes())).collect();
-            watched.beginnings |= beginnings.iter().fold(0, |bits, beginning| bits | beginning.bits());
+            self.beginnings |= beginnings.iter().fold(0, |bits, beginning| bits | beginning.bits());
             let mut value = Above { beginnings: [Beginning::NONE; BEGINNINGS] };
             if beginnings.len() > BEGINNINGS {
                 // Too many to tell apart: all go to user space, which can.
@@ -159,6 +162,7 @@ impl Tracer {
             }
             above.insert(device.major << 20 | device.minor, Pod(value), 0)?;
         }
+        watched.beginnings = self.beginnings;
         let map = self.ebpf.map_mut("WATCHED").context("the programs have no map WATCHED")?;
         Array::<_, Pod<Watched>>::try_from(map)?.set(0, Pod(watched), 0)?;
         Ok(unwatched)

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::RuntimeCommand;
 use super::state::{self, Files, Surroundings};
+use crate::budget::weigh;
 use crate::input::{Exit, NamespaceId, Pid, Process};
 use crate::name::Name;
 use crate::process;
@@ -26,6 +27,11 @@ pub struct Ending {
     root: Option<(u64, u64)>,
     /// Processes that see what it sees and may outlive it.
     witnesses: Vec<Pid>,
+}
+
+weigh! {
+    Files: paths;
+    Ending: id, files, witnesses;
 }
 
 /// What was found of a container's state.

@@ -34,6 +34,8 @@ impl Surroundings {
     }
 }
 
+/// `PATH_MAX`
+const LONGEST_PATH: usize = 4_096;
 /// Two clocks are compared, a millisecond apart at most. No runtime begins and writes a state within that.
 const SLACK: i64 = 1_000_000;
 
@@ -87,7 +89,9 @@ pub fn files(command: &RuntimeCommand, around: &Surroundings) -> Option<Files> {
         None => roots(state, around),
     };
     let path = |root: PathBuf| Name::new(root.join(id).join(state.file).as_os_str().as_bytes());
-    Some(Files { paths: roots.into_iter().map(path).collect(), all })
+    // An environment may hold anything. What is longer than a path can be leads nowhere.
+    let paths: Vec<Name> = roots.into_iter().map(path).filter(|path| path.as_bytes().len() < LONGEST_PATH).collect();
+    (!paths.is_empty()).then_some(Files { paths, all })
 }
 
 /// The root directories that a runtime may take when it is told none, and whether these are all.

@@ -13,6 +13,9 @@ use crate::input::{NamespaceId, Process};
 const MOST_WAITING: usize = 1_024;
 const SHARE: usize = 128;
 const MOST_WITH_HOST: usize = 4_096;
+/// What questions that wait may take, in bytes: without the host's, and with them.
+const MOST_BYTES: usize = 2 << 20;
+const MOST_BYTES_WITH_HOST: usize = 8 << 20;
 
 /// On whose account a question is asked: who chose what is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +77,8 @@ pub(super) struct Queue {
     /// [`Asker::Start`]'s.
     later: VecDeque<Waiting>,
     counts: BTreeMap<Asker, usize>,
+    /// What those in `waiting` take.
+    bytes: usize,
 }
 
 impl Queue {
@@ -90,22 +95,28 @@ impl Queue {
         let question = Waiting { ticket, asker, message };
         match asker {
             Asker::Start => self.later.push_back(question),
-            Asker::Host if self.waiting.len() >= MOST_WITH_HOST => return false,
-            Asker::Host => self.waiting.push_back(question),
+            Asker::Host if self.waiting.len() >= MOST_WITH_HOST || self.bytes >= MOST_BYTES_WITH_HOST => return false,
+            Asker::Host => self.wait(question),
             Asker::User(_) | Asker::Namespace(_) | Asker::Unknown => {
                 let count = self.counts.entry(asker).or_default();
                 let is_refused = stuck.contains(&asker)
                     || stuck.len() >= most_stuck
                     || *count >= SHARE
-                    || self.waiting.len() >= MOST_WAITING;
+                    || self.waiting.len() >= MOST_WAITING
+                    || self.bytes >= MOST_BYTES;
                 if is_refused {
                     return false;
                 }
                 *count += 1;
-                self.waiting.push_back(question);
+                self.wait(question);
             }
         }
         true
+    }
+
+    fn wait(&mut self, question: Waiting) {
+        self.bytes += question.message.len();
+        self.waiting.push_back(question);
     }
 
     /// The next question, if these are with a reader.
@@ -113,6 +124,7 @@ impl Queue {
         let may = |asker: Asker| asker == Asker::Host || !busy.contains(&asker);
         if let Some(position) = self.waiting.iter().position(|question| may(question.asker)) {
             let question = self.waiting.remove(position)?;
+            self.bytes -= question.message.len();
             self.forget(question.asker, 1);
             return Some(question);
         }
@@ -128,6 +140,7 @@ impl Queue {
             .into_iter()
             .partition::<VecDeque<_>, _>(|question| question.asker == asker);
         self.waiting = kept;
+        self.bytes -= dropped.iter().map(|question| question.message.len()).sum::<usize>();
         self.forget(asker, dropped.len());
         dropped.into_iter().map(|question| question.ticket).collect()
     }
@@ -135,6 +148,7 @@ impl Queue {
     /// Drops them all; returns their numbers.
     pub fn drain(&mut self) -> impl Iterator<Item = Ticket> {
         self.counts.clear();
+        self.bytes = 0;
         self.waiting.drain(..).chain(self.later.drain(..)).map(|question| question.ticket)
     }
 
@@ -203,6 +217,17 @@ mod tests {
         assert_eq!(users + SHARE, MOST_WAITING);
         let hosts = (0..100_000).filter(|ticket| admit(&mut queue, *ticket, Asker::Host, &[])).count();
         assert_eq!(hosts + MOST_WAITING, MOST_WITH_HOST);
+    }
+
+    #[test]
+    fn long_questions_do_not_fill_the_memory() {
+        let mut queue = Queue::default();
+        let mut admit = |asker, bytes| queue.admit(Ticket(1), asker, vec![0; bytes], &[], 2);
+        let admitted = (0..100).filter(|user| admit(Asker::User(2_000 + user), 100_000)).count();
+        assert_eq!(admitted, MOST_BYTES.div_ceil(100_000));
+        assert!(admit(Asker::Host, 100_000) && !admit(EVE, 1));
+        while queue.next(&[]).is_some() {}
+        assert_eq!(queue.bytes, 0);
     }
 
     #[test]
