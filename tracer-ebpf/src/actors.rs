@@ -135,15 +135,15 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
         let tail = unsafe { scratch.add(HEAD) };
         let mm = peek(task, TASK_MM);
         if mm != 0 {
-            // By far the longest part. The agent can ask for it later.
+            // By far the longest parts. The agent can look for them later.
             if !maps::is_crowded_by(record.uid) {
                 argv(mm, tail, record);
-            }
-            // SAFETY: a command line is at most LONGEST_ARGV long, and a walk fits behind it.
-            let out = unsafe { tail.add(told(&record.argv_len) & LONGEST_ARGV) };
-            let exe = peek(within(peek(mm, MM_EXE_FILE), FILE_PATH), PATH_DENTRY);
-            if !walk_up(exe, out, &raw mut record.exe_len) {
-                record.exe_len = 0;
+                // SAFETY: a command line is at most LONGEST_ARGV long, and a walk fits behind it.
+                let out = unsafe { tail.add(told(&record.argv_len) & LONGEST_ARGV) };
+                let exe = peek(within(peek(mm, MM_EXE_FILE), FILE_PATH), PATH_DENTRY);
+                if !walk_up(exe, out, &raw mut record.exe_len) {
+                    record.exe_len = 0;
+                }
             }
         }
     }

@@ -38,7 +38,7 @@ pub fn hierarchies() -> anyhow::Result<(Setup, Vec<Hierarchy>)> {
 /// Joins `/proc/PID/cgroup` (which hierarchies there are) with mountinfo (where they are mounted).
 fn parse_hierarchies(own: &str, mountinfo: &[u8]) -> Vec<Hierarchy> {
     let lines: Vec<&[u8]> = mountinfo.split(|byte| *byte == b'\n').collect();
-    let parsed = |line: &&[u8]| mounts::parse_mountinfo(line).pop().map(|mount| (mount, super_options(line)));
+    let parsed = |line: &&[u8]| mounts::parse_mountinfo(line).last().map(|mount| (mount, super_options(line)));
     let mounted: Vec<(Mount, Vec<String>)> = lines.iter().filter_map(parsed).collect();
     own.lines()
         .filter_map(|line| {

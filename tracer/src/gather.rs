@@ -20,13 +20,16 @@ use crate::mounts::{self, Watch};
 use crate::name::Name;
 use crate::oci::ending::{Ending, Left};
 use crate::oci::{self, RuntimeCommand};
-use crate::process;
+use crate::process::{self, SeenMounts};
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
 use crate::recent::Recent;
 
 /// Reading mount tables may take one part in so many of the time, the host's own, and those of all other namespaces together: mounts come
 /// and go within a namespace, and the number of a namespace that is gone is given to the next one.
 const MOUNTS_SHARE: u32 = 10;
+/// A mount table is read up to so many bytes: a stranger's, and the host's own.
+const LONGEST_TABLE: u64 = 4 << 20;
+const LONGEST_HOSTS_TABLE: u64 = 64 << 20;
 /// Where cgroupfs is mounted everywhere.
 const USUAL: &[u8] = b"/sys/fs/cgroup";
 /// A namespace of which nothing is known yet, or whose mounts were changed, is read before its time, up to this.
@@ -56,7 +59,7 @@ pub struct Gatherer {
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
     /// Processes whose end decides what is left of a container's state.
-    runtimes: Recent<Pid, Runtime>,
+    runtimes: Runtimes,
     /// Those that made room for others.
     forgotten: Vec<Pid>,
     read: Read,
@@ -100,6 +103,28 @@ struct Runtime {
     ending: Expected,
 }
 
+/// The host's own, and those of all others, who can start very many.
+struct Runtimes {
+    hosts: Recent<Pid, Runtime>,
+    others: Recent<Pid, Runtime>,
+}
+
+impl Runtimes {
+    fn get(&self, pid: Pid) -> Option<&Runtime> {
+        self.hosts.get(&pid).or_else(|| self.others.get(&pid))
+    }
+
+    fn take(&mut self, pid: Pid) -> Option<Runtime> {
+        self.hosts.take(&pid).or_else(|| self.others.take(&pid))
+    }
+
+    /// Keeps one; returns those that made room for it.
+    fn tell(&mut self, pid: Pid, runtime: Runtime) -> impl Iterator<Item = Pid> {
+        let of = if runtime.asker == Asker::Host { &mut self.hosts } else { &mut self.others };
+        of.tell(pid, runtime).into_iter().map(|(pid, _)| pid)
+    }
+}
+
 impl Weigh for Runtime {
     fn weigh(&self, scale: &mut Scale) {
         match &self.ending {
@@ -117,8 +142,14 @@ enum Expected {
 
 /// What an answer is for.
 enum Pending {
-    /// A process whose record waits for its command line; and its end, if it has ended meanwhile.
-    CommandLine(Box<Process>, Option<(Ticket, Box<Process>)>),
+    /// A process whose record waits for its command line.
+    CommandLine {
+        process: Box<Process>,
+        /// Its end, if it has ended meanwhile.
+        ended: Option<(Ticket, Box<Process>)>,
+        /// It has begun another program meanwhile: what is answered may be that one's.
+        is_over: bool,
+    },
     Began {
         pid: Pid,
         at: BootTime,
@@ -140,7 +171,7 @@ enum Pending {
 
 impl Pending {
     fn is_record_of(&self, pid: Pid) -> bool {
-        matches!(self, Self::CommandLine(process, None) if process.pid == pid)
+        matches!(self, Self::CommandLine { process, ended: None, .. } if process.pid == pid)
     }
 }
 
@@ -219,7 +250,10 @@ impl Gatherer {
             budget: Budget { paid_at: Instant::now() },
             refused: HashSet::new(),
             known: HashMap::new(),
-            runtimes: Recent::new(RUNTIMES, budget::RUNTIMES),
+            runtimes: Runtimes {
+                hosts: Recent::new(RUNTIMES, budget::RUNTIMES),
+                others: Recent::new(RUNTIMES, budget::RUNTIMES),
+            },
             forgotten: Vec::new(),
             read: Read(Recent::new(CONTAINERS, budget::READ)),
             readers,
@@ -244,7 +278,8 @@ impl Gatherer {
     }
 
     /// Completes what just arrived, and puts the facts that belong to it before or behind it. All have its time.
-    pub fn arrived(&mut self, input: Input) -> Vec<Arrived> {
+    /// `knows` says of which namespaces the tracker has the mounts: it may have had to forget those of some.
+    pub fn arrived(&mut self, input: Input, knows: &dyn Fn(NamespaceId) -> bool) -> Vec<Arrived> {
         match input {
             Input::Event(mut event) => {
                 let mut arrived = self.event(&mut event);
@@ -252,7 +287,7 @@ impl Gatherer {
                 arrived
             }
             Input::Attempt(mut attempt) => {
-                let mut arrived = self.attempt(&mut attempt);
+                let mut arrived = self.attempt(&mut attempt, knows);
                 arrived.push(Arrived::Input(Input::Attempt(attempt)));
                 arrived
             }
@@ -287,7 +322,7 @@ impl Gatherer {
         }
     }
 
-    fn attempt(&mut self, attempt: &mut Attempt) -> Vec<Arrived> {
+    fn attempt(&mut self, attempt: &mut Attempt, knows: &dyn Fn(NamespaceId) -> bool) -> Vec<Arrived> {
         let pid = attempt.actor.pid;
         let mut facts = self.identity(pid, attempt.at);
         if attempt.needs_mounts() {
@@ -295,8 +330,14 @@ impl Gatherer {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
             if let Some(namespace) = attempt.mount_namespace {
-                facts.extend(self.mounts(namespace, &[pid], attempt.at, attempt.mounts).map(Arrived::Input));
+                let new = self.mounts(namespace, &[pid], attempt.at, attempt.mounts);
                 let table = self.namespaces.get(&namespace);
+                let again = || {
+                    let Table { mounts, too_many, .. } = table.filter(|_| !knows(namespace))?;
+                    let about = About::Mounts { namespace, mounts: mounts.clone(), too_many: *too_many };
+                    Some(Input::Facts(Facts { at: attempt.at, about }))
+                };
+                facts.extend(new.or_else(again).map(Arrived::Input));
                 let is_current = table.is_some_and(|table| table.has_seen(attempt.mounts));
                 // With other mounts than the table has, the path may lead elsewhere. In the usual place, where they are seldom
                 // changed, an older table is better than none.
@@ -314,6 +355,11 @@ impl Gatherer {
             return self.told(process);
         }
         self.remember(process.pid);
+        for pending in self.pending.values_mut() {
+            if let Pending::CommandLine { process: earlier, is_over, .. } = pending {
+                *is_over |= earlier.pid == process.pid;
+            }
+        }
         // What the kernel side cannot tell cheaply is read here, if the process is still the one it was. A link of
         // /proc names the program as its mount namespace does; the kernel side's names stop at the file system's root.
         if let Some(now) = process::identity(process.pid)
@@ -367,23 +413,22 @@ impl Gatherer {
             (Some(before), Some(now)) => before.is_same_start(now),
             (None, _) | (_, None) => false,
         };
-        if self.runtimes.get(&process.pid).is_some_and(|runtime| !is_same(runtime)) {
-            self.runtimes.take(&process.pid);
+        if self.runtimes.get(process.pid).is_some_and(|runtime| !is_same(runtime)) {
+            self.runtimes.take(process.pid);
         }
         let argv = process.argv.as_deref().unwrap_or_default();
         let command = oci::command_line(&process.comm, process.exe.as_ref(), argv)?;
-        let ending = command.may_leave_state() && self.runtimes.get(&process.pid).is_none();
+        let ending = command.may_leave_state() && self.runtimes.get(process.pid).is_none();
         let container = self.read.wants(&command);
         if !container && !ending {
             return None;
         }
-        let asker = self.askers.of(process);
+        let asker = self.asker(process);
         let ask = Ask::Began { process: Box::new(process.clone()), container, ending };
         let ticket = self.readers.ask(asker, &ask);
         if ending {
             let runtime = Runtime { started: process.started, asker, ending: Expected::Asked(ticket) };
-            let forgotten = self.runtimes.tell(process.pid, runtime);
-            self.forgotten.extend(forgotten.into_iter().map(|(pid, _)| pid));
+            self.forgotten.extend(self.runtimes.tell(process.pid, runtime));
         }
         let id = command.id.filter(|_| container && command.subcommand.as_deref() != Some("delete"));
         let about = Pending::Began { pid: process.pid, at: process.at, asker, container, id, ended: None };
@@ -393,14 +438,17 @@ impl Gatherer {
 
     fn ended(&mut self, process: &Process) -> Option<Ticket> {
         // It may have ended before it was known what to look for, or what it was.
-        let open = match self.runtimes.take(&process.pid) {
+        let open = match self.runtimes.take(process.pid) {
             Some(Runtime { ending: Expected::Known(ending), asker, .. }) => {
                 return self.ask_what_is_left(None, asker, ending, process);
             }
             Some(Runtime { ending: Expected::Asked(began), .. }) => self.pending.get_mut(&began),
-            None => self.pending.values_mut().find(|pending| pending.is_record_of(process.pid)),
+            None => {
+                let records = self.pending.iter_mut().filter(|(_, pending)| pending.is_record_of(process.pid));
+                records.max_by_key(|(ticket, _)| **ticket).map(|(_, pending)| pending)
+            }
         };
-        let (Pending::Began { ended, .. } | Pending::CommandLine(_, ended)) = open? else { return None };
+        let (Pending::Began { ended, .. } | Pending::CommandLine { ended, .. }) = open? else { return None };
         let ticket = self.readers.reserve();
         *ended = Some((ticket, Box::new(process.clone())));
         Some(ticket)
@@ -448,9 +496,14 @@ impl Gatherer {
 
     /// No answer is waited for any more.
     pub fn give_up(&mut self) -> Vec<(Ticket, Vec<Arrived>)> {
-        let mut open: Vec<Ticket> = self.pending.keys().copied().collect();
-        open.sort();
-        open.into_iter().flat_map(|ticket| self.answer(ticket, Err(Unanswered::Timeout))).collect()
+        let mut told = Vec::new();
+        // What follows from an answer may be another question.
+        while !self.pending.is_empty() {
+            let mut open: Vec<Ticket> = self.pending.keys().copied().collect();
+            open.sort();
+            told.extend(open.into_iter().flat_map(|ticket| self.answer(ticket, Err(Unanswered::Timeout))));
+        }
+        told
     }
 
     fn answer(&mut self, ticket: Ticket, answer: Result<Answer, Unanswered>) -> Vec<(Ticket, Vec<Arrived>)> {
@@ -461,9 +514,11 @@ impl Gatherer {
             reason.map(|reason| fact(at, About::Unanswered { pid, question, reason }))
         };
         match pending {
-            Pending::CommandLine(mut process, ended) => {
+            Pending::CommandLine { mut process, ended, is_over } => {
                 let no = unanswered(process.at, process.pid, Question::CommandLine, &answer);
-                if let Ok(Answer::CommandLine(Some((argv, truncated)))) = answer {
+                if let Ok(Answer::CommandLine(Some((argv, truncated)))) = answer
+                    && !is_over
+                {
                     (process.argv, process.argv_truncated) = (Some(argv), truncated);
                 }
                 let pid = process.pid;
@@ -475,7 +530,7 @@ impl Gatherer {
                         Some(Pending::Began { ended, .. }) => *ended = Some(end),
                         _ => answered.push((end.0, Vec::new())),
                     }
-                    self.runtimes.take(&pid);
+                    self.runtimes.take(pid);
                 }
                 answered.push((ticket, no.into_iter().chain(told).collect()));
                 answered
@@ -529,16 +584,12 @@ impl Gatherer {
     /// Now it is known what to look for at the end of a runtime, or that there is nothing.
     fn expect(&mut self, pid: Pid, began: Ticket, ending: Option<Box<Ending>>) {
         let is_asked = |runtime: &Runtime| matches!(runtime.ending, Expected::Asked(asked) if asked == began);
-        if !self.runtimes.get(&pid).is_some_and(is_asked) {
+        if !self.runtimes.get(pid).is_some_and(is_asked) {
             return;
         }
-        match ending {
-            None => drop(self.runtimes.take(&pid)),
-            Some(ending) => {
-                self.runtimes.change(&pid, |runtime| runtime.ending = Expected::Known(ending));
-                let forgotten = self.runtimes.make_room();
-                self.forgotten.extend(forgotten.into_iter().map(|(pid, _)| pid));
-            }
+        if let (Some(runtime), Some(ending)) = (self.runtimes.take(pid), ending) {
+            let runtime = Runtime { ending: Expected::Known(ending), ..runtime };
+            self.forgotten.extend(self.runtimes.tell(pid, runtime));
         }
     }
 
@@ -567,18 +618,20 @@ impl Gatherer {
             return Some(Input::Facts(Facts { at, about }));
         }
         let read = Instant::now();
-        let of =
-            |pid| process::mounts_of(pid).filter(|(found, _)| *found == namespace).map(|(_, mounts)| (pid, mounts));
+        let longest = if is_hosts { LONGEST_HOSTS_TABLE } else { LONGEST_TABLE };
+        let of = |pid| {
+            let seen = process::mounts_of(pid, longest).filter(|seen| seen.namespace == namespace)?;
+            Some((pid, seen))
+        };
         let likely = pids.iter().copied().chain(known.map(|table| table.through));
         // A table that was read before is better than a search through all processes for each failed call.
         let found = likely.filter_map(of).next().or_else(|| match known {
             Some(_) => None,
             None => process::pid_in_mount_namespace(namespace).and_then(of),
         });
-        let found = found.map(|(pid, mounts)| (pid, mounts::relevant(mounts)));
         let cost = read.elapsed();
         if is_hosts { &mut self.hosts_budget } else { &mut self.budget }.charge(cost);
-        let (through, (mounts, too_many)) = found?;
+        let (through, SeenMounts { mounts, too_many, .. }) = found?;
         let changed = known.is_none_or(|table| table.mounts != mounts || table.too_many != too_many);
         self.watch_is_new |= self.watch.learn(&mounts);
         let changes = changes.or(known.and_then(|table| table.changes));
@@ -606,10 +659,16 @@ impl Gatherer {
         vec![self.ask_command_line(process)]
     }
 
+    /// On whose account a process is asked about.
+    fn asker(&self, process: &Process) -> Asker {
+        let is_user = process.uid.is_some_and(|uid| uid != 0);
+        self.askers.of(process, is_user.then(|| process::owner_of_user_namespace(process.pid)).flatten())
+    }
+
     fn ask_command_line(&mut self, process: Process) -> Arrived {
         let ask = Ask::CommandLine { pid: process.pid, started: process.started };
-        let ticket = self.readers.ask(self.askers.of(&process), &ask);
-        self.pending.insert(ticket, Pending::CommandLine(Box::new(process), None));
+        let ticket = self.readers.ask(self.asker(&process), &ask);
+        self.pending.insert(ticket, Pending::CommandLine { process: Box::new(process), ended: None, is_over: false });
         Arrived::Awaited(ticket)
     }
 

@@ -264,8 +264,8 @@ pub fn split_control_file(path: &Name) -> (Name, Option<Name>) {
 }
 
 /// Parses `/proc/PID/mountinfo` (proc(5)). A line that is not understood is left out.
-pub fn parse_mountinfo(text: &[u8]) -> Vec<Mount> {
-    text.split(|byte| *byte == b'\n').filter_map(parse_mount).collect()
+pub fn parse_mountinfo(text: &[u8]) -> impl Iterator<Item = Mount> + Clone {
+    text.split(|byte| *byte == b'\n').filter_map(parse_mount)
 }
 
 fn parse_mount(line: &[u8]) -> Option<Mount> {
@@ -299,21 +299,42 @@ fn unescape(field: &[u8]) -> Name {
     Name::from(out)
 }
 
-/// Mounts of one namespace that are kept at most. No host needs so many around cgroupfs; a stranger may make them.
+/// Mounts of one namespace that are kept at most, and what their paths may take, in bytes. No host needs so many around cgroupfs; a
+/// stranger may make them.
 pub const MOUNTS: usize = 1_024;
+const BYTES: usize = 256 << 10;
+/// A mount point of cgroupfs is no deeper and no longer than this, in names and bytes: each directory around it is looked for.
+const DEEPEST: usize = 64;
+const LONGEST: usize = 1_024;
 
 /// Only those that decide where a path to cgroupfs leads: cgroup mounts, what they are mounted in, and what covers them. None if
 /// they are more than are kept: what some of them say would be wrong. Tells how many were left out.
-pub fn relevant(mounts: Vec<Mount>) -> (Vec<Mount>, u64) {
-    let points: HashSet<&[u8]> =
-        mounts.iter().filter(|mount| is_cgroupfs(mount)).map(|mount| mount.mount_point.as_bytes()).collect();
-    let around: HashSet<&[u8]> = points.iter().flat_map(|point| ancestors(point)).collect();
-    let near = |mount: &&Mount| {
+pub fn relevant(mounts: impl Iterator<Item = Mount> + Clone) -> (Vec<Mount>, u64) {
+    let too_many = || (Vec::new(), mounts.clone().count() as u64);
+    let mut points: HashSet<Name> = HashSet::new();
+    for mount in mounts.clone().filter(is_cgroupfs) {
         let point = mount.mount_point.as_bytes();
-        around.contains(point) || ancestors(point).any(|directory| points.contains(directory))
+        if points.len() > MOUNTS || point.len() > LONGEST || ancestors(point).count() > DEEPEST {
+            return too_many();
+        }
+        points.insert(mount.mount_point);
+    }
+    let around: HashSet<&[u8]> = points.iter().flat_map(|point| ancestors(point.as_bytes())).collect();
+    let near = |mount: &Mount| {
+        let point = mount.mount_point.as_bytes();
+        // A deep one is below something, whatever it is called further down.
+        let above = ancestors(point).filter(|directory| directory.len() <= LONGEST);
+        around.contains(point) || above.into_iter().any(|directory| points.contains(directory))
     };
-    let kept: Vec<Mount> = mounts.iter().filter(near).take(MOUNTS + 1).cloned().collect();
-    if kept.len() > MOUNTS { (Vec::new(), mounts.len() as u64) } else { (kept, 0) }
+    let (mut kept, mut bytes) = (Vec::new(), 0);
+    for mount in mounts.clone().filter(near) {
+        bytes += mount.root.as_bytes().len() + mount.mount_point.as_bytes().len();
+        kept.push(mount);
+        if kept.len() > MOUNTS || bytes > BYTES {
+            return too_many();
+        }
+    }
+    (kept, 0)
 }
 
 /// A path itself and the directories around it, the root last.
@@ -393,7 +414,7 @@ not a mount line
 ";
 
     fn table() -> MountTable {
-        MountTable::new(parse_mountinfo(HYBRID))
+        MountTable::new(parse_mountinfo(HYBRID).collect())
     }
 
     fn check(path: &str, device: u32, resolved: &str, read_only: bool) {
@@ -414,7 +435,7 @@ not a mount line
     }
 
     fn resolved(mountinfo: &[&str], path: &str) -> Resolution {
-        MountTable::new(parse_mountinfo(mountinfo.join("\n").as_bytes())).resolve(&path.into())
+        MountTable::new(parse_mountinfo(mountinfo.join("\n").as_bytes()).collect()).resolve(&path.into())
     }
 
     fn cgroup(device: u32, path: &str, read_only: bool) -> Resolution {
@@ -469,7 +490,7 @@ not a mount line
 
     #[test]
     fn a_table_that_does_not_say_what_is_on_what_goes_by_the_innermost() {
-        let mut mounts = parse_mountinfo(HYBRID);
+        let mut mounts: Vec<Mount> = parse_mountinfo(HYBRID).collect();
         mounts.iter_mut().for_each(|mount| (mount.id, mount.parent) = (None, None));
         assert_eq!(MountTable::new(mounts).resolve(&"/sys/fs/cgroup/memory/x".into()), cgroup(32, "/x", false));
     }
@@ -488,7 +509,7 @@ not a mount line
                     outside: true,
                     mount: mount.map(MountId),
                 };
-                let table = MountTable::new(parse_mountinfo(mountinfo.join("\n").as_bytes()));
+                let table = MountTable::new(parse_mountinfo(mountinfo.join("\n").as_bytes()).collect());
                 assert_eq!(table.resolve_from(&directory, &path.into()), to, "{directory:?} {path}");
             };
         let host = [ROOT, SYS, TMPFS, FREEZER];
@@ -519,7 +540,8 @@ not a mount line
         const FREEZER: &str = "35 31 0:34 / /sys/fs/cgroup/freezer rw - cgroup cgroup rw,freezer";
         const PIDS: &str = "36 31 0:35 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids";
         const BIND: &str = "37 22 0:35 /web /mnt rw - cgroup cgroup rw,pids";
-        let table = MountTable::new(parse_mountinfo([ROOT, SYS, TMPFS, FREEZER, PIDS, BIND].join("\n").as_bytes()));
+        let table =
+            MountTable::new(parse_mountinfo([ROOT, SYS, TMPFS, FREEZER, PIDS, BIND].join("\n").as_bytes()).collect());
         let directory = |minor, path: &str, mount| Directory {
             device: Device { major: 0, minor },
             id: crate::input::CgroupId(1),
@@ -604,10 +626,19 @@ not a mount line
         };
         let other = (0..100_000).map(|number| mount(format!("/data/{number}"), "ext4"));
         let cgroups = |count| (0..count).map(|number| mount(format!("/mnt/{number}/cgroup"), "cgroup2"));
-        let (kept, too_many) = relevant(other.clone().chain(cgroups(MOUNTS)).collect());
+        let (kept, too_many) = relevant(other.clone().chain(cgroups(MOUNTS)));
         assert_eq!((kept.len(), too_many), (MOUNTS, 0));
-        let (kept, too_many) = relevant(other.chain(cgroups(100_000)).collect());
+        let (kept, too_many) = relevant(other.clone().chain(cgroups(100_000)));
         assert_eq!((kept.len(), too_many), (0, 200_000), "with some of them missing the others may be covered");
+        let deep = "/x".repeat(2_000);
+        let (kept, too_many) = relevant((0..2_000).map(|number| mount(format!("{deep}/{number}"), "cgroup2")));
+        assert_eq!((kept.len(), too_many), (0, 2_000));
+        let under = (0..2_000).map(|number| mount(format!("{deep}/{number}"), "tmpfs"));
+        let (kept, too_many) = relevant(under.chain(cgroups(1)));
+        assert_eq!((kept.len(), too_many), (1, 0));
+        let long = "x".repeat(1_000);
+        let (kept, too_many) = relevant((0..1_000).map(|number| mount(format!("/{long}{number}"), "cgroup2")));
+        assert_eq!((kept.len(), too_many), (0, 1_000));
     }
 
     #[test]

@@ -194,26 +194,27 @@ impl Merge {
         for arrived in arrived {
             let at = if let Arrived::Input(input) = &arrived { input.at() } else { at };
             self.order += 1;
-            self.put(arrived, Position { at, order: self.order }, now);
+            self.put(arrived, Position { at, order: self.order }, after(now, HOLD));
         }
     }
 
     /// Takes in what was answered, in the place that was kept for it.
     fn answered(&mut self, ticket: Ticket, arrived: Vec<Arrived>, now: BootTime) {
         self.order += 1;
-        let position = self.awaited.remove(&ticket).map(|awaited| awaited.position);
-        let position = position.unwrap_or(Position { at: now, order: self.order });
-        arrived.into_iter().for_each(|arrived| self.put(arrived, position, now));
+        let here = Awaited { position: Position { at: now, order: self.order }, until: now };
+        // What is asked because of an answer is waited for no longer than that was.
+        let Awaited { position, until } = self.awaited.remove(&ticket).unwrap_or(here);
+        arrived.into_iter().for_each(|arrived| self.put(arrived, position, until));
     }
 
-    fn put(&mut self, arrived: Arrived, position: Position, now: BootTime) {
+    fn put(&mut self, arrived: Arrived, position: Position, until: BootTime) {
         match arrived {
             Arrived::Input(input) => {
                 self.bytes += bytes(&input);
                 self.held.push(Held { position, input });
             }
             Arrived::Awaited(ticket) => {
-                self.awaited.insert(ticket, Awaited { position, until: after(now, HOLD) });
+                self.awaited.insert(ticket, Awaited { position, until });
             }
         }
     }
@@ -352,18 +353,18 @@ impl Session {
         session.header.backend = session.tracer.backend().as_str().to_owned();
         session.header.probes = session.tracer.probes().to_vec();
         // A runtime may be gone in a moment, and its bundle with it: what has come is looked at between the steps.
-        session.gather()?;
+        session.gather(None)?;
         let is_mounts = |input: &Input| matches!(input, Input::Facts(Facts { about: About::Mounts { .. }, .. }));
         let mut existing = session.merge.pick(is_mounts);
         existing.extend(session.gatherer.at_start(at));
-        session.gather()?;
+        session.gather(None)?;
         let mut events = Vec::new();
         let hierarchies = session.header.hierarchies.clone();
         let (mut looked, mut failed) = (Instant::now(), None);
         let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| {
             events.push(event);
             if looked.elapsed() >= LAG {
-                failed = failed.take().or(session.gather().err());
+                failed = failed.take().or(session.gather(None).err());
                 looked = Instant::now();
             }
         });
@@ -454,6 +455,7 @@ impl Session {
                     last_words = Some((process::boot_time(), tokio::time::Instant::now() + LAST_WORDS));
                 }
                 ready = self.tracer.readable() => ready.context("failed to wait for the kernel's rings")?,
+                () = tokio::time::sleep(LAG), if self.gatherer.is_waiting() => {}
                 _ = beat.tick() => {}
             }
             let now = process::boot_time();
@@ -465,7 +467,7 @@ impl Session {
                 asked = now;
                 self.losses(&mut stream, now)?;
             }
-            self.gather()?;
+            self.gather(Some(stream.tracker()))?;
             feed_all(&mut stream, self.merge.take(now))?;
             turned = now;
             let walked_again = self.walk_again(&mut stream)?;
@@ -488,7 +490,7 @@ impl Session {
         // The programs go one after the other: what some still tell when others are gone is half the truth.
         let cut = process::boot_time();
         self.tracer.detach();
-        self.gather()?;
+        self.gather(Some(stream.tracker()))?;
         self.losses(&mut stream, cut)?;
         let asked = Instant::now();
         while self.gatherer.is_waiting() && asked.elapsed() < HOLD {
@@ -549,11 +551,13 @@ impl Session {
     }
 
     /// Takes in what has arrived, with the facts that belong to it, and what was answered.
-    fn gather(&mut self) -> anyhow::Result<()> {
+    fn gather(&mut self, tracker: Option<&Tracker>) -> anyhow::Result<()> {
         let now = process::boot_time();
+        // Before there is a tracker, it will be told of all tables.
+        let knows = |namespace| tracker.is_none_or(|tracker| tracker.knows_mounts(namespace));
         for input in self.tracer.arrived() {
             let at = input.at();
-            self.merge.extend(self.gatherer.arrived(input), at, now);
+            self.merge.extend(self.gatherer.arrived(input, &knows), at, now);
         }
         self.take_answers();
         if let Some(new) = self.gatherer.take_watch() {
@@ -579,7 +583,7 @@ impl Session {
         let asked = Instant::now();
         while self.gatherer.is_waiting() && asked.elapsed() < STANDING {
             self.gatherer.wait(LAG);
-            self.gather()?;
+            self.gather(None)?;
         }
         Ok(())
     }
@@ -689,7 +693,7 @@ mod tests {
         let arrived = vec![Arrived::Input(tick(21)), Arrived::Awaited(second)];
         merge.answered(first, arrived, now);
         assert_eq!((times(merge.take(now)), merge.watermark(now)), (vec![], BootTime(19)));
-        let later = BootTime(now.0 + hold);
+        let later = BootTime(hold);
         assert_eq!((times(merge.take(later)), merge.watermark(later)), (vec![21, 20, 30], BootTime(later.0 - lag)));
         merge.answered(second, vec![Arrived::Input(tick(22))], later);
         assert_eq!(times(merge.take(later)), [22], "it comes late, and comes");

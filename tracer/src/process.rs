@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 use std::fs;
 use std::io::Read;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
 
@@ -205,20 +205,40 @@ pub fn mount_namespace(pid: Pid) -> Option<NamespaceId> {
     namespace(pid, "mnt")
 }
 
-/// The mounts that a process sees, and the namespace that they are of.
-pub fn mounts_of(pid: Pid) -> Option<(NamespaceId, Vec<Mount>)> {
-    let before = mount_namespace(pid)?;
-    let text = fs::read(format!("/proc/{pid}/mountinfo")).ok()?;
+/// What a process sees mounted at and around cgroupfs.
+pub struct SeenMounts {
+    /// The namespace that they are of.
+    pub namespace: NamespaceId,
+    /// See [`mounts::relevant`].
+    pub mounts: Vec<Mount>,
+    /// How many there are, if that is too many to keep any.
+    pub too_many: u64,
+}
+
+/// The mounts that a process sees, if its table is no longer than that, in bytes. `None` if it is gone.
+pub fn mounts_of(pid: Pid, longest: u64) -> Option<SeenMounts> {
+    let namespace = mount_namespace(pid)?;
+    let mut text = Vec::new();
+    let file = fs::File::open(format!("/proc/{pid}/mountinfo")).ok()?;
+    file.take(longest + 1).read_to_end(&mut text).ok()?;
     // The process may have changed its namespace meanwhile, or be another one by now.
-    (mount_namespace(pid)? == before).then(|| (before, mounts::parse_mountinfo(&text)))
+    if mount_namespace(pid)? != namespace {
+        return None;
+    }
+    let (mounts, too_many) = match text.len() as u64 > longest {
+        true => (Vec::new(), memchr::memchr_iter(b'\n', &text).count() as u64),
+        false => mounts::relevant(mounts::parse_mountinfo(&text)),
+    };
+    Some(SeenMounts { namespace, mounts, too_many })
 }
 
 /// Whether the root directory of a process is that of the host, seen by its mounts alone: to look at the directory itself is to ask its
 /// file system.
 pub fn has_root_of_host(pid: Pid) -> bool {
+    const LONGEST: u64 = 4 << 20;
     let root = |pid| {
-        let (_, mounts) = mounts_of(pid)?;
-        mounts.into_iter().rfind(|mount| mount.mount_point == "/").map(|mount| (mount.device, mount.root))
+        let seen = mounts_of(pid, LONGEST)?;
+        seen.mounts.into_iter().rfind(|mount| mount.mount_point == "/").map(|mount| (mount.device, mount.root))
     };
     root(pid).is_some_and(|found| Some(found) == root(Pid(1)))
 }
@@ -373,6 +393,17 @@ pub fn credentials(pid: Pid) -> Option<Credentials> {
     Some(Credentials { uid: first("Uid")?, gid: first("Gid")?, groups: status_numbers(&status, "Groups") })
 }
 
+/// Who made the user namespace that a process is in, in the initial one: root of that itself. `None` if it is gone.
+pub fn owner_of_user_namespace(pid: Pid) -> Option<u32> {
+    /// `NS_GET_OWNER_UID`
+    const OWNER: libc::c_ulong = 0xb704;
+    let namespace = fs::File::open(format!("/proc/{pid}/ns/user")).ok()?;
+    let mut owner: libc::uid_t = 0;
+    // SAFETY: the call writes a user's number.
+    let done = unsafe { libc::ioctl(namespace.as_raw_fd(), OWNER as _, &raw mut owner) };
+    (done == 0).then_some(owner)
+}
+
 /// The user that a process takes itself for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OwnUser {
@@ -450,6 +481,7 @@ mod tests {
         assert!(!own.parents.is_empty());
         assert!(own.started.is_some_and(|started| started < boot_time()));
         assert_eq!(own.uid, Some(rustix::process::getuid().as_raw()));
+        assert_eq!(owner_of_user_namespace(own.pid), Some(0));
     }
 
     #[test]
@@ -462,7 +494,7 @@ mod tests {
     #[test]
     fn a_process_that_never_was_is_none() {
         assert!(identity(Pid(u32::MAX)).is_none());
-        assert!(mounts_of(Pid(u32::MAX)).is_none());
+        assert!(mounts_of(Pid(u32::MAX), u64::MAX - 1).is_none());
     }
 
     #[test]
@@ -487,10 +519,13 @@ mod tests {
 
     #[test]
     fn the_own_mount_namespace_is_among_all() {
-        let (namespace, mounts) = mounts_of(Pid(std::process::id())).expect("it is alive");
-        assert!(mount_namespaces().contains_key(&namespace));
-        assert!(mounts.iter().any(|mount| mount.mount_point == "/"));
-        assert!(pid_in_mount_namespace(namespace).is_some());
+        let own = Pid(std::process::id());
+        let seen = mounts_of(own, 1 << 30).expect("it is alive");
+        assert!(mount_namespaces().contains_key(&seen.namespace));
+        assert!(seen.mounts.iter().any(|mount| mount.mount_point == "/"));
+        assert!(pid_in_mount_namespace(seen.namespace).is_some());
+        let cut = mounts_of(own, 100).expect("it is alive");
+        assert!(cut.mounts.is_empty() && cut.too_many > 0);
     }
 
     #[test]

@@ -32,11 +32,13 @@ use crate::oci;
 use crate::oci::bundle;
 use crate::oci::ending::{Ending, Left};
 use crate::process;
+use keeper::Received;
 use queue::Queue;
 
 /// Readers that answer.
 const READERS: usize = 2;
-/// Readers that were given up and have not ended. With more than that, only what root itself names is asked for.
+/// Readers that were given up over what strangers name and have not ended. With so many, only what root itself names on the host is
+/// asked for, until as many again are stuck.
 const MOST_STUCK: usize = 8;
 /// A reader that has not answered by then is given up.
 const DEADLINE: Duration = Duration::from_secs(2);
@@ -113,10 +115,22 @@ impl Reader {
             Ask::Began { process, container, ending } => {
                 let argv = process.argv.as_deref().unwrap_or_default();
                 let command = oci::command_line(&process.comm, process.exe.as_ref(), argv);
-                let Some(command) = command else { return Answer::Began { container: None, ending: None } };
+                let nothing = || Answer::Began { container: None, ending: None };
+                let Some(command) = command else { return nothing() };
+                // A number that was given to another process says nothing of this one.
+                let is_another = || {
+                    let now = process.started.and_then(|_| process::started(process.pid));
+                    now.zip(process.started).is_some_and(|(now, started)| !started.is_same_start(now))
+                };
+                if is_another() {
+                    return nothing();
+                }
                 // First what changes with the process, and then what says who it is.
                 let ending = ending.then(|| Ending::of(&process, &command)).flatten().map(Box::new);
                 let container = container.then(|| self.bundles.read(&process, &command)).flatten();
+                if is_another() {
+                    return nothing();
+                }
                 Answer::Began { container: container.map(|read| read.map(Box::new)), ending }
             }
             Ask::Ended { ending, process } => Answer::Ended(ending.look(&process)),
@@ -175,19 +189,19 @@ struct Stuck {
     asker: Asker,
 }
 
-/// What came out of a socket.
-enum Received<'a> {
+/// What came out of a reader's socket.
+enum Heard<'a> {
     Message(&'a [u8]),
     Nothing,
     Ended,
 }
 
-fn receive<'a>(socket: &OwnedFd, space: &'a mut [u8]) -> Received<'a> {
+fn hear<'a>(socket: &OwnedFd, space: &'a mut [u8]) -> Heard<'a> {
     match recv(socket, &mut *space, RecvFlags::DONTWAIT) {
-        Ok((0, _)) => Received::Ended,
-        Ok((length, _)) => Received::Message(space.get(..length).unwrap_or_default()),
-        Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
-        Err(_) => Received::Ended,
+        Ok((0, _)) => Heard::Ended,
+        Ok((length, _)) => Heard::Message(space.get(..length).unwrap_or_default()),
+        Err(Errno::AGAIN | Errno::INTR) => Heard::Nothing,
+        Err(_) => Heard::Ended,
     }
 }
 
@@ -250,7 +264,7 @@ impl Readers {
         self.take_answers();
         // When one has ended, its place is free.
         let space = &mut self.space;
-        self.stuck.retain(|stuck| !matches!(receive(&stuck.socket, space), Received::Ended));
+        self.stuck.retain(|stuck| !matches!(hear(&stuck.socket, space), Heard::Ended));
         self.replenish();
         self.hand_out();
         if self.busy.is_empty() && self.free.is_empty() && self.coming == 0 {
@@ -273,11 +287,13 @@ impl Readers {
     fn take_new(&mut self) {
         while let Some(keeper) = &self.keeper {
             match keeper::receive(keeper) {
-                Ok(Some((pid, socket))) => {
+                Ok(Received::Reader(pid, socket)) => {
                     self.coming = self.coming.saturating_sub(1);
                     self.free.push(Made { pid, socket });
                 }
-                Ok(None) => return,
+                // It ends by itself, for nobody can ask it.
+                Ok(Received::Unreachable) => self.coming = self.coming.saturating_sub(1),
+                Ok(Received::Nothing) => return,
                 Err(_) => {
                     say!("warning: the process that keeps the readers has died: containers have no names from now on");
                     (self.keeper, self.coming) = (None, 0);
@@ -289,18 +305,18 @@ impl Readers {
     fn take_answers(&mut self) {
         for busy in std::mem::take(&mut self.busy) {
             let ticket = busy.ticket;
-            match receive(&busy.reader.socket, &mut self.space) {
-                Received::Message(message) => {
+            match hear(&busy.reader.socket, &mut self.space) {
+                Heard::Message(message) => {
                     let answer = serde_json::from_slice(message).map_err(|_| Unanswered::Failed);
                     self.done.push((ticket, answer));
                     self.free.push(busy.reader);
                 }
-                Received::Ended => self.done.push((ticket, Err(Unanswered::Failed))),
-                Received::Nothing if busy.since.elapsed() >= DEADLINE => {
+                Heard::Ended => self.done.push((ticket, Err(Unanswered::Failed))),
+                Heard::Nothing if busy.since.elapsed() >= DEADLINE => {
                     self.done.push((ticket, Err(Unanswered::Timeout)));
                     self.give_up(busy);
                 }
-                Received::Nothing => self.busy.push(busy),
+                Heard::Nothing => self.busy.push(busy),
             }
         }
     }
@@ -316,16 +332,17 @@ impl Readers {
             // If it cannot be told, the keeper has died, which is found when it is heard next.
             let _ = keeper::kill(keeper, busy.reader.pid);
         }
-        for ticket in self.queue.drop_of(asker) {
+        self.stuck.push(Stuck { socket: busy.reader.socket, asker });
+        let stuck: Vec<Asker> = self.stuck.iter().map(|stuck| stuck.asker).collect();
+        for ticket in self.queue.drop_stuck(&stuck, MOST_STUCK) {
             self.done.push((ticket, Err(Unanswered::Refused)));
         }
-        self.stuck.push(Stuck { socket: busy.reader.socket, asker });
     }
 
     /// Has new readers made in the place of those that are gone, unless too many are stuck.
     fn replenish(&mut self) {
         let Some(keeper) = &self.keeper else { return };
-        while self.free.len() + self.busy.len() + self.coming < READERS && self.stuck.len() < MOST_STUCK + READERS {
+        while self.free.len() + self.busy.len() + self.coming < READERS && self.stuck.len() < 2 * MOST_STUCK + READERS {
             if keeper::make(keeper).is_err() {
                 return;
             }

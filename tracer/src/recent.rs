@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 
-use crate::budget::{Scale, Weigh, slot};
+use crate::budget::{Scale, Weigh, slot, weight};
 
 /// What was told last, by key.
 #[derive(Debug)]
@@ -79,9 +79,14 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
         }
     }
 
-    /// Keeps an entry, in the place of what was told of the same key before. Returns what had to make room, the oldest first.
+    /// Keeps an entry, in the place of what was told of the same key before. Returns what had to make room, the oldest first; or the
+    /// entry itself, if it alone is more than there is room for.
     pub fn tell(&mut self, key: K, value: V) -> Vec<(K, V)> {
         self.take(&key);
+        if weight(&key) + weight(&value) + Self::ENTRY > self.share {
+            self.evicted += 1;
+            return vec![(key, value)];
+        }
         self.told += 1;
         self.scale.put(&key);
         self.scale.put(&value);
@@ -145,8 +150,13 @@ mod tests {
         }
         assert!(recent.get(&Pid(1)).is_none() && recent.get(&Pid(99)).is_some() && recent.bytes() <= 4_096);
         assert_eq!((recent.len(), recent.evicted), (3, 96));
-        assert_eq!(recent.tell(Pid(100), long(5_000)).len(), 4, "the bound holds for whatever comes");
-        assert_eq!((recent.len(), recent.bytes()), (0, 0));
+        let own = recent.tell(Pid(100), long(5_000));
+        assert_eq!(
+            (own.len(), own[0].0),
+            (1, Pid(100)),
+            "the bound holds for whatever comes, and it pushes out nobody"
+        );
+        assert_eq!((recent.len(), recent.evicted), (3, 97));
     }
 
     #[test]

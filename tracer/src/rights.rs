@@ -84,11 +84,14 @@ pub struct Assumed(Option<Own>);
 impl Drop for Assumed {
     fn drop(&mut self) {
         let Some(own) = &self.0 else { return };
-        set_fsuid(own.uid.as_raw());
-        set_fsgid(own.gid.as_raw());
-        // What cannot be put back leaves less than there was, and is found at the next question.
-        let _ = set_capabilities(None, own.sets);
-        let _ = set_thread_groups(&own.groups);
+        let is_back = set_fsuid(own.uid.as_raw()) == own.uid.as_raw()
+            && set_fsgid(own.gid.as_raw()) == own.gid.as_raw()
+            && set_capabilities(None, own.sets).is_ok()
+            && set_thread_groups(&own.groups).is_ok();
+        // Nobody's question is to be answered with somebody else's rights.
+        if !is_back {
+            std::process::abort();
+        }
     }
 }
 

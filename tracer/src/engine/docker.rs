@@ -59,11 +59,12 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Whether it may have been told of the container of a runtime: root's daemon of all, another one of its own user's and of those
-    /// in its own mount namespace. `None` stands for a container that was there before.
+    /// Whether it may have been told of the container of a runtime: root's daemon on the host of all, root's in another mount namespace
+    /// of those in that, a user's of that user's. `None` stands for a container that was there before.
     pub fn may_know(&self, runtime: Option<&Process>) -> bool {
-        let is_own = |runtime: &Process| {
-            runtime.mount_namespace == Some(self.namespace) || self.user.uid != 0 && runtime.uid == Some(self.user.uid)
+        let is_own = |runtime: &Process| match self.user.uid {
+            0 => runtime.mount_namespace == Some(self.namespace),
+            uid => runtime.uid == Some(uid),
         };
         self.is_hosts || runtime.is_some_and(is_own)
     }
@@ -185,6 +186,8 @@ mod tests {
         assert!(hosts.may_know(None) && hosts.may_know(Some(&roots)) && hosts.may_know(Some(&runtime(1000, 5))));
         assert!(!users.may_know(None) && !users.may_know(Some(&roots)) && !users.may_know(Some(&runtime(1001, 6))));
         assert!(users.may_know(Some(&runtime(1000, 6))));
+        let in_hosts_namespace = daemon(1000, 1, false);
+        assert!(!in_hosts_namespace.may_know(Some(&roots)), "anybody may call a process dockerd there");
         assert!(!nested.may_know(None) && !nested.may_know(Some(&roots)) && nested.may_know(Some(&runtime(0, 7))));
     }
 }

@@ -274,9 +274,11 @@ impl ContainerFacts {
 
     /// What is too long to be a name is none.
     fn leave_out_long(&mut self) {
-        for name in [&mut self.name, &mut self.image, &mut self.pod, &mut self.namespace, &mut self.cgroups_path] {
+        let names = [&mut self.name, &mut self.image, &mut self.pod, &mut self.namespace, &mut self.cgroups_path];
+        for name in names.into_iter().chain([&mut self.state_file]) {
             name.take_if(|name| name.as_bytes().len() > LONGEST);
         }
+        self.engine.take_if(|engine| engine.len() > LONGEST);
     }
 }
 

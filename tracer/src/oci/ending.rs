@@ -1,5 +1,7 @@
 //! What is left of a container's state when a process that deletes it, or fails to make it, has ended.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use super::RuntimeCommand;
@@ -10,6 +12,9 @@ use crate::name::Name;
 use crate::process;
 use crate::rights::Rights;
 use crate::root::Root;
+
+/// So long after the end of a process what is missing may be missing for another reason.
+const LATE: Duration = Duration::from_millis(500);
 
 /// A process after whose end the state of a container is looked for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +105,10 @@ impl Ending {
         let strangers = || process::pids_in_mount_namespace(self.namespace).filter(may).find_map(seen_by);
         let (path, present) = family.filter_map(seen_by).next().or_else(strangers)??;
         if present && self.only_failed && !self.was_missing {
+            return None;
+        }
+        // What is missing by now may have been removed by somebody else since.
+        if !present && process::boot_time().since(ended.at) > LATE {
             return None;
         }
         Some(Left { id: self.id, path, present })

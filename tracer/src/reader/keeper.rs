@@ -73,11 +73,21 @@ fn tell(keeper: &OwnedFd, command: Command) -> Result<(), Errno> {
     send(keeper, &command.to_bytes(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL).map(drop)
 }
 
-/// A reader that was made, and the socket to ask it on; `None` if there is none yet.
+/// What came from the keeper.
+pub enum Received {
+    /// A reader that was made, and the socket to ask it on.
+    Reader(u32, OwnedFd),
+    /// One whose socket there was no room for in this process.
+    Unreachable,
+    /// Nothing yet.
+    Nothing,
+}
+
+/// Takes a reader that was made.
 ///
 /// # Errors
 /// When the keeper has died.
-pub fn receive(keeper: &OwnedFd) -> Result<Option<(u32, OwnedFd)>, Errno> {
+pub fn receive(keeper: &OwnedFd) -> Result<Received, Errno> {
     let mut pid = [0; 4];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -85,15 +95,15 @@ pub fn receive(keeper: &OwnedFd) -> Result<Option<(u32, OwnedFd)>, Errno> {
     match recvmsg(keeper, &mut [IoSliceMut::new(&mut pid)], &mut ancillary, flags) {
         Ok(message) if message.bytes == 0 => return Err(Errno::PIPE),
         Ok(_) => {}
-        Err(Errno::AGAIN | Errno::INTR) => return Ok(None),
+        Err(Errno::AGAIN | Errno::INTR) => return Ok(Received::Nothing),
         Err(error) => return Err(error),
     }
     let sockets = ancillary.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(sockets) => Some(sockets),
         _ => None,
     });
-    let socket = sockets.flatten().next().ok_or(Errno::PIPE)?;
-    Ok(Some((u32::from_le_bytes(pid), socket)))
+    let socket = sockets.flatten().next();
+    Ok(socket.map_or(Received::Unreachable, |socket| Received::Reader(u32::from_le_bytes(pid), socket)))
 }
 
 fn pair() -> std::io::Result<(OwnedFd, OwnedFd)> {
@@ -123,34 +133,56 @@ fn keep(commands: OwnedFd) {
     settle(c"cgtrace-keeper");
     turn_away();
     let commands = leave_open_only(commands);
+    // Whoever reads what strangers name goes before nobody.
+    let _ = rustix::process::setpriority_process(None, 0);
     if let Err(error) = confine(&Role::Keep) {
         say!("warning: the keeper of readers is not confined: {error:#}");
     }
     let mut readers: Vec<u32> = Vec::new();
+    // Readers that were asked for and could not be made yet: there may be no room for a process just now.
+    let mut owed = 0;
     loop {
-        let mut bytes = [0; 8];
-        let command = match recv(&commands, bytes.as_mut_slice(), RecvFlags::empty()) {
-            Ok((0, _)) => break,
-            Ok((length, _)) => Command::from_bytes(bytes.get(..length).unwrap_or_default()),
-            Err(Errno::INTR) => continue,
-            Err(_) => break,
-        };
+        match hear(&commands, owed > 0) {
+            Heard::Command(Some(Command::Kill(pid))) if readers.contains(&pid) => end(pid),
+            Heard::Command(Some(Command::Make)) => owed += 1,
+            Heard::Command(Some(Command::Kill(_)) | None) | Heard::Nothing => {}
+            Heard::Ended => break,
+        }
         while let Ok(Some((pid, _))) = wait(WaitOptions::NOHANG) {
             readers.retain(|reader| *reader != pid.as_raw_pid() as u32);
         }
-        match command {
-            Some(Command::Kill(pid)) if readers.contains(&pid) => end(pid),
-            Some(Command::Make) => match make_reader(&commands) {
-                Ok(pid) => readers.push(pid),
-                Err(error) => {
-                    say!("warning: no process can be made to read what others name: {error}");
-                    break;
-                }
-            },
-            Some(Command::Kill(_)) | None => {}
+        if owed > 0
+            && let Ok(pid) = make_reader(&commands)
+        {
+            readers.push(pid);
+            owed -= 1;
         }
     }
     readers.into_iter().for_each(end);
+}
+
+/// What came from the agent.
+enum Heard {
+    /// `None` for one that is not understood.
+    Command(Option<Command>),
+    Nothing,
+    Ended,
+}
+
+/// Waits for a command; if somebody is owed something, not for long.
+fn hear(commands: &OwnedFd, is_owed: bool) -> Heard {
+    let soon = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+    let mut polled = [PollFd::from_borrowed_fd(commands.as_fd(), PollFlags::IN)];
+    if matches!(poll(&mut polled, is_owed.then_some(&soon)), Ok(0) | Err(_)) {
+        return Heard::Nothing;
+    }
+    let mut bytes = [0; 8];
+    match recv(commands, bytes.as_mut_slice(), RecvFlags::empty()) {
+        Ok((0, _)) => Heard::Ended,
+        Ok((length, _)) => Heard::Command(Command::from_bytes(bytes.get(..length).unwrap_or_default())),
+        Err(Errno::INTR) => Heard::Nothing,
+        Err(_) => Heard::Ended,
+    }
 }
 
 fn end(pid: u32) {
@@ -228,6 +260,11 @@ fn settle(name: &std::ffi::CStr) {
         unsafe {
             libc::signal(signal, libc::SIG_IGN);
         }
+    }
+    // Who has ended is waited for, whatever the agent was started with.
+    // SAFETY: likewise.
+    unsafe {
+        libc::signal(libc::SIGCHLD, libc::SIG_DFL);
     }
 }
 

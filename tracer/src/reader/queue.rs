@@ -1,7 +1,7 @@
 //! Whose questions are answered next. Pure.
 //!
 //! Each asker waits for their own: one question of theirs at a time is with a reader, and one who has a reader stuck is not asked
-//! for again until that has ended. Only what root itself names on the host is not held to that.
+//! for again until that has ended. When as many are stuck as may be, only what root itself names on the host is asked for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -24,7 +24,7 @@ pub enum Asker {
     Host,
     /// What was there before tracing began: it is asked for when nobody else asks.
     Start,
-    /// A user.
+    /// A user, or whoever made the user namespace that it is in: a user may be given many thousand numbers there.
     User(u32),
     /// Root in a mount namespace of its own, most often a container's.
     Namespace(NamespaceId),
@@ -44,6 +44,21 @@ impl fmt::Display for Asker {
     }
 }
 
+impl Asker {
+    /// Whether somebody else than root on the host chose what is looked at.
+    fn is_stranger(self) -> bool {
+        match self {
+            Self::Host | Self::Start => false,
+            Self::User(_) | Self::Namespace(_) | Self::Unknown => true,
+        }
+    }
+}
+
+/// Whether so many readers are stuck with what strangers name that no stranger is asked for any more.
+fn is_too_many(stuck: &[Asker], most_stuck: usize) -> bool {
+    stuck.iter().filter(|asker| asker.is_stranger()).count() >= most_stuck
+}
+
 /// Tells who asks.
 #[derive(Clone, Copy, Debug)]
 pub struct Askers {
@@ -52,13 +67,13 @@ pub struct Askers {
 }
 
 impl Askers {
-    /// Who chose what a process names.
-    pub fn of(self, process: &Process) -> Asker {
+    /// Who chose what a process names. `owner` is who made its user namespace, if that could be told.
+    pub fn of(self, process: &Process, owner: Option<u32>) -> Asker {
         match (process.uid, process.mount_namespace) {
             (Some(0), namespace) if namespace.is_some() && namespace == self.host => Asker::Host,
             (Some(0), Some(namespace)) => Asker::Namespace(namespace),
             (Some(0) | None, _) => Asker::Unknown,
-            (Some(uid), _) => Asker::User(uid),
+            (Some(uid), _) => Asker::User(owner.filter(|owner| *owner != 0).unwrap_or(uid)),
         }
     }
 }
@@ -100,7 +115,7 @@ impl Queue {
             Asker::User(_) | Asker::Namespace(_) | Asker::Unknown => {
                 let count = self.counts.entry(asker).or_default();
                 let is_refused = stuck.contains(&asker)
-                    || stuck.len() >= most_stuck
+                    || is_too_many(stuck, most_stuck)
                     || *count >= SHARE
                     || self.waiting.len() >= MOST_WAITING
                     || self.bytes >= MOST_BYTES;
@@ -125,23 +140,22 @@ impl Queue {
         if let Some(position) = self.waiting.iter().position(|question| may(question.asker)) {
             let question = self.waiting.remove(position)?;
             self.bytes -= question.message.len();
-            self.forget(question.asker, 1);
+            self.forget(question.asker);
             return Some(question);
         }
         may(Asker::Start).then(|| self.later.pop_front()).flatten()
     }
 
-    /// Drops the questions of one who has a reader stuck; returns their numbers. The host's questions are not dropped.
-    pub fn drop_of(&mut self, asker: Asker) -> Vec<Ticket> {
-        if matches!(asker, Asker::Host | Asker::Start) {
-            return Vec::new();
-        }
-        let (dropped, kept) = std::mem::take(&mut self.waiting)
-            .into_iter()
-            .partition::<VecDeque<_>, _>(|question| question.asker == asker);
+    /// Drops the questions of those who have a reader `stuck`, or of all strangers if those are too many; returns their numbers.
+    pub fn drop_stuck(&mut self, stuck: &[Asker], most_stuck: usize) -> Vec<Ticket> {
+        let all = is_too_many(stuck, most_stuck);
+        let is_dropped = |question: &Waiting| question.asker.is_stranger() && (all || stuck.contains(&question.asker));
+        let (dropped, kept) = std::mem::take(&mut self.waiting).into_iter().partition::<VecDeque<_>, _>(is_dropped);
         self.waiting = kept;
-        self.bytes -= dropped.iter().map(|question| question.message.len()).sum::<usize>();
-        self.forget(asker, dropped.len());
+        for question in &dropped {
+            self.bytes -= question.message.len();
+            self.forget(question.asker);
+        }
         dropped.into_iter().map(|question| question.ticket).collect()
     }
 
@@ -156,9 +170,9 @@ impl Queue {
         self.waiting.is_empty() && self.later.is_empty()
     }
 
-    fn forget(&mut self, asker: Asker, questions: usize) {
+    fn forget(&mut self, asker: Asker) {
         if let Some(count) = self.counts.get_mut(&asker) {
-            *count -= questions.min(*count);
+            *count = count.saturating_sub(1);
             if *count == 0 {
                 self.counts.remove(&asker);
             }
@@ -200,12 +214,21 @@ mod tests {
     fn who_has_a_reader_stuck_is_not_asked_for_again() {
         let mut queue = Queue::default();
         assert!(admit(&mut queue, 1, EVE, &[]) && admit(&mut queue, 2, BOB, &[]) && admit(&mut queue, 3, EVE, &[]));
-        assert_eq!(queue.drop_of(EVE), [Ticket(1), Ticket(3)]);
+        assert_eq!(queue.drop_stuck(&[EVE], 2), [Ticket(1), Ticket(3)]);
         assert!(!admit(&mut queue, 4, EVE, &[EVE]));
         assert!(admit(&mut queue, 5, BOB, &[EVE]));
         assert!(!admit(&mut queue, 6, BOB, &[EVE, Asker::Unknown]), "as many are stuck as may be");
         assert!(admit(&mut queue, 7, Asker::Host, &[EVE, Asker::Unknown, Asker::Host]));
-        assert_eq!(queue.drain().collect::<Vec<_>>(), [2, 5, 7].map(Ticket));
+        assert!(
+            admit(&mut queue, 8, BOB, &[EVE, Asker::Host, Asker::Start]),
+            "what root names takes no stranger's place"
+        );
+        assert_eq!(
+            queue.drop_stuck(&[EVE, Asker::Unknown], 2),
+            [2, 5, 8].map(Ticket),
+            "those who wait are not asked either"
+        );
+        assert_eq!(queue.drain().collect::<Vec<_>>(), [Ticket(7)]);
     }
 
     #[test]
@@ -236,10 +259,14 @@ mod tests {
         let of = |uid, namespace: Option<u32>| {
             let mut process = Process::new(BootTime(1), Pid(1), ProcessChange::Exec, "runc".into());
             (process.uid, process.mount_namespace) = (uid, namespace.map(NamespaceId));
-            askers.of(&process)
+            askers.of(&process, Some(0))
         };
         assert_eq!((of(Some(0), Some(1)), of(Some(0), Some(2))), (Asker::Host, Asker::Namespace(NamespaceId(2))));
         assert_eq!((of(Some(7), Some(1)), of(Some(7), Some(2))), (Asker::User(7), Asker::User(7)));
         assert_eq!((of(None, Some(1)), of(Some(0), None)), (Asker::Unknown, Asker::Unknown));
+        let mut process = Process::new(BootTime(1), Pid(1), ProcessChange::Exec, "runc".into());
+        process.uid = Some(100_007);
+        let owned = [Some(1000), Some(0), None].map(|owner| askers.of(&process, owner));
+        assert_eq!(owned, [Asker::User(1000), Asker::User(100_007), Asker::User(100_007)]);
     }
 }

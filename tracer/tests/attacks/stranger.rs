@@ -57,7 +57,12 @@ impl Strangers {
 
     /// Runs a program.
     pub fn run(&mut self, mut command: Command) -> u32 {
-        let child = command.uid(USER).gid(USER).spawn().unwrap();
+        command.uid(USER).gid(USER);
+        // A program that was just written is busy while a process that was forked meanwhile still holds it open.
+        let child = crate::support::wait_for("the program", || match command.spawn() {
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => None,
+            spawned => Some(spawned.unwrap()),
+        });
         let pid = child.id();
         self.children.push(child);
         pid

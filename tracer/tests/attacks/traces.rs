@@ -157,7 +157,7 @@ fn a_file_of_valid_lines_without_end_takes_bounded_memory() {
         while reader.look().is_none() && reader.begun.elapsed() < SOON {
             std::thread::sleep(Duration::from_millis(20));
         }
-        signal(reader.child.id(), libc::SIGINT);
+        signal(reader.child.id(), libc::SIGTERM);
         let done = reader.done(2 * SOON);
         println!(
             "{}: {:?} after {:?}, {} KiB: {:.300}",
@@ -190,7 +190,7 @@ fn followed(what: &str, act: impl FnOnce(&Path)) -> Done {
     std::thread::sleep(Duration::from_secs(1));
     // It may wait for more, until it is told to end.
     if reader.look().is_none() {
-        signal(reader.child.id(), libc::SIGINT);
+        signal(reader.child.id(), libc::SIGTERM);
     }
     reader.done(SOON)
 }
