@@ -6,18 +6,30 @@ use crate::stranger::{OwnNamespaces, Strangers, forever, mount, pause};
 use crate::support::{Gate, Scratch, c_path, hierarchy, mkdir, rmdir};
 use crate::watched::Watched;
 
-const NAMESPACES: usize = 100;
-const MOUNTS: usize = 2_000;
+/// Namespaces, the mounts in each, and where those are.
+struct Many {
+    namespaces: usize,
+    mounts: usize,
+    place: fn(usize) -> String,
+}
+
+/// More mounts than are kept of any table.
+const VERY_MANY: Many = Many { namespaces: 100, mounts: 2_000, place: |number| format!("/mnt/{number}") };
+/// As many as are kept, of so many tables that not all of them are.
+const AS_KEPT: Many =
+    Many { namespaces: 40, mounts: 1_000, place: |number| format!("/mnt/{}{number}", "x".repeat(200)) };
+/// Each below very many directories.
+const DEEP: Many = Many { namespaces: 4, mounts: 500, place: |number| format!("/mnt{}/{number}", "/d".repeat(1_900)) };
 const CGROUPS: usize = 20_000;
 /// An agent that starts on a host full of this is ready by then.
 const READY: Duration = Duration::from_secs(5);
 
 /// Namespaces full of mounts of cgroupfs, each made by a stranger.
-fn mounters(strangers: &mut Strangers, missing: &std::ffi::CStr) {
+fn mounters(strangers: &mut Strangers, many: &Many, missing: &std::ffi::CStr) {
     let (_, cgroupfs) = hierarchy(None).expect("cgroup2 is mounted on this host");
     let (cgroupfs, namespaces) = (c_path(cgroupfs), OwnNamespaces::new());
-    let places: Vec<_> = (0..MOUNTS).map(|number| c_path(format!("/mnt/{number}"))).collect();
-    for _ in 0..NAMESPACES {
+    let places: Vec<_> = (0..many.mounts).map(|number| (many.place)(number)).collect();
+    for _ in 0..many.namespaces {
         strangers.act(|| {
             let entered = namespaces.enter();
             if entered != 0 {
@@ -25,8 +37,11 @@ fn mounters(strangers: &mut Strangers, missing: &std::ffi::CStr) {
             }
             let mut failed = mount(c"none", c"/mnt", c"tmpfs", 0);
             for place in &places {
-                failed = failed.max(mkdir(place)).max(mount(&cgroupfs, place, c"", libc::MS_BIND));
+                let made =
+                    std::fs::create_dir_all(place).map_or_else(|error| error.raw_os_error().unwrap_or(-1), |()| 0);
+                failed = failed.max(made).max(mount(&cgroupfs, &c_path(place), c"", libc::MS_BIND));
             }
+            let missing_there = c_path(format!("{}/missing", places[7]));
             if failed != 0 {
                 return failed;
             }
@@ -34,7 +49,7 @@ fn mounters(strangers: &mut Strangers, missing: &std::ffi::CStr) {
                 // SAFETY: the paths end in zeros.
                 unsafe {
                     libc::open(missing.as_ptr(), libc::O_RDONLY);
-                    libc::open(c"/mnt/7/missing".as_ptr(), libc::O_RDONLY);
+                    libc::open(missing_there.as_ptr(), libc::O_RDONLY);
                 }
                 pause(Duration::from_millis(100));
             }
@@ -43,36 +58,54 @@ fn mounters(strangers: &mut Strangers, missing: &std::ffi::CStr) {
 }
 
 /// Waits until each of them has its mounts; whoever was refused them has ended.
-fn all_are_mounted(strangers: &mut Strangers) {
+fn all_are_mounted(strangers: &mut Strangers, many: &Many) {
     crate::support::wait_for("all mounts", || {
         assert_eq!(strangers.ended(), Vec::<i32>::new(), "user namespaces, or mounts in them, are refused here");
         let is_full = |pid: &i32| {
             let table = std::fs::read(format!("/proc/{pid}/mountinfo")).unwrap_or_default();
-            table.iter().filter(|byte| **byte == b'\n').count() >= MOUNTS
+            table.iter().filter(|byte| **byte == b'\n').count() >= many.mounts
         };
         strangers.pids().iter().rev().all(is_full).then_some(())
     });
 }
 
-#[test]
-fn a_hundred_namespaces_with_thousands_of_mounts_each_are_there_at_the_start() {
+fn there_at_the_start(many: &Many) {
     let mut strangers = Strangers::default();
-    mounters(&mut strangers, c"/sys/fs/cgroup/missing");
-    all_are_mounted(&mut strangers);
+    mounters(&mut strangers, many, c"/sys/fs/cgroup/missing");
+    all_are_mounted(&mut strangers, many);
     let watched = Watched::start(&[]);
     assert!(watched.ready_after < READY, "{:?}", watched.ready_after);
     watched.endures(Duration::from_secs(3));
     watched.end(strangers);
 }
 
-#[test]
-fn a_hundred_namespaces_with_thousands_of_mounts_each_appear() {
+fn appearing(many: &Many) {
     let watched = Watched::start(&[]);
     let mut strangers = Strangers::default();
-    mounters(&mut strangers, &c_path(watched.scratch.path.join("missing")));
-    all_are_mounted(&mut strangers);
+    mounters(&mut strangers, many, &c_path(watched.scratch.path.join("missing")));
+    all_are_mounted(&mut strangers, many);
     watched.endures(Duration::from_secs(3));
     watched.end(strangers);
+}
+
+#[test]
+fn a_hundred_namespaces_with_thousands_of_mounts_each_are_there_at_the_start() {
+    there_at_the_start(&VERY_MANY);
+}
+
+#[test]
+fn a_hundred_namespaces_with_thousands_of_mounts_each_appear() {
+    appearing(&VERY_MANY);
+}
+
+#[test]
+fn tables_that_fill_what_is_kept_do_not_push_out_the_hosts() {
+    appearing(&AS_KEPT);
+}
+
+#[test]
+fn mounts_below_thousands_of_directories_take_no_time() {
+    appearing(&DEEP);
 }
 
 #[test]
