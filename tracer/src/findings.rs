@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::input::{Actor, Attempt, BootTime, Cgroup, Exit, Operation, Seq, Syscall};
+#[cfg(test)]
+use crate::input::{HierarchyId, Pid};
 use crate::name::Name;
 use crate::tracker::{Cgroups, Coverage, Member, Participant, Place, Processes, Story};
 pub use job::Job;
@@ -288,6 +290,38 @@ impl Finding {
         let tells_more = self.first_failure.is_some()
             || matches!(self.cause, Cause::ReadOnlyMount | Cause::CreationFailed | Cause::Renamed);
         self.severity == Severity::Benign && !tells_more
+    }
+}
+
+#[cfg(test)]
+impl Finding {
+    /// One as it comes from a rule: its text and its lists have more room than they need.
+    pub(crate) fn example(id: &str, revision: u32) -> Self {
+        let (mut summary, mut evidence) = (String::with_capacity(512), Vec::with_capacity(64));
+        summary.push_str("runc[1] tried to tear down cgroup /a");
+        evidence.push(Seq(1));
+        Self {
+            id: id.to_owned(),
+            revision,
+            at: BootTime(0),
+            kind: Kind::DuplicateTeardown,
+            severity: Severity::Benign,
+            cause: Cause::RemovedBySelf,
+            summary,
+            cgroup: Cgroup { hierarchy: HierarchyId(0), id: None, path: "/a".into(), level: None, truncated: false },
+            hierarchies: 1,
+            container: None,
+            actor: Actor::new(Pid(1), 1, "runc".into(), None),
+            rival: None,
+            first_failure: None,
+            attempts: Vec::with_capacity(8),
+            attempt_count: 1,
+            outcome: Outcome::default(),
+            certainty: Certainty::Certain,
+            because: Vec::new(),
+            known_issues: Vec::new(),
+            evidence,
+        }
     }
 }
 
