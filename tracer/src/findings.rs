@@ -347,6 +347,22 @@ pub(crate) struct Weighed<'a> {
     pub first_failure: Option<&'a FindingAttempt>,
 }
 
+impl Weighed<'_> {
+    /// Why it may not be true what is told of the main participant: who it is, or that it is not its `rival`, what it was there for,
+    /// and how it ended.
+    fn gaps_in_processes(&self, world: &World, rival: Option<(&Actor, BootTime)>) -> Vec<String> {
+        let first = &self.main.first;
+        let mut gaps: Vec<String> = world.processes.gaps(&first.actor, rival).into_iter().collect();
+        if self.main.ended.is_none() && world.processes.may_have_forgotten(&first.actor, first.at) {
+            gaps.push("its end was not seen: there were more processes than are remembered".to_owned());
+        }
+        if self.main.is_unread && self.main.job == Job::Other {
+            gaps.push("what it was asked to do could not be read in time".to_owned());
+        }
+        gaps
+    }
+}
+
 /// What a kind's own rule says.
 pub(crate) struct Judgement {
     pub cause: Cause,
