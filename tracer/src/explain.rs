@@ -203,8 +203,9 @@ pub fn markdown() -> String {
         let _ = writeln!(out, "| {who} | {decides} |");
     }
     out.push_str(
-        "\nA process that still runs, whose end was not seen, or that was killed by a signal leaves it `undetermined`. A story with \
-         several processes is a `fault` if it is one for any of them, `benign` if it is so for all, else `undetermined`.\n\n\
+        "\nA process that still runs, whose end was not seen, or that was killed by a signal leaves it `undetermined`, and so \
+         does one of an unknown job whose command line could not be read in time. A story with several processes is a `fault` if \
+         it is one for any of them, `benign` if it is so for all, else `undetermined`.\n\n\
          ## How far to trust it\n",
     );
     out.push_str(

@@ -18,6 +18,8 @@ use serde::{Deserialize, Serialize};
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::input::{Actor, Attempt, BootTime, Cgroup, Exit, Operation, Seq, Syscall};
+#[cfg(test)]
+use crate::input::{HierarchyId, Pid};
 use crate::name::Name;
 use crate::tracker::{Cgroups, Coverage, Member, Participant, Place, Processes, Story};
 pub use job::Job;
@@ -291,6 +293,38 @@ impl Finding {
     }
 }
 
+#[cfg(test)]
+impl Finding {
+    /// One as it comes from a rule: its text and its lists have more room than they need.
+    pub(crate) fn example(id: &str, revision: u32) -> Self {
+        let (mut summary, mut evidence) = (String::with_capacity(512), Vec::with_capacity(64));
+        summary.push_str("runc[1] tried to tear down cgroup /a");
+        evidence.push(Seq(1));
+        Self {
+            id: id.to_owned(),
+            revision,
+            at: BootTime(0),
+            kind: Kind::DuplicateTeardown,
+            severity: Severity::Benign,
+            cause: Cause::RemovedBySelf,
+            summary,
+            cgroup: Cgroup { hierarchy: HierarchyId(0), id: None, path: "/a".into(), level: None, truncated: false },
+            hierarchies: 1,
+            container: None,
+            actor: Actor::new(Pid(1), 1, "runc".into(), None),
+            rival: None,
+            first_failure: None,
+            attempts: Vec::with_capacity(8),
+            attempt_count: 1,
+            outcome: Outcome::default(),
+            certainty: Certainty::Certain,
+            because: Vec::new(),
+            known_issues: Vec::new(),
+            evidence,
+        }
+    }
+}
+
 /// What a rule may look at besides the story.
 pub(crate) struct World<'a> {
     pub cgroups: &'a Cgroups,
@@ -311,6 +345,22 @@ pub(crate) struct Weighed<'a> {
     pub outcome: &'a Outcome,
     pub severity: Severity,
     pub first_failure: Option<&'a FindingAttempt>,
+}
+
+impl Weighed<'_> {
+    /// Why it may not be true what is told of the main participant: who it is, or that it is not its `rival`, what it was there for,
+    /// and how it ended.
+    fn gaps_in_processes(&self, world: &World, rival: Option<(&Actor, BootTime)>) -> Vec<String> {
+        let first = &self.main.first;
+        let mut gaps: Vec<String> = world.processes.gaps(&first.actor, rival).into_iter().collect();
+        if self.main.ended.is_none() && world.processes.may_have_forgotten(&first.actor, first.at) {
+            gaps.push("its end was not seen: there were more processes than are remembered".to_owned());
+        }
+        if self.main.is_unread && self.main.job == Job::Other {
+            gaps.push("what it was asked to do could not be read in time".to_owned());
+        }
+        gaps
+    }
 }
 
 /// What a kind's own rule says.

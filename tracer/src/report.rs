@@ -56,8 +56,10 @@ pub struct Findings {
 
 impl Findings {
     fn add(&mut self, finding: &Finding) {
-        self.scale.put(finding);
-        let before = self.kept.insert(finding.id.clone(), finding.clone());
+        // What is kept is what is weighed: a copy has no more room than it needs.
+        let kept = finding.clone();
+        self.scale.put(&kept);
+        let before = self.kept.insert(finding.id.clone(), kept);
         before.iter().for_each(|before| self.scale.take(before));
         match before {
             Some(before) if before.severity == finding.severity => {}
@@ -395,6 +397,14 @@ mod tests {
         let cgroup = Cgroup { hierarchy: HierarchyId(0), id: None, path: path.into(), level: None, truncated: false };
         let step = Step { at: BootTime(0), what: "created".into(), failed, who: None };
         lives.add(&container, &cgroup, step);
+    }
+
+    #[test]
+    fn telling_the_same_over_and_over_takes_no_more_room() {
+        let mut findings = Findings::default();
+        (0..40_000).for_each(|revision| findings.add(&Finding::example("kept", revision)));
+        assert_eq!((findings.kept.len(), findings.scale.bytes()), (1, weight(&findings.kept["kept"])));
+        assert_eq!((findings.count(), findings.left_out()), (1, 0));
     }
 
     #[test]

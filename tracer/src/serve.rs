@@ -153,14 +153,16 @@ impl Output for Posting {
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         let mut shown = self.0.shown();
         shown.counts.count_finding(finding);
+        // What is kept is what is weighed: a copy has no more room than it needs.
+        let finding = Arc::new(finding.clone());
+        shown.scale.put(finding.as_ref());
         // The last word takes the place of the one before.
-        shown.scale.put(finding);
         match shown.findings.iter().rposition(|known| known.id == finding.id) {
             Some(place) => {
-                let before = std::mem::replace(&mut shown.findings[place], Arc::new(finding.clone()));
+                let before = std::mem::replace(&mut shown.findings[place], finding);
                 shown.scale.take(before.as_ref());
             }
-            None => shown.findings.push_back(Arc::new(finding.clone())),
+            None => shown.findings.push_back(finding),
         }
         while shown.findings.len() > FINDINGS || shown.scale.bytes() > BYTES {
             let Some(oldest) = shown.findings.pop_front() else { break };
@@ -176,5 +178,22 @@ impl Output for Posting {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn telling_the_same_over_and_over_takes_no_more_room() {
+        let board = Board::new(Metrics::default());
+        let mut posting = Posting::new(board.clone());
+        for revision in 0..20_000 {
+            posting.finding(&Finding::example("kept", revision)).expect("posted");
+        }
+        let shown = board.shown();
+        let one = crate::budget::weight(shown.findings[0].as_ref());
+        assert_eq!((shown.findings.len(), shown.scale.bytes()), (1, one));
     }
 }

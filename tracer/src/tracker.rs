@@ -33,7 +33,7 @@ use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
     About, Actor, Attempt, BootTime, Cgroup, Change, Device, Directory, Event, Facts, HierarchyId, Input, NamespaceId,
-    Operation, Pid, Process, ProcessChange, Seq, WalkedAgain,
+    Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
@@ -227,6 +227,12 @@ impl Tracker {
         self.cgroups.dying()
     }
 
+    /// Whether cgroupfs is worth a walk although nothing was lost: some cgroups are not known for want of room, and there may be room
+    /// for them again. It stays so until a walk has found room for all, so whoever walks does it no more often than it can afford.
+    pub fn wants_walk(&self) -> bool {
+        self.cgroups.has_room_again()
+    }
+
     /// In how many cgroups a walk that found these, in those hierarchies, and what is known differ.
     pub fn differences(&self, found: &[Cgroup], hierarchies: &[HierarchyId]) -> u64 {
         self.cgroups.differences(found, hierarchies)
@@ -331,6 +337,10 @@ impl Tracker {
             self.stories.ended((process.pid, replaced), End { seq, at, exit: None });
         }
         self.command.learn(process);
+        if process.change != ProcessChange::Exit && process.argv.is_some() {
+            let identity = self.processes.get(process.pid).map(|known| &known.identity);
+            self.stories.asked((process.pid, which), at, identity, self.now);
+        }
         if process.change == ProcessChange::Exit {
             self.stories.ended((process.pid, which), End { seq, at, exit: process.exit });
         }
@@ -352,7 +362,14 @@ impl Tracker {
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
             }
             // It is there for whoever reads the trace: nothing follows from what is not known.
-            About::Unread(_) | About::Unanswered { .. } => {}
+            About::Unread(_) => {}
+            About::Unanswered { pid, question: Question::CommandLine, reason: _ } => {
+                self.processes.unread(*pid);
+                if let Some(known) = self.processes.get(*pid) {
+                    self.stories.asked((*pid, known.incarnation), facts.at, None, self.now);
+                }
+            }
+            About::Unanswered { question: Question::Container | Question::State | Question::Mounts, .. } => {}
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
                 // What could not be read may hold what was not found.
@@ -366,7 +383,12 @@ impl Tracker {
     fn attempt(&mut self, seq: Seq, attempt: &mut Attempt) {
         self.sweep();
         self.processes.identify(&mut attempt.actor, attempt.at);
-        let Some((place, file)) = self.resolve(attempt) else { return };
+        let Some((place, file)) = self.resolve(attempt) else {
+            if attempt.operation == Operation::Mkdir && attempt.errno != Errno::EEXIST && !self.is_foreign(attempt) {
+                self.coverage.unresolved_mkdir(name_to_make(attempt), attempt.at);
+            }
+            return;
+        };
         let live = self.cgroups.at_path(&place).map(|(id, live)| (id, live.level, live.container.clone()));
         attempt.container = live
             .as_ref()
@@ -404,13 +426,16 @@ impl Tracker {
             Operation::Rmdir | Operation::Open | Operation::Mkdir => return None,
         }
         let container = attempt.container.clone();
-        let failed_before = self.processes.of(&call.actor).and_then(|known| known.last_failure.as_deref()).cloned();
+        let caller = self.processes.of(&call.actor);
+        let failed_before = caller.and_then(|known| known.last_failure.as_deref()).cloned();
+        let is_unread = caller.is_some_and(|known| known.is_unread);
         let duplicate = |removal: &Removal, renaming: Option<&Renaming>| Case {
             kind: Kind::DuplicateTeardown,
             removal: Some(removal.clone()),
             renaming: renaming.cloned(),
             since: Some(removal.at),
             failed_before: failed_before.clone(),
+            is_unread,
             container: removal.container.clone().or(container.clone()),
         };
         // Whoever retries for longer than removals are remembered still retries the same one.
@@ -431,6 +456,7 @@ impl Tracker {
             renaming: renaming.cloned(),
             since,
             failed_before: failed_before.clone(),
+            is_unread,
             container: container.clone(),
         };
         // Whoever starts a container begins another life: what was over before it began is none of its. So does a creation
@@ -508,6 +534,13 @@ impl Tracker {
         let forgotten_creation = self.notes.forgotten_creation().max(self.stories.forgotten_creation());
         findings::judge(story, &findings::World { cgroups, coverage, processes, forgotten_creation })
     }
+}
+
+/// The name that a `mkdir` was to make, as far as its path tells: one that was cut short, or that ends by going up, does not.
+fn name_to_make(attempt: &Attempt) -> Option<Name> {
+    let is_a_step = |part: &&[u8]| !part.is_empty() && *part != b".";
+    let last = attempt.path.as_bytes().split(|byte| *byte == b'/').rfind(is_a_step)?;
+    (!attempt.truncated && last != b"..").then(|| Name::new(last))
 }
 
 /// Whether a process starts a container, and was itself started after `at`.

@@ -28,7 +28,7 @@ pub(super) fn judge(weighed: &Weighed, world: &World) -> Judgement {
         None => Cause::NeverCreated,
     };
     let mut because = gaps(weighed, world, creation, cause);
-    because.extend(world.processes.gaps(&first.actor, None));
+    because.extend(weighed.gaps_in_processes(world, None));
     if !world.cgroups.is_whole() {
         because.push("there were more cgroups than are remembered: it may be one of them".to_owned());
     }
@@ -71,7 +71,7 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
     let first = &weighed.main.first;
     let before = first.at.since(renaming.at);
     let mut because = world.coverage.gaps_in_lifecycle(renaming.at);
-    because.extend(world.processes.gaps(&first.actor, None));
+    because.extend(weighed.gaps_in_processes(world, None));
     let place = &weighed.member.place;
     let followed = world.cgroups.follow(place).filter(|followed| followed.renaming.seq == renaming.seq);
     let to = followed.map(|followed| followed.place).or_else(|| renaming.forward(place)).map(|place| place.path);
@@ -129,6 +129,8 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     }
     if cause == Cause::NeverCreated {
         because.extend(world.coverage.gaps_in_attempts(since));
+        let unresolved = world.coverage.gaps_in_resolution(member.place.name(), since, story.began.at);
+        because.extend(unresolved.map(str::to_owned));
         if world.forgotten_creation.is_some_and(|at| at >= since) {
             because.push("there were failed mkdir calls since that are not remembered".to_owned());
         }

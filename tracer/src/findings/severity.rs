@@ -11,6 +11,8 @@ pub(super) fn of(participant: &Participant, story: &Story) -> Severity {
     match (participant.job, exit, participant.state_left) {
         // Whoever killed it is to blame for what it left behind.
         (_, Exit::Signal(_), _) => Severity::Undetermined,
+        // What it was there for could not be read: its exit status may mean anything.
+        (Job::Other, _, _) if participant.is_unread => Severity::Undetermined,
         (Job::Teardown, _, Some(true)) => Severity::Fault,
         // The state is that of the container which it has started.
         (Job::Start, Exit::Code(0), _) => Severity::Benign,

@@ -76,8 +76,10 @@ pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
         Some(Exit::Code(code)) => format!("it exited {code}"),
         Some(Exit::Signal(signal)) => format!("it was killed by signal {signal}"),
         None if weighed.main.ended.is_some() => "how it ended was not seen".to_owned(),
-        // Its end may be among what was lost.
-        None if !world.coverage.gaps_in_lifecycle(weighed.main.first.at).is_empty() => {
+        // Its end may be among what was lost, or not be known to be its own.
+        None if !world.coverage.gaps_in_lifecycle(weighed.main.first.at).is_empty()
+            || world.processes.of(&weighed.main.first.actor).is_none() =>
+        {
             "its end was not seen".to_owned()
         }
         None => "it is still running".to_owned(),

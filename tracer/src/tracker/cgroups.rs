@@ -127,6 +127,11 @@ impl Place {
         let slash = path.iter().rposition(|byte| *byte == b'/')?;
         Some(Self { hierarchy: self.hierarchy, path: Name::new(&path[..slash.max(1)]) })
     }
+
+    /// The cgroup's own name, the last of the path.
+    pub fn name(&self) -> &[u8] {
+        self.path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
+    }
 }
 
 /// The cgroups of all hierarchies.
@@ -178,6 +183,12 @@ impl Cgroups {
     /// Whether every cgroup that was seen to exist is known.
     pub fn is_whole(&self) -> bool {
         self.overfull.is_none()
+    }
+
+    /// Whether some that there was no room for may have room now: a quarter of the share is free. Till then a walk would leave out
+    /// as many again.
+    pub fn has_room_again(&self) -> bool {
+        !self.is_whole() && self.bytes() <= budget::CGROUPS / 4 * 3
     }
 
     /// What those that exist take.
@@ -595,10 +606,21 @@ mod tests {
             cgroups.get(HierarchyId(0), CgroupId(0)).is_some()
                 && cgroups.get(HierarchyId(0), CgroupId(3_999)).is_none()
         );
+        // Some go: a walk is worth its while when a quarter is free, and only then.
+        assert!(!cgroups.has_room_again());
+        let gone = |cgroups: &mut Cgroups, ids: std::ops::Range<u64>| {
+            for id in ids {
+                cgroups.removed(Seq(9), BootTime(4_500), &name(id), None);
+            }
+        };
+        gone(&mut cgroups, 100..200);
+        assert!(!cgroups.has_room_again(), "not a quarter");
+        gone(&mut cgroups, 200..1_000);
+        assert!(cgroups.has_room_again() && !cgroups.is_whole());
         // A later walk finds few, and there is room for all of them.
         (0..10).for_each(|id| cgroups.appeared(BootTime(5_001), &name(id), None, None));
         cgroups.forget_unconfirmed(BootTime(5_000), &[HierarchyId(0)]);
-        assert!(cgroups.is_whole() && cgroups.len() == 10);
+        assert!(cgroups.is_whole() && cgroups.len() == 10 && !cgroups.has_room_again());
         for id in 0..10 {
             cgroups.removed(Seq(9), BootTime(6_000), &name(id), None);
         }

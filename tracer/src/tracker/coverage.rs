@@ -8,6 +8,8 @@
 //! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
 //! | a failed `rmdir` or opening | nothing that is claimed: a story is not told, or tells of fewer calls and processes, but those that it tells of are real, and so is what became of the cgroup |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
+//!
+//! A failed `mkdir` of which it is not known where it leads is as good as lost, for cgroups of the name that it would have made.
 
 use std::time::Duration;
 
@@ -31,6 +33,17 @@ pub(crate) struct Coverage {
     attempts_lost: Option<BootTime>,
     /// Failed `mkdir`s whose thread group is known.
     mkdirs_lost: Vec<MkdirsLost>,
+    /// Failed `mkdir`s of which it is not known where they lead, by the name that each would have made; the latest last.
+    unresolved: Vec<(Name, Span)>,
+    /// Those of which the name is not known either.
+    unresolved_of_any_name: Option<Span>,
+}
+
+/// From the first time to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    first: BootTime,
+    last: BootTime,
 }
 
 /// Failed `mkdir`s of a thread group were lost, last at that time.
@@ -45,6 +58,10 @@ struct MkdirsLost {
 const NAMED: usize = 16;
 /// The kernel's own threads have the longest names.
 const LONGEST_COMM: usize = 63;
+/// Names that are kept of failed `mkdir`s which lead nobody knows where; the one that was met longest ago becomes any name.
+const UNRESOLVED: usize = 64;
+/// No file system of the kernel makes a longer name: it is refused for that, wherever it is.
+const LONGEST_NAME: usize = 255;
 
 impl Coverage {
     pub fn new(header: &Header) -> Self {
@@ -61,6 +78,8 @@ impl Coverage {
             lifecycle_lost: None,
             attempts_lost: None,
             mkdirs_lost: Vec::new(),
+            unresolved: Vec::new(),
+            unresolved_of_any_name: None,
         }
     }
 
@@ -91,6 +110,26 @@ impl Coverage {
             later(&mut self.attempts_lost, oldest.at);
         }
         self.mkdirs_lost.push(lost);
+    }
+
+    /// A `mkdir` failed of which it is not known where it leads. `None` for a name that is not known.
+    pub fn unresolved_mkdir(&mut self, name: Option<Name>, at: BootTime) {
+        let once = Span { first: at, last: at };
+        let Some(name) = name else { return self.unresolved_of_any_name(once) };
+        if name.as_bytes().len() > LONGEST_NAME {
+            return;
+        }
+        let known = self.unresolved.iter().position(|(known, _)| *known == name);
+        let span = known.map_or(once, |place| self.unresolved.remove(place).1.and(once));
+        self.unresolved.push((name, span));
+        if self.unresolved.len() > UNRESOLVED {
+            let (_, oldest) = self.unresolved.remove(0);
+            self.unresolved_of_any_name(oldest);
+        }
+    }
+
+    fn unresolved_of_any_name(&mut self, span: Span) {
+        self.unresolved_of_any_name = Some(self.unresolved_of_any_name.map_or(span, |known| known.and(span)));
     }
 
     pub fn walked(&mut self, unreadable: u64) {
@@ -137,6 +176,16 @@ impl Coverage {
         gaps
     }
 
+    /// Why a failed creation of a cgroup of that name may have been among those of which it is not known where they lead.
+    pub fn gaps_in_resolution(&self, name: &[u8], since: BootTime, until: BootTime) -> Option<&'static str> {
+        let covers = |span: &Span| span.last >= since && span.first <= until;
+        if self.unresolved.iter().any(|(known, span)| known.as_bytes() == name && covers(span)) {
+            return Some("where a failed mkdir of that name leads is not known");
+        }
+        let any = self.unresolved_of_any_name.as_ref().is_some_and(covers);
+        any.then_some("where some failed mkdir calls lead is not known")
+    }
+
     /// Why a failed creation may have happened unseen since `since`.
     pub fn gaps_in_attempts(&self, since: BootTime) -> Vec<String> {
         let mut gaps = Vec::new();
@@ -155,6 +204,12 @@ impl Coverage {
                 .push(format!("failed mkdir calls of {one} and {} more processes were lost meanwhile", others.len())),
         }
         gaps
+    }
+}
+
+impl Span {
+    fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
     }
 }
 
@@ -186,6 +241,8 @@ mod tests {
             lifecycle_lost: None,
             attempts_lost: None,
             mkdirs_lost: Vec::new(),
+            unresolved: Vec::new(),
+            unresolved_of_any_name: None,
         }
     }
 
@@ -208,6 +265,36 @@ mod tests {
         check(Some(7), Some(Operation::Mkdir), &["failed mkdir calls of flood (7) were lost meanwhile"]);
         check(None, Some(Operation::Mkdir), &["failed calls were lost meanwhile"]);
         check(None, None, &["failed calls were lost meanwhile"]);
+    }
+
+    #[test]
+    fn a_mkdir_that_leads_nobody_knows_where_weakens_what_is_said_of_its_name_and_time() {
+        let mut coverage = coverage();
+        coverage.unresolved_mkdir(Some("web".into()), BootTime(10));
+        coverage.unresolved_mkdir(Some("web".into()), BootTime(20));
+        let gap = |coverage: &Coverage, name: &str, since, until| {
+            coverage.gaps_in_resolution(name.as_bytes(), BootTime(since), BootTime(until))
+        };
+        assert_eq!(gap(&coverage, "web", 15, 25), Some("where a failed mkdir of that name leads is not known"));
+        assert_eq!(gap(&coverage, "web", 1, 9), None, "it came later");
+        assert_eq!(gap(&coverage, "web", 21, 30), None, "it was before");
+        assert_eq!(gap(&coverage, "bar", 15, 25), None);
+        coverage.unresolved_mkdir(None, BootTime(30));
+        assert_eq!(gap(&coverage, "bar", 30, 40), Some("where some failed mkdir calls lead is not known"));
+        assert_eq!(gap(&coverage, "bar", 31, 40), None);
+    }
+
+    #[test]
+    fn very_many_names_of_mkdirs_that_lead_nobody_knows_where_become_any_name() {
+        let mut coverage = coverage();
+        for number in 0..1_000 {
+            coverage.unresolved_mkdir(Some(format!("{number}").as_str().into()), BootTime(number));
+            coverage.unresolved_mkdir(Some("x".repeat(256).as_str().into()), BootTime(number));
+        }
+        assert_eq!(coverage.unresolved.len(), UNRESOLVED);
+        let oldest = 1_000 - UNRESOLVED as u64;
+        let gap = |since| coverage.gaps_in_resolution(b"other", BootTime(since), BootTime(2_000)).is_some();
+        assert!(gap(oldest - 1) && !gap(oldest));
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub(crate) struct Known {
     pub exit: Option<Exit>,
     /// Its last failed call that something had been wanted of: see [`Processes::note_failure`].
     pub last_failure: Option<Box<FindingAttempt>>,
+    /// What it was asked to do could not be read in time, and stays unknown.
+    pub is_unread: bool,
     /// When it ended.
     exited: Option<BootTime>,
     started: Option<BootTime>,
@@ -57,12 +59,15 @@ pub(crate) struct Processes {
     incarnations: u64,
     /// When one that is forgotten, and was not known to have ended, was last heard of.
     forgotten: Option<BootTime>,
+    /// Of whom it was told last that what it was asked to do could not be read: its record comes next.
+    unread: Option<Pid>,
 }
 
 impl Default for Processes {
     fn default() -> Self {
         let running = Recent::new(PROCESSES, budget::RUNNING);
-        Self { running, passing: Recent::new(PROCESSES, budget::PASSING), incarnations: 0, forgotten: None }
+        let passing = Recent::new(PROCESSES, budget::PASSING);
+        Self { running, passing, incarnations: 0, forgotten: None, unread: None }
     }
 }
 
@@ -86,6 +91,11 @@ impl Processes {
         needs_more.then(|| "there were more processes than are remembered".to_owned())
     }
 
+    /// Whether a process that did something at that time may have been forgotten since: its end is then not known to be its own.
+    pub fn may_have_forgotten(&self, actor: &Actor, at: BootTime) -> bool {
+        self.of(actor).is_none() && Some(at) <= self.forgotten
+    }
+
     /// The process that an actor is, if it is remembered.
     pub fn of(&self, actor: &Actor) -> Option<&Known> {
         self.get(actor.pid).filter(|known| Some(known.incarnation) == actor.incarnation)
@@ -105,21 +115,31 @@ impl Processes {
     }
 
     /// Takes in a process record. A record of another process with the same number starts anew. Returns which process the
-    /// record is of, and which one it takes the place of without that one's end having been told.
+    /// record is of, and which one it takes the place of without that one's end having been told. What was read late comes with
+    /// its old time: one of the time before an end tells of whoever ended there.
     pub fn learn(&mut self, process: &Process, cgroups: &Cgroups) -> (Incarnation, Option<Incarnation>) {
         let mut known = Known::from_record(process, cgroups);
+        let unread = self.unread.take_if(|pid| *pid == process.pid);
+        known.is_unread = unread.is_some() && process.argv.is_none();
         let before = self.get(process.pid);
+        let end = before.filter(|before| before.ended_after(&known)).map(|before| (before.exit, before.exited));
         let mut replaced = None;
         match before.filter(|before| before.is_same_process_as(&known)) {
-            Some(before) => known.keep_what_is_not_said_again(before),
+            Some(before) => known.keep_what_is_not_said_again(before, process.change),
             None => {
                 replaced = before.filter(|before| before.exited.is_none()).map(|before| before.incarnation);
                 known.incarnation = self.next_incarnation();
             }
         }
+        (known.exit, known.exited) = end.unwrap_or((known.exit, known.exited));
         let incarnation = known.incarnation;
         self.insert(process.pid, known);
         (incarnation, replaced)
+    }
+
+    /// What a thread group was asked to do could not be read in time. What is known of it is told next.
+    pub fn unread(&mut self, pid: Pid) {
+        self.unread = Some(pid);
     }
 
     /// Fills in what is known of the actor's thread group, which is alive at `now`.
@@ -225,6 +245,7 @@ impl Known {
             incarnation,
             exit: None,
             last_failure: None,
+            is_unread: false,
             exited: None,
             started: None,
             heard: now,
@@ -252,11 +273,17 @@ impl Known {
             incarnation: Incarnation(0),
             exit: process.exit,
             last_failure: None,
+            is_unread: false,
             exited: (process.change == ProcessChange::Exit).then_some(process.at),
             started: process.started,
             heard: process.at,
             anonymous: false,
         }
+    }
+
+    /// Whether it is known to have ended, and a record that comes later tells of the time before.
+    fn ended_after(&self, later: &Self) -> bool {
+        later.exited.is_none() && self.exited.is_some_and(|exited| later.heard <= exited)
     }
 
     /// Whether a later record of the same number is of the same process.
@@ -266,12 +293,13 @@ impl Known {
             // One that was heard of before the other began.
             (None, Some(after)) if after > self.heard => false,
             // Without start times (the record of an end has none) one that comes after an end can only be of another process.
-            (None, _) | (_, None) => self.exited.is_none(),
+            (None, _) | (_, None) => self.exited.is_none() || self.ended_after(later),
         }
     }
 
-    fn keep_what_is_not_said_again(&mut self, before: &Self) {
+    fn keep_what_is_not_said_again(&mut self, before: &Self, change: ProcessChange) {
         self.incarnation = before.incarnation;
+        self.heard = self.heard.max(before.heard);
         self.last_failure.clone_from(&before.last_failure);
         self.started = self.started.or(before.started);
         self.uid = self.uid.or(before.uid);
@@ -281,9 +309,11 @@ impl Known {
             self.comm.clone_from(&before.comm);
         }
         let identity = Arc::make_mut(&mut self.identity);
-        if identity.argv.is_none() {
+        // What it was asked to do before it began another program says nothing of that.
+        if identity.argv.is_none() && change != ProcessChange::Exec {
             identity.argv.clone_from(&before.identity.argv);
             self.command.clone_from(&before.command);
+            self.is_unread |= before.is_unread && identity.argv.is_none();
         }
         if identity.exe.is_none() {
             identity.exe.clone_from(&before.identity.exe);
@@ -340,6 +370,41 @@ mod tests {
         assert!(processes.get(Pid(42)).is_some());
         processes.sweep(BootTime(12) + AFTER_EXIT);
         assert!(processes.get(Pid(42)).is_none());
+    }
+
+    #[test]
+    fn what_was_read_late_of_a_process_that_has_ended_completes_it_and_does_not_wake_it() {
+        // Records of an end have no start time.
+        let exit = Process { at: BootTime(500), started: None, ..record(ProcessChange::Exit, None, 1) };
+        let late = |change, at| Process { at: BootTime(at), ..record(change, Some("runc delete a"), 1) };
+        for change in [ProcessChange::Exec, ProcessChange::Seen] {
+            let (mut processes, cgroups) = (Processes::default(), Cgroups::default());
+            let (ended, _) = processes.learn(&exit, &cgroups);
+            assert_eq!(processes.learn(&late(change, 400), &cgroups), (ended, None));
+            let known = processes.get(Pid(42)).expect("known");
+            assert!(known.command.is_some() && known.identity.argv.is_some());
+            assert_eq!((known.exit, known.exited), (Some(Exit::Code(1)), Some(BootTime(500))));
+            assert!(processes.alive(BootTime(600)).is_empty());
+            // Known from its beginning to its end, and told of again.
+            assert_eq!(processes.learn(&late(change, 450), &cgroups), (ended, None));
+            assert!(processes.alive(BootTime(600)).is_empty());
+            // Another one with the same number.
+            let next = Process { started: None, ..late(change, 501) };
+            assert_ne!(processes.learn(&next, &cgroups).0, ended);
+            assert_eq!(processes.alive(BootTime(600)).len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_program_whose_command_line_was_not_read_was_not_asked_what_the_one_before_was() {
+        let (mut processes, cgroups) = (Processes::default(), Cgroups::default());
+        processes.learn(&record(ProcessChange::Exec, Some("runc delete a"), 1), &cgroups);
+        processes.unread(Pid(42));
+        processes.learn(&record(ProcessChange::Exec, None, 1), &cgroups);
+        processes.learn(&record(ProcessChange::Exit, None, 1), &cgroups);
+        let known = processes.get(Pid(42)).expect("known");
+        assert!(known.is_unread && known.identity.argv.is_none());
+        assert!(known.command.as_ref().is_none_or(|command| command.subcommand.is_none()));
     }
 
     fn flood(processes: &mut Processes, change: ProcessChange, count: u32) {

@@ -14,7 +14,7 @@ use super::renamings::Renaming;
 use crate::budget::{self, Scale, Weigh, slot};
 use crate::container::Container;
 use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
-use crate::input::{Actor, BootTime, Exit, HierarchyId, Incarnation, Operation, Pid, Seq};
+use crate::input::{Actor, BootTime, Exit, HierarchyId, Identity, Incarnation, Operation, Pid, Seq};
 use crate::name::Name;
 
 /// A story whose outcome is not known is told after this.
@@ -151,6 +151,8 @@ pub(crate) struct Case {
     pub since: Option<BootTime>,
     /// What the caller had wanted before, and had failed.
     pub failed_before: Option<FindingAttempt>,
+    /// What the caller was asked to do could not be read in time.
+    pub is_unread: bool,
     pub container: Option<Arc<Container>>,
 }
 
@@ -198,6 +200,8 @@ impl Member {
 pub(crate) struct Participant {
     /// What it was there for.
     pub job: Job,
+    /// What it was asked to do could not be read in time: its job is a guess by its name.
+    pub is_unread: bool,
     /// Its first failed removal, or opening for removal.
     pub first: FindingAttempt,
     /// Where that was.
@@ -495,6 +499,7 @@ impl Stories {
         if !known && has_room {
             let participant = Participant {
                 job,
+                is_unread: case.is_unread,
                 first: note.attempt.clone(),
                 place: place.clone(),
                 calls: 0,
@@ -575,6 +580,39 @@ impl Stories {
         }
         if !open.is_empty() {
             self.with_actor.insert(pid, open);
+        }
+    }
+
+    /// What a process had been asked to do since `since` was told after its first call of a story, or that it stays unknown (`None`).
+    pub fn asked(
+        &mut self,
+        (pid, which): (Pid, Incarnation),
+        since: BootTime,
+        to: Option<&Arc<Identity>>,
+        now: BootTime,
+    ) {
+        let open = self.with_actor.get(&pid).into_iter().flatten();
+        let numbers: BTreeSet<u64> = open.chain(self.with_ended.get(&pid).into_iter().flatten()).copied().collect();
+        for number in numbers {
+            let Some(story) = self.stories.get_mut(&number) else { continue };
+            let is_it = |who: &&mut Participant| {
+                let actor = &who.first.actor;
+                let is_known = actor.identity.as_ref().is_some_and(|identity| identity.argv.is_some());
+                actor.pid == pid && actor.incarnation == Some(which) && !is_known && who.first.at >= since
+            };
+            let mut is_news = false;
+            for participant in story.participants.iter_mut().filter(is_it) {
+                is_news = true;
+                match to {
+                    Some(_) => {
+                        participant.job = Job::of(&Actor { identity: to.cloned(), ..participant.first.actor.clone() })
+                    }
+                    None => participant.is_unread = true,
+                }
+            }
+            if is_news && story.told.is_some() {
+                self.set_due(number, now);
+            }
         }
     }
 

@@ -69,6 +69,22 @@ impl Play {
         self.seq
     }
 
+    /// Feeds what comes late, with its old time.
+    fn late(&mut self, at: u64, mut input: Input) {
+        set_at(&mut input, BootTime(at));
+        self.seq += 1;
+        let told = self.tracker.apply(Seq(self.seq), &mut input);
+        self.findings.extend(told);
+    }
+
+    /// So many cgroups with paths of four kilobytes, from id 100 on: there is room for some two thousand.
+    fn long_cgroups(&mut self, change: Change, ids: std::ops::Range<u64>) {
+        let long = "x".repeat(4_000);
+        for id in ids {
+            self.event(change, 0, 100 + id, &format!("/{id}{long}"), 20);
+        }
+    }
+
     fn pass(&mut self, span: Duration) {
         self.now += span.as_nanos() as u64;
         self.feed(Input::Tick(Tick { at: BootTime(0) }));
@@ -438,10 +454,7 @@ fn never_created_is_claimed_only_of_what_could_be_seen() {
 fn cgroups_that_there_is_no_room_for_weaken_that_one_never_was() {
     let mut play = Play::new();
     play.event(Change::Created, 0, 7, "/new", 20);
-    let long = "x".repeat(4_000);
-    for id in 0..4_000 {
-        play.event(Change::Created, 0, 100 + id, &format!("/{id}{long}"), 20);
-    }
+    play.long_cgroups(Change::Created, 0..4_000);
     play.rmdir(Errno::ENOENT, "/new/never", 22);
     play.pass(Duration::from_secs(3));
     let finding = play.only();
@@ -465,6 +478,151 @@ fn a_process_that_was_forgotten_is_no_other_for_certain() {
     let finding = play.only();
     assert_eq!((finding.kind, finding.certainty), (Kind::DuplicateTeardown, Certainty::Degraded));
     assert_eq!(finding.because, ["there were more processes than are remembered"]);
+}
+
+#[test]
+fn a_refusal_that_looked_at_nothing_is_no_proof_that_a_cgroup_without_room_is_gone() {
+    let told = |errnos: &[Errno]| {
+        let mut play = Play::new();
+        play.event(Change::Created, 0, 7, "/a", 20);
+        play.event(Change::Removed, 0, 7, "/a", 20);
+        play.long_cgroups(Change::Created, 0..4_000);
+        for errno in errnos {
+            play.rmdir(*errno, "/a", 22);
+        }
+        play.pass(Duration::from_secs(3));
+        let finding = play.only().clone();
+        assert_eq!(finding.kind, Kind::DuplicateTeardown);
+        (finding.certainty, finding.because)
+    };
+    let because = "there were more cgroups than are remembered: it may have been made anew".to_owned();
+    assert_eq!(told(&[Errno::EROFS]), (Certainty::Degraded, vec![because]));
+    assert_eq!(told(&[Errno::ENOENT]), (Certainty::Certain, vec![]));
+    assert_eq!(told(&[Errno::EROFS, Errno::ENOENT]), (Certainty::Certain, vec![]), "it was not there a moment later");
+}
+
+#[test]
+fn a_walk_is_wanted_when_cgroups_that_had_no_room_may_have_it_again() {
+    let mut play = Play::new();
+    play.long_cgroups(Change::Created, 0..4_000);
+    assert!(!play.tracker.wants_walk(), "it would leave out as many again");
+    play.long_cgroups(Change::Removed, 0..1_000);
+    assert!(play.tracker.wants_walk());
+    let walked = |unreadable, began| {
+        let again = Some(WalkedAgain { began: BootTime(began), hierarchies: vec![HierarchyId(0)] });
+        fact(About::Walked { cgroups: 2, unreadable, again })
+    };
+    play.feed(walked(1, play.now));
+    assert!(play.tracker.wants_walk(), "what could not be read may be what had no room");
+    play.feed(walked(0, play.now));
+    assert!(!play.tracker.wants_walk());
+}
+
+#[test]
+fn a_failed_mkdir_that_leads_nobody_knows_where_weakens_that_nobody_tried_to_make_one_of_that_name() {
+    const UNKNOWN: NamespaceId = NamespaceId(77);
+    let because = |path: &str, errno, namespace| {
+        let mut play = Play::new();
+        play.event(Change::Created, 0, 7, "/new", 20);
+        play.attempt(Syscall::Mkdir, errno, path, namespace, 21);
+        play.rmdir(Errno::ENOENT, "/new/never", 22);
+        play.pass(Duration::from_secs(3));
+        let finding = play.only();
+        assert_eq!(finding.cause, Cause::NeverCreated);
+        assert_eq!(finding.certainty == Certainty::Certain, finding.because.is_empty());
+        finding.because.clone()
+    };
+    let of_that_name = ["where a failed mkdir of that name leads is not known"];
+    let of_any = ["where some failed mkdir calls lead is not known"];
+    let (denied, nothing) = (Errno::EACCES, [""; 0]);
+    assert_eq!(because("/sys/fs/cgroup/never", denied, UNKNOWN), of_that_name);
+    assert_eq!(because("/sys/fs/cgroup/never//./", denied, UNKNOWN), of_that_name);
+    assert_eq!(because("/sys/fs/cgroup/x/../never", denied, UNKNOWN), of_that_name);
+    assert_eq!(because("/sys/fs/cgroup/never/x/..", denied, UNKNOWN), of_any);
+    assert_eq!(because("/sys/fs/cgroup/never/bar", denied, UNKNOWN), nothing);
+    assert_eq!(because("/sys/fs/cgroup/never", Errno::EEXIST, UNKNOWN), nothing, "there was one");
+    assert_eq!(because("/sys/fs/cgroup/never", denied, HOST), nothing, "it leads to a tmpfs");
+    assert_eq!(because("/elsewhere/never", denied, HOST), of_that_name, "the table has nothing for it");
+}
+
+#[test]
+fn an_unresolved_mkdir_weakens_only_what_covers_its_time() {
+    let mut play = Play::new();
+    play.attempt(Syscall::Mkdir, Errno::EACCES, "/sys/fs/cgroup/never", NamespaceId(77), 21);
+    play.event(Change::Created, 0, 7, "/new", 20);
+    play.rmdir(Errno::ENOENT, "/new/never", 22);
+    play.attempt(Syscall::Mkdir, Errno::EACCES, "/sys/fs/cgroup/bar", NamespaceId(77), 21);
+    play.pass(Duration::from_secs(3));
+    assert_eq!(play.only().certainty, Certainty::Certain, "{:?}", play.only().because);
+}
+
+#[test]
+fn a_process_that_was_forgotten_is_not_still_running_for_certain() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.exec(21, "runc delete a");
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    for pid in 1_000..2_500 {
+        play.exec(pid, &format!("runc delete {pid}{}", "x".repeat(4_000)));
+    }
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_secs(3));
+    let finding = play.only();
+    assert_eq!((finding.severity, finding.certainty), (Severity::Undetermined, Certainty::Degraded));
+    assert_eq!(finding.because, ["its end was not seen: there were more processes than are remembered"]);
+    assert!(finding.summary.ends_with("; its end was not seen"), "{}", finding.summary);
+}
+
+fn unanswered(pid: u32) -> Input {
+    fact(About::Unanswered { pid: Pid(pid), question: Question::CommandLine, reason: Unanswered::Timeout })
+}
+
+#[test]
+fn an_exit_status_says_nothing_when_it_could_not_be_read_what_was_asked() {
+    let because = ["what it was asked to do could not be read in time"];
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.exec(21, "sh -c something");
+    play.feed(unanswered(21));
+    play.feed(Input::Process(process(21, ProcessChange::Exec, None, None)));
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.severity, finding.certainty), (Severity::Undetermined, Certainty::Degraded));
+    assert_eq!(finding.because, because);
+
+    // The answer stays out until after the call, and after the end.
+    let mut play = Play::new();
+    let began = play.now;
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_millis(200));
+    assert_eq!(play.only().severity, Severity::Benign, "nothing is known to be missing");
+    play.late(began, unanswered(21));
+    let last = play.findings.last().expect("told");
+    assert_eq!((last.revision, last.severity), (1, Severity::Undetermined));
+    assert_eq!(last.because, because);
+}
+
+#[test]
+fn what_a_process_had_been_asked_to_do_counts_also_when_it_is_told_after_its_end() {
+    let mut play = Play::new();
+    let began = play.now;
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    let called = play.now;
+    play.exit(21, Exit::Code(1));
+    play.pass(Duration::from_millis(200));
+    assert_eq!(play.only().severity, Severity::Undetermined);
+    let exec = |argv| Input::Process(process(21, ProcessChange::Exec, Some(argv), None));
+    play.late(called + 1, exec("runc delete a"));
+    assert_eq!(play.findings.len(), 1, "it began that program after its call");
+    play.late(began, exec("runc delete a"));
+    let last = play.findings.last().expect("told");
+    assert_eq!((last.revision, last.severity, last.outcome.exit), (1, Severity::Fault, Some(Exit::Code(1))));
 }
 
 #[test]
