@@ -30,7 +30,7 @@ use crate::hierarchy::{Clock, Header};
 use crate::input::{About, BootTime, Change, Facts, Input, LossReason, Operation, Question, Ring, Seq, Unanswered};
 use crate::kernel;
 use crate::output::{Counts, Output};
-use crate::pipeline::Turn;
+use crate::pipeline::{Turn, WalkReason};
 use crate::process;
 use crate::recording::Written;
 use crate::runtimes::{self, RUNTIMES};
@@ -311,7 +311,7 @@ impl Metrics {
                 drop(self.lost.get_or_create(&OfLoss { ring: ring.as_str(), reason: reason.as_str() }));
             }
         }
-        for reason in [LossReason::RingFull, LossReason::Stall].map(LossReason::as_str) {
+        for reason in WalkReason::ALL.map(WalkReason::as_str) {
             drop(self.rewalks.get_or_create(&OfReason { reason }));
         }
         for question in Question::ALL.map(Question::as_str) {

@@ -48,6 +48,8 @@ const STALL: Duration = Duration::from_secs(5);
 /// After a loss cgroupfs is walked again, but no sooner after the last walk than this, or so many times what it took.
 const WALK_AGAIN: Duration = Duration::from_secs(10);
 const WALK_SHARE: u32 = 20;
+/// For cgroups that there was no room for it is walked so much later.
+const FOR_ROOM: Duration = Duration::from_secs(60);
 /// After the command's end or a signal, stories that are not told yet get this long.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -305,7 +307,7 @@ pub struct Session {
     existing: Vec<Input>,
     beat: Duration,
     /// Why cgroupfs is to be walked again.
-    again: Option<LossReason>,
+    again: Option<WalkReason>,
     /// When it may be.
     not_before: Instant,
 }
@@ -319,7 +321,32 @@ pub struct Turn<'a> {
     /// The kernel side.
     pub kernel: &'a kernel::Tracer,
     /// Cgroupfs was just walked again, for this reason.
-    pub walked_again: Option<LossReason>,
+    pub walked_again: Option<WalkReason>,
+}
+
+/// Why cgroupfs is walked again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WalkReason {
+    /// Events were lost.
+    RingFull,
+    /// The agent did not get to run.
+    Stall,
+    /// There was no room to remember some cgroups, and now there is.
+    Room,
+}
+
+impl WalkReason {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::RingFull, Self::Stall, Self::Room];
+
+    /// The word of the metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::RingFull => "ring-full",
+            Self::Stall => "stall",
+            Self::Room => "room",
+        }
+    }
 }
 
 impl Session {
@@ -460,7 +487,7 @@ impl Session {
             }
             let now = process::boot_time();
             if now.since(turned) >= STALL {
-                self.again.get_or_insert(LossReason::Stall);
+                self.again.get_or_insert(WalkReason::Stall);
             }
             // A story that is about to be told is judged by what is lost, too.
             if now.since(asked) >= LOSS_EVERY || stream.tracker().next_due().is_some_and(|due| due <= now) {
@@ -509,15 +536,18 @@ impl Session {
     fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
         for mut lost in self.tracer.losses(now) {
             if matches!(&lost, Input::Lost(lost) if lost.ring == Ring::Lifecycle) {
-                self.again = Some(LossReason::RingFull);
+                self.again = Some(WalkReason::RingFull);
             }
             stream.feed(&mut lost)?;
         }
         Ok(())
     }
 
-    /// After a loss: walks cgroupfs again, so that what exists is known, whatever was not told.
-    fn walk_again(&mut self, stream: &mut Stream<'_>) -> anyhow::Result<Option<LossReason>> {
+    /// After a loss, or when there is room again: walks cgroupfs again, so that what exists is known, whatever was not told.
+    fn walk_again(&mut self, stream: &mut Stream<'_>) -> anyhow::Result<Option<WalkReason>> {
+        if self.again.is_none() && stream.tracker().wants_walk() && Instant::now() >= self.not_before + FOR_ROOM {
+            self.again = Some(WalkReason::Room);
+        }
         if self.again.is_none() || Instant::now() < self.not_before {
             return Ok(None);
         }
@@ -531,7 +561,7 @@ impl Session {
         let walked = cgroupfs::walk(&self.header.hierarchies, process::boot_time, &mut |event| found.push(event));
         let took = begun.elapsed();
         self.not_before = Instant::now() + WALK_AGAIN.max(took * WALK_SHARE);
-        if reason == Some(LossReason::Stall) {
+        if reason == Some(WalkReason::Stall) {
             let cgroups: Vec<Cgroup> = found.iter().map(|event| event.cgroup.clone()).collect();
             let count = stream.tracker().differences(&cgroups, &hierarchies);
             let lost = Lost::some(began, Ring::Lifecycle, LossReason::Stall, count);
