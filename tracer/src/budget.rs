@@ -3,8 +3,6 @@
 //! Whoever may start processes, make cgroups or write a trace file decides how many there are and how long their names. So
 //! everything that is kept has a share of one total, in bytes, besides a bound on how many there are.
 
-use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use crate::container::{Container, Owner};
@@ -14,6 +12,7 @@ use crate::input::{
 };
 use crate::name::Name;
 use crate::oci::RuntimeCommand;
+use crate::recent::Table;
 
 /// All that a tracker keeps. Twenty thousand cgroups with ordinary names and some thousands of processes take half of it.
 pub(crate) const TOTAL: usize = 32 << 20;
@@ -85,27 +84,8 @@ pub(crate) trait Weigh {
 pub(crate) struct Scale {
     bytes: usize,
     /// By its address, how many hold it.
-    holders: HashMap<usize, u32, BuildHasherDefault<OfAddress>>,
+    holders: Table<usize, u32>,
     taking: bool,
-}
-
-/// Hashes an address, which nobody chooses: it is done for all that is kept and all that is forgotten.
-#[derive(Default)]
-struct OfAddress(u64);
-
-impl Hasher for OfAddress {
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|byte| self.write_usize(usize::from(*byte)));
-    }
-
-    fn write_usize(&mut self, address: usize) {
-        let mixed = (self.0 ^ address as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.0 = mixed ^ mixed >> 32;
-    }
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 impl Scale {

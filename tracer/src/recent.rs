@@ -1,14 +1,19 @@
 //! A map that keeps what was told last: when it is full, what was told longest ago makes room.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::hash::Hash;
 
+use foldhash::quality::RandomState;
+
 use crate::budget::{Scale, Weigh, slot, weight};
+
+/// A hash table of what every input looks up. Its seed is random: who writes a trace cannot choose keys that collide.
+pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
 
 /// What was told last, by key.
 #[derive(Debug)]
 pub(crate) struct Recent<K, V> {
-    entries: HashMap<K, Box<(u64, V)>>,
+    entries: Table<K, Box<(u64, V)>>,
     /// In the order they were told.
     order: BTreeMap<u64, K>,
     told: u64,
@@ -27,7 +32,7 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
 
     /// One that keeps so many, and of them as many as take no more bytes than that.
     pub fn new(most: usize, share: usize) -> Self {
-        let (entries, order) = (HashMap::new(), BTreeMap::new());
+        let (entries, order) = (Table::default(), BTreeMap::new());
         Self { entries, order, told: 0, most, share, scale: Scale::default(), evicted: 0 }
     }
 

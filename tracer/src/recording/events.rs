@@ -109,13 +109,17 @@ impl<'a> Scan<'a> {
 
     /// A number of digits only, as JSON has it.
     fn number(&mut self) -> Option<u64> {
-        let digits = self.0.bytes().position(|byte| !byte.is_ascii_digit()).filter(|digits| *digits > 0)?;
-        let (number, rest) = self.0.split_at(digits);
-        if number.len() > 1 && number.starts_with('0') || rest.starts_with(['.', 'e', 'E']) {
+        let (mut number, mut digits) = (0u64, 0);
+        for byte in self.0.bytes().take_while(u8::is_ascii_digit) {
+            number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
+            digits += 1;
+        }
+        let rest = self.0.get(digits..).filter(|_| digits > 0)?;
+        if digits > 1 && self.0.starts_with('0') || rest.starts_with(['.', 'e', 'E']) {
             return None;
         }
         self.0 = rest;
-        number.parse().ok()
+        Some(number)
     }
 
     /// The rest of a string, if nothing in it is escaped.

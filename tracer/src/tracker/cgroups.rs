@@ -3,7 +3,7 @@
 //! A cgroup that exists is keyed by hierarchy and id; its path is an attribute, with an index. A removed one leaves a
 //! [`Removal`] behind, keyed by path, because that is all a later attempt on it can name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use crate::budget::{self, Scale, slot, weigh};
 use crate::container::Container;
 use crate::input::{Actor, BootTime, Cgroup, CgroupId, HierarchyId, Seq};
 use crate::name::Name;
-use crate::recent::Recent;
+use crate::recent::{Recent, Table};
 
 /// Removals kept at most; the oldest goes first.
 const REMOVALS: usize = 65_536;
@@ -137,8 +137,8 @@ impl Place {
 /// The cgroups of all hierarchies.
 #[derive(Debug)]
 pub(crate) struct Cgroups {
-    live: HashMap<Key, Box<Live>>,
-    by_path: HashMap<Place, CgroupId>,
+    live: Table<Key, Box<Live>>,
+    by_path: Table<Place, CgroupId>,
     scale: Scale,
     dying: Recent<Key, Dying>,
     /// How many are dying that there is no room for, and when the last of them was removed.
@@ -156,8 +156,8 @@ pub(crate) struct Cgroups {
 impl Default for Cgroups {
     fn default() -> Self {
         Self {
-            live: HashMap::new(),
-            by_path: HashMap::new(),
+            live: Table::default(),
+            by_path: Table::default(),
             scale: Scale::default(),
             dying: Recent::new(DYING, budget::DYING),
             dying_beyond: (0, BootTime(0)),
