@@ -114,7 +114,8 @@ impl<'a> Scan<'a> {
             number = number.checked_mul(10)?.checked_add(u64::from(byte - b'0'))?;
             digits += 1;
         }
-        let rest = self.0.get(digits..).filter(|_| digits > 0)?;
+        // A line that ends here was cut.
+        let rest = self.0.get(digits..).filter(|rest| digits > 0 && !rest.is_empty())?;
         if digits > 1 && self.0.starts_with('0') || rest.starts_with(['.', 'e', 'E']) {
             return None;
         }
