@@ -31,8 +31,10 @@ pub(crate) const RUNNING: usize = 4 << 20;
 pub(crate) const PASSING: usize = 2 << 20;
 /// What bundles, states and engines say of containers.
 pub(crate) const CONTAINERS: usize = 2 << 20;
-/// Mount tables: some ten thousand mounts.
-pub(crate) const MOUNTS: usize = 3 << 20;
+/// Mount tables of strangers: some seven thousand mounts.
+pub(crate) const MOUNTS: usize = 2 << 20;
+/// Those of the host's own namespaces, which no stranger's push out.
+pub(crate) const HOSTS_MOUNTS: usize = 1 << 20;
 /// Whose a path is by its name, which can be told anew.
 pub(crate) const OWNERS: usize = TOTAL / 64;
 /// Failed calls that belong to no story yet.
@@ -51,6 +53,7 @@ const _: () = assert!(
         + PASSING
         + CONTAINERS
         + MOUNTS
+        + HOSTS_MOUNTS
         + OWNERS
         + NOTES
         + STORIES

@@ -49,7 +49,7 @@ const PROCESSES: usize = 65_536;
 pub struct Gatherer {
     hierarchies: Vec<Hierarchy>,
     /// One that made room for others is read again when it matters, if it lives.
-    namespaces: Recent<NamespaceId, Table>,
+    namespaces: mounts::Tables<Table>,
     /// Of the host's own namespaces, and of all others: strangers can make very many.
     hosts_budget: Budget,
     budget: Budget,
@@ -245,7 +245,7 @@ impl Gatherer {
         let host = process::mount_namespace(Pid(1));
         Self {
             hierarchies,
-            namespaces: mounts::tables(),
+            namespaces: mounts::Tables::new(),
             hosts_budget: Budget { paid_at: Instant::now() },
             budget: Budget { paid_at: Instant::now() },
             refused: HashSet::new(),
@@ -331,10 +331,11 @@ impl Gatherer {
             }
             if let Some(namespace) = attempt.mount_namespace {
                 let new = self.mounts(namespace, &[pid], attempt.at, attempt.mounts);
-                let table = self.namespaces.get(&namespace);
+                let table = self.namespaces.get(namespace);
                 let again = || {
                     let Table { mounts, too_many, .. } = table.filter(|_| !knows(namespace))?;
-                    let about = About::Mounts { namespace, mounts: mounts.clone(), too_many: *too_many };
+                    let host = self.is_hosts(namespace);
+                    let about = About::Mounts { namespace, mounts: mounts.clone(), too_many: *too_many, host };
                     Some(Input::Facts(Facts { at: attempt.at, about }))
                 };
                 facts.extend(new.or_else(again).map(Arrived::Input));
@@ -601,7 +602,7 @@ impl Gatherer {
         at: BootTime,
         changes: Option<MountChanges>,
     ) -> Option<Input> {
-        let known = self.namespaces.get(&namespace);
+        let known = self.namespaces.get(namespace);
         // Where it is known whether mounts were changed, that decides, and not how long ago the table was read.
         let is_current = known.is_some_and(|table| table.has_seen(changes));
         let is_fresh = if changes.is_some() { is_current } else { known.is_some_and(Table::is_fresh) };
@@ -633,15 +634,15 @@ impl Gatherer {
         if is_hosts { &mut self.hosts_budget } else { &mut self.budget }.charge(cost);
         let (through, SeenMounts { mounts, too_many, .. }) = found?;
         let changed = known.is_none_or(|table| table.mounts != mounts || table.too_many != too_many);
-        self.watch_is_new |= self.watch.learn(&mounts);
+        self.watch_is_new |= self.watch.learn(&mounts, is_hosts);
         let changes = changes.or(known.and_then(|table| table.changes));
         let table = Table { read, cost, through, changes, mounts: mounts.clone(), too_many };
-        self.namespaces.tell(namespace, table);
+        self.namespaces.tell(namespace, is_hosts, table);
         self.refused.remove(&namespace);
         if !changed {
             return None;
         }
-        Some(Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many } }))
+        Some(Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many, host: is_hosts } }))
     }
 
     /// What `/proc` says of a process that the kernel side has told nothing of: its record was lost.

@@ -669,6 +669,9 @@ pub enum About {
         /// Mounts that the namespace has, if they are too many: then none is kept, and paths there are not resolved.
         #[serde(default, skip_serializing_if = "is_zero")]
         too_many: u64,
+        /// It is the host's own, or the agent's.
+        #[serde(default, skip_serializing_if = "is_false")]
+        host: bool,
     },
     /// What an OCI bundle or a runtime's state file says of a container; adds to what was known of it.
     Container(ContainerFacts),

@@ -13,9 +13,43 @@ use crate::recent::Recent;
 /// Tables that are kept at most: whoever may make mount namespaces may make very many.
 const TABLES: usize = 4_096;
 
-/// A place for what is known of mount namespaces; the one that was told of longest ago makes room.
-pub(crate) fn tables<T: Weigh>() -> Recent<NamespaceId, T> {
-    Recent::new(TABLES, budget::MOUNTS)
+/// What is known of mount namespaces; the one that was told of longest ago makes room. However many strangers make, those of the host
+/// stay.
+#[derive(Debug)]
+pub(crate) struct Tables<T> {
+    hosts: Recent<NamespaceId, T>,
+    others: Recent<NamespaceId, T>,
+}
+
+impl<T: Weigh> Tables<T> {
+    pub fn new() -> Self {
+        Self { hosts: Recent::new(TABLES, budget::HOSTS_MOUNTS), others: Recent::new(TABLES, budget::MOUNTS) }
+    }
+
+    pub fn get(&self, namespace: NamespaceId) -> Option<&T> {
+        self.hosts.get(&namespace).or_else(|| self.others.get(&namespace))
+    }
+
+    /// All of them, in no order, and whether each is the host's.
+    pub fn iter(&self) -> impl Iterator<Item = (NamespaceId, bool, &T)> {
+        let hosts = self.hosts.iter().map(|(namespace, table)| (*namespace, true, table));
+        hosts.chain(self.others.iter().map(|(namespace, table)| (*namespace, false, table)))
+    }
+
+    /// Keeps one in the place of what was known of that namespace.
+    pub fn tell(&mut self, namespace: NamespaceId, is_hosts: bool, table: T) {
+        let (of, other) = match is_hosts {
+            true => (&mut self.hosts, &mut self.others),
+            false => (&mut self.others, &mut self.hosts),
+        };
+        other.take(&namespace);
+        of.tell(namespace, table);
+    }
+
+    /// Those that made room for others.
+    pub fn evicted(&self) -> u64 {
+        self.hosts.evicted + self.others.evicted
+    }
 }
 
 /// The mounts of one namespace, in the order they were made.
@@ -347,8 +381,8 @@ fn ancestors(path: &[u8]) -> impl Iterator<Item = &[u8]> {
 /// What the kernel side is to look for in paths, as the mount tables that were read so far say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
-    /// Cgroup mount points that are not below `/sys/fs/cgroup`.
-    pub prefixes: BTreeSet<Name>,
+    /// Cgroup mount points that are not below `/sys/fs/cgroup`; those of the host come first (`false`).
+    pub prefixes: BTreeSet<(bool, Name)>,
     /// For each file system above a mount of cgroupfs: how the ways from its directories to the mount begin.
     pub above: BTreeMap<Device, BTreeSet<Name>>,
 }
@@ -360,8 +394,8 @@ const WAYS: usize = 64;
 const BEGINNING: usize = 8;
 
 impl Watch {
-    /// Adds what a mount table says. Returns whether that was new.
-    pub fn learn(&mut self, mounts: &[Mount]) -> bool {
+    /// Adds what a mount table says, the host's or another one's. Returns whether that was new.
+    pub fn learn(&mut self, mounts: &[Mount], is_hosts: bool) -> bool {
         let usual = Name::from("/sys/fs/cgroup");
         let mut new = false;
         let points: BTreeSet<&Name> = mounts.iter().filter(|m| is_cgroupfs(m)).map(|m| &m.mount_point).collect();
@@ -372,8 +406,8 @@ impl Watch {
             devices.extend((!is_cgroupfs(mount)).then_some(mount.device));
         }
         for point in points {
-            if below(&usual, point).is_none() && self.prefixes.len() < WATCHED {
-                new |= self.prefixes.insert(point.clone());
+            if below(&usual, point).is_none() && (is_hosts || self.prefixes.len() < WATCHED) {
+                new |= self.prefixes.insert((!is_hosts, point.clone()));
             }
             let point = point.as_bytes();
             // From the next place on the way is another file system's.
@@ -576,8 +610,8 @@ not a mount line
         assert_eq!(left_out, 0);
         assert_eq!(kept.len(), 5, "all but /proc: {kept:?}");
         let mut watch = Watch::default();
-        assert!(watch.learn(&kept) && !watch.learn(&kept));
-        assert_eq!(watch.prefixes, BTreeSet::from([Name::from("/mnt/my cg")]));
+        assert!(watch.learn(&kept, true) && !watch.learn(&kept, true));
+        assert_eq!(watch.prefixes, BTreeSet::from([(false, Name::from("/mnt/my cg"))]));
         let ways = |device: &str| -> Vec<String> {
             watch.above[&device.parse::<Device>().expect("a device")].iter().map(Name::to_string).collect()
         };
@@ -650,7 +684,7 @@ not a mount line
         let (kept, too_many) = relevant(parse_mountinfo(lines.join("\n").as_bytes()));
         assert_eq!((kept.len(), too_many), (MOUNTS, 0));
         let mut watch = Watch::default();
-        assert!(watch.learn(&kept));
+        assert!(watch.learn(&kept, true));
         assert_eq!(watch.above[&Device { major: 254, minor: 0 }].len(), 2, "mnt/cgroup and cgroup");
         let table = MountTable::new(kept);
         let began = std::time::Instant::now();
@@ -686,20 +720,26 @@ not a mount line
     }
 
     #[test]
-    fn very_many_mounts_push_out_what_was_told_longest_ago() {
-        let mut tables = tables();
-        tables.tell(NamespaceId(1), alike(4));
-        for namespace in 2..100 {
-            tables.tell(NamespaceId(namespace), alike(1_000));
+    fn very_many_mounts_push_out_what_was_told_longest_ago_and_not_the_hosts() {
+        let mut tables = Tables::new();
+        tables.tell(NamespaceId(1), true, alike(4));
+        tables.tell(NamespaceId(2), false, alike(4));
+        for namespace in 3..100 {
+            tables.tell(NamespaceId(namespace), false, alike(1_000));
         }
-        assert!(tables.get(&NamespaceId(1)).is_none() && tables.get(&NamespaceId(99)).is_some());
-        assert!(tables.bytes() <= budget::MOUNTS && tables.evicted > 60, "{} {}", tables.bytes(), tables.evicted);
+        let is_kept = |namespace| tables.get(NamespaceId(namespace)).is_some();
+        assert_eq!((is_kept(1), is_kept(2), is_kept(99)), (true, false, true));
+        let bytes = tables.others.bytes();
+        assert!(bytes <= budget::MOUNTS && tables.evicted() > 60, "{bytes} {}", tables.evicted());
     }
 
     #[test]
     fn what_is_told_again_takes_no_more_room_and_stays() {
-        let mut tables = tables();
-        (0..10_000).for_each(|_| drop(tables.tell(NamespaceId(1), alike(1_000))));
-        assert_eq!((tables.len(), tables.evicted), (1, 0));
+        let mut tables = Tables::new();
+        (0..10_000).for_each(|_| tables.tell(NamespaceId(1), false, alike(1_000)));
+        assert_eq!((tables.iter().count(), tables.evicted()), (1, 0));
+        // The number of a namespace that is gone is given to the next one.
+        tables.tell(NamespaceId(1), true, alike(4));
+        assert_eq!(tables.iter().map(|(_, is_hosts, _)| is_hosts).collect::<Vec<_>>(), [true]);
     }
 }

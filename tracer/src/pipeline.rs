@@ -6,7 +6,7 @@
 //!
 //! [`Stream`] is the part that live tracing and a replay share; [`Session`] is the live part around it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::io;
 use std::time::{Duration, Instant};
@@ -22,7 +22,6 @@ use crate::input::{
     About, BootTime, Cgroup, Event, Facts, HierarchyId, Input, LossReason, Lost, Pid, Ring, Seq, Tick, WalkedAgain,
 };
 use crate::kernel;
-use crate::mounts::Watch;
 use crate::name::Name;
 use crate::output::{Counts, Output};
 use crate::process;
@@ -50,6 +49,8 @@ const WALK_AGAIN: Duration = Duration::from_secs(10);
 const WALK_SHARE: u32 = 20;
 /// For cgroups that there was no room for it is walked so much later.
 const FOR_ROOM: Duration = Duration::from_secs(60);
+/// Mount points that cannot be watched are named up to this.
+const UNWATCHED: usize = 3;
 /// After the command's end or a signal, stories that are not told yet get this long.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -310,6 +311,8 @@ pub struct Session {
     again: Option<WalkReason>,
     /// When it may be.
     not_before: Instant,
+    /// Mount points of cgroupfs that cannot be watched, as far as that was said.
+    unwatched: BTreeSet<Name>,
 }
 
 /// What whoever runs a session may look at, at every turn of it: one a beat when nothing happens.
@@ -376,6 +379,7 @@ impl Session {
             beat: BEAT,
             again: None,
             not_before: Instant::now(),
+            unwatched: BTreeSet::new(),
         };
         session.header.backend = session.tracer.backend().as_str().to_owned();
         session.header.probes = session.tracer.probes().to_vec();
@@ -590,8 +594,17 @@ impl Session {
             self.merge.extend(self.gatherer.arrived(input, &knows), at, now);
         }
         self.take_answers();
-        if let Some(new) = self.gatherer.take_watch() {
-            watch(&mut self.tracer, new)?;
+        let Some(watch) = self.gatherer.take_watch() else { return Ok(()) };
+        let told = self.tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted");
+        for mount_point in told? {
+            // Who may mount may mount very much.
+            if self.unwatched.len() < UNWATCHED && self.unwatched.insert(mount_point.clone()) {
+                let more = if self.unwatched.len() == UNWATCHED { "; nothing is said of others" } else { "" };
+                say!(
+                    "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too \
+                     long{more}"
+                );
+            }
         }
         Ok(())
     }
@@ -658,17 +671,6 @@ fn is_about_processes(input: &Input) -> bool {
 
 fn feed_all(stream: &mut Stream<'_>, batch: Vec<Input>) -> io::Result<()> {
     batch.into_iter().try_for_each(|mut input| stream.feed(&mut input))
-}
-
-/// Tells the kernel side where cgroupfs is mounted.
-fn watch(tracer: &mut kernel::Tracer, watch: &Watch) -> anyhow::Result<()> {
-    let unwatched = tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted")?;
-    for mount_point in unwatched {
-        say!(
-            "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too long"
-        );
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -56,7 +56,7 @@ const LADDER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Tracker {
     hierarchies: HashMap<Device, HierarchyId>,
-    mount_tables: Recent<NamespaceId, MountTable>,
+    mount_tables: mounts::Tables<MountTable>,
     told: Told,
     owners: Recent<Name, Owner>,
     cgroups: Cgroups,
@@ -99,7 +99,7 @@ impl Tracker {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id))).collect();
         Self {
             hierarchies,
-            mount_tables: mounts::tables(),
+            mount_tables: mounts::Tables::new(),
             told: Told::new(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
             cgroups: Cgroups::default(),
@@ -170,7 +170,7 @@ impl Tracker {
 
     /// What is known of the mounts of a namespace.
     pub fn knows_mounts(&self, namespace: NamespaceId) -> bool {
-        self.mount_tables.get(&namespace).is_some()
+        self.mount_tables.get(namespace).is_some()
     }
 
     /// Whether anything but its number and name is known of a thread group.
@@ -187,12 +187,13 @@ impl Tracker {
     /// nothing.
     pub fn snapshot(&self) -> Vec<Input> {
         let at = self.now;
-        let mut tables: Vec<(&NamespaceId, &MountTable)> = self.mount_tables.iter().collect();
-        tables.sort_by_key(|(namespace, _)| **namespace);
-        let mounts = tables.into_iter().map(|(namespace, table)| About::Mounts {
-            namespace: *namespace,
+        let mut tables: Vec<(NamespaceId, bool, &MountTable)> = self.mount_tables.iter().collect();
+        tables.sort_by_key(|(namespace, ..)| *namespace);
+        let mounts = tables.into_iter().map(|(namespace, host, table)| About::Mounts {
+            namespace,
             mounts: table.mounts().to_vec(),
             too_many: 0,
+            host,
         });
         let containers = self.told.all().into_iter().map(About::Container);
         let about = |about| Input::Facts(Facts { at, about });
@@ -241,7 +242,7 @@ impl Tracker {
     /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded.
     pub fn evicted(&self) -> u64 {
         let stories = self.notes.evicted + self.stories.evicted;
-        let others = self.mount_tables.evicted + self.told.evicted() + self.command.evicted;
+        let others = self.mount_tables.evicted() + self.told.evicted() + self.command.evicted;
         self.cgroups.evicted() + self.processes.evicted() + stories + others
     }
 
@@ -348,11 +349,11 @@ impl Tracker {
 
     fn facts(&mut self, facts: &Facts) {
         match &facts.about {
-            About::Mounts { namespace, mounts, too_many: _ } => {
+            About::Mounts { namespace, mounts, too_many: _, host } => {
                 for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup2") {
                     self.hierarchies.insert(mount.device, HierarchyId(0));
                 }
-                self.mount_tables.tell(*namespace, MountTable::new(mounts.clone()));
+                self.mount_tables.tell(*namespace, *host, MountTable::new(mounts.clone()));
             }
             About::Container(said) => self.told.learn(said),
             About::State { id, pid, path: _, present } => {
@@ -514,14 +515,14 @@ impl Tracker {
         // One whose path was cut short is deeper than anybody climbs.
         let on_cgroupfs = |directory: &&Directory| !directory.outside && !directory.truncated;
         let Some(directory) = attempt.directory.as_ref().filter(on_cgroupfs) else { return false };
-        let table = attempt.mount_namespace.and_then(|namespace| self.mount_tables.get(&namespace));
+        let table = attempt.mount_namespace.and_then(|namespace| self.mount_tables.get(namespace));
         let root = table.and_then(|table| table.root_of(directory)).cloned().unwrap_or_else(|| Name::from("/"));
         mounts::climbs_out_of(&root, &directory.path, &attempt.path)
     }
 
     /// Where a path leads that does not start on cgroupfs, or not only there.
     fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
-        let table = self.mount_tables.get(&attempt.mount_namespace?)?;
+        let table = self.mount_tables.get(attempt.mount_namespace?)?;
         match &attempt.directory {
             Some(directory) if directory.truncated => None,
             Some(directory) => Some(table.resolve_from(directory, &attempt.path)),

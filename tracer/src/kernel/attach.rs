@@ -139,7 +139,7 @@ impl Tracer {
         let mut watched = Watched::default();
         let map = self.ebpf.map_mut("PREFIXES").context("the programs have no map PREFIXES")?;
         let mut prefixes: Array<_, Pod<Prefix>> = Array::try_from(map)?;
-        for mount_point in &watch.prefixes {
+        for (_, mount_point) in &watch.prefixes {
             match Prefix::new(mount_point.as_bytes()) {
                 Some(prefix) if (watched.prefixes as usize) < PREFIXES => {
                     prefixes.set(watched.prefixes as u32, Pod(prefix), 0)?;

@@ -99,6 +99,8 @@ fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
         mounts: Vec<Mount>,
         #[serde(default)]
         too_many: u64,
+        #[serde(default)]
+        host: bool,
     }
     #[derive(Deserialize)]
     struct State {
@@ -123,8 +125,8 @@ fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
     let Head { at, about } = read(line)?;
     let about = match about.as_str() {
         "mounts" => {
-            let Mounts { namespace, mounts, too_many } = read(line)?;
-            About::Mounts { namespace, mounts, too_many }
+            let Mounts { namespace, mounts, too_many, host } = read(line)?;
+            About::Mounts { namespace, mounts, too_many, host }
         }
         "container" => About::Container(read(line)?),
         "state" => {

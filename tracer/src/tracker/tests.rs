@@ -53,8 +53,8 @@ impl Play {
         ];
         let outer = &BUILD[..BUILD.len() - 26];
         let container = vec![mount(38, outer, "/sys/fs/cgroup", "cgroup2", true)];
-        play.feed(fact(About::Mounts { namespace: HOST, mounts: host, too_many: 0 }));
-        play.feed(fact(About::Mounts { namespace: CONTAINER_NS, mounts: container, too_many: 0 }));
+        play.feed(fact(About::Mounts { namespace: HOST, mounts: host, too_many: 0, host: false }));
+        play.feed(fact(About::Mounts { namespace: CONTAINER_NS, mounts: container, too_many: 0, host: false }));
         play.feed(fact(About::Walked { cgroups: 2, unreadable: 0, again: None }));
         play
     }
@@ -1291,7 +1291,7 @@ fn only_stories_that_began_before_the_end_and_the_commands_own_cgroups_are_waite
         file_system: "cgroup2".into(),
         read_only: false,
     };
-    play.feed(fact(About::Mounts { namespace: HOST, mounts: vec![mount], too_many: 0 }));
+    play.feed(fact(About::Mounts { namespace: HOST, mounts: vec![mount], too_many: 0, host: false }));
     play.rmdir(Errno::ENOENT, "/gone", 11);
     assert!(play.tracker.is_settled(before), "it began after the end");
     assert!(!play.tracker.is_settled(BootTime(play.now)));

@@ -207,7 +207,7 @@ fn a_relative_path_that_crosses_into_cgroupfs_is_seen_from_every_directory_above
         let mut kernel = Kernel::start(plan, &Options::default());
         let mounts = process::mounts_of(Pid(std::process::id()), 1 << 30).unwrap().mounts;
         let mut watch = Watch::default();
-        assert!(watch.learn(&mounts));
+        assert!(watch.learn(&mounts, true));
         kernel.tracer.watch(&watch).unwrap();
         let missing = scratch.path.join("missing");
         // From the root down to the directory that holds the mount, or on a unified host is it.
