@@ -113,6 +113,18 @@ fn facts(support: &Support) -> Vec<Check> {
             false,
             "other users' bundles cannot be read: containers have no names",
         ),
+        (
+            Capability::Setuid,
+            "CAP_SETUID",
+            false,
+            "nothing is read with other users' rights: their containers have no names",
+        ),
+        (
+            Capability::Setgid,
+            "CAP_SETGID",
+            false,
+            "nothing is read with other users' rights: their containers have no names",
+        ),
     ] {
         checks.push(match (support.capabilities.has(capability), needed) {
             (true, _) => good(name, "granted"),
