@@ -158,6 +158,7 @@ pub type Answered = (Ticket, Result<Answer, Unanswered>);
 pub struct Readers {
     /// `None` when it has died: then nothing is read any more.
     keeper: Option<OwnedFd>,
+    keepers_pid: u32,
     /// Readers that are being made.
     coming: usize,
     free: Vec<Made>,
@@ -211,9 +212,11 @@ impl Readers {
     /// # Errors
     /// When no process can be made.
     pub fn start() -> anyhow::Result<Self> {
-        let keeper = keeper::start().context("failed to start the processes that read what others name")?;
+        let (keepers_pid, keeper) =
+            keeper::start().context("failed to start the processes that read what others name")?;
         let mut readers = Self {
             keeper: Some(keeper),
+            keepers_pid,
             coming: 0,
             free: Vec::new(),
             busy: Vec::new(),
@@ -361,6 +364,14 @@ impl Readers {
                 // It has died while it had nothing to do.
                 Err(_) => self.done.push((next.ticket, Err(Unanswered::Failed))),
             }
+        }
+    }
+}
+
+impl Drop for Readers {
+    fn drop(&mut self) {
+        if self.keeper.take().is_some() {
+            keeper::reap(Some(self.keepers_pid));
         }
     }
 }

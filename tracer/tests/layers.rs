@@ -103,7 +103,7 @@ fn names(line: &str, word: &str) -> bool {
         let (before, behind) = (line[..at].chars().next_back(), line[at + word.len()..].chars().next());
         let begins = word.starts_with(is_part);
         let ends = word.ends_with(is_part);
-        !(begins && before.is_some_and(is_part)) && !(ends && behind.is_some_and(is_part))
+        !(begins && before.is_some_and(is_part) || ends && behind.is_some_and(is_part))
     })
 }
 

@@ -6,6 +6,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Mode, OFlags};
@@ -14,7 +15,7 @@ use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, SocketFlags, SocketType, recv, recvmsg, send, sendmsg, socketpair,
 };
-use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, setrlimit, wait};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, setrlimit, wait, waitpid};
 
 use super::{Ask, LONGEST, Reader};
 use crate::sandbox::{Role, confine};
@@ -49,14 +50,25 @@ impl Command {
     }
 }
 
-/// Forks the keeper. Returns the socket it takes commands on.
-pub fn start() -> std::io::Result<OwnedFd> {
+/// Forks the keeper. Returns its number, and the socket it takes commands on.
+pub fn start() -> std::io::Result<(u32, OwnedFd)> {
     let (ours, its) = pair()?;
     // SAFETY: the child leaves with `_exit`, whatever happens in it, and runs nothing of the caller's.
-    if unsafe { fork(|| keep(its)) }? == 0 {
-        unreachable!("a child does not return");
+    let pid = unsafe { fork(|| keep(its)) }?;
+    Ok((pid, ours))
+}
+
+/// Waits a moment for children that are ending: for one, or for all. Whoever outlives it is left to init.
+pub fn reap(child: Option<u32>) {
+    let child = child.and_then(|pid| Pid::from_raw(pid as i32));
+    for _ in 0..20 {
+        match waitpid(child, WaitOptions::NOHANG) {
+            Ok(Some(_)) if child.is_none() => {}
+            Ok(None) => std::thread::sleep(Duration::from_millis(5)),
+            // There is none, or this process may not wait.
+            Ok(Some(_)) | Err(_) => return,
+        }
     }
-    Ok(ours)
 }
 
 /// Asks for a reader.
@@ -159,6 +171,7 @@ fn keep(commands: OwnedFd) {
         }
     }
     readers.into_iter().for_each(end);
+    reap(None);
 }
 
 /// What came from the agent.
