@@ -228,11 +228,14 @@ async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool
             } => accepted,
         };
         match accepted {
-            Ok(stream) => match site.places.enter() {
-                Some(entering) => drop(tokio::spawn(answer(stream, site.clone(), entering, stop.clone()))),
-                // It is closed at once.
-                None => site.board.metrics.refused(),
-            },
+            Ok(stream) => {
+                site.places.settle().await;
+                match site.places.enter() {
+                    Some(entering) => drop(tokio::spawn(answer(stream, site.clone(), entering, stop.clone()))),
+                    // It is closed at once.
+                    None => site.board.metrics.refused(),
+                }
+            }
             // Descriptors are used up, or the other side is gone already.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }

@@ -6,12 +6,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// Whoever is to give up its place has done so by then.
 const GIVEN_UP: Duration = Duration::from_secs(1);
+/// So long everybody keeps a place at least: one who asks at once has said it all by then.
+const MOMENT: Duration = Duration::from_millis(20);
 
 /// All places.
 pub(super) struct Places {
@@ -23,8 +25,8 @@ pub(super) struct Places {
 #[derive(Default)]
 struct Idle {
     next: u64,
-    /// The one that has been idle longest comes first.
-    waiting: BTreeMap<u64, Arc<Notify>>,
+    /// The one that has been idle longest comes first, with the time since when.
+    waiting: BTreeMap<u64, (Instant, Arc<Notify>)>,
 }
 
 impl Places {
@@ -37,11 +39,21 @@ impl Places {
         })
     }
 
+    /// Waits, if all places are taken, until the one that has been idle longest has had its moment: whoever comes meanwhile waits to be
+    /// let in.
+    pub async fn settle(&self) {
+        while self.all.available_permits() == 0 {
+            let oldest = self.idle().waiting.first_key_value().map(|(_, (since, _))| *since);
+            let Some(left) = oldest.and_then(|since| MOMENT.checked_sub(since.elapsed())) else { return };
+            tokio::time::sleep(left.max(Duration::from_millis(1))).await;
+        }
+    }
+
     /// A place for whoever has just connected. `None` if all are being answered. Must be asked for once a connection.
     pub fn enter(self: &Arc<Self>) -> Option<Entering> {
         let free = self.all.clone().try_acquire_owned().ok();
         if free.is_none() {
-            let (_, oldest) = self.idle().waiting.pop_first()?;
+            let (_, (_, oldest)) = self.idle().waiting.pop_first()?;
             oldest.notify_one();
         }
         Some(Entering { places: self.clone(), free })
@@ -108,7 +120,7 @@ impl Place {
         let mut idle = self.places.idle();
         let number = idle.next;
         idle.next += 1;
-        idle.waiting.insert(number, self.wanted.clone());
+        idle.waiting.insert(number, (Instant::now(), self.wanted.clone()));
         *self.number.lock().unwrap_or_else(PoisonError::into_inner) = Some(number);
     }
 
@@ -155,6 +167,18 @@ mod tests {
         drop(answering);
         assert!(places.enter().is_some(), "the first one is idle again");
         drop((busy, first, third));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn nobody_is_turned_out_before_a_moment_has_passed() {
+        let places = Places::new(1, 1);
+        places.settle().await;
+        let only = places.enter().expect("free").take().await.expect("free");
+        let came = Instant::now();
+        places.settle().await;
+        assert!(came.elapsed() >= MOMENT / 2, "{:?}", came.elapsed());
+        assert!(places.enter().is_some());
+        drop(only);
     }
 
     #[tokio::test(flavor = "current_thread")]
