@@ -22,7 +22,7 @@ use crate::oci::ending::{Ending, Left};
 use crate::oci::{self, RuntimeCommand};
 use crate::process::{self, SeenMounts};
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
-use crate::recent::Recent;
+use crate::recent::{Parted, Recent};
 
 /// Reading mount tables may take one part in so many of the time, the host's own, and those of all other namespaces together: mounts come
 /// and go within a namespace, and the number of a namespace that is gone is given to the next one.
@@ -49,7 +49,7 @@ const PROCESSES: usize = 65_536;
 pub struct Gatherer {
     hierarchies: Vec<Hierarchy>,
     /// One that made room for others is read again when it matters, if it lives.
-    namespaces: mounts::Tables<Table>,
+    namespaces: Parted<NamespaceId, Table>,
     /// Of the host's own namespaces, and of all others: strangers can make very many.
     hosts_budget: Budget,
     budget: Budget,
@@ -59,7 +59,7 @@ pub struct Gatherer {
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
     /// Processes whose end decides what is left of a container's state.
-    runtimes: Runtimes,
+    runtimes: Parted<Pid, Runtime>,
     /// Those that made room for others.
     forgotten: Vec<Pid>,
     read: Read,
@@ -101,28 +101,6 @@ struct Runtime {
     started: Option<BootTime>,
     asker: Asker,
     ending: Expected,
-}
-
-/// The host's own, and those of all others, who can start very many.
-struct Runtimes {
-    hosts: Recent<Pid, Runtime>,
-    others: Recent<Pid, Runtime>,
-}
-
-impl Runtimes {
-    fn get(&self, pid: Pid) -> Option<&Runtime> {
-        self.hosts.get(&pid).or_else(|| self.others.get(&pid))
-    }
-
-    fn take(&mut self, pid: Pid) -> Option<Runtime> {
-        self.hosts.take(&pid).or_else(|| self.others.take(&pid))
-    }
-
-    /// Keeps one; returns those that made room for it.
-    fn tell(&mut self, pid: Pid, runtime: Runtime) -> impl Iterator<Item = Pid> {
-        let of = if runtime.asker == Asker::Host { &mut self.hosts } else { &mut self.others };
-        of.tell(pid, runtime).into_iter().map(|(pid, _)| pid)
-    }
 }
 
 impl Weigh for Runtime {
@@ -236,6 +214,12 @@ impl Table {
     fn is_fresh(&self) -> bool {
         self.read.elapsed() < self.cost * MOUNTS_SHARE
     }
+
+    /// What it says, for the tracker.
+    fn fact(&self, namespace: NamespaceId, host: bool, at: BootTime) -> Input {
+        let (mounts, too_many) = (self.mounts.clone(), self.too_many);
+        Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many, host } })
+    }
 }
 
 impl Gatherer {
@@ -245,15 +229,12 @@ impl Gatherer {
         let host = process::mount_namespace(Pid(1));
         Self {
             hierarchies,
-            namespaces: mounts::Tables::new(),
+            namespaces: mounts::tables(),
             hosts_budget: Budget { paid_at: Instant::now() },
             budget: Budget { paid_at: Instant::now() },
             refused: HashSet::new(),
             known: HashMap::new(),
-            runtimes: Runtimes {
-                hosts: Recent::new(RUNTIMES, budget::RUNTIMES),
-                others: Recent::new(RUNTIMES, budget::RUNTIMES),
-            },
+            runtimes: Parted::new(RUNTIMES, budget::RUNTIMES, budget::RUNTIMES),
             forgotten: Vec::new(),
             read: Read(Recent::new(CONTAINERS, budget::READ)),
             readers,
@@ -331,12 +312,10 @@ impl Gatherer {
             }
             if let Some(namespace) = attempt.mount_namespace {
                 let new = self.mounts(namespace, &[pid], attempt.at, attempt.mounts);
-                let table = self.namespaces.get(namespace);
+                let table = self.namespaces.get(&namespace);
                 let again = || {
-                    let Table { mounts, too_many, .. } = table.filter(|_| !knows(namespace))?;
-                    let host = self.is_hosts(namespace);
-                    let about = About::Mounts { namespace, mounts: mounts.clone(), too_many: *too_many, host };
-                    Some(Input::Facts(Facts { at: attempt.at, about }))
+                    let table = table.filter(|_| !knows(namespace))?;
+                    Some(table.fact(namespace, self.is_hosts(namespace), attempt.at))
                 };
                 facts.extend(new.or_else(again).map(Arrived::Input));
                 let is_current = table.is_some_and(|table| table.has_seen(attempt.mounts));
@@ -414,12 +393,12 @@ impl Gatherer {
             (Some(before), Some(now)) => before.is_same_start(now),
             (None, _) | (_, None) => false,
         };
-        if self.runtimes.get(process.pid).is_some_and(|runtime| !is_same(runtime)) {
-            self.runtimes.take(process.pid);
+        if self.runtimes.get(&process.pid).is_some_and(|runtime| !is_same(runtime)) {
+            self.runtimes.take(&process.pid);
         }
         let argv = process.argv.as_deref().unwrap_or_default();
         let command = oci::command_line(&process.comm, process.exe.as_ref(), argv)?;
-        let ending = command.may_leave_state() && self.runtimes.get(process.pid).is_none();
+        let ending = command.may_leave_state() && self.runtimes.get(&process.pid).is_none();
         let container = self.read.wants(&command);
         if !container && !ending {
             return None;
@@ -428,8 +407,7 @@ impl Gatherer {
         let ask = Ask::Began { process: Box::new(process.clone()), container, ending };
         let ticket = self.readers.ask(asker, &ask);
         if ending {
-            let runtime = Runtime { started: process.started, asker, ending: Expected::Asked(ticket) };
-            self.forgotten.extend(self.runtimes.tell(process.pid, runtime));
+            self.expect(process.pid, Runtime { started: process.started, asker, ending: Expected::Asked(ticket) });
         }
         let id = command.id.filter(|_| container && command.subcommand.as_deref() != Some("delete"));
         let about = Pending::Began { pid: process.pid, at: process.at, asker, container, id, ended: None };
@@ -439,7 +417,7 @@ impl Gatherer {
 
     fn ended(&mut self, process: &Process) -> Option<Ticket> {
         // It may have ended before it was known what to look for, or what it was.
-        let open = match self.runtimes.take(process.pid) {
+        let open = match self.runtimes.take(&process.pid) {
             Some(Runtime { ending: Expected::Known(ending), asker, .. }) => {
                 return self.ask_what_is_left(None, asker, ending, process);
             }
@@ -531,7 +509,7 @@ impl Gatherer {
                         Some(Pending::Began { ended, .. }) => *ended = Some(end),
                         _ => answered.push((end.0, Vec::new())),
                     }
-                    self.runtimes.take(pid);
+                    self.runtimes.take(&pid);
                 }
                 answered.push((ticket, no.into_iter().chain(told).collect()));
                 answered
@@ -558,7 +536,7 @@ impl Gatherer {
                         }
                     }
                     (None, Some((reserved, _))) => told.push((reserved, Vec::new())),
-                    (ending, None) => self.expect(pid, ticket, ending),
+                    (ending, None) => self.expect_as_told(pid, ticket, ending),
                 }
                 told
             }
@@ -583,15 +561,20 @@ impl Gatherer {
     }
 
     /// Now it is known what to look for at the end of a runtime, or that there is nothing.
-    fn expect(&mut self, pid: Pid, began: Ticket, ending: Option<Box<Ending>>) {
+    fn expect_as_told(&mut self, pid: Pid, began: Ticket, ending: Option<Box<Ending>>) {
         let is_asked = |runtime: &Runtime| matches!(runtime.ending, Expected::Asked(asked) if asked == began);
-        if !self.runtimes.get(pid).is_some_and(is_asked) {
+        if !self.runtimes.get(&pid).is_some_and(is_asked) {
             return;
         }
-        if let (Some(runtime), Some(ending)) = (self.runtimes.take(pid), ending) {
-            let runtime = Runtime { ending: Expected::Known(ending), ..runtime };
-            self.forgotten.extend(self.runtimes.tell(pid, runtime));
+        if let (Some(runtime), Some(ending)) = (self.runtimes.take(&pid), ending) {
+            self.expect(pid, Runtime { ending: Expected::Known(ending), ..runtime });
         }
+    }
+
+    /// The end of a runtime is waited for; that of another one may have to be forgotten.
+    fn expect(&mut self, pid: Pid, runtime: Runtime) {
+        let forgotten = self.runtimes.tell(pid, runtime.asker == Asker::Host, runtime);
+        self.forgotten.extend(forgotten.into_iter().map(|(pid, _)| pid));
     }
 
     /// The mount table of a namespace, if it says something new. `pids` may be in it.
@@ -602,7 +585,7 @@ impl Gatherer {
         at: BootTime,
         changes: Option<MountChanges>,
     ) -> Option<Input> {
-        let known = self.namespaces.get(namespace);
+        let known = self.namespaces.get(&namespace);
         // Where it is known whether mounts were changed, that decides, and not how long ago the table was read.
         let is_current = known.is_some_and(|table| table.has_seen(changes));
         let is_fresh = if changes.is_some() { is_current } else { known.is_some_and(Table::is_fresh) };
@@ -636,13 +619,11 @@ impl Gatherer {
         let changed = known.is_none_or(|table| table.mounts != mounts || table.too_many != too_many);
         self.watch_is_new |= self.watch.learn(&mounts, is_hosts);
         let changes = changes.or(known.and_then(|table| table.changes));
-        let table = Table { read, cost, through, changes, mounts: mounts.clone(), too_many };
+        let table = Table { read, cost, through, changes, mounts, too_many };
+        let fact = changed.then(|| table.fact(namespace, is_hosts, at));
         self.namespaces.tell(namespace, is_hosts, table);
         self.refused.remove(&namespace);
-        if !changed {
-            return None;
-        }
-        Some(Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many, host: is_hosts } }))
+        fact
     }
 
     /// What `/proc` says of a process that the kernel side has told nothing of: its record was lost.

@@ -8,48 +8,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use crate::budget::{self, Weigh, weigh};
 use crate::input::{Device, Directory, Mount, MountId, NamespaceId};
 use crate::name::Name;
-use crate::recent::Recent;
+use crate::recent::Parted;
 
 /// Tables that are kept at most: whoever may make mount namespaces may make very many.
 const TABLES: usize = 4_096;
 
-/// What is known of mount namespaces; the one that was told of longest ago makes room. However many strangers make, those of the host
-/// stay.
-#[derive(Debug)]
-pub(crate) struct Tables<T> {
-    hosts: Recent<NamespaceId, T>,
-    others: Recent<NamespaceId, T>,
-}
-
-impl<T: Weigh> Tables<T> {
-    pub fn new() -> Self {
-        Self { hosts: Recent::new(TABLES, budget::HOSTS_MOUNTS), others: Recent::new(TABLES, budget::MOUNTS) }
-    }
-
-    pub fn get(&self, namespace: NamespaceId) -> Option<&T> {
-        self.hosts.get(&namespace).or_else(|| self.others.get(&namespace))
-    }
-
-    /// All of them, in no order, and whether each is the host's.
-    pub fn iter(&self) -> impl Iterator<Item = (NamespaceId, bool, &T)> {
-        let hosts = self.hosts.iter().map(|(namespace, table)| (*namespace, true, table));
-        hosts.chain(self.others.iter().map(|(namespace, table)| (*namespace, false, table)))
-    }
-
-    /// Keeps one in the place of what was known of that namespace.
-    pub fn tell(&mut self, namespace: NamespaceId, is_hosts: bool, table: T) {
-        let (of, other) = match is_hosts {
-            true => (&mut self.hosts, &mut self.others),
-            false => (&mut self.others, &mut self.hosts),
-        };
-        other.take(&namespace);
-        of.tell(namespace, table);
-    }
-
-    /// Those that made room for others.
-    pub fn evicted(&self) -> u64 {
-        self.hosts.evicted + self.others.evicted
-    }
+/// A place for what is known of mount namespaces; the one that was told of longest ago makes room.
+pub(crate) fn tables<T: Weigh>() -> Parted<NamespaceId, T> {
+    Parted::new(TABLES, budget::HOSTS_MOUNTS, budget::MOUNTS)
 }
 
 /// The mounts of one namespace, in the order they were made.
@@ -721,22 +687,22 @@ not a mount line
 
     #[test]
     fn very_many_mounts_push_out_what_was_told_longest_ago_and_not_the_hosts() {
-        let mut tables = Tables::new();
+        let mut tables = tables();
         tables.tell(NamespaceId(1), true, alike(4));
         tables.tell(NamespaceId(2), false, alike(4));
         for namespace in 3..100 {
             tables.tell(NamespaceId(namespace), false, alike(1_000));
         }
-        let is_kept = |namespace| tables.get(NamespaceId(namespace)).is_some();
+        let is_kept = |namespace| tables.get(&NamespaceId(namespace)).is_some();
         assert_eq!((is_kept(1), is_kept(2), is_kept(99)), (true, false, true));
-        let bytes = tables.others.bytes();
+        let bytes = tables.others_bytes();
         assert!(bytes <= budget::MOUNTS && tables.evicted() > 60, "{bytes} {}", tables.evicted());
     }
 
     #[test]
     fn what_is_told_again_takes_no_more_room_and_stays() {
-        let mut tables = Tables::new();
-        (0..10_000).for_each(|_| tables.tell(NamespaceId(1), false, alike(1_000)));
+        let mut tables = tables();
+        (0..10_000).for_each(|_| drop(tables.tell(NamespaceId(1), false, alike(1_000))));
         assert_eq!((tables.iter().count(), tables.evicted()), (1, 0));
         // The number of a namespace that is gone is given to the next one.
         tables.tell(NamespaceId(1), true, alike(4));

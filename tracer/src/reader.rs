@@ -246,7 +246,7 @@ impl Readers {
     /// Asks under a number that was reserved.
     pub fn ask_as(&mut self, ticket: Ticket, asker: Asker, ask: &Ask) {
         let message = serde_json::to_vec(ask).ok().filter(|message| message.len() <= LONGEST);
-        let stuck: Vec<Asker> = self.stuck.iter().map(|stuck| stuck.asker).collect();
+        let stuck = self.stuck_askers();
         let admitted = self.keeper.is_some()
             && message.is_some_and(|message| self.queue.admit(ticket, asker, message, &stuck, MOST_STUCK));
         if !admitted {
@@ -254,11 +254,6 @@ impl Readers {
             return;
         }
         self.hand_out();
-    }
-
-    /// Whether any question is open.
-    pub fn is_waiting(&self) -> bool {
-        !(self.busy.is_empty() && self.queue.is_empty() && self.done.is_empty())
     }
 
     /// What was answered since this was last asked, without waiting.
@@ -336,10 +331,12 @@ impl Readers {
             let _ = keeper::kill(keeper, busy.reader.pid);
         }
         self.stuck.push(Stuck { socket: busy.reader.socket, asker });
-        let stuck: Vec<Asker> = self.stuck.iter().map(|stuck| stuck.asker).collect();
-        for ticket in self.queue.drop_stuck(&stuck, MOST_STUCK) {
-            self.done.push((ticket, Err(Unanswered::Refused)));
-        }
+        let dropped = self.queue.drop_stuck(&self.stuck_askers(), MOST_STUCK);
+        self.done.extend(dropped.into_iter().map(|ticket| (ticket, Err(Unanswered::Refused))));
+    }
+
+    fn stuck_askers(&self) -> Vec<Asker> {
+        self.stuck.iter().map(|stuck| stuck.asker).collect()
     }
 
     /// Has new readers made in the place of those that are gone, unless too many are stuck.

@@ -88,13 +88,16 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
     /// entry itself, if it alone is more than there is room for.
     pub fn tell(&mut self, key: K, value: V) -> Vec<(K, V)> {
         self.take(&key);
-        if weight(&key) + weight(&value) + Self::ENTRY > self.share {
+        self.scale.put(&key);
+        self.scale.put(&value);
+        // It is weighed alone only where there is no room: what it shares with others is on the scale already.
+        if self.bytes() + Self::ENTRY > self.share && weight(&key) + weight(&value) + Self::ENTRY > self.share {
+            self.scale.take(&key);
+            self.scale.take(&value);
             self.evicted += 1;
             return vec![(key, value)];
         }
         self.told += 1;
-        self.scale.put(&key);
-        self.scale.put(&value);
         self.order.insert(self.told, key.clone());
         self.entries.insert(key, Box::new((self.told, value)));
         self.make_room()
@@ -120,6 +123,52 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
     /// How many bytes all of them take.
     pub fn bytes(&self) -> usize {
         self.scale.bytes() + self.entries.len() * Self::ENTRY
+    }
+}
+
+/// What was told last of the host, and of strangers: however many those make, what is the host's stays.
+#[derive(Debug)]
+pub(crate) struct Parted<K, V> {
+    hosts: Recent<K, V>,
+    others: Recent<K, V>,
+}
+
+impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Parted<K, V> {
+    /// One that keeps so many of each, and of them as many as take no more bytes than that.
+    pub fn new(most: usize, hosts_share: usize, others_share: usize) -> Self {
+        Self { hosts: Recent::new(most, hosts_share), others: Recent::new(most, others_share) }
+    }
+
+    pub fn get(&self, key: &K) -> Option<&V> {
+        self.hosts.get(key).or_else(|| self.others.get(key))
+    }
+
+    /// All of them, in no order, and whether each is the host's.
+    pub fn iter(&self) -> impl Iterator<Item = (&K, bool, &V)> {
+        let hosts = self.hosts.iter().map(|(key, value)| (key, true, value));
+        hosts.chain(self.others.iter().map(|(key, value)| (key, false, value)))
+    }
+
+    /// Takes an entry out, to be told anew.
+    pub fn take(&mut self, key: &K) -> Option<V> {
+        self.hosts.take(key).or_else(|| self.others.take(key))
+    }
+
+    /// As [`Recent::tell`], of the host or of a stranger.
+    pub fn tell(&mut self, key: K, is_hosts: bool, value: V) -> Vec<(K, V)> {
+        self.take(&key);
+        if is_hosts { &mut self.hosts } else { &mut self.others }.tell(key, value)
+    }
+
+    /// Entries that made room for others.
+    pub fn evicted(&self) -> u64 {
+        self.hosts.evicted + self.others.evicted
+    }
+
+    /// How many bytes those of strangers take.
+    #[cfg(test)]
+    pub fn others_bytes(&self) -> usize {
+        self.others.bytes()
     }
 }
 

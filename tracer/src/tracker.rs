@@ -38,7 +38,7 @@ use crate::input::{
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
-use crate::recent::Recent;
+use crate::recent::{Parted, Recent};
 use cgroups::{Creation, Followed};
 use command::Command;
 use stories::{End, Notes, Stories};
@@ -56,7 +56,7 @@ const LADDER: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Tracker {
     hierarchies: HashMap<Device, HierarchyId>,
-    mount_tables: mounts::Tables<MountTable>,
+    mount_tables: Parted<NamespaceId, MountTable>,
     told: Told,
     owners: Recent<Name, Owner>,
     cgroups: Cgroups,
@@ -99,7 +99,7 @@ impl Tracker {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id))).collect();
         Self {
             hierarchies,
-            mount_tables: mounts::Tables::new(),
+            mount_tables: mounts::tables(),
             told: Told::new(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
             cgroups: Cgroups::default(),
@@ -170,7 +170,7 @@ impl Tracker {
 
     /// What is known of the mounts of a namespace.
     pub fn knows_mounts(&self, namespace: NamespaceId) -> bool {
-        self.mount_tables.get(namespace).is_some()
+        self.mount_tables.get(&namespace).is_some()
     }
 
     /// Whether anything but its number and name is known of a thread group.
@@ -187,10 +187,10 @@ impl Tracker {
     /// nothing.
     pub fn snapshot(&self) -> Vec<Input> {
         let at = self.now;
-        let mut tables: Vec<(NamespaceId, bool, &MountTable)> = self.mount_tables.iter().collect();
-        tables.sort_by_key(|(namespace, ..)| *namespace);
+        let mut tables: Vec<(&NamespaceId, bool, &MountTable)> = self.mount_tables.iter().collect();
+        tables.sort_by_key(|(namespace, ..)| **namespace);
         let mounts = tables.into_iter().map(|(namespace, host, table)| About::Mounts {
-            namespace,
+            namespace: *namespace,
             mounts: table.mounts().to_vec(),
             too_many: 0,
             host,
@@ -515,14 +515,14 @@ impl Tracker {
         // One whose path was cut short is deeper than anybody climbs.
         let on_cgroupfs = |directory: &&Directory| !directory.outside && !directory.truncated;
         let Some(directory) = attempt.directory.as_ref().filter(on_cgroupfs) else { return false };
-        let table = attempt.mount_namespace.and_then(|namespace| self.mount_tables.get(namespace));
+        let table = attempt.mount_namespace.and_then(|namespace| self.mount_tables.get(&namespace));
         let root = table.and_then(|table| table.root_of(directory)).cloned().unwrap_or_else(|| Name::from("/"));
         mounts::climbs_out_of(&root, &directory.path, &attempt.path)
     }
 
     /// Where a path leads that does not start on cgroupfs, or not only there.
     fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
-        let table = self.mount_tables.get(attempt.mount_namespace?)?;
+        let table = self.mount_tables.get(&attempt.mount_namespace?)?;
         match &attempt.directory {
             Some(directory) if directory.truncated => None,
             Some(directory) => Some(table.resolve_from(directory, &attempt.path)),

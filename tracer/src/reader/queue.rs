@@ -166,10 +166,6 @@ impl Queue {
         self.waiting.drain(..).chain(self.later.drain(..)).map(|question| question.ticket)
     }
 
-    pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.later.is_empty()
-    }
-
     fn forget(&mut self, asker: Asker) {
         if let Some(count) = self.counts.get_mut(&asker) {
             *count = count.saturating_sub(1);
@@ -207,7 +203,7 @@ mod tests {
         assert_eq!(next(&mut queue, &[EVE, Asker::Start]), None);
         assert_eq!(next(&mut queue, &[EVE]), Some(5), "what stands is asked for when nobody else asks");
         assert_eq!((next(&mut queue, &[]), next(&mut queue, &[]), next(&mut queue, &[])), (Some(1), Some(2), None));
-        assert!(queue.is_empty() && queue.counts.is_empty());
+        assert!(queue.waiting.is_empty() && queue.later.is_empty() && queue.counts.is_empty());
     }
 
     #[test]

@@ -51,14 +51,20 @@ fn a_silent_file_system_as_a_runtimes_root_keeps_nobody_waiting() {
     watched.end(silent);
 }
 
-#[test]
-fn a_silent_file_system_as_a_bundle_keeps_nobody_waiting_and_names_are_told_during_and_after_it() {
-    let watched = Watched::start(&[]);
+/// Runtimes whose bundles lie in file systems that do not answer.
+fn silent_bundles() -> Silent {
     let mut silent = Silent::new(MANY);
     silent.run(|runc, system, number| {
         let bundle = format!("{system}/{}", fuse::DIRECTORY);
         runc.command(&["create", "--bundle", &bundle, &format!("web-{number}")])
     });
+    silent
+}
+
+#[test]
+fn a_silent_file_system_as_a_bundle_keeps_nobody_waiting_and_names_are_told_during_and_after_it() {
+    let watched = Watched::start(&[]);
+    let silent = silent_bundles();
     watched.endures(ENOUGH);
     drop(silent);
     watched.endures(ENOUGH / 2);
@@ -90,11 +96,7 @@ fn a_silent_file_system_as_a_root_directory_keeps_nobody_waiting() {
 #[test]
 fn an_agent_that_silent_file_systems_surround_can_be_killed() {
     let watched = Watched::start(&[]);
-    let mut silent = Silent::new(MANY);
-    silent.run(|runc, system, number| {
-        let bundle = format!("{system}/{}", fuse::DIRECTORY);
-        runc.command(&["create", "--bundle", &bundle, &format!("web-{number}")])
-    });
+    let silent = silent_bundles();
     watched.endures(ENOUGH);
     watched.kill(silent);
 }
