@@ -260,20 +260,18 @@ impl Gatherer {
 
     /// Completes what just arrived, and puts the facts that belong to it before or behind it. All have its time.
     /// `knows` says of which namespaces the tracker has the mounts: it may have had to forget those of some.
-    pub fn arrived(&mut self, input: Input, knows: &dyn Fn(NamespaceId) -> bool) -> Vec<Arrived> {
+    pub fn arrived(&mut self, mut input: Input, knows: &dyn Fn(NamespaceId) -> bool) -> Vec<Arrived> {
+        let mut arrived = match &mut input {
+            Input::Event(event) => self.event(event),
+            Input::Attempt(attempt) => self.attempt(attempt, knows),
+            Input::Process(_) | Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Vec::new(),
+        };
         match input {
-            Input::Event(mut event) => {
-                let mut arrived = self.event(&mut event);
-                arrived.push(Arrived::Input(Input::Event(event)));
-                arrived
-            }
-            Input::Attempt(mut attempt) => {
-                let mut arrived = self.attempt(&mut attempt, knows);
-                arrived.push(Arrived::Input(Input::Attempt(attempt)));
-                arrived
-            }
             Input::Process(process) => self.process(process),
-            Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => vec![Arrived::Input(input)],
+            input => {
+                arrived.push(Arrived::Input(input));
+                arrived
+            }
         }
     }
 

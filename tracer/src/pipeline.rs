@@ -232,8 +232,10 @@ impl Merge {
     /// Those that are wanted, in the order they were put there.
     fn pick(&mut self, wanted: impl Fn(&Input) -> bool) -> Vec<Input> {
         let (picked, held) = std::mem::take(&mut self.held).into_iter().partition(|held| wanted(&held.input));
+        self.held = picked;
+        let picked = self.hand_out(self.held.len()).collect();
         self.held = held;
-        self.hand_out(picked)
+        picked
     }
 
     /// The first place that something is held back for at `now`.
@@ -249,26 +251,26 @@ impl Merge {
     }
 
     /// What is old enough at `now`, in order.
-    fn take(&mut self, now: BootTime) -> Vec<Input> {
+    fn take(&mut self, now: BootTime) -> impl Iterator<Item = Input> {
         self.held.sort_by_key(|held| held.position);
         let (until, barrier) = (watermark(now), self.barrier(now));
         let is_old = |held: &Held| held.position.at <= until && barrier.is_none_or(|barrier| held.position < barrier);
-        let rest = self.held.split_off(self.held.partition_point(is_old));
-        let old = std::mem::replace(&mut self.held, rest);
-        self.hand_out(old)
+        self.hand_out(self.held.partition_point(is_old))
     }
 
     /// Everything, in order.
-    fn take_all(&mut self) -> Vec<Input> {
+    fn take_all(&mut self) -> impl Iterator<Item = Input> {
         self.held.sort_by_key(|held| held.position);
-        let all = std::mem::take(&mut self.held);
-        self.hand_out(all)
+        self.hand_out(self.held.len())
     }
 
-    fn hand_out(&mut self, held: Vec<Held>) -> Vec<Input> {
-        let inputs: Vec<Input> = held.into_iter().map(|held| held.input).collect();
-        self.bytes = self.bytes.saturating_sub(inputs.iter().map(bytes).sum());
-        inputs
+    /// The first so many. An input is large: it is moved once.
+    fn hand_out(&mut self, count: usize) -> impl Iterator<Item = Input> {
+        let Self { held, bytes: all, .. } = self;
+        held.drain(..count).map(|held| {
+            *all = all.saturating_sub(bytes(&held.input));
+            held.input
+        })
     }
 }
 
@@ -531,8 +533,7 @@ impl Session {
         for (ticket, arrived) in self.gatherer.give_up() {
             self.merge.answered(ticket, arrived, cut);
         }
-        let mut rest = self.merge.take_all();
-        rest.retain(|input| is_about_processes(input) || input.at() <= cut);
+        let rest = self.merge.take_all().filter(|input| is_about_processes(input) || input.at() <= cut);
         feed_all(&mut stream, rest)?;
         Ok(stream.end(cut)?)
     }
@@ -669,8 +670,8 @@ fn is_about_processes(input: &Input) -> bool {
     }
 }
 
-fn feed_all(stream: &mut Stream<'_>, batch: Vec<Input>) -> io::Result<()> {
-    batch.into_iter().try_for_each(|mut input| stream.feed(&mut input))
+fn feed_all(stream: &mut Stream<'_>, mut batch: impl Iterator<Item = Input>) -> io::Result<()> {
+    batch.try_for_each(|mut input| stream.feed(&mut input))
 }
 
 #[cfg(test)]
@@ -688,8 +689,8 @@ mod tests {
         }
     }
 
-    fn times(inputs: Vec<Input>) -> Vec<u64> {
-        inputs.iter().map(|input| input.at().0).collect()
+    fn times(inputs: impl IntoIterator<Item = Input>) -> Vec<u64> {
+        inputs.into_iter().map(|input| input.at().0).collect()
     }
 
     #[test]
@@ -704,10 +705,10 @@ mod tests {
     fn inputs_are_held_until_nothing_earlier_can_come() {
         let (mut merge, lag) = (Merge::default(), LAG.as_nanos() as u64);
         extend(&mut merge, &[30, 10]);
-        assert!(merge.take(BootTime(9 + lag)).is_empty());
+        assert_eq!(merge.take(BootTime(9 + lag)).count(), 0);
         extend(&mut merge, &[5]);
         assert_eq!(times(merge.take(BootTime(10 + lag))), [5, 10]);
-        assert_eq!(merge.take_all().len(), 1);
+        assert_eq!(merge.take_all().count(), 1);
         assert!(merge.held.is_empty());
     }
 
@@ -742,6 +743,7 @@ mod tests {
         merge.extend(vec![Arrived::Awaited(Ticket::numbered(2))], BootTime(1), BootTime(0));
         let many: Vec<u64> = (0..=(MOST_HELD / size_of::<Held>()) as u64).map(|_| 10).collect();
         extend(&mut merge, &many);
-        assert_eq!(merge.take(now).len(), many.len());
+        assert_eq!(merge.take(now).count(), many.len());
+        assert_eq!(merge.bytes, 0);
     }
 }

@@ -5,7 +5,7 @@ use std::hash::Hash;
 
 use foldhash::quality::RandomState;
 
-use crate::budget::{Scale, Weigh, slot, weight};
+use crate::budget::{Scale, Weigh, slot};
 
 /// A hash table of what every input looks up. Its seed is random: who writes a trace cannot choose keys that collide.
 pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
@@ -88,10 +88,11 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
     /// entry itself, if it alone is more than there is room for.
     pub fn tell(&mut self, key: K, value: V) -> Vec<(K, V)> {
         self.take(&key);
+        let before = self.scale.bytes();
         self.scale.put(&key);
         self.scale.put(&value);
-        // It is weighed alone only where there is no room: what it shares with others is on the scale already.
-        if self.bytes() + Self::ENTRY > self.share && weight(&key) + weight(&value) + Self::ENTRY > self.share {
+        // What it shares with others is theirs as well.
+        if self.scale.bytes() - before + Self::ENTRY > self.share {
             self.scale.take(&key);
             self.scale.take(&value);
             self.evicted += 1;
