@@ -1,4 +1,5 @@
-//! What the documentation says is so: commands parse, links lead somewhere, every command and kind is written of.
+//! What the documentation says is so, and in plain words: commands parse, links lead somewhere, every command and kind is written
+//! of, lines have one width.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::fs;
@@ -20,6 +21,105 @@ fn pages() -> Vec<(PathBuf, String)> {
 /// The lines of code blocks that are typed at a shell's prompt.
 fn typed(text: &str) -> impl Iterator<Item = &str> {
     text.split("```").skip(1).step_by(2).flat_map(str::lines).filter_map(|line| line.strip_prefix("$ "))
+}
+
+/// The lines of prose with their numbers: all that are not in a block of code.
+fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut is_code = false;
+    text.lines().enumerate().filter_map(move |(index, line)| {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        (!is_code && !is_fence).then_some((index + 1, line))
+    })
+}
+
+/// Lines that are wider than this are hard to read, and hard to compare.
+const WIDTH: usize = 120;
+
+/// The numbers of lines that are too wide. Rows of tables, headings and lines that hold one link only cannot be wrapped.
+fn too_wide(text: &str) -> Vec<usize> {
+    let cannot_be_wrapped = |line: &str| {
+        let line = line.trim_start();
+        let is_link = |line: &str| line.starts_with('[') && line.matches("](").count() == 1 && line.ends_with(')');
+        line.starts_with('|') || line.starts_with('#') || is_link(line.trim_start_matches("* "))
+    };
+    let wide = prose(text).filter(|(_, line)| line.chars().count() > WIDTH && !cannot_be_wrapped(line));
+    wide.map(|(number, _)| number).collect()
+}
+
+/// Words that a reader whose first language is another one stumbles over, with those to write instead.
+const HARD: [(&str, &str); 14] = [
+    ("anew", "again"),
+    ("for ever", "forever, or without end"),
+    ("hitherto", "so far"),
+    ("is none", "is not one, or say what is missing"),
+    ("keep its hands off", "leave it alone"),
+    ("lest", "so that … not"),
+    ("likewise", "the same"),
+    ("mend", "fix"),
+    ("mends", "fixes"),
+    ("nor", "and not"),
+    ("that is to say", "a second sentence that says it"),
+    ("thereof", "of it"),
+    ("till", "until"),
+    ("whoever", "anyone who, or a plain subject"),
+];
+
+/// The hard words of a page: the line, the word, and what to write instead.
+fn hard_words(text: &str) -> Vec<(usize, &'static str, &'static str)> {
+    let words: Vec<(usize, String)> = prose(text)
+        .flat_map(|(number, line)| {
+            line.split(|c: char| !c.is_alphanumeric()).map(move |word| (number, word.to_lowercase()))
+        })
+        .filter(|(_, word)| !word.is_empty())
+        .collect();
+    let found_of = |(hard, instead): (&'static str, &'static str)| {
+        let length = hard.split(' ').count();
+        let is_hard =
+            move |window: &&[(usize, String)]| window.iter().map(|(_, word)| word.as_str()).eq(hard.split(' '));
+        words.windows(length).filter(is_hard).map(move |window| (window[0].0, hard, instead)).collect::<Vec<_>>()
+    };
+    HARD.into_iter().flat_map(found_of).collect()
+}
+
+#[test]
+fn prose_has_one_width() {
+    let wide = |(path, text): &(PathBuf, String)| {
+        too_wide(text).into_iter().map(|number| format!("{}:{number}", path.display())).collect::<Vec<_>>()
+    };
+    let wide: Vec<String> = pages().iter().flat_map(wide).collect();
+    assert!(
+        wide.is_empty(),
+        "wrap these lines at {WIDTH} characters, code, tables and headings excepted:\n{}",
+        wide.join("\n")
+    );
+}
+
+#[test]
+fn pages_have_no_word_that_a_reader_stumbles_over() {
+    let hard = |(path, text): &(PathBuf, String)| {
+        let found = hard_words(text).into_iter();
+        let say = |(number, hard, instead)| format!("{}:{number}: {hard:?}: write: {instead}", path.display());
+        found.map(say).collect::<Vec<_>>()
+    };
+    let hard: Vec<String> = pages().iter().flat_map(hard).collect();
+    assert!(
+        hard.is_empty(),
+        "pages are for a tired reader whose first language is another one; these words are old or rare:\n{}",
+        hard.join("\n")
+    );
+}
+
+#[test]
+fn wide_lines_and_hard_words_are_found_in_prose_only() {
+    let wide = "word ".repeat(25);
+    let page = format!(
+        "# {wide}\n| {wide}|\n* [{wide}](a.md)\n```text\n{wide}\nlest\n```\n{wide}\nIt stays for\never, or Mend it.\n"
+    );
+    assert_eq!(too_wide(&page), [8]);
+    let found: Vec<(usize, &str)> = hard_words(&page).into_iter().map(|(number, hard, _)| (number, hard)).collect();
+    assert_eq!(found, [(9, "for ever"), (10, "mend")]);
+    assert!(hard_words("a modest, mended forever").is_empty(), "a part of a word is no word");
 }
 
 #[test]
