@@ -11,6 +11,7 @@ mod budget;
 mod recent;
 
 pub mod argv;
+pub mod bundle;
 pub mod cgroupfs;
 pub mod cli;
 mod commands;
