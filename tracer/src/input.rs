@@ -401,15 +401,28 @@ pub struct Event {
     /// `frozen` and `thawed` only: it was asked for and is not yet so.
     #[serde(default, skip_serializing_if = "is_false")]
     pub requested: bool,
-    /// `attached` only: the process that was moved.
+    /// `attached` only: the thread that was moved; a process's main thread where all of it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<Parent>,
+    pub task: Option<Task>,
     /// Derived: the container that the path belongs to.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub container: Option<Arc<Container>>,
     /// Who did it. `None` where nobody in particular did (`released`, `existing`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<Actor>,
+}
+
+/// A thread that was moved into a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    /// Its thread group. `None` where the kernel told of the thread alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Pid>,
+    /// The thread itself. `None` in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u32>,
+    /// The thread's name.
+    pub comm: Name,
 }
 
 /// What an attempt tried.
