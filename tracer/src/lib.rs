@@ -7,6 +7,8 @@
 
 #[macro_use]
 mod say;
+#[macro_use]
+mod words;
 mod budget;
 mod recent;
 
