@@ -1,19 +1,35 @@
-//! The table of system calls that are looked at when they fail.
+//! The table of system calls that are looked at when they fail, and of what they try.
 //!
 //! A new one is a row. From it come the number that the exit's hook looks for, the trampoline, the probe with its name and cost, the words of
 //! the stream and of the metrics, and what is read of the arguments.
 
-/// What a call tries: the second half of [`Denied`](crate::Denied).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Operation {
-    /// To make a cgroup.
-    Mkdir = 0,
-    /// To remove one.
-    Rmdir = 1,
-    /// To open one, or a file in it.
-    Open = 2,
+/// Calls a macro with what calls try: for each what it means, its name as a type's variant, and its word in the stream.
+#[macro_export]
+macro_rules! for_each_operation {
+    ($then:ident) => {
+        $then! {
+            /// To make a cgroup.
+            Mkdir = "mkdir",
+            /// To remove one.
+            Rmdir = "rmdir",
+            /// To open one, or a file in it.
+            Open = "open",
+        }
+    };
 }
+
+macro_rules! operations {
+    ($($(#[$means:meta])* $variant:ident = $word:literal,)+) => {
+        /// What a call tries: the second half of [`Denied`](crate::Denied).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Operation {
+            $($(#[$means])* $variant,)+
+        }
+    };
+}
+
+for_each_operation!(operations);
 
 /// Where the `O_` flags of a call are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +45,6 @@ pub enum Flags {
 /// A system call that takes a path.
 #[derive(Clone, Copy, Debug)]
 pub struct Syscall {
-    /// The kernel's name.
-    pub name: &'static str,
     /// Its number. `None` where there is none.
     pub x86_64: Option<u32>,
     /// Likewise.
@@ -56,9 +70,9 @@ const NOTHING_NAMED: &[u16] = &[9, 14];
 
 impl Syscall {
     /// A call that takes a path alone.
-    const fn new(name: &'static str, x86_64: Option<u32>, aarch64: Option<u32>, operation: Operation) -> Self {
+    const fn new(x86_64: Option<u32>, aarch64: Option<u32>, operation: Operation) -> Self {
         let (directory, path, flags, only_with) = (None, 0, Flags::None, None);
-        Self { name, x86_64, aarch64, operation, directory, path, flags, only_with, never_ours: NOTHING_NAMED }
+        Self { x86_64, aarch64, operation, directory, path, flags, only_with, never_ours: NOTHING_NAMED }
     }
 
     /// One of the `*at` calls: first a directory, then a path.
@@ -107,7 +121,7 @@ macro_rules! for_each_syscall {
 macro_rules! table {
     ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
         /// All of them, in the order of [`Attempt::syscall`](crate::Attempt::syscall) and of the trampolines' scratch slots.
-        pub const TABLE: &[Syscall] = &[$(table!(@row $name $first $arguments $(.$more $with)*)),*];
+        pub const TABLE: &[Syscall] = &[$(Syscall::$first $arguments$(.$more $with)*),*];
 
         /// Which row each is.
         #[derive(Clone, Copy)]
@@ -120,9 +134,6 @@ macro_rules! table {
             #[doc = concat!("The row of `", $name, "`.")]
             pub const $constant: u8 = Row::$variant as u8;
         )*
-    };
-    (@row $name:literal new ($($argument:expr),*) $(.$more:ident $with:tt)*) => {
-        Syscall::new($name, $($argument),*)$(.$more $with)*
     };
 }
 

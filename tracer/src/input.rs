@@ -395,52 +395,35 @@ pub struct Task {
     pub comm: Name,
 }
 
-/// What an attempt tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    /// To make a cgroup.
-    Mkdir,
-    /// To remove one.
-    Rmdir,
-    /// To open one, or a file in it.
-    Open,
+macro_rules! operations {
+    ($($(#[$means:meta])* $variant:ident = $word:literal,)+) => {
+        words! {
+            /// What an attempt tried.
+            pub enum Operation {
+                $($(#[$means])* $variant = $word,)+
+            }
+        }
+
+        impl From<tracer_ebpf::syscalls::Operation> for Operation {
+            fn from(operation: tracer_ebpf::syscalls::Operation) -> Self {
+                match operation {
+                    $(tracer_ebpf::syscalls::Operation::$variant => Self::$variant,)+
+                }
+            }
+        }
+    };
 }
 
-impl From<tracer_ebpf::syscalls::Operation> for Operation {
-    fn from(operation: tracer_ebpf::syscalls::Operation) -> Self {
-        match operation {
-            tracer_ebpf::syscalls::Operation::Mkdir => Self::Mkdir,
-            tracer_ebpf::syscalls::Operation::Rmdir => Self::Rmdir,
-            tracer_ebpf::syscalls::Operation::Open => Self::Open,
-        }
-    }
-}
-
-impl Operation {
-    /// The word of the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Mkdir => "mkdir",
-            Self::Rmdir => "rmdir",
-            Self::Open => "open",
-        }
-    }
-}
+tracer_ebpf::for_each_operation!(operations);
 
 macro_rules! syscalls {
     ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
-        /// The system call that was made: a row of [`tracer_ebpf::syscalls`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "lowercase")]
-        #[allow(missing_docs, reason = "each is the kernel's own name")]
-        pub enum Syscall {
-            $($variant),*
-        }
-
-        impl Syscall {
-            /// All of them, in the order of the table.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
+        words! {
+            /// The system call that was made: a row of [`tracer_ebpf::syscalls`].
+            #[allow(missing_docs, reason = "each is the kernel's own name")]
+            pub enum Syscall {
+                $($variant = $name,)*
+            }
         }
     };
 }
@@ -458,9 +441,9 @@ impl Syscall {
         self.row().operation.into()
     }
 
-    /// The kernel's name.
-    pub fn as_str(self) -> &'static str {
-        self.row().name
+    /// Its number on this architecture: arm64 has only the `*at` calls.
+    pub fn number(self) -> Option<u32> {
+        if cfg!(target_arch = "aarch64") { self.row().aarch64 } else { self.row().x86_64 }
     }
 }
 
