@@ -20,11 +20,11 @@ const TRACEFS: [&str; 2] = ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"];
 pub struct Tracefs {
     usable: bool,
     /// Where to go back to.
-    original: Option<Place>,
+    original: Option<Origin>,
 }
 
-/// Where a thread is: setns(2) to a mount namespace loses the other two.
-struct Place {
+/// Where a thread was before: setns(2) to a mount namespace loses the other two.
+struct Origin {
     namespace: OwnedFd,
     root: OwnedFd,
     working_directory: OwnedFd,
@@ -53,8 +53,8 @@ impl Tracefs {
         self.original.is_some()
     }
 
-    fn mount_privately() -> anyhow::Result<Place> {
-        let original = Place::here().context("failed to open the mount namespace")?;
+    fn mount_privately() -> anyhow::Result<Origin> {
+        let original = Origin::here().context("failed to open the mount namespace")?;
         // SAFETY: no descriptor table is unshared, and nothing relies on the mount namespace staying the same.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }.context("failed to make a mount namespace")?;
         let mount = || -> anyhow::Result<()> {
@@ -76,7 +76,7 @@ impl Drop for Tracefs {
     }
 }
 
-impl Place {
+impl Origin {
     fn here() -> std::io::Result<Self> {
         let open = |path: &str| File::open(path).map(OwnedFd::from);
         Ok(Self { namespace: process::own_mount_namespace()?, root: open("/")?, working_directory: open(".")? })
