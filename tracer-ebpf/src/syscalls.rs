@@ -14,6 +14,9 @@ macro_rules! for_each_operation {
             Rmdir = "rmdir",
             /// To open one, or a file in it.
             Open = "open",
+            /// To give one another name (cgroup v1 only). The first path is that of the cgroup; the second one is what it would have been
+            /// called, and is not read.
+            Rename = "rename",
         }
     };
 }
@@ -67,6 +70,8 @@ pub struct Syscall {
 const REMOVEDIR: u64 = 0x200;
 /// EBADF and EFAULT: the call was told of no directory or no path.
 const NOTHING_NAMED: &[u16] = &[9, 14];
+/// EXDEV beside them: the new name is on another mount, which is found out before either is looked for.
+const NOTHING_RENAMED: &[u16] = &[9, 14, 18];
 
 impl Syscall {
     /// A call that takes a path alone.
@@ -86,6 +91,10 @@ impl Syscall {
 
     const fn only_with(self, argument: usize, bits: u64) -> Self {
         Self { only_with: Some((argument, bits)), ..self }
+    }
+
+    const fn never(self, never_ours: &'static [u16]) -> Self {
+        Self { never_ours, ..self }
     }
 
     /// Whether an error says nothing of any cgroup.
@@ -114,6 +123,9 @@ macro_rules! for_each_syscall {
             Mkdirat MKDIRAT exit_mkdirat "mkdirat" = new(Some(258), Some(34), Operation::Mkdir).at();
             Rmdir RMDIR exit_rmdir "rmdir" = new(Some(84), None, Operation::Rmdir);
             Unlinkat UNLINKAT exit_unlinkat "unlinkat" = new(Some(263), Some(35), Operation::Rmdir).at().only_with(2, REMOVEDIR);
+            Rename RENAME exit_rename "rename" = new(Some(82), None, Operation::Rename).never(NOTHING_RENAMED);
+            Renameat RENAMEAT exit_renameat "renameat" = new(Some(264), Some(38), Operation::Rename).at().never(NOTHING_RENAMED);
+            Renameat2 RENAMEAT2 exit_renameat2 "renameat2" = new(Some(316), Some(276), Operation::Rename).at().never(NOTHING_RENAMED);
         }
     };
 }
