@@ -7,10 +7,13 @@
 
 #[macro_use]
 mod say;
+#[macro_use]
+mod words;
 mod budget;
 mod recent;
 
 pub mod argv;
+pub mod bundle;
 pub mod cgroupfs;
 pub mod cli;
 mod commands;

@@ -291,7 +291,7 @@ impl Metrics {
                 }
             }
         }
-        for operation in [Operation::Mkdir, Operation::Rmdir, Operation::Open].map(Operation::as_str) {
+        for operation in Operation::ALL.map(Operation::as_str) {
             for errno in Errno::names().chain([OTHER]) {
                 drop(self.attempts.get_or_create(&OfAttempt { operation, errno }));
             }

@@ -1,9 +1,4 @@
-//! What an OCI runtime was asked to do, as its command line says. Pure; [`bundle`], [`state`] and
-//! [`ending`] read what this names.
-
-pub mod bundle;
-pub mod ending;
-pub mod state;
+//! What an OCI runtime was asked to do, as its command line says. Reads nothing: what it names is read by [`crate::bundle`].
 
 use crate::input::ContainerFacts;
 use crate::mounts;

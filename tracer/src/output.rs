@@ -110,7 +110,7 @@ impl Counts {
             if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
         };
         let attempts = |operation: Operation| self.attempts.get(operation.as_str()).copied().unwrap_or(0);
-        let failed = [Operation::Mkdir, Operation::Rmdir, Operation::Open]
+        let failed = Operation::ALL
             .into_iter()
             .filter(|operation| attempts(*operation) > 0)
             .map(|operation| format!("{} {}", attempts(operation), operation.as_str()))

@@ -424,7 +424,7 @@ impl Tracker {
             // A read-only mount answers EROFS before it looks.
             Operation::Rmdir if gone || call.errno == Errno::EROFS => {}
             Operation::Open if gone && note.file.is_none() && self.tried_to_remove(note) => {}
-            Operation::Rmdir | Operation::Open | Operation::Mkdir => return None,
+            Operation::Rmdir | Operation::Open | Operation::Mkdir | Operation::Rename => return None,
         }
         let container = attempt.container.clone();
         let caller = self.processes.of(&call.actor);
@@ -504,7 +504,7 @@ impl Tracker {
             },
         };
         let (path, file) = match attempt.operation {
-            Operation::Open => mounts::split_control_file(&path),
+            Operation::Open | Operation::Rename => mounts::split_control_file(&path),
             Operation::Mkdir | Operation::Rmdir => (path, None),
         };
         Some((Place { hierarchy, path }, file))
@@ -557,7 +557,7 @@ fn started(actor: &Actor) -> Option<BootTime> {
 const CLEAR_UP: [&str; 3] = ["cgroup.kill", "cgroup.freeze", "freezer.state"];
 
 /// Whether a failed call had been wanted to change something, so that its failure may be why its process fails: the making
-/// of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
+/// or renaming of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
 fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
     /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
     const ACCESS_MODE: u64 = 3;
@@ -567,6 +567,7 @@ fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
             let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
             is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
         }
+        Operation::Rename => true,
         Operation::Rmdir => false,
     }
 }

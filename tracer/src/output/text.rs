@@ -17,7 +17,7 @@ use crate::duration;
 use crate::explain;
 use crate::findings::{Certainty, Finding, FindingAttempt, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
-use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Seq};
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Seq, Task};
 use crate::name::Name;
 
 /// Without a terminal, paragraphs are this wide.
@@ -71,7 +71,7 @@ impl<W: Write> Text<W> {
     }
 
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        let task = event.task.as_ref().map(|task| format!("{}[{}]", task.comm, task.pid));
+        let moved = |task: &Task| Some(format!("moved {}[{}]", task.comm, task.pid.map(|pid| pid.0).or(task.tid)?));
         let row = Row {
             at: event.at,
             word: word_of(event),
@@ -79,7 +79,7 @@ impl<W: Write> Text<W> {
             hierarchies: vec![event.cgroup.hierarchy],
             path: path_of(&event.cgroup),
             tail: [
-                task.map(|task| format!("moved {task}")),
+                event.task.as_ref().and_then(moved),
                 whose(&event.cgroup, event.container.as_deref()),
                 event.actor.as_ref().map(who),
             ],

@@ -7,7 +7,7 @@
 use serde::de::IgnoredAny;
 
 use super::line::{Line, LineError};
-use crate::input::{Actor, BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Input, Parent, Pid, Seq};
+use crate::input::{Actor, BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Input, Pid, Seq, Task};
 use crate::name::Name;
 
 /// So many actors take turns.
@@ -71,11 +71,15 @@ fn scan(line: &[u8]) -> Option<(Seq, Event, &[u8])> {
     let requested = scan.literal(",\"requested\":true").is_some();
     let task = match scan.literal(",\"task\":{\"pid\":") {
         Some(()) => {
-            let pid = Pid(scan.number()?.try_into().ok()?);
+            let pid = Some(Pid(scan.number()?.try_into().ok()?));
+            let tid = match scan.literal(",\"tid\":") {
+                Some(()) => Some(scan.number()?.try_into().ok()?),
+                None => None,
+            };
             scan.literal(",\"comm\":\"")?;
             let comm = Name::from_json_text(scan.text()?);
             scan.literal("}")?;
-            Some(Parent { pid, comm })
+            Some(Task { pid, tid, comm })
         }
         None => None,
     };
@@ -172,6 +176,11 @@ mod tests {
         let event = "{\"type\":\"event\",\"seq\":7,\"time\":\"t\",\"at\":5,\"change\":\"removed\",\"cgroup\":{\"hierarchy\":0,\"id\":7,\
                      \"path\":\"/a\",\"level\":1},\"task\":{\"pid\":3,\"comm\":\"c\"},\"container\":{\"id\":\"x\",\"chain\":[\"}\"]},\
                      \"actor\":{\"pid\":1,\"tid\":2,\"comm\":\"b\",\"uid\":0,\"exe\":\"/x\",\"argv\":[\"a\"],\"cgroup\":\"/\"}}";
+        let mut lines = Lines::default();
+        let moved = ["{\"pid\":3,\"tid\":4,\"comm\":\"c\"}", "{\"tid\":4,\"comm\":\"c\"}"];
+        for task in moved {
+            check(&mut lines, &event.replace("{\"pid\":3,\"comm\":\"c\"}", task));
+        }
         let mut lines = Lines::default();
         check(&mut lines, event);
         assert!(scan(event.as_bytes()).is_some() && lines.known[0].starts_with(b",\"exe\""));

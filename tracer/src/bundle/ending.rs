@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::RuntimeCommand;
 use super::state::{self, Files, Surroundings};
 use crate::budget::weigh;
 use crate::input::{Exit, NamespaceId, Pid, Process};
 use crate::name::Name;
+use crate::oci::RuntimeCommand;
 use crate::process;
 use crate::rights::Rights;
 use crate::root::Root;

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::RuntimeCommand;
 use crate::input::Pid;
 use crate::name::Name;
+use crate::oci::RuntimeCommand;
 use crate::process::{self, Environment, OwnUser};
 use crate::root::Root;
 use crate::runtimes::{self, Rootless};

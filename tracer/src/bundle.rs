@@ -1,16 +1,21 @@
 //! What the host says of a container: its bundle, the runtime's state, and what the engine keeps of it, each read as the runtime
 //! sees it.
 
+mod docker;
+pub mod ending;
+mod state;
+mod storage;
+
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use super::{RuntimeCommand, state};
-use crate::engine::{self, docker, storage};
+use crate::engine;
 use crate::input::{ContainerFacts, Pid, Process, Unread, UnreadReason};
 use crate::name::Name;
+use crate::oci::RuntimeCommand;
 use crate::process;
 use crate::rights::Rights;
 use crate::root::Root;
