@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::budget::{Scale, Weigh, weigh};
 use crate::name::Name;
 
 /// The container behind a cgroup path.
@@ -327,6 +328,17 @@ fn nomad(here: &Here) -> Option<Verdict> {
     let in_nomad = here.before.iter().any(|component| component == "nomad.slice");
     let (allocation, task) = id.split_once('.')?;
     container((in_nomad && is_uuid(allocation) && !task.is_empty()).then(|| id.to_owned()))
+}
+
+weigh! { Container: id, runtime, rule, chain, name, image, pod, namespace, depths; }
+
+impl Weigh for Owner {
+    fn weigh(&self, scale: &mut Scale) {
+        match self {
+            Self::Container(container) => container.weigh(scale),
+            Self::Helper | Self::Unknown => {}
+        }
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,12 @@
 
 #[macro_use]
 mod say;
+#[macro_use]
+mod words;
 mod budget;
 mod recent;
+mod rules;
+mod state;
 
 pub mod argv;
 pub mod cgroupfs;

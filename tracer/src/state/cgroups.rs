@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::renamings::{Renaming, Renamings};
-use crate::budget::{self, Scale, slot, weigh};
+use super::story::Existing;
+use crate::budget::{self, Scale, Table, slot, weigh};
 use crate::container::Container;
 use crate::input::{Actor, BootTime, Cgroup, CgroupId, HierarchyId, Seq};
 use crate::name::Name;
-use crate::recent::{Recent, Table};
+use crate::recent::Recent;
 
 /// Removals kept at most; the oldest goes first.
 const REMOVALS: usize = 65_536;
@@ -24,7 +25,7 @@ const FORMER: usize = 16;
 const DYING: usize = 65_536;
 const DYING_AGE: Duration = Duration::from_secs(60 * 60);
 
-type Key = (HierarchyId, CgroupId);
+pub(crate) type Key = (HierarchyId, CgroupId);
 
 /// What one that exists takes besides what it refers to: its places in two tables, and an allocation.
 const LIVE: usize =
@@ -46,6 +47,13 @@ pub(crate) struct Live {
     former: Vec<Place>,
 }
 
+impl Live {
+    /// As a story knows it.
+    pub fn as_existing(&self, id: CgroupId) -> Existing {
+        Existing { id, level: self.level, created: self.created }
+    }
+}
+
 weigh! {
     Live: path, container, former;
     Dying: container;
@@ -54,7 +62,7 @@ weigh! {
 }
 
 /// A creation that was seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Creation {
     pub seq: Seq,
     pub at: BootTime,
@@ -199,6 +207,12 @@ impl Cgroups {
     pub fn at_path(&self, place: &Place) -> Option<(CgroupId, &Live)> {
         let id = *self.by_path.get(place)?;
         Some((id, self.get(place.hierarchy, id)?))
+    }
+
+    /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.
+    pub fn is_left(&self, hierarchy: HierarchyId, existing: &Existing) -> Option<bool> {
+        let Some(live) = self.get(hierarchy, existing.id) else { return Some(false) };
+        (live.created.is_some() || existing.created.is_none()).then_some(live.created == existing.created)
     }
 
     pub fn removal(&self, place: &Place) -> Option<&Removal> {
