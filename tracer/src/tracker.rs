@@ -36,11 +36,16 @@ use told::Told;
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
+/// cgroup file systems kept at most: a kernel has a dozen, and a trace file names as many as it likes.
+const HIERARCHIES: usize = 256;
+
 /// What the tracker knows.
 #[derive(Debug)]
 pub struct Tracker {
     rules: Rules,
     hierarchies: HashMap<Device, HierarchyId>,
+    /// cgroup file systems that there was no room for.
+    hierarchies_beyond: u64,
     mount_tables: Parted<NamespaceId, MountTable>,
     told: Told,
     owners: Recent<Name, Owner>,
@@ -88,7 +93,8 @@ impl Tracker {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id)));
         Self {
             rules,
-            hierarchies: hierarchies.collect(),
+            hierarchies: hierarchies.take(HIERARCHIES).collect(),
+            hierarchies_beyond: 0,
             mount_tables: mounts::tables(),
             told: Told::new(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
@@ -230,7 +236,7 @@ impl Tracker {
     /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded.
     pub fn evicted(&self) -> u64 {
         let stories = self.notes.evicted + self.stories.evicted();
-        let others = self.mount_tables.evicted() + self.told.evicted() + self.command.evicted;
+        let others = self.hierarchies_beyond + self.mount_tables.evicted() + self.told.evicted() + self.command.evicted;
         self.cgroups.evicted() + self.processes.evicted() + stories + others
     }
 
@@ -341,7 +347,11 @@ impl Tracker {
         match &facts.about {
             About::Mounts { namespace, mounts, too_many: _, host } => {
                 for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup2") {
-                    self.hierarchies.insert(mount.device, HierarchyId(0));
+                    if self.hierarchies.len() < HIERARCHIES || self.hierarchies.contains_key(&mount.device) {
+                        self.hierarchies.insert(mount.device, HierarchyId(0));
+                    } else {
+                        self.hierarchies_beyond += 1;
+                    }
                 }
                 self.mount_tables.tell(*namespace, *host, MountTable::new(mounts.clone()));
             }

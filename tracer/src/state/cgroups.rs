@@ -39,6 +39,8 @@ pub(crate) struct Live {
     /// `None` if it was there before tracing began, or its creation was lost.
     pub created: Option<Creation>,
     pub container: Option<Arc<Container>>,
+    /// `path` is cut short, and leads to nothing.
+    pub truncated: bool,
     /// When it was last known to exist: it was made, or found by a walk.
     confirmed: BootTime,
     /// When its last process left it. `None` while it has some, or if it never had.
@@ -247,6 +249,7 @@ impl Cgroups {
             level: cgroup.level,
             created,
             container,
+            truncated: cgroup.truncated,
             confirmed: at,
             emptied: None,
             former: Vec::new(),
@@ -336,6 +339,7 @@ impl Cgroups {
             let Some(live) = self.live.get_mut(&(hierarchy, id)) else { continue };
             self.scale.take(live.as_ref());
             let path = std::mem::replace(&mut live.path, place.path.clone());
+            live.truncated |= cgroup.truncated;
             let before = Place { hierarchy, path };
             if self.by_path.get(&before) == Some(&id) {
                 self.by_path.remove(&before);
@@ -464,7 +468,7 @@ impl Cgroups {
                 id: Some(*id),
                 path: live.path.clone(),
                 level: live.level,
-                truncated: false,
+                truncated: live.truncated,
             })
             .collect();
         all.sort_by(|a, b| (a.hierarchy, &a.path, a.id).cmp(&(b.hierarchy, &b.path, b.id)));
@@ -528,6 +532,17 @@ mod tests {
         cgroups.appeared(BootTime(0), &cgroup(7, "/new"), creation(2), None);
         assert!(cgroups.at_path(&place("/old")).is_none(), "its removal was lost; the id tells that it is gone");
         assert_eq!(cgroups.at_path(&place("/new")).map(|(id, _)| id), Some(CgroupId(7)));
+    }
+
+    #[test]
+    fn a_path_that_was_cut_short_is_told_as_one() {
+        let mut cgroups = Cgroups::default();
+        let cut = Cgroup { truncated: true, ..cgroup(8, "/cut") };
+        cgroups.appeared(BootTime(0), &cgroup(7, "/whole"), None, None);
+        cgroups.appeared(BootTime(0), &cut, creation(1), None);
+        let told: Vec<(Name, bool)> = cgroups.all().into_iter().map(|told| (told.path, told.truncated)).collect();
+        assert_eq!(told, [("/cut".into(), true), ("/whole".into(), false)]);
+        assert!(cgroups.at_path(&place("/cut")).is_none(), "it leads to nothing");
     }
 
     #[test]

@@ -807,6 +807,25 @@ fn relative_paths_start_at_their_directory() {
 }
 
 #[test]
+fn very_many_cgroup_file_systems_take_no_more_room_and_are_counted() {
+    let mut play = Play::new();
+    let mount = |minor| Mount {
+        id: None,
+        parent: None,
+        device: Device { major: 0, minor },
+        root: "/".into(),
+        mount_point: "/m".into(),
+        file_system: "cgroup2".into(),
+        read_only: false,
+    };
+    for minor in 100..1_100 {
+        let mounts = vec![mount(minor)];
+        play.feed(fact(About::Mounts { namespace: HOST, mounts, too_many: 0, host: false }));
+    }
+    assert_eq!((play.tracker.hierarchies.len(), play.tracker.evicted()), (HIERARCHIES, 1_003 - HIERARCHIES as u64));
+}
+
+#[test]
 fn an_attempt_that_cannot_be_resolved_stays_unresolved() {
     let mut play = Play::new();
     let mut input = Input::Attempt(Attempt {
