@@ -483,4 +483,4 @@ fn known_without_container(cgroups: &Cgroups, cgroup: &Cgroup) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -65,16 +65,15 @@ fn name(container: &Container) -> String {
     }
 }
 
-/// `it exited 1` and the like: what became of the main actor, and of what it was to remove.
-pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
-    let Outcome { exit, state_left, exit_at: _, cgroup_left: _ } = weighed.outcome;
+/// `it exited 1` and the like: how the main actor ended.
+pub(super) fn end(weighed: &Weighed, world: &World) -> String {
     let main = weighed.caller();
     let ladder = match main.calls {
         calls if calls >= MANY => format!("after {calls} failed calls "),
         _ => String::new(),
     };
-    let end = match exit {
-        Some(Exit::Code(0)) if *state_left != Some(true) => "it coped and exited 0".to_owned(),
+    let end = match weighed.outcome.exit {
+        Some(Exit::Code(0)) if weighed.outcome.state_left != Some(true) => "it coped and exited 0".to_owned(),
         Some(Exit::Code(code)) => format!("it exited {code}"),
         Some(Exit::Signal(signal)) => format!("it was killed by signal {signal}"),
         None if main.ended.is_some() => "how it ended was not seen".to_owned(),
@@ -84,19 +83,22 @@ pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
         }
         None => "it is still running".to_owned(),
     };
-    let left = match (main.job, weighed.severity, state_left) {
+    format!("{ladder}{end}")
+}
+
+/// How the main actor of a teardown of what is not there ended, and what became of what it was to remove.
+pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
+    let Outcome { exit, state_left, exit_at: _, cgroup_left: _ } = weighed.outcome;
+    let has_failed = !exit.is_some_and(Exit::is_success);
+    let left = match (weighed.caller().job, weighed.severity, state_left) {
         (Job::Start, Severity::Fault, _) | (Job::Teardown | Job::Removal | Job::Other, _, Some(true)) => {
             " and left the container's state behind"
         }
-        (Job::Start, Severity::Benign, Some(false)) if !exit.is_some_and(Exit::is_success) => {
-            ", and nothing was left behind"
-        }
-        (Job::Removal, Severity::Benign, _) if !exit.is_some_and(Exit::is_success) => {
-            ", though there was nothing to remove"
-        }
+        (Job::Start, Severity::Benign, Some(false)) if has_failed => ", and nothing was left behind",
+        (Job::Removal, Severity::Benign, _) if has_failed => ", though there was nothing to remove",
         (Job::Teardown | Job::Removal | Job::Start | Job::Other, _, _) => "",
     };
-    format!("{ladder}{end}{left}")
+    format!("{}{left}", end(weighed, world))
 }
 
 /// `may have been` or `had been`: a claim that depends on what was not seen says so.

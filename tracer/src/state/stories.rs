@@ -239,12 +239,13 @@ impl Stories {
         None
     }
 
-    /// Something happened to a cgroup that a story may be about. A creation is the end of what had that id before.
+    /// Something happened to a cgroup that was told of: what that means for it is judged at once. A story that was not told waits for
+    /// its outcome. A creation is the end of what had that id before.
     pub fn happened(&mut self, change: Change, cgroup: Key, at: BootTime) {
         let Some(latest) = self.follow.get(&cgroup) else { return };
+        let is_followed = |story: &Story| change == Change::Created || story.course.follows.contains(&change);
         for number in latest.clone().numbers() {
-            let is_followed = |story: &Story| change == Change::Created || story.course.follows.contains(&change);
-            if self.open.get(&number).is_some_and(|story| is_followed(story)) {
+            if self.open.get(&number).is_some_and(|story| story.told.is_some() && is_followed(story)) {
                 self.set_due(number, at);
             }
         }
@@ -372,18 +373,21 @@ impl Stories {
     }
 
     /// Gives a story back after it was judged. The finding is returned if it says something new. One of which there is nothing to be told,
-    /// and nothing was, is closed.
+    /// and nothing was, is closed: its calls are of no story.
     pub fn give_back(
         &mut self,
         number: Option<u64>,
         mut story: Box<Story>,
         finding: Option<Finding>,
+        notes: &mut Notes,
     ) -> Option<Finding> {
         let news = finding.and_then(|finding| story.revise(finding));
         let Some(number) = number else { return news };
-        match story.told {
-            Some(_) => drop(self.open.insert(number, story)),
-            None => self.let_go(&story),
+        if story.told.is_some() {
+            self.open.insert(number, story);
+        } else {
+            self.let_go(&story);
+            story.first_calls.into_iter().chain(story.last_calls).for_each(|call| notes.push(call));
         }
         news
     }

@@ -37,7 +37,7 @@ pub(crate) struct Course {
     pub gathers: fn(&Story, &Note) -> bool,
     /// A story whose outcome is not known is judged after this.
     pub patience: Duration,
-    /// Events on its cgroup that a story is judged for at once.
+    /// Events on its cgroup that what was told is judged anew for.
     pub follows: &'static [Change],
     /// Whether a finding says something that what was told last did not.
     pub is_news: fn(&Told, &Finding) -> bool,

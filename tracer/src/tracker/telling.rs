@@ -92,7 +92,7 @@ impl Tracker {
             match due {
                 Due::Story(number, story) => {
                     let finding = rules::judge(self.rules.of(story.kind), &story, &self.world());
-                    self.findings.extend(self.stories.give_back(number, story, finding));
+                    self.findings.extend(self.stories.give_back(number, story, finding, &mut self.notes));
                 }
                 Due::Deadline(deadline) => self.fallen_due(&deadline),
             }

@@ -14,7 +14,7 @@ const BUILD: &str =
     "/docker/a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90/irpsym10jqj937p3dxo13jky1";
 
 /// Feeds a tracker and keeps what it tells.
-pub(super) struct Play {
+pub(crate) struct Play {
     pub tracker: Tracker,
     seq: u64,
     pub now: u64,
@@ -163,7 +163,7 @@ impl Play {
     }
 
     /// The runtime's state was looked for after a process's end.
-    fn state(&mut self, id: &str, pid: u32, present: bool) -> u64 {
+    pub fn state(&mut self, id: &str, pid: u32, present: bool) -> u64 {
         let path = format!("/run/runc/{id}/state.json").as_str().into();
         self.feed(fact(About::State { id: id.into(), pid: Pid(pid), path, present }))
     }
@@ -200,7 +200,7 @@ impl Play {
     }
 
     /// The one finding that was told, in its only revision.
-    fn only(&self) -> &Finding {
+    pub fn only(&self) -> &Finding {
         assert_eq!(self.findings.len(), 1, "{:#?}", self.findings);
         &self.findings[0]
     }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::super::tests::Play;
 use super::*;
 use crate::findings::{Cause, Explanation, Finding, Severity};
 use crate::input::{BootTime, CgroupId, Change, Exit, HierarchyId, Input, Tick};
 use crate::rules::{Judgement, OnDeadline, OnEvent, Rule, Rules, Weighed};
 use crate::state::{Course, Story, Told};
+use crate::tracker::tests::Play;
 
 const NEVER: Cause = Cause { word: "never-used", meaning: "m", advice: "a", is_routine: false };
 /// How long a cgroup may be there.
@@ -222,9 +222,9 @@ fn what_an_event_began_and_an_event_made_good_is_not_told() {
     play.exec(20, "runc run a");
     play.event(Change::Created, 0, 7, "/a", 20);
     play.event(Change::Removed, 0, 7, "/a", 20);
-    assert_eq!(play.tracker.next_due(), None, "it is dropped");
     play.exit(20, Exit::Code(1));
     play.pass(SPAN);
+    assert_eq!(play.tracker.next_due(), None);
     assert!(play.findings.is_empty() && play.tracker.finish(BootTime(play.now)).is_empty());
 }
 
