@@ -2,6 +2,7 @@
 //! has one reader.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -142,6 +143,42 @@ fn no_wall_is_broken() {
     }
     let wrong: Vec<String> = files.iter().flat_map(|(file, lines)| wrongs(file, lines, &edges)).collect();
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Modules of the core that lead back to themselves, by what their files name.
+fn circles(files: &[(String, Vec<(usize, String)>)]) -> BTreeSet<String> {
+    let is_edge = |file: &str| EDGES.iter().any(|edge| file == format!("{}.rs", edge.replace("::", "/")));
+    let module = |file: &str| file.split(['/', '.']).next().unwrap().to_owned();
+    let core: Vec<_> = files.iter().filter(|(file, _)| is_core(file) && !is_edge(file)).collect();
+    let modules: BTreeSet<String> = core.iter().map(|(file, _)| module(file)).collect();
+    let leads = |from: &str, to: &str| {
+        let mut own = core.iter().filter(|(file, _)| module(file) == from).flat_map(|(_, lines)| lines);
+        from != to && own.any(|(_, line)| names(line, &format!("crate::{to}")))
+    };
+    let is_in_one = |start: &&String| {
+        let (mut reached, mut open) = (BTreeSet::new(), vec![(*start).clone()]);
+        while let Some(from) = open.pop() {
+            let next = modules.iter().filter(|to| leads(&from, to) && !reached.contains(*to)).cloned();
+            let next: Vec<String> = next.collect();
+            reached.extend(next.iter().cloned());
+            open.extend(next);
+        }
+        reached.contains(*start)
+    };
+    modules.iter().filter(is_in_one).cloned().collect()
+}
+
+#[test]
+fn no_module_of_the_core_is_in_a_circle() {
+    assert_eq!(circles(&files()), BTreeSet::new());
+    let with = |file: &str, text: &str| {
+        let mut files = files();
+        files.push((file.to_owned(), code(text)));
+        circles(&files).into_iter().collect::<Vec<String>>()
+    };
+    assert_eq!(with("errno.rs", "use crate::runtimes;"), Vec::<String>::new());
+    assert_eq!(with("budget.rs", "use crate::name::Name;"), ["budget", "name"]);
+    assert_eq!(with("state/extra.rs", "use crate::rules::Rule;"), ["rules", "state"]);
 }
 
 #[test]
