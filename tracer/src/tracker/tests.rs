@@ -157,7 +157,7 @@ impl Play {
     }
 
     /// A process that was forked then.
-    fn exec_at(&mut self, started: u64, pid: u32, argv: &str) -> u64 {
+    pub fn exec_at(&mut self, started: u64, pid: u32, argv: &str) -> u64 {
         let started = Some(BootTime(started));
         self.feed(Input::Process(Process { started, ..process(pid, ProcessChange::Exec, Some(argv), None) }))
     }
