@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::budget::weigh;
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::name::Name;
@@ -875,4 +876,18 @@ impl Lost {
 pub struct Tick {
     /// The time it is.
     pub at: BootTime,
+}
+
+weigh! {
+    HierarchyId:;
+    CgroupId:;
+    NamespaceId:;
+    Pid:;
+    Seq:;
+    Parent: comm;
+    Identity: exe, argv, parents, cgroup;
+    Actor: comm, identity;
+    Cgroup: path;
+    ContainerFacts: id, runtime, engine, source, cgroups_path, state_file, name, image, pod, namespace;
+    Mount: root, mount_point, file_system;
 }

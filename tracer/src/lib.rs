@@ -11,6 +11,8 @@ mod say;
 mod words;
 mod budget;
 mod recent;
+mod rules;
+mod state;
 
 pub mod argv;
 pub mod bundle;

@@ -24,8 +24,7 @@ use prometheus_client::registry::Registry;
 
 use crate::container::Container;
 use crate::errno::Errno;
-use crate::explain;
-use crate::findings::{Cause, Finding, Severity};
+use crate::findings::{Cause, Finding, Kind, Severity};
 use crate::hierarchy::{Clock, Header};
 use crate::input::{About, BootTime, Change, Facts, Input, LossReason, Operation, Question, Ring, Seq, Unanswered};
 use crate::kernel;
@@ -278,13 +277,13 @@ impl Metrics {
         for runtime in RUNTIMES.iter().map(|runtime| runtime.name).chain([NONE]) {
             drop(self.created.get_or_create(&OfRuntime { runtime }));
             drop(self.removed.get_or_create(&OfRuntime { runtime }));
-            for explained in explain::all() {
-                for cause in explained.causes {
+            for kind in Kind::ALL {
+                for cause in kind.explanation().causes {
                     for severity in Severity::ALL {
                         drop(self.findings.get_or_create(&OfFinding {
-                            kind: explained.kind.as_str(),
+                            kind: kind.as_str(),
                             severity: severity.as_str(),
-                            cause: cause.cause.as_str(),
+                            cause: cause.as_str(),
                             runtime,
                         }));
                     }

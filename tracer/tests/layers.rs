@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 18] = [
+const CORE: [&str; 23] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -24,8 +24,13 @@ const CORE: [&str; 18] = [
     "name.rs",
     "oci.rs",
     "recent.rs",
+    "rules",
+    "rules.rs",
     "runtimes.rs",
+    "state",
+    "state.rs",
     "tracker",
+    "words.rs",
 ];
 /// What the core never names: files, processes, clocks, the kernel.
 const OUTSIDE: [&str; 13] = [

@@ -82,7 +82,7 @@ fn check(scenario: Scenario, findings: &[Finding]) -> anyhow::Result<()> {
     let expected = scenario.expected();
     let stories = findings.iter().filter(|finding| finding.revision == 0).count();
     let is_right = |finding: &Finding| {
-        (finding.kind, finding.cause) == (expected.kind, expected.cause)
+        (finding.kind.as_str(), finding.cause.as_str()) == (expected.kind, expected.cause)
             && expected.severity.is_none_or(|severity| finding.severity == severity)
     };
     if stories == 1 && findings.last().is_some_and(is_right) {
@@ -95,8 +95,8 @@ fn check(scenario: Scenario, findings: &[Finding]) -> anyhow::Result<()> {
     bail!(
         "{} should give one finding, {} {}, but gave: {}",
         scenario.as_str(),
-        expected.kind.as_str(),
-        expected.cause.as_str(),
+        expected.kind,
+        expected.cause,
         if found.is_empty() { "none".to_owned() } else { found.join("; ") },
     )
 }

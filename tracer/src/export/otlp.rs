@@ -79,9 +79,9 @@ fn record(finding: &Finding, header: &Header) -> Value {
         attribute("cgtrace.finding.cause", finding.cause.as_str()),
         attribute("cgtrace.finding.severity", finding.severity.as_str()),
         attribute("cgtrace.cgroup.path", finding.cgroup.path.to_json_text().into_owned()),
-        attribute("process.pid", finding.actor.pid.0),
-        attribute("cgtrace.attempts", finding.attempt_count),
     ];
+    attributes.extend(finding.actor.as_ref().map(|actor| attribute("process.pid", actor.pid.0)));
+    attributes.push(attribute("cgtrace.attempts", finding.attempt_count));
     if let Some(container) = &finding.container {
         attributes.push(attribute("container.id", container.id.to_json_text().into_owned()));
         attributes.push(attribute("container.runtime", container.runtime.as_str()));

@@ -427,7 +427,7 @@ impl Output for Parquet {
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         let date = self.date(finding.at);
         let issues: Vec<&str> = finding.known_issues.iter().map(|issue| issue.id).collect();
-        let container = finding.container.as_ref();
+        let (container, actor) = (finding.container.as_ref(), finding.actor.as_ref());
         let certainty = if finding.because.is_empty() { "certain" } else { "degraded" };
         let row = vec![
             ("attempts", Cell::number(finding.attempt_count)),
@@ -442,8 +442,8 @@ impl Output for Parquet {
             ("path", Cell::text(finding.cgroup.path.to_json_text())),
             ("container", Cell::or_null(container.map(|container| Cell::text(container.id.to_json_text())))),
             ("runtime", Cell::or_null(container.map(|container| Cell::text(container.runtime.as_str())))),
-            ("pid", Cell::number(finding.actor.pid.0)),
-            ("comm", Cell::text(finding.actor.comm.to_json_text())),
+            ("pid", Cell::or_null(actor.map(|actor| Cell::number(actor.pid.0)))),
+            ("comm", Cell::or_null(actor.map(|actor| Cell::text(actor.comm.to_json_text())))),
             (
                 "exit_code",
                 match finding.outcome.exit {

@@ -14,7 +14,6 @@ use super::rows::{Row, Rows};
 use super::{Counts, Output, Palette};
 use crate::container::Container;
 use crate::duration;
-use crate::explain;
 use crate::findings::{Certainty, Finding, FindingAttempt, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
 use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Seq, Task};
@@ -361,7 +360,7 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
             Some("Look at what failed first: the teardown only followed it, and did no harm.")
         }
         Severity::Benign => Some("Nothing: it did no harm. Worth knowing if something else fails here."),
-        Severity::Fault | Severity::Undetermined => explain::advice(finding.kind, finding.cause),
+        Severity::Fault | Severity::Undetermined => Some(finding.cause.advice),
     };
     fields.extend(advice.map(|advice| ("what to do", advice.to_owned())));
     fields
@@ -437,7 +436,8 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
             Some(false) => "the runtime's state of the container is gone",
             None => "",
         };
-        steps.push(Deed { at, who: who(&finding.actor), call: "exit", result, what: what.to_owned(), times: 1 });
+        let who = finding.actor.as_ref().map(who).unwrap_or_default();
+        steps.push(Deed { at, who, call: "exit", result, what: what.to_owned(), times: 1 });
     }
     steps.sort_by_key(|step| step.at);
     steps
@@ -476,7 +476,7 @@ fn processes(finding: &Finding) -> Vec<String> {
     let rival = finding.rival.as_ref().and_then(|rival| rival.actor.as_ref());
     let others = finding.attempts.iter().map(|FindingAttempt { actor, .. }| actor);
     let mut actors: Vec<&Actor> = Vec::new();
-    for actor in std::iter::once(&finding.actor).chain(rival).chain(others) {
+    for actor in finding.actor.iter().chain(rival).chain(others) {
         if !actors.iter().any(|told| told.is_same_process_as(actor)) {
             actors.push(actor);
         }

@@ -40,6 +40,8 @@ pub(crate) struct Known {
     pub last_failure: Option<Box<FindingAttempt>>,
     /// What it was asked to do could not be read in time, and stays unknown.
     pub is_unread: bool,
+    /// Its command line is longer than what is known of it.
+    argv_truncated: bool,
     /// When it ended.
     exited: Option<BootTime>,
     started: Option<BootTime>,
@@ -194,7 +196,7 @@ impl Processes {
                 comm: known.comm.clone(),
                 exe: known.identity.exe.clone(),
                 argv: known.identity.argv.clone(),
-                argv_truncated: false,
+                argv_truncated: known.argv_truncated,
                 cwd: None,
                 parents: known.identity.parents.clone(),
                 uid: known.uid,
@@ -246,6 +248,7 @@ impl Known {
             exit: None,
             last_failure: None,
             is_unread: false,
+            argv_truncated: false,
             exited: None,
             started: None,
             heard: now,
@@ -274,6 +277,7 @@ impl Known {
             exit: process.exit,
             last_failure: None,
             is_unread: false,
+            argv_truncated: process.argv_truncated,
             exited: (process.change == ProcessChange::Exit).then_some(process.at),
             started: process.started,
             heard: process.at,
@@ -312,6 +316,7 @@ impl Known {
         // What it was asked to do before it began another program says nothing of that.
         if identity.argv.is_none() && change != ProcessChange::Exec {
             identity.argv.clone_from(&before.identity.argv);
+            self.argv_truncated = before.argv_truncated;
             self.command.clone_from(&before.command);
             self.is_unread |= before.is_unread && identity.argv.is_none();
         }
@@ -360,6 +365,18 @@ mod tests {
         processes.learn(&record(ProcessChange::Seen, None, 1), &cgroups);
         let known = processes.get(Pid(42)).expect("known");
         assert!(known.identity.argv.is_some() && known.command.is_some());
+    }
+
+    #[test]
+    fn a_command_line_that_was_cut_short_is_told_as_one_until_another_one_is_known() {
+        let (mut processes, cgroups) = (Processes::default(), Cgroups::default());
+        let cut = |processes: &Processes| processes.alive(BootTime(20))[0].argv_truncated;
+        processes.learn(&Process { argv_truncated: true, ..record(ProcessChange::Exec, Some("tar"), 1) }, &cgroups);
+        assert!(cut(&processes));
+        processes.learn(&record(ProcessChange::Seen, None, 1), &cgroups);
+        assert!(cut(&processes), "it is still the same");
+        processes.learn(&record(ProcessChange::Exec, Some("runc list"), 1), &cgroups);
+        assert!(!cut(&processes));
     }
 
     #[test]

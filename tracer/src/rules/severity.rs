@@ -1,12 +1,14 @@
 //! Whether a teardown hurt. The rule in words is in [`crate::explain`].
 
-use super::{Job, Severity};
+use super::{Job, Rule, Severity, World};
 use crate::input::Exit;
-use crate::tracker::{Participant, Story};
+use crate::state::{Participant, Story};
 
 /// What a teardown of what is not there did to one who tried.
-pub(super) fn of(participant: &Participant, story: &Story) -> Severity {
-    let is_renamed = story.member_of(participant).renaming.is_some() && story.member_of(participant).removal.is_none();
+pub(super) fn of_teardown(participant: Option<&Participant>, story: &Story, _: &World) -> Severity {
+    let member = story.member_of(participant);
+    let is_renamed = member.renaming.is_some() && member.removal.is_none();
+    let Some(participant) = participant else { return Severity::Undetermined };
     let Some(exit) = participant.exit() else { return Severity::Undetermined };
     match (participant.job, exit, participant.state_left) {
         // Whoever killed it is to blame for what it left behind.
@@ -28,8 +30,8 @@ pub(super) fn of(participant: &Participant, story: &Story) -> Severity {
 }
 
 /// What it was to all. Those that are not followed may have been hurt.
-pub(super) fn of_all(story: &Story) -> Severity {
+pub(super) fn of_all(rule: &Rule, story: &Story, world: &World) -> Severity {
     let others = story.has_more_that_matter.then_some(Severity::Undetermined);
-    let each = story.participants.iter().map(|participant| of(participant, story));
-    each.chain(others).max().unwrap_or(Severity::Undetermined)
+    let each = story.participants.iter().map(|participant| (rule.hurt)(Some(participant), story, world));
+    each.chain(others).max().unwrap_or_else(|| (rule.hurt)(None, story, world))
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::cgroups::{Place, Removal};
+use super::place::{Place, Removal};
 use crate::budget::{self, Scale, weigh};
 use crate::input::{Actor, BootTime, CgroupId, Seq};
 use crate::name::Name;

@@ -22,8 +22,9 @@ pub(super) fn somebody(actor: &Option<Actor>) -> String {
 /// Who tried, and how many besides. What failed first in a failed start comes before all else, but for a call that the
 /// sentence has as its cause.
 pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> String {
-    let others = weighed.story.participants.iter().filter(|other| !other.is(&weighed.main.first.actor));
-    let mut others: Vec<&Actor> = others.map(|other| &other.first.actor).collect();
+    let main = weighed.caller();
+    let others = weighed.story.participants.iter().filter(|other| !other.is(&main.actor));
+    let mut others: Vec<&Actor> = others.map(|other| &other.actor).collect();
     others.dedup_by(|one, other| one.is_same_process_as(other));
     let also = match others.len() {
         more if weighed.story.has_more => format!(" (and more than {more} other processes)"),
@@ -31,7 +32,7 @@ pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
         1 => " (and one more process)".to_owned(),
         more => format!(" (and {more} more processes)"),
     };
-    let actor = who(&weighed.main.first.actor);
+    let actor = who(&main.actor);
     match weighed.first_failure.filter(|first| cause.is_none_or(|cause| cause.seq != first.seq)) {
         Some(call) => format!(
             "{actor} failed to start a container after its {} of {} failed with {}; to clear up it{also}",
@@ -64,39 +65,41 @@ fn name(container: &Container) -> String {
     }
 }
 
-/// `it exited 1` and the like: what became of the main actor, and of what it was to remove.
-pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
-    let Outcome { exit, state_left, exit_at: _, cgroup_left: _ } = weighed.outcome;
-    let ladder = match weighed.main.calls {
+/// `it exited 1` and the like: how the main actor ended.
+pub(super) fn end(weighed: &Weighed, world: &World) -> String {
+    let main = weighed.caller();
+    let ladder = match main.calls {
         calls if calls >= MANY => format!("after {calls} failed calls "),
         _ => String::new(),
     };
-    let end = match exit {
-        Some(Exit::Code(0)) if *state_left != Some(true) => "it coped and exited 0".to_owned(),
+    let has_coped = weighed.severity != Severity::Fault && weighed.outcome.state_left != Some(true);
+    let end = match weighed.outcome.exit {
+        Some(Exit::Code(0)) if has_coped => "it coped and exited 0".to_owned(),
         Some(Exit::Code(code)) => format!("it exited {code}"),
         Some(Exit::Signal(signal)) => format!("it was killed by signal {signal}"),
-        None if weighed.main.ended.is_some() => "how it ended was not seen".to_owned(),
+        None if main.ended.is_some() => "how it ended was not seen".to_owned(),
         // Its end may be among what was lost, or not be known to be its own.
-        None if !world.coverage.gaps_in_lifecycle(weighed.main.first.at).is_empty()
-            || world.processes.of(&weighed.main.first.actor).is_none() =>
-        {
+        None if !world.coverage.gaps_in_lifecycle(main.at).is_empty() || world.processes.of(&main.actor).is_none() => {
             "its end was not seen".to_owned()
         }
         None => "it is still running".to_owned(),
     };
-    let left = match (weighed.main.job, weighed.severity, state_left) {
+    format!("{ladder}{end}")
+}
+
+/// How the main actor of a teardown of what is not there ended, and what became of what it was to remove.
+pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
+    let Outcome { exit, state_left, exit_at: _, cgroup_left: _ } = weighed.outcome;
+    let has_failed = !exit.is_some_and(Exit::is_success);
+    let left = match (weighed.caller().job, weighed.severity, state_left) {
         (Job::Start, Severity::Fault, _) | (Job::Teardown | Job::Removal | Job::Other, _, Some(true)) => {
             " and left the container's state behind"
         }
-        (Job::Start, Severity::Benign, Some(false)) if !exit.is_some_and(Exit::is_success) => {
-            ", and nothing was left behind"
-        }
-        (Job::Removal, Severity::Benign, _) if !exit.is_some_and(Exit::is_success) => {
-            ", though there was nothing to remove"
-        }
+        (Job::Start, Severity::Benign, Some(false)) if has_failed => ", and nothing was left behind",
+        (Job::Removal, Severity::Benign, _) if has_failed => ", though there was nothing to remove",
         (Job::Teardown | Job::Removal | Job::Start | Job::Other, _, _) => "",
     };
-    format!("{ladder}{end}{left}")
+    format!("{}{left}", end(weighed, world))
 }
 
 /// `may have been` or `had been`: a claim that depends on what was not seen says so.

@@ -7,12 +7,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::place::{Creation, Existing, Place, Removal};
 use super::renamings::{Renaming, Renamings};
-use crate::budget::{self, Scale, slot, weigh};
+use crate::budget::{self, Scale, Table, slot, weigh};
 use crate::container::Container;
 use crate::input::{Actor, BootTime, Cgroup, CgroupId, HierarchyId, Seq};
 use crate::name::Name;
-use crate::recent::{Recent, Table};
+use crate::recent::Recent;
 
 /// Removals kept at most; the oldest goes first.
 const REMOVALS: usize = 65_536;
@@ -24,7 +25,7 @@ const FORMER: usize = 16;
 const DYING: usize = 65_536;
 const DYING_AGE: Duration = Duration::from_secs(60 * 60);
 
-type Key = (HierarchyId, CgroupId);
+pub(crate) type Key = (HierarchyId, CgroupId);
 
 /// What one that exists takes besides what it refers to: its places in two tables, and an allocation.
 const LIVE: usize =
@@ -38,6 +39,8 @@ pub(crate) struct Live {
     /// `None` if it was there before tracing began, or its creation was lost.
     pub created: Option<Creation>,
     pub container: Option<Arc<Container>>,
+    /// `path` is cut short, and leads to nothing.
+    pub truncated: bool,
     /// When it was last known to exist: it was made, or found by a walk.
     confirmed: BootTime,
     /// When its last process left it. `None` while it has some, or if it never had.
@@ -46,30 +49,16 @@ pub(crate) struct Live {
     former: Vec<Place>,
 }
 
+impl Live {
+    /// As a story knows it.
+    pub fn as_existing(&self, id: CgroupId) -> Existing {
+        Existing { id, level: self.level, created: self.created }
+    }
+}
+
 weigh! {
     Live: path, container, former;
     Dying: container;
-    Place: path;
-    Removal: actor, cgroup, container;
-}
-
-/// A creation that was seen.
-#[derive(Clone, Debug)]
-pub(crate) struct Creation {
-    pub seq: Seq,
-    pub at: BootTime,
-}
-
-/// A removal that was seen.
-#[derive(Clone, Debug)]
-pub(crate) struct Removal {
-    pub seq: Seq,
-    pub at: BootTime,
-    pub actor: Option<Actor>,
-    /// What was removed.
-    pub cgroup: Cgroup,
-    pub created: Option<Creation>,
-    pub container: Option<Arc<Container>>,
 }
 
 /// What became of a cgroup that somebody named by a path that it has no more, or did not have yet.
@@ -97,41 +86,6 @@ pub(crate) struct Dying {
     /// When its last process had left it.
     pub emptied: Option<BootTime>,
     pub container: Option<Arc<Container>>,
-}
-
-/// A path in a hierarchy.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Place {
-    pub hierarchy: HierarchyId,
-    pub path: Name,
-}
-
-impl Place {
-    pub fn of(cgroup: &Cgroup) -> Self {
-        Self { hierarchy: cgroup.hierarchy, path: cgroup.path.clone() }
-    }
-
-    /// This place with `from` at its beginning, as whole components, replaced by `to`. `None` if it is elsewhere.
-    pub fn moved(&self, from: &Name, to: &Name) -> Option<Self> {
-        let rest = self.path.as_bytes().strip_prefix(from.as_bytes())?;
-        let is_whole = rest.is_empty() || rest[0] == b'/';
-        is_whole.then(|| Self { hierarchy: self.hierarchy, path: Name::new([to.as_bytes(), rest].concat()) })
-    }
-
-    /// The cgroup around this one; `None` for the root.
-    pub fn parent(&self) -> Option<Self> {
-        let path = self.path.as_bytes();
-        if path.len() <= 1 {
-            return None;
-        }
-        let slash = path.iter().rposition(|byte| *byte == b'/')?;
-        Some(Self { hierarchy: self.hierarchy, path: Name::new(&path[..slash.max(1)]) })
-    }
-
-    /// The cgroup's own name, the last of the path.
-    pub fn name(&self) -> &[u8] {
-        self.path.as_bytes().rsplit(|byte| *byte == b'/').next().unwrap_or_default()
-    }
 }
 
 /// The cgroups of all hierarchies.
@@ -201,6 +155,12 @@ impl Cgroups {
         Some((id, self.get(place.hierarchy, id)?))
     }
 
+    /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.
+    pub fn is_left(&self, hierarchy: HierarchyId, existing: &Existing) -> Option<bool> {
+        let Some(live) = self.get(hierarchy, existing.id) else { return Some(false) };
+        (live.created.is_some() || existing.created.is_none()).then_some(live.created == existing.created)
+    }
+
     pub fn removal(&self, place: &Place) -> Option<&Removal> {
         self.removals.get(place)
     }
@@ -233,6 +193,7 @@ impl Cgroups {
             level: cgroup.level,
             created,
             container,
+            truncated: cgroup.truncated,
             confirmed: at,
             emptied: None,
             former: Vec::new(),
@@ -322,6 +283,7 @@ impl Cgroups {
             let Some(live) = self.live.get_mut(&(hierarchy, id)) else { continue };
             self.scale.take(live.as_ref());
             let path = std::mem::replace(&mut live.path, place.path.clone());
+            live.truncated |= cgroup.truncated;
             let before = Place { hierarchy, path };
             if self.by_path.get(&before) == Some(&id) {
                 self.by_path.remove(&before);
@@ -450,7 +412,7 @@ impl Cgroups {
                 id: Some(*id),
                 path: live.path.clone(),
                 level: live.level,
-                truncated: false,
+                truncated: live.truncated,
             })
             .collect();
         all.sort_by(|a, b| (a.hierarchy, &a.path, a.id).cmp(&(b.hierarchy, &b.path, b.id)));
@@ -514,6 +476,17 @@ mod tests {
         cgroups.appeared(BootTime(0), &cgroup(7, "/new"), creation(2), None);
         assert!(cgroups.at_path(&place("/old")).is_none(), "its removal was lost; the id tells that it is gone");
         assert_eq!(cgroups.at_path(&place("/new")).map(|(id, _)| id), Some(CgroupId(7)));
+    }
+
+    #[test]
+    fn a_path_that_was_cut_short_is_told_as_one() {
+        let mut cgroups = Cgroups::default();
+        let cut = Cgroup { truncated: true, ..cgroup(8, "/cut") };
+        cgroups.appeared(BootTime(0), &cgroup(7, "/whole"), None, None);
+        cgroups.appeared(BootTime(0), &cut, creation(1), None);
+        let told: Vec<(Name, bool)> = cgroups.all().into_iter().map(|told| (told.path, told.truncated)).collect();
+        assert_eq!(told, [("/cut".into(), true), ("/whole".into(), false)]);
+        assert!(cgroups.at_path(&place("/cut")).is_none(), "it leads to nothing");
     }
 
     #[test]
