@@ -35,8 +35,12 @@ use crate::state::{
 };
 pub(crate) use judge::judge;
 
-/// The list. Of two rules that make something of one failed call, the first one has it.
-const RULES: [&Rule; 2] = [&duplicate_teardown::RULE, &missing_path_teardown::RULE];
+/// The list.
+const RULES: &[&Rule] = &[
+    // Of two rules that make something of one failed call, the first one has it.
+    &duplicate_teardown::RULE,
+    &missing_path_teardown::RULE,
+];
 
 /// One kind's rule.
 #[derive(Debug)]
@@ -173,7 +177,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// Those of this version.
     pub const fn all() -> Self {
-        Self::new(&RULES)
+        Self::new(RULES)
     }
 
     pub const fn new(list: &'static [&'static Rule]) -> Self {
