@@ -5,7 +5,7 @@
 //! around it that was itself made under our eyes proves it too. Without either, the cgroup may have come and gone
 //! before tracing began, and the finding says "may".
 
-use super::{Judgement, Known, Rule, Weighed, World, gone, severity, wording};
+use super::{Judgement, Pattern, Rule, Weighed, World, gone, severity, wording};
 use crate::duration;
 use crate::errno::Errno;
 use crate::findings::{Cause, Deed, Explanation, Finding, FindingAttempt, Job, KnownIssue, Rival, Severity};
@@ -212,7 +212,7 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     because
 }
 
-const RUNC_4518: Known = Known {
+const RUNC_4518: Pattern = Pattern {
     issue: KnownIssue {
         id: "runc#4518",
         title: "rootless runc fails to delete a container whose cgroup could not be created on a read-only cgroupfs: \
