@@ -12,6 +12,7 @@
 //!
 //! A rule keeps nothing: what it needs to know is asked of [`World`], and what it wants to know later is a deadline.
 
+mod denied_teardown;
 mod duplicate_teardown;
 mod gone;
 mod judge;
@@ -35,8 +36,13 @@ use crate::state::{
 };
 pub(crate) use judge::judge;
 
-/// The list. Of two rules that make something of one failed call, the first one has it.
-const RULES: [&Rule; 2] = [&duplicate_teardown::RULE, &missing_path_teardown::RULE];
+/// The list.
+const RULES: &[&Rule] = &[
+    // Of two rules that make something of one failed call, the first one has it.
+    &duplicate_teardown::RULE,
+    &missing_path_teardown::RULE,
+    &denied_teardown::RULE,
+];
 
 /// One kind's rule.
 #[derive(Debug)]
@@ -44,7 +50,7 @@ pub(crate) struct Rule {
     /// What is said of the kind.
     pub explanation: Explanation,
     /// Known problems that show as such a finding.
-    pub known: &'static [Known],
+    pub known: &'static [Pattern],
     /// What a failed call is to it: the case that a story begins with, or goes on with. `None` if it is nothing to it.
     pub call: Option<fn(&Call, &World) -> Option<Case>>,
     /// The events that something can begin with, and what that is.
@@ -155,7 +161,7 @@ pub(crate) struct Judgement {
 
 /// A known problem, and how it is recognised by the shape of a finding.
 #[derive(Debug)]
-pub(crate) struct Known {
+pub(crate) struct Pattern {
     pub issue: KnownIssue,
     pub is: fn(&Finding, &Processes) -> bool,
 }
@@ -173,7 +179,7 @@ pub(crate) struct Rules {
 impl Rules {
     /// Those of this version.
     pub const fn all() -> Self {
-        Self::new(&RULES)
+        Self::new(RULES)
     }
 
     pub const fn new(list: &'static [&'static Rule]) -> Self {
@@ -197,7 +203,13 @@ impl Rules {
 
     /// All of them, with their kinds.
     pub fn iter(&self) -> impl Iterator<Item = (Kind, &'static Rule)> + use<> {
-        self.list.iter().enumerate().map(|(index, rule)| (Kind::new(index, &rule.explanation), *rule))
+        self.iter_if(true)
+    }
+
+    /// All of them, or none.
+    fn iter_if(&self, any: bool) -> impl Iterator<Item = (Kind, &'static Rule)> + use<> {
+        let list = if any { self.list } else { &[] };
+        list.iter().enumerate().map(|(index, rule)| (Kind::new(index, &rule.explanation), *rule))
     }
 
     /// The rule of a kind of this list.
@@ -218,15 +230,15 @@ impl Rules {
     /// The rules whose deadlines about the cgroup are over with it.
     pub fn that_withdraw(&self, change: Change) -> impl Iterator<Item = (Kind, &'static Rule)> + use<> {
         let is_over = move |own: &OnDeadline| change == Change::Created || own.withdrawn_by.contains(&change);
-        let any = self.withdraw & bit(change) != 0;
-        self.iter().filter(move |(_, rule)| any && rule.deadline.as_ref().is_some_and(is_over))
+        let all = self.iter_if(self.withdraw & bit(change) != 0);
+        all.filter(move |(_, rule)| rule.deadline.as_ref().is_some_and(is_over))
     }
 
     /// The rules that something can begin with it of, and what asks them.
     pub fn that_begin_with(&self, change: Change) -> impl Iterator<Item = (Kind, &'static OnEvent)> + use<> {
-        let any = self.begin & bit(change) != 0;
         let own = move |(kind, rule): (Kind, &'static Rule)| Some((kind, rule.event.as_ref()?));
-        self.iter().filter(move |_| any).filter_map(own).filter(move |(_, own)| own.of.contains(&change))
+        let all = self.iter_if(self.begin & bit(change) != 0);
+        all.filter_map(own).filter(move |(_, own)| own.of.contains(&change))
     }
 }
 

@@ -43,10 +43,10 @@ const REMOVED_BY_OTHER: Cause = Cause {
     word: "removed-by-other",
     meaning: "Another process removed it first: the rival, with the milliseconds it was ahead.",
     advice: "Find out which of the two owns the cgroup, and let the other one keep its hands off it. If the \
-                         rival is systemd (pid 1), the runtime and systemd disagree about who manages the unit: use the \
-                         systemd cgroup driver in both the runtime and whoever calls it, or in neither. If the actor's job \
-                         was the teardown and it failed, it should take ENOENT for success: update it, or report it with \
-                         this finding.",
+             rival is systemd (pid 1), the runtime and systemd disagree about who manages the unit: use the \
+             systemd cgroup driver in both the runtime and whoever calls it, or in neither. If the actor's job \
+             was the teardown and it failed, it should take ENOENT for success: update it, or report it with \
+             this finding.",
     is_routine: true,
 };
 
@@ -54,8 +54,8 @@ const REMOVED_BY_SELF: Cause = Cause {
     word: "removed-by-self",
     meaning: "The same process had removed it before: it tears down twice.",
     advice: "If its job was the teardown (delete) and it failed because of this, that is a bug of the program: \
-                         report it with this finding. A runtime that clears up after a failed start does this as well \
-                         (runc on cgroup2 does it always): then look for what failed first, not here.",
+             report it with this finding. A runtime that clears up after a failed start does this as well \
+             (runc on cgroup2 does it always): then look for what failed first, not here.",
     is_routine: true,
 };
 

@@ -5,7 +5,7 @@
 //! around it that was itself made under our eyes proves it too. Without either, the cgroup may have come and gone
 //! before tracing began, and the finding says "may".
 
-use super::{Judgement, Known, Rule, Weighed, World, gone, severity, wording};
+use super::{Judgement, Pattern, Rule, Weighed, World, gone, severity, wording};
 use crate::duration;
 use crate::errno::Errno;
 use crate::findings::{Cause, Deed, Explanation, Finding, FindingAttempt, Job, KnownIssue, Rival, Severity};
@@ -54,9 +54,9 @@ const READ_ONLY_MOUNT: Cause = Cause {
     word: "read-only-mount",
     meaning: "The cgroup could not be made, because cgroupfs is mounted read-only where the runtime runs.",
     advice: "Mount cgroupfs writable for the runtime (docker run --cgroupns=private with a delegated cgroup, \
-                         or systemd's Delegate=yes), or take a runtime that copes without: runc 1.2.2 or later. Rolling \
-                         back hides it, and waiting does not mend it. State that was left behind is removed with \
-                         runc delete --force ID by a version that copes.",
+             or systemd's Delegate=yes), or take a runtime that copes without: runc 1.2.2 or later. Rolling \
+             back hides it, and waiting does not mend it. State that was left behind is removed with \
+             runc delete --force ID by a version that copes.",
     is_routine: false,
 };
 
@@ -64,8 +64,8 @@ const CREATION_FAILED: Cause = Cause {
     word: "creation-failed",
     meaning: "The cgroup could not be made, for the reason that the failed mkdir gives.",
     advice: "Mend the creation, not the teardown: EACCES wants delegation of the parent cgroup, ENOSPC and \
-                         EAGAIN mean that a limit on cgroups is reached (cgroup.max.descendants, cgroup.max.depth, or memory \
-                         cgroup ids), ENOENT that the parent is missing.",
+             EAGAIN mean that a limit on cgroups is reached (cgroup.max.descendants, cgroup.max.depth, or memory \
+             cgroup ids), ENOENT that the parent is missing.",
     is_routine: false,
 };
 
@@ -73,16 +73,16 @@ const NEVER_CREATED: Cause = Cause {
     word: "never-created",
     meaning: "Nobody was seen trying to make it.",
     advice: "Compare the path with the one that the container really had: a different cgroup driver, cgroup \
-                         namespace or id gives a different path. Look at the command line of the process in the finding.",
+             namespace or id gives a different path. Look at the command line of the process in the finding.",
     is_routine: true,
 };
 
 const RENAMED: Cause = Cause {
     word: "renamed",
     meaning: "It exists under another name: somebody renamed it, or a cgroup around it (cgroup v1 only). The rival \
-                          is who did, and when; `to` is where it is now.",
+             is who did, and when; `to` is where it is now.",
     advice: "Remove it under its present name. Whoever renames the cgroups of others must tell their owners; cgroup2 \
-                         has no renaming.",
+             has no renaming.",
     is_routine: false,
 };
 
@@ -212,7 +212,7 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     because
 }
 
-const RUNC_4518: Known = Known {
+const RUNC_4518: Pattern = Pattern {
     issue: KnownIssue {
         id: "runc#4518",
         title: "rootless runc fails to delete a container whose cgroup could not be created on a read-only cgroupfs: \
