@@ -18,10 +18,11 @@ use anyhow::Context;
 use crate::cli::{FailOn, FormArgs, WideArgs};
 use crate::findings::Finding;
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
-use crate::output::{ColorChoice, Json, Output, Palette, Text};
-use crate::pipeline::Session;
+use crate::line::Output;
+use crate::output::{ColorChoice, Json, Palette, Text};
 use crate::reader::Readers;
 use crate::recording::{Place, Recording, Written, record, record_around};
+use crate::session::Session;
 
 /// Attaches to this kernel and says on stderr what works less well than it could.
 fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {

@@ -17,7 +17,7 @@ mod writer;
 
 pub use flight::record_around;
 pub use frames::{Damage, FrameReader, FrameWriter, Piece};
-pub use line::{Line, LineError};
+pub use line::{LineError, TraceLine};
 pub use reader::{Item, OpenError, Reader};
 pub use schema::schema;
 pub use shelf::{Limits, default_name, next_part_name};

@@ -16,7 +16,7 @@ use crate::findings::Finding;
 use crate::input::Pid;
 use crate::kernel::{BackendChoice, Options};
 use crate::output::{ColorChoice, Palette};
-use crate::pipeline::Stream;
+use crate::stream::Stream;
 
 /// Runs the command.
 ///

@@ -16,8 +16,9 @@ use crate::cli::{self, FailOn, Live};
 use crate::filter::{Filter, Filtered};
 use crate::input::Pid;
 use crate::kernel::Options;
-use crate::output::Output;
-use crate::pipeline::{Session, Stream};
+use crate::line::Output;
+use crate::session::Session;
+use crate::stream::Stream;
 
 /// After a signal the traced command has this long to end.
 const GRACE: Duration = Duration::from_secs(2);

@@ -6,11 +6,12 @@ use std::process::ExitCode;
 use super::replay::{Source, replay, sources};
 use crate::cli::{FailOn, Format, Report as Args};
 use crate::duration;
-use crate::filter::{Filter, Telling};
+use crate::filter::{Filter, Showing};
 use crate::findings::Finding;
 use crate::hierarchy::{Header, HierarchyLabels};
-use crate::input::{BootTime, Input, Seq};
-use crate::output::{ColorChoice, Counts, Json, Look, Output, Palette, Text, shorten, write_finding};
+use crate::input::BootTime;
+use crate::line::{Line, Output};
+use crate::output::{ColorChoice, Json, Look, Palette, Text, shorten, write_finding};
 use crate::report::{Alike, Life, Report, html};
 
 /// Runs the command.
@@ -28,17 +29,17 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let (mut whole, mut failed) = (true, false);
     for mut source in sources(&args.files, args.follow)? {
         let mut report = Report::new(args.lives || format == Format::Html);
-        // What is told while it is read: every word, as `live` told it.
-        let telling: Option<Box<dyn Output + '_>> = match format {
+        // What is shown while it is read: every word, as `live` showed it.
+        let shown: Option<Box<dyn Output + '_>> = match format {
             Format::Json => Some(Box::new(Json::new(&mut out))),
             Format::Text if args.follow => Some(Box::new(Text::new(&mut out, palette, width).wide(wide))),
             Format::Text | Format::Html => None,
         };
-        let mut told =
-            Told { report: &mut report, telling, filter: Telling::new(&filter), fail_on: &args.fail_on, failed: false };
-        whole &= replay(&mut source, &mut told, args.follow)?;
-        failed |= told.failed;
-        drop(told);
+        let showing = Showing::new(&filter);
+        let mut gathering = Gathering { report: &mut report, shown, showing, fail_on: &args.fail_on, failed: false };
+        whole &= replay(&mut source, &mut gathering, args.follow)?;
+        failed |= gathering.failed;
+        drop(gathering);
         reports.push((source, report));
     }
     match format {
@@ -75,41 +76,36 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// Gathers a report, and tells the findings that are wanted as they are made.
-struct Told<'a> {
+/// Gathers a report, and shows the findings that are wanted as they are made.
+struct Gathering<'a> {
     report: &'a mut Report,
-    telling: Option<Box<dyn Output + 'a>>,
-    filter: Telling<'a>,
+    shown: Option<Box<dyn Output + 'a>>,
+    showing: Showing<'a>,
     fail_on: &'a [FailOn],
     failed: bool,
 }
 
-impl Output for Told<'_> {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.report.header(header)?;
-        self.telling.as_mut().map_or(Ok(()), |telling| telling.header(header))
-    }
-
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        self.report.input(seq, input)
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.report.finding(finding)?;
-        if !self.filter.tells(finding) {
-            return Ok(());
+impl Output for Gathering<'_> {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        self.report.line(line)?;
+        let is_shown = match line {
+            Line::Header(_) | Line::End(..) => true,
+            Line::Finding(finding) => {
+                let shows = self.showing.shows(finding);
+                self.failed |= shows && self.fail_on.iter().any(|wanted| wanted.is_met_by(finding));
+                shows
+            }
+            // What happened is summed up, not listed.
+            Line::Input(..) | Line::Known(..) | Line::Span(_) | Line::Passed(_) => false,
+        };
+        match &mut self.shown {
+            Some(shown) if is_shown => shown.line(line),
+            Some(_) | None => Ok(()),
         }
-        self.failed |= self.fail_on.iter().any(|wanted| wanted.is_met_by(finding));
-        self.telling.as_mut().map_or(Ok(()), |telling| telling.finding(finding))
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        self.report.end(at, counts)?;
-        self.telling.as_mut().map_or(Ok(()), |telling| telling.end(at, counts))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.telling.as_mut().map_or(Ok(()), |telling| telling.flush())
+        self.shown.as_mut().map_or(Ok(()), |shown| shown.flush())
     }
 }
 

@@ -13,19 +13,17 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cli::Serve;
-use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, Seq};
 use crate::kernel::{Options, enable_statistics, kernel_version};
+use crate::line::{Line, Output};
 use crate::metrics::{Counting, Metrics, Sampling};
-use crate::output::{Counts, Output};
-use crate::pipeline::{Stream, Turn};
 use crate::process;
 use crate::recording::{Limits, Place, Recording, default_name};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::systemd::Notifier;
 use crate::serve::{Address, Board, Listener, Names, Posting, serve};
-use crate::tracker::Span;
+use crate::session::Turn;
+use crate::stream::Stream;
 
 /// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some tens of
 /// thousands of events, which is a second of the worst churn.
@@ -61,6 +59,9 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let recording =
         args.record.as_deref().map(|directory| start_recording(&args, directory, session.header())).transpose()?;
     let written = recording.as_ref().map(|recording| recording.written().clone());
+    if let Some(written) = written.clone() {
+        session.begin_parts_when(move || written.wants_part());
+    }
     let metrics = Metrics::default();
     // Every series is there before anybody can ask.
     let sampling = Sampling::new(metrics.clone(), session.header().clock, written.clone(), session.kernel());
@@ -273,44 +274,14 @@ struct Agent {
     recording: Option<Recording>,
 }
 
-impl Agent {
-    fn each(&mut self, mut tell: impl FnMut(&mut dyn Output) -> io::Result<()>) -> io::Result<()> {
-        tell(&mut self.counting)?;
-        tell(&mut self.posting)?;
-        self.recording.as_mut().map_or(Ok(()), |recording| tell(recording))
-    }
-}
-
 impl Output for Agent {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.each(|output| output.header(header))
-    }
-
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        self.each(|output| output.input(seq, input))
-    }
-
-    fn span(&mut self, span: &Span) -> io::Result<()> {
-        self.counting.span(span)
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.each(|output| output.finding(finding))
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        self.each(|output| output.end(at, counts))
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        self.counting.line(line)?;
+        self.posting.line(line)?;
+        self.recording.as_mut().map_or(Ok(()), |recording| recording.line(line))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.each(|output| output.flush())
-    }
-
-    fn wants_new_part(&self) -> bool {
-        self.recording.as_ref().is_some_and(Output::wants_new_part)
-    }
-
-    fn new_part(&mut self, header: &Header) -> io::Result<()> {
-        self.recording.as_mut().map_or(Ok(()), |recording| recording.new_part(header))
+        self.recording.as_mut().map_or(Ok(()), Output::flush)
     }
 }

@@ -6,7 +6,7 @@
 
 use serde::de::IgnoredAny;
 
-use super::line::{Line, LineError};
+use super::line::{LineError, TraceLine};
 use crate::input::{Actor, BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Input, Parent, Pid, Seq};
 use crate::name::Name;
 
@@ -24,18 +24,18 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Reads a line as [`Line::parse`] does.
+    /// Reads a line as [`TraceLine::parse`] does.
     ///
     /// # Errors
     /// As there.
-    pub fn parse(&mut self, line: &[u8]) -> Result<Line, LineError> {
-        let Some((seq, event, rest)) = scan(line) else { return Line::parse(line) };
+    pub fn parse(&mut self, line: &[u8]) -> Result<TraceLine, LineError> {
+        let Some((seq, event, rest)) = scan(line) else { return TraceLine::parse(line) };
         if rest == NOTHING_DERIVED || self.known.iter().any(|end| end == rest) {
-            return Ok(Line::Input(seq, Box::new(Input::Event(event))));
+            return Ok(TraceLine::Input(seq, Box::new(Input::Event(event))));
         }
-        let parsed = Line::parse(line)?;
+        let parsed = TraceLine::parse(line)?;
         // Whatever this end is, it changes nothing where it stands.
-        if matches!(&parsed, Line::Input(number, input) if *number == seq && **input == Input::Event(event)) {
+        if matches!(&parsed, TraceLine::Input(number, input) if *number == seq && **input == Input::Event(event)) {
             let known = &mut self.known[self.next];
             known.clear();
             known.extend_from_slice(rest);
@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     fn check(lines: &mut Lines, text: &str) {
-        let (once, again) = (Line::parse(text.as_bytes()), lines.parse(text.as_bytes()));
+        let (once, again) = (TraceLine::parse(text.as_bytes()), lines.parse(text.as_bytes()));
         assert_eq!(once.ok(), again.ok(), "{text}");
     }
 

@@ -19,7 +19,8 @@ use super::writer::{AGAIN, Place};
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Seq};
-use crate::output::{Counts, Json, Output};
+use crate::line::{Counts, Line, Output};
+use crate::output::Json;
 
 /// What is kept in memory at most; beyond, the seconds before a finding are fewer.
 const MEMORY: usize = 64 << 20;
@@ -159,7 +160,7 @@ impl Flight {
 
     fn end_file(&mut self) {
         let (at, counts) = (self.last.1, self.counts.clone());
-        let end = self.own_line(|json| json.end(at, &counts));
+        let end = self.own_line(|json| json.line(&Line::End(at, &counts)));
         self.write(|active| active.file.line(&end).and_then(|()| active.file.close_frame()));
         self.active = None;
     }
@@ -171,7 +172,7 @@ impl Flight {
             return;
         }
         let lost = not_written(self.last.1, count);
-        let line = self.own_line(|json| json.input(before, &lost));
+        let line = self.own_line(|json| json.line(&Line::Input(before, &lost)));
         self.untold = 0;
         self.take(&line);
     }
@@ -207,7 +208,7 @@ impl Sink for Flight {
 
     fn part(&mut self, header: &Header) {
         self.header = Some(header.clone());
-        let line = self.own_line(|json| json.header(header));
+        let line = self.own_line(|json| json.line(&Line::Header(header)));
         if self.active.is_some() {
             // A file began while this was on its way: it goes on.
             return self.take(&line);

@@ -13,7 +13,8 @@ use super::shelf::{Limits, Shelf};
 use super::sink::{Batch, FRAME_AGE, Recording, Sink, Written, not_written};
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Seq};
-use crate::output::{Counts, Json, Output};
+use crate::line::{Counts, Line, Output};
+use crate::output::Json;
 
 /// Writing that failed is tried again after this.
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
@@ -157,7 +158,7 @@ impl Recorder {
 
     fn write_header(&mut self) {
         let Some(header) = self.header.clone() else { return };
-        self.write_own(|json| json.header(&header));
+        self.write_own(|json| json.line(&Line::Header(&header)));
     }
 
     /// Says what was lost before the line after `before`.
@@ -167,7 +168,7 @@ impl Recorder {
             return;
         }
         let lost = not_written(self.last.1, count);
-        self.write_own(|json| json.input(before, &lost));
+        self.write_own(|json| json.line(&Line::Input(before, &lost)));
         if self.failing.is_none() {
             self.untold -= count;
         }
@@ -257,7 +258,7 @@ impl Sink for Recorder {
         self.write(FrameWriter::close_frame);
         self.tell_loss(self.last.0);
         if self.failing.is_none() {
-            self.write_own(|json| json.end(at, counts));
+            self.write_own(|json| json.line(&Line::End(at, counts)));
         }
     }
 }

@@ -36,8 +36,9 @@ use query::Wanted;
 use super::{Board, page};
 use crate::findings::Finding;
 use crate::hierarchy::Clock;
+use crate::line::{Line, Output};
 use crate::metrics::Format;
-use crate::output::{Json, Output};
+use crate::output::Json;
 
 /// Connections at once. One more takes the place of whoever has been idle longest.
 const CONNECTIONS: usize = 128;
@@ -348,7 +349,7 @@ fn some_findings(
         text.extend_from_slice(if std::mem::replace(begun, true) { b",\n" } else { b"[\n" });
         let mut json = Json::at(clock);
         // Memory can be written.
-        let _ = json.finding(&finding);
+        let _ = json.line(&Line::Finding(&finding));
         text.extend_from_slice(json.take().trim_ascii_end());
     }
     Some(text.into())
