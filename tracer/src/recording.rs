@@ -8,6 +8,7 @@ mod events;
 mod file;
 mod flight;
 mod frames;
+mod journal;
 mod line;
 mod reader;
 mod schema;
