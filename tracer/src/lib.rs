@@ -10,6 +10,7 @@ mod say;
 mod budget;
 mod recent;
 mod said;
+mod words;
 
 pub mod argv;
 pub mod cgroupfs;

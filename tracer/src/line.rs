@@ -13,6 +13,7 @@ use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Change, Input, Operation, Seq};
 use crate::tracker::Span;
+use crate::words::count;
 
 /// One line.
 #[derive(Clone, Copy, Debug)]
@@ -96,9 +97,6 @@ impl Counts {
 
     /// One line for people.
     pub fn summary(&self) -> String {
-        let plural = |count: u64, one: &str, many: &str| {
-            if count == 1 { format!("1 {one}") } else { format!("{count} {many}") }
-        };
         let attempts = |operation: Operation| self.attempts.get(operation.as_str()).copied().unwrap_or(0);
         let failed = [Operation::Mkdir, Operation::Rmdir, Operation::Open]
             .into_iter()
@@ -112,8 +110,8 @@ impl Counts {
         };
         let mut line = format!(
             "{}, {failed}, {}, {} lost",
-            plural(self.happened(), "event", "events"),
-            plural(self.findings.values().sum(), "finding", "findings"),
+            count(self.happened(), "event", "events"),
+            count(self.findings.values().sum(), "finding", "findings"),
             self.lost,
         );
         if self.evicted > 0 {

@@ -1,6 +1,7 @@
 //! What a trace tells when it is replayed: the sums, the findings, the lives of containers.
 
 pub mod html;
+pub mod text;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -13,6 +14,7 @@ use crate::input::{About, BootTime, Cgroup, Change, HierarchyId, Input};
 use crate::line::{Counts, Line, Output};
 use crate::name::Name;
 use crate::output::{WINDOW, word_of};
+use crate::words;
 
 /// Findings kept at most: the worst, and what they may take.
 const FINDINGS: usize = 1_000;
@@ -25,6 +27,16 @@ const STEPS: usize = 250_000;
 const BYTES_OF_LIVES: usize = 64 << 20;
 /// Steps kept of one cgroup's life.
 const STEPS_OF_ONE: usize = 256;
+
+/// One recording, and what is to be shown of it.
+pub struct Trace<'a> {
+    /// The names of its files.
+    pub files: String,
+    /// What it told.
+    pub report: &'a Report,
+    /// The findings to show.
+    pub findings: Vec<&'a Finding>,
+}
 
 /// Gathers a report from a stream.
 #[derive(Default)]
@@ -212,8 +224,7 @@ impl Report {
             ),
         )];
         if let Some((first, last)) = self.span {
-            let time = header.clock.rfc3339(first);
-            let time = time.get(..19).unwrap_or(&time).replace('T', " ");
+            let time = words::date_and_time(header.clock, first);
             fields.push(("span", format!("{time} UTC, {}", duration::human(last.since(first)))));
         }
         let count = |change: Change| self.counts.events.get(change.as_str()).copied().unwrap_or(0);
@@ -272,7 +283,7 @@ impl Report {
             }
             Input::Event(event) => {
                 if let (Some(lives), Some(container)) = (&mut self.lives, &event.container) {
-                    let who = event.actor.as_ref().map(|actor| format!("{}[{}]", actor.comm, actor.pid));
+                    let who = event.actor.as_ref().map(|actor| words::who(&actor.comm, actor.pid));
                     let step = Step { at, what: word_of(event).to_owned(), failed: false, who };
                     lives.add(container, &event.cgroup, step);
                 }
@@ -282,7 +293,7 @@ impl Report {
                 if let (Some(lives), Some(container), Some(cgroup)) =
                     (&mut self.lives, &attempt.container, &attempt.cgroup)
                 {
-                    let who = Some(format!("{}[{}]", attempt.actor.comm, attempt.actor.pid));
+                    let who = Some(words::who(&attempt.actor.comm, attempt.actor.pid));
                     let what = format!("{} {errno}", attempt.operation.as_str());
                     lives.add(container, cgroup, Step { at, what, failed: true, who });
                 }

@@ -2,6 +2,7 @@
 //!
 //! The thread that traces puts up on the [`Board`] what may be told, and never waits for anybody who reads it.
 
+pub mod agent;
 mod config;
 mod http;
 mod page;
@@ -14,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use config::{ConfigError, with_file};
-pub use http::{Address, Listener, Names, serve};
+pub use http::{Address, Listener, Names};
 
 use crate::budget::Scale;
 use crate::findings::Finding;

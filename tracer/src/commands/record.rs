@@ -1,18 +1,41 @@
 //! `cgtrace record`: trace this host into a file.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Args;
+
+use super::arguments::{FailOn, FilterArgs, KindParser, RecordingArgs, Tracing};
 use super::live::Job;
-use crate::cli::Record;
 use crate::input::Input;
 use crate::kernel::Options;
 use crate::line::{Line, Output};
-use crate::recording::{Limits, Place, Recording, default_name};
+use crate::recording::{Place, Recording, default_name};
 
 /// How often the line of progress is drawn anew.
 const REDRAW: Duration = Duration::from_millis(250);
+
+/// `cgtrace record`
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    #[command(flatten)]
+    pub tracing: Tracing,
+    /// The file, which must not exist; without it, cgtrace-HOST-TIME.jsonl.zst
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub recording: RecordingArgs,
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
 
 /// Runs the command.
 ///
@@ -27,12 +50,12 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let path = args.output.unwrap_or_else(|| default_name(&header.host.printable(), header.clock));
     let place = Place {
         path: path.clone(),
-        limits: Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total },
+        limits: args.recording.limits(),
         adopts_older: false,
         report: |error| say!("\nwarning: {error}"),
         confine: Box::new(|| {}),
     };
-    let recording = super::begin_recording(place, args.flight, &args.flight_on)?;
+    let recording = args.recording.begin(place)?;
     let written = recording.written().clone();
     let rotated = written.clone();
     session.begin_parts_when(move || rotated.wants_part());
@@ -45,7 +68,7 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
         command_keeps_stdout: true,
     };
     let status = super::runtime()?.block_on(job.run(session, Box::new(output)))?;
-    let files = match (written.files(), args.flight) {
+    let files = match (written.files(), args.recording.flight) {
         (1, None) => path.display().to_string(),
         (files, _) => format!("{files} files"),
     };

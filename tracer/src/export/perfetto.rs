@@ -12,6 +12,7 @@ use crate::hierarchy::HierarchyLabels;
 use crate::input::{Actor, BootTime, Cgroup, Change, HierarchyId, Input, Pid, ProcessChange};
 use crate::line::{Line, Output};
 use crate::name::Name;
+use crate::words::who;
 
 /// The messages that are written, with the field numbers of Perfetto's own definition.
 #[derive(Clone, PartialEq, Message)]
@@ -267,7 +268,7 @@ fn note(name: &str, value: impl Into<String>) -> Annotation {
 }
 
 fn by(actor: Option<&Actor>) -> Vec<Annotation> {
-    actor.map(|actor| note("actor", format!("{}[{}]", actor.comm, actor.pid))).into_iter().collect()
+    actor.map(|actor| note("actor", who(&actor.comm, actor.pid))).into_iter().collect()
 }
 
 /// A track's number: a hash (FNV-1a) of what it is of, never 0, which is Perfetto's own.

@@ -20,6 +20,7 @@ use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input,
 use crate::line::{Line, Output};
 use crate::name::Name;
 use crate::said::LastSaid;
+use crate::words;
 
 /// Without a terminal, paragraphs are this wide.
 const PARAGRAPH: usize = 100;
@@ -66,14 +67,12 @@ impl<W: Write> Text<W> {
         Self { wide, ..self }
     }
 
-    /// `20:13:04.123` of the day, UTC.
     fn time(&self, at: BootTime) -> String {
-        let text = self.clock.rfc3339(at);
-        text.get(11..23).unwrap_or(&text).to_owned()
+        words::time_of_day(self.clock, at)
     }
 
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        let task = event.task.as_ref().map(|task| format!("{}[{}]", task.comm, task.pid));
+        let task = event.task.as_ref().map(|task| words::who(&task.comm, task.pid));
         let row = Row {
             at: event.at,
             word: word_of(event),
@@ -473,7 +472,7 @@ fn processes(finding: &Finding) -> Vec<String> {
     }
     let parents = |actor: &Actor| -> Option<String> {
         let parents = &actor.identity.as_ref().filter(|identity| !identity.parents.is_empty())?.parents;
-        let names: Vec<String> = parents.iter().map(|parent| format!("{}[{}]", parent.comm, parent.pid)).collect();
+        let names: Vec<String> = parents.iter().map(|parent| words::who(&parent.comm, parent.pid)).collect();
         Some(format!("child of {}", names.join(", of ")))
     };
     let mut lines = Vec::new();
@@ -523,7 +522,7 @@ fn describe(container: &Container) -> String {
 }
 
 fn who(actor: &Actor) -> String {
-    format!("{}[{}]", actor.comm, actor.pid)
+    words::who(&actor.comm, actor.pid)
 }
 
 fn path_of(cgroup: &Cgroup) -> String {

@@ -10,6 +10,7 @@ use crate::input::{BootTime, Change};
 use crate::name::Name;
 use crate::process;
 use crate::report::html::escape;
+use crate::words::date_and_time;
 
 /// Findings that are shown, the newest first.
 const SHOWN: usize = 25;
@@ -94,8 +95,7 @@ fn rows(out: &mut String, rows: &[(&str, String)]) {
 }
 
 fn row(out: &mut String, finding: &Finding, clock: Clock) {
-    let time = clock.rfc3339(finding.at);
-    let time = time.get(..19).unwrap_or(&time).replace('T', " ");
+    let time = date_and_time(clock, finding.at);
     let _ = writeln!(
         out,
         "<tr><td>{time}</td><td class=\"{0}\">{0}: {1}, {2}</td><td>{3}</td></tr>",
