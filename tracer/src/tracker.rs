@@ -22,8 +22,8 @@ use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Attempt, BootTime, Cgroup, Change, Device, Directory, Event, Facts, HierarchyId, Input, NamespaceId,
-    Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
+    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Facts, HierarchyId, Input,
+    NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
@@ -165,6 +165,17 @@ impl Tracker {
     /// What is known of the mounts of a namespace.
     pub fn knows_mounts(&self, namespace: NamespaceId) -> bool {
         self.mount_tables.get(&namespace).is_some()
+    }
+
+    /// Whether a cgroup is known to exist, by this path.
+    pub fn knows_cgroup(&self, cgroup: &Cgroup) -> bool {
+        let known = cgroup.id.and_then(|id| self.cgroups.get(cgroup.hierarchy, id));
+        known.is_some_and(|known| known.path == cgroup.path || cgroup.truncated)
+    }
+
+    /// Whether something was said already of a container, by this user's processes or by those that are believed more.
+    pub fn knows_container(&self, said: &ContainerFacts) -> bool {
+        self.told.of(&said.id, said.uid).is_some()
     }
 
     /// Whether anything but its number and name is known of a thread group.

@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cgtrace::output::Json;
-use cgtrace::pipeline::Stream;
-use cgtrace::recording::Line;
+use cgtrace::recording::TraceLine;
+use cgtrace::stream::Stream;
 
 fn recordings() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
@@ -23,19 +23,21 @@ fn recordings() -> Vec<PathBuf> {
 fn replay(recording: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut json = Json::new(&mut out);
-    let mut lines =
-        recording.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| Line::parse(line).unwrap());
-    let Some(Line::Header(header)) = lines.next() else { panic!("a recording begins with its header") };
+    let mut lines = recording
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| TraceLine::parse(line).unwrap());
+    let Some(TraceLine::Header(header)) = lines.next() else { panic!("a recording begins with its header") };
     let mut stream = Stream::begin(&header, &mut json).unwrap();
     for line in lines {
         match line {
-            Line::Input(seq, mut input) => stream.replay(seq, &mut input).unwrap(),
-            Line::End(at) => {
+            TraceLine::Input(seq, mut input) => stream.replay(seq, &mut input).unwrap(),
+            TraceLine::End(at) => {
                 stream.end(at).unwrap();
                 break;
             }
-            Line::Other => {}
-            Line::Header(_) => panic!("a second header"),
+            TraceLine::Other => {}
+            TraceLine::Header(_) => panic!("a second header"),
         }
     }
     out

@@ -3,12 +3,13 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::Args;
 use serde::Serialize;
 
+use super::arguments::FormArgs;
 use crate::cgroupfs;
-use crate::cli::Doctor;
 use crate::hierarchy::{Hierarchy, Probe, Setup};
-use crate::kernel::{Options, PROBES, Plan, Support, Tracefs, Tracer};
+use crate::kernel::{BackendChoice, Options, PROBES, Plan, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
 use crate::process::Capability;
 use crate::sandbox;
@@ -43,6 +44,16 @@ enum Verdict {
     Good,
     Worse,
     Bad,
+}
+
+/// `cgtrace doctor`
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub form: FormArgs,
+    /// How to watch failing calls
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
 }
 
 /// Runs the command. The exit status is 0 if this host can be traced, else 2.

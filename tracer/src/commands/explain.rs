@@ -3,10 +3,23 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::cli::Explain;
+use clap::Args;
+
+use super::arguments::KindParser;
 use crate::explain;
 use crate::findings::{Explanation, Kind, Severity};
 use crate::output::{ColorChoice, Palette};
+
+/// `cgtrace explain`
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The kind of finding; without it, all kinds in brief
+    #[arg(value_name = "KIND", value_parser = KindParser::<Kind>::new())]
+    pub kind: Option<Kind>,
+    /// Print all there is as Markdown
+    #[arg(long, conflicts_with = "kind")]
+    pub markdown: bool,
+}
 
 /// Runs the command.
 ///

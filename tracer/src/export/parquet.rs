@@ -19,7 +19,7 @@ use crate::container::Container;
 use crate::findings::Finding;
 use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Cgroup, CgroupId, Change, Exit, HierarchyId, Input, ProcessChange, Seq};
-use crate::output::{Counts, Output};
+use crate::line::{Line, Output};
 
 /// Rows of a row group.
 const ROWS: usize = 65_536;
@@ -403,13 +403,12 @@ fn in_order(columns: &[(&str, Kind)], mut named: Vec<(&str, Cell)>) -> Vec<Cell>
     columns.iter().map(|(name, _)| Cell::or_null(take(name))).collect()
 }
 
-impl Output for Parquet {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
+impl Parquet {
+    fn header(&mut self, header: &Header) {
         self.clock = header.clock;
         let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
         self.place.host = header.host.printable().chars().map(plain).collect();
         self.place.recording = format!("{}-{}", header.boot_id, header.started).chars().map(plain).collect();
-        Ok(())
     }
 
     fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
@@ -456,13 +455,28 @@ impl Output for Parquet {
         self.findings.push(&self.place, &date, in_order(FINDINGS, row))
     }
 
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+    fn end(&mut self) -> io::Result<()> {
         let mut left: Vec<_> = self.live.keys().copied().collect();
         left.sort_unstable();
         left.into_iter().try_for_each(|key| self.end_life(key))?;
         self.inputs.close(&self.place)?;
         self.lives.close(&self.place)?;
         self.findings.close(&self.place)
+    }
+}
+
+impl Output for Parquet {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => {
+                self.header(header);
+                Ok(())
+            }
+            Line::Input(seq, input) => self.input(*seq, input),
+            Line::Finding(finding) => self.finding(finding),
+            Line::End(..) => self.end(),
+            Line::Known(..) | Line::Span(_) | Line::Passed(_) => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

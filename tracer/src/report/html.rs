@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::io::{self, Write};
 
 use self::timeline::Timeline;
-use super::Report;
+use super::Trace;
 use crate::findings::{Finding, Severity};
 use crate::hierarchy::{Header, HierarchyLabels};
 use crate::input::BootTime;
@@ -23,16 +23,6 @@ const SCRIPT: &str = include_str!("html/page.js");
 /// the file and names the right one on its console, which the tests read.
 const STYLE_HASH: &str = "6tTkwdC21TPEH5cxAcUWaeGad3zIvZ9/m12gvOkjIJE=";
 const SCRIPT_HASH: &str = "glgRNmZKYAnw+UuXM8bbHl9WCalcqhQJCphTvugfsuc=";
-
-/// One recording's part of the page.
-pub struct Trace<'a> {
-    /// The names of its files.
-    pub files: String,
-    /// What it told.
-    pub report: &'a Report,
-    /// The findings to show.
-    pub findings: Vec<&'a Finding>,
-}
 
 /// Where a finding is on the page, and where it leads to.
 struct Place<'a> {

@@ -6,7 +6,7 @@ use super::*;
 use crate::findings::{Cause, Certainty, Kind, Severity};
 use crate::hierarchy::{Clock, Hierarchy, Probe, Setup};
 use crate::input::*;
-use crate::recording::Line;
+use crate::recording::TraceLine;
 
 const HOST: NamespaceId = NamespaceId(1);
 const CONTAINER_NS: NamespaceId = NamespaceId(2);
@@ -875,7 +875,7 @@ fn the_same_inputs_give_the_same_findings_also_through_json() {
     let mut findings = Vec::new();
     for (number, input) in play.inputs.iter().enumerate() {
         let line = serde_json::to_string(input).expect("serializes");
-        let Ok(Line::Input(_, mut input)) = Line::parse(line.as_bytes()) else { panic!("parses: {line}") };
+        let Ok(TraceLine::Input(_, mut input)) = TraceLine::parse(line.as_bytes()) else { panic!("parses: {line}") };
         findings.extend(again.apply(Seq(number as u64 + 1), &mut input));
     }
     assert_eq!(serde_json::to_string(&findings).expect("serializes"), told);

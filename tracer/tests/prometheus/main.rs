@@ -19,8 +19,8 @@ use cgtrace::errno::Errno;
 use cgtrace::input::{BootTime, Cgroup, CgroupId, Change, Directory, Event, HierarchyId, Input, Operation};
 use cgtrace::kernel::PROBES;
 use cgtrace::metrics::{Counting, Format, Metrics};
-use cgtrace::pipeline::Stream;
-use cgtrace::recording::Line;
+use cgtrace::recording::TraceLine;
+use cgtrace::stream::Stream;
 use serde_json::Value;
 
 use agent::{Serving, demo};
@@ -241,11 +241,11 @@ fn samples(metrics: &Metrics, format: Format) -> usize {
 fn ten_thousand_containers_are_no_more_series_than_one() {
     let metrics = Metrics::default();
     let recording = include_str!("../recordings/incident.jsonl");
-    let Ok(Line::Header(header)) = Line::parse(recording.lines().next().unwrap().as_bytes()) else {
+    let Ok(TraceLine::Header(header)) = TraceLine::parse(recording.lines().next().unwrap().as_bytes()) else {
         panic!("a header")
     };
-    let refused = recording.lines().find_map(|line| match Line::parse(line.as_bytes()) {
-        Ok(Line::Input(_, input)) => match *input {
+    let refused = recording.lines().find_map(|line| match TraceLine::parse(line.as_bytes()) {
+        Ok(TraceLine::Input(_, input)) => match *input {
             Input::Attempt(attempt) if attempt.operation == Operation::Rmdir => Some(attempt),
             _ => None,
         },

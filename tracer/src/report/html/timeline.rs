@@ -15,6 +15,7 @@ use crate::duration;
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
 use crate::input::{BootTime, HierarchyId};
 use crate::name::Name;
+use crate::phrases::time_of_day;
 use crate::report::{Life, Step};
 
 /// Rows at most. Containers in trouble come first; that others are left out is said.
@@ -408,9 +409,8 @@ fn in_words(steps: &[Step], header: &Header) -> String {
         });
         words.collect::<Vec<_>>().join(", ")
     };
-    let time = header.clock.rfc3339(first.at);
-    let mut text =
-        format!("from {} for {}", time.get(11..23).unwrap_or(&time), duration::human(last.at.since(first.at)));
+    let began = time_of_day(header.clock, first.at);
+    let mut text = format!("from {began} for {}", duration::human(last.at.since(first.at)));
     for (word, list) in [("", count(false)), ("failed: ", count(true))] {
         if !list.is_empty() {
             let _ = write!(text, "; {word}{list}");

@@ -81,7 +81,7 @@ impl ValueEnum for Kind {
 /// Reads a kind, or whatever else `T` has. A kind of the contract that this version cannot make is told apart from one that does
 /// not exist.
 #[derive(Clone)]
-pub(super) struct KindParser<T: ValueEnum + Clone + Send + Sync + 'static>(EnumValueParser<T>);
+pub(crate) struct KindParser<T: ValueEnum + Clone + Send + Sync + 'static>(EnumValueParser<T>);
 
 impl<T: ValueEnum + Clone + Send + Sync + 'static> KindParser<T> {
     pub fn new() -> Self {
