@@ -50,7 +50,7 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
     let (passed, failed) = fuzz::all(FUZZ_S)?;
     tally.passed += passed;
     tally.failed += failed;
-    match soak::run(soak::Times::short()) {
+    match soak::run(None, soak::Times::short()) {
         Ok(()) => tally.passed += 1,
         Err(error) => {
             println!("the soak failed: {error:#}");
