@@ -60,13 +60,6 @@ const ONLY_IN: [(&str, &[&str]); 6] = [
     ("libc::fork(", &["reader/keeper.rs", "demo/"]),
 ];
 
-/// Modules that still need each other: of none new ones.
-const STILL_CIRCLES: &[&[&str]] = &[
-    &["budget", "engine", "findings", "mounts", "oci", "recent", "tracker"],
-    &["tracker::cgroups", "tracker::renamings"],
-    &["cli", "commands"],
-];
-
 fn source() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
@@ -300,15 +293,7 @@ fn circles(needs: &Needs) -> Vec<(BTreeSet<String>, String)> {
 #[test]
 fn no_modules_are_in_a_circle() {
     let circles = circles(&needs(&files()));
-    let is_within =
-        |members: &BTreeSet<String>, known: &[&str]| members.iter().all(|module| known.contains(&&**module));
-    let new = circles.iter().filter(|(members, _)| !STILL_CIRCLES.iter().any(|known| is_within(members, known)));
-    let new: Vec<_> = new.collect();
-    assert!(new.is_empty(), "modules need each other in a circle: {new:#?}");
-    for known in STILL_CIRCLES {
-        let is_left = circles.iter().any(|(members, _)| is_within(members, known));
-        assert!(is_left, "there is no circle among {known:?} any more: take it out of STILL_CIRCLES");
-    }
+    assert!(circles.is_empty(), "modules need each other in a circle: {circles:#?}");
 }
 
 #[test]

@@ -16,8 +16,8 @@ const LOG: &str = "CGTRACE_BPF_LOG";
 /// Set for the run of this program whose words are listened to.
 const HEARD: &str = "CGTRACE_BPF_BUILD_IS_HEARD";
 
-fn main() -> anyhow::Result<()> {
-    println!("cargo:rustc-check-cfg=cfg(bpf_built)");
+/// Builds them, or says what is missing.
+pub fn build_if_possible() -> anyhow::Result<()> {
     for variable in [REQUIRE, TOOLCHAIN, LOG] {
         println!("cargo:rerun-if-env-changed={variable}");
     }
