@@ -12,6 +12,7 @@
 //!
 //! A rule keeps nothing: what it needs to know is asked of [`World`], and what it wants to know later is a deadline.
 
+mod denied_teardown;
 mod duplicate_teardown;
 mod gone;
 mod judge;
@@ -40,6 +41,7 @@ const RULES: &[&Rule] = &[
     // Of two rules that make something of one failed call, the first one has it.
     &duplicate_teardown::RULE,
     &missing_path_teardown::RULE,
+    &denied_teardown::RULE,
 ];
 
 /// One kind's rule.

@@ -96,4 +96,18 @@ fn the_recordings_tell_what_they_are_named_for() {
     let renamed = |to: &str| ("\"renamed\"".to_owned(), format!("\"{to}\""));
     let removed = ("\"removed-by-other\"".to_owned(), "null".to_owned());
     assert_eq!(told, [renamed("/new"), renamed("/new/child"), removed]);
+    let told: Vec<(String, u64, String)> = findings("denied")
+        .iter()
+        .map(|finding| (finding["cause"].as_str(), finding["revision"].as_u64(), finding["severity"].as_str()))
+        .map(|(cause, revision, severity)| (cause.unwrap().into(), revision.unwrap(), severity.unwrap().into()))
+        .collect();
+    let refused = |cause: &str, revision, severity: &str| (cause.to_owned(), revision, severity.to_owned());
+    let expected = [
+        refused("permission", 0, "undetermined"),
+        refused("read-only-mount", 0, "fault"),
+        // Both were removed in the end; a third one was before it was told of.
+        refused("read-only-mount", 1, "benign"),
+        refused("permission", 1, "benign"),
+    ];
+    assert_eq!(told, expected);
 }
