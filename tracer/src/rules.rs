@@ -53,9 +53,9 @@ pub(crate) struct Rule {
     pub known: &'static [Pattern],
     /// What a failed call is to it: the case that a story begins with, or goes on with. `None` if it is nothing to it.
     pub call: Option<fn(&Call, &World) -> Option<Case>>,
-    /// The events that something can begin with, and what that is.
+    /// What it makes of events: the beginning of a story, or something to be looked at later.
     pub event: Option<OnEvent>,
-    /// What it made of deadlines that it had asked for.
+    /// What it makes of the deadlines that it had asked for.
     pub deadline: Option<OnDeadline>,
     /// How its stories go.
     pub course: Course,
@@ -68,7 +68,9 @@ pub(crate) struct Rule {
 /// Events that a rule wants to see.
 #[derive(Debug)]
 pub(crate) struct OnEvent {
+    /// It is asked about no others.
     pub of: &'static [Change],
+    /// What it is.
     pub begins: fn(&Event, &World) -> Option<Beginning>,
 }
 
@@ -77,7 +79,7 @@ pub(crate) struct OnEvent {
 pub(crate) struct OnDeadline {
     /// Events on the cgroup after which it wants to know no more.
     pub withdrawn_by: &'static [Change],
-    /// What has not changed by then is the beginning of.
+    /// What it is when the time has come: nothing, if it is not so any more.
     pub begins: fn(&Deadline, &World) -> Option<Beginning>,
 }
 
