@@ -17,19 +17,19 @@ const NOTHING_DERIVED: &[u8] = b"}}";
 #[derive(Default)]
 pub(super) struct Lines {
     /// Ends of lines, from the derived fields of the actor on.
-    ends: Known,
+    ends: Texts,
     /// Containers, which are derived as well.
-    containers: Known,
+    containers: Texts,
 }
 
 /// Some texts that were read as JSON and change nothing where they stand: the last few that differ.
 #[derive(Default)]
-struct Known {
+struct Texts {
     texts: [Vec<u8>; 4],
     next: usize,
 }
 
-impl Known {
+impl Texts {
     fn has(&self, text: &[u8]) -> bool {
         self.texts.iter().any(|known| known == text)
     }
@@ -83,7 +83,7 @@ struct Scanned<'a> {
 }
 
 /// Reads an event up to the last of its actor's own fields. `None` if it is laid out in another way.
-fn scan<'a>(line: &'a [u8], containers: &Known) -> Option<Scanned<'a>> {
+fn scan<'a>(line: &'a [u8], containers: &Texts) -> Option<Scanned<'a>> {
     let mut scan = Scan(std::str::from_utf8(line).ok()?);
     scan.literal("{\"type\":\"event\",\"seq\":")?;
     let seq = Seq(scan.number()?);
@@ -206,7 +206,7 @@ mod tests {
             for line in trace.lines() {
                 check(&mut lines, line);
                 check(&mut lines, line);
-                scanned += usize::from(scan(line.as_bytes(), &Known::default()).is_some());
+                scanned += usize::from(scan(line.as_bytes(), &Texts::default()).is_some());
             }
         }
         assert!(scanned > 100, "{scanned} lines were read the short way");
@@ -219,7 +219,7 @@ mod tests {
                      \"actor\":{\"pid\":1,\"tid\":2,\"comm\":\"b\",\"uid\":0,\"exe\":\"/x\",\"argv\":[\"a\"],\"cgroup\":\"/\"}}";
         let mut lines = Lines::default();
         check(&mut lines, event);
-        assert!(scan(event.as_bytes(), &Known::default()).is_some() && lines.ends.texts[0].starts_with(b",\"exe\""));
+        assert!(scan(event.as_bytes(), &Texts::default()).is_some() && lines.ends.texts[0].starts_with(b",\"exe\""));
         // Cut, changed by a character, and with one more, everywhere.
         for (position, character) in event.char_indices() {
             check(&mut lines, &event[..position]);
