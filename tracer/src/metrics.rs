@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use format::Format;
+pub use format::Exposition;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -321,7 +321,7 @@ impl Metrics {
     }
 
     /// Every number, as text or protobuf. Nothing is looked up for it, and nobody is waited for.
-    pub fn tell(&self, format: Format) -> Vec<u8> {
+    pub fn tell(&self, format: Exposition) -> Vec<u8> {
         format.encode(&self.text, &self.native)
     }
 

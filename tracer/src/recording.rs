@@ -23,7 +23,7 @@ pub use reader::{Item, OpenError, Reader};
 pub use schema::schema;
 pub use shelf::{Limits, default_name, next_part_name};
 pub use sink::{Recording, Written};
-pub use writer::{Place, record};
+pub use writer::{Destination, record};
 
 /// The format number that is written, and the newest that is read.
 pub const FORMAT: u32 = 1;

@@ -14,7 +14,7 @@ pub(crate) use kinds::{FailOn, KindParser};
 use crate::filter::{Class, Filter};
 use crate::findings::Finding;
 use crate::kernel::BackendChoice;
-use crate::recording::{Limits, Place, Recording, record, record_around};
+use crate::recording::{Destination, Limits, Recording, record, record_around};
 use crate::runtimes::RUNTIMES;
 
 /// In which form results are printed.
@@ -165,11 +165,11 @@ impl RecordingArgs {
     }
 
     /// Begins to record: all, or with --flight only around the findings that are wanted.
-    pub fn begin(&self, place: Place) -> anyhow::Result<Recording> {
-        let Some(window) = self.flight else { return record(place) };
+    pub fn begin(&self, destination: Destination) -> anyhow::Result<Recording> {
+        let Some(window) = self.flight else { return record(destination) };
         let on = self.flight_on.clone();
         let matters = move |finding: &Finding| on.is_empty() || on.iter().any(|wanted| wanted.is_met_by(finding));
-        record_around(place, window, Box::new(matters))
+        record_around(destination, window, Box::new(matters))
     }
 }
 

@@ -12,7 +12,7 @@ use super::live::Job;
 use crate::input::Input;
 use crate::kernel::Options;
 use crate::line::{Line, Output};
-use crate::recording::{Place, Recording, default_name};
+use crate::recording::{Destination, Recording, default_name};
 
 /// How often the line of progress is drawn anew.
 const REDRAW: Duration = Duration::from_millis(250);
@@ -48,18 +48,18 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let mut session = super::start(args.tracing.backend, &Options::default())?;
     let header = session.header();
     let path = args.output.unwrap_or_else(|| default_name(&header.host.printable(), header.clock));
-    let place = Place {
+    let destination = Destination {
         path: path.clone(),
         limits: args.recording.limits(),
         adopts_older: false,
         report: |error| say!("\nwarning: {error}"),
         confine: Box::new(|| {}),
     };
-    let recording = args.recording.begin(place)?;
+    let recording = args.recording.begin(destination)?;
     let written = recording.written().clone();
     let rotated = written.clone();
     session.begin_parts_when(move || rotated.wants_part());
-    let output = Progress::new(recording);
+    let output = ProgressLine::new(recording);
     let job = Job {
         filter,
         fail_on: args.fail_on,
@@ -83,7 +83,7 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
 }
 
 /// A recorder that draws a line of progress, where somebody looks.
-struct Progress {
+struct ProgressLine {
     recording: Recording,
     draws: bool,
     drawn: Instant,
@@ -92,7 +92,7 @@ struct Progress {
     lost: u64,
 }
 
-impl Progress {
+impl ProgressLine {
     fn new(recording: Recording) -> Self {
         let draws = io::stderr().is_terminal();
         Self { recording, draws, drawn: Instant::now(), events: 0, findings: 0, lost: 0 }
@@ -113,7 +113,7 @@ impl Progress {
     }
 }
 
-impl Output for Progress {
+impl Output for ProgressLine {
     fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
         match line {
             Line::Input(_, Input::Event(_) | Input::Attempt(_)) => self.events += 1,

