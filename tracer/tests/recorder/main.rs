@@ -298,7 +298,7 @@ fn every_part_of_a_rotated_recording_is_readable_alone_and_all_together() {
     let scratch = Scratch::new();
     let directory = tempfile::tempdir().unwrap();
     let base = directory.path().join("trace.jsonl.zst");
-    let mut child = record(&base, &["--rotate-size", "8k", "--keep", "4"]);
+    let mut child = record(&base, &["--rotate-size", "4k", "--keep", "4"]);
     let stderr = wait_until_it_traces(&mut child);
     let parts = || {
         let mut parts: Vec<PathBuf> =
@@ -329,6 +329,13 @@ fn every_part_of_a_rotated_recording_is_readable_alone_and_all_together() {
         1,
         "the parts are one recording"
     );
+    // What later parts repeat is counted once.
+    let existing = |lines: &[Value]| of_type(lines, "event").iter().filter(|line| line["change"] == "existing").count();
+    let told = parse(&run(&["report", "--json", directory.path().to_str().unwrap()]).stdout);
+    let counts = &told.last().unwrap()["counts"];
+    assert_eq!(counts["events"]["existing"], existing(&lines(&parts[0])), "{counts}");
+    let all: Vec<Value> = parts.iter().flat_map(|part| lines(part)).collect();
+    assert!(existing(&all) > 2 * existing(&lines(&parts[0])), "each part has them");
 }
 
 #[test]
