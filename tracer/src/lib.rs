@@ -10,6 +10,7 @@ mod say;
 #[macro_use]
 mod words;
 mod budget;
+mod hash;
 mod phrases;
 mod recent;
 mod rules;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 23] = [
+const CORE: [&str; 25] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -17,12 +17,14 @@ const CORE: [&str; 23] = [
     "explain.rs",
     "findings",
     "findings.rs",
+    "hash.rs",
     "hierarchy.rs",
     "input.rs",
     "lxc.rs",
     "mounts.rs",
     "name.rs",
     "oci.rs",
+    "phrases.rs",
     "recent.rs",
     "rules",
     "rules.rs",

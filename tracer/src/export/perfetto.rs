@@ -8,6 +8,7 @@ use prost::Message;
 
 use crate::container::Container;
 use crate::findings::Finding;
+use crate::hash::fnv1a;
 use crate::hierarchy::HierarchyLabels;
 use crate::input::{Actor, BootTime, Cgroup, Change, HierarchyId, Input, Pid, ProcessChange};
 use crate::line::{Line, Output};
@@ -271,13 +272,9 @@ fn by(actor: Option<&Actor>) -> Vec<Annotation> {
     actor.map(|actor| note("actor", who(&actor.comm, actor.pid))).into_iter().collect()
 }
 
-/// A track's number: a hash (FNV-1a) of what it is of, never 0, which is Perfetto's own.
+/// A track's number: a hash of what it is of, never 0, which is Perfetto's own.
 fn uuid(parts: &[&[u8]]) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in parts.iter().flat_map(|part| part.iter().chain([&0xff])) {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash | 1
+    fnv1a(parts.iter().flat_map(|part| part.iter().chain([&0xff]))) | 1
 }
 
 impl<W: Write> Output for Perfetto<W> {

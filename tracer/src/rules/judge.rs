@@ -2,6 +2,7 @@
 
 use super::{Judgement, Rule, Weighed, World, severity};
 use crate::findings::{Certainty, Finding, FindingAttempt, Job, Outcome};
+use crate::hash::fnv1a;
 use crate::input::{Actor, BootTime, Cgroup, Seq};
 use crate::state::{Cgroups, Existing, Member, Participant, Place, Story};
 
@@ -115,16 +116,12 @@ fn evidence(story: &Story, first_failure: Option<&FindingAttempt>) -> Vec<Seq> {
     seqs
 }
 
-/// Twelve hexadecimal digits of a hash (FNV-1a) of what makes a story this story and no other.
+/// Twelve hexadecimal digits of a hash of what makes a story this story and no other.
 fn id(story: &Story) -> String {
     let place = story.members.first().map(|member| &member.place);
     let path = place.map(|place| place.path.as_bytes()).unwrap_or_default();
     let hierarchy = place.map_or(0, |place| place.hierarchy.0);
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
     let parts: [&[u8]; 4] =
         [story.kind.as_str().as_bytes(), path, &hierarchy.to_le_bytes(), &story.began.0.to_le_bytes()];
-    for byte in parts.into_iter().flatten() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    format!("{:012x}", hash >> 16)
+    format!("{:012x}", fnv1a(parts.into_iter().flatten()) >> 16)
 }

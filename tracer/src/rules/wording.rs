@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::{FindingAttempt, Job, Outcome, Severity, Weighed, World};
 use crate::container::Container;
 use crate::input::{Actor, Exit};
+use crate::phrases;
 
 /// From so many failed calls on their number is told.
 const MANY: u64 = 9;
 
 /// `runc[4711]`.
 pub(super) fn who(actor: &Actor) -> String {
-    format!("{}[{}]", actor.comm, actor.pid)
+    phrases::who(&actor.comm, actor.pid)
 }
 
 /// The same, of somebody who may not have been seen.
