@@ -375,6 +375,7 @@ pub fn run(program: &Path, scratch: &Scratch, containers: u64) -> anyhow::Result
     let judged = if is_full { "5 % at most" } else { "not judged: what it keeps is not full before" };
     println!("{:<44}{:>13.1}%  ({judged})", "growth", (last.memory / first.memory - 1.0) * 100.0);
     println!("{:<44}{:>14}", "forgotten to save memory", grown("cgtrace_evicted_total"));
+    println!("{:<44}{:>14}", "failed calls lost", grown("cgtrace_events_lost_total{ring=\"attempts\""));
     println!("{:<44}{:>14}", "questions that were not answered", grown("cgtrace_unanswered_total"));
     let (lost, made) = (grown("cgtrace_events_lost_total{ring=\"lifecycle\""), grown("cgtrace_cgroups_created_total"));
     if lost > 0.0 || made < containers as f64 {
