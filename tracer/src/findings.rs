@@ -228,7 +228,7 @@ pub struct KnownIssue {
     pub title: &'static str,
     /// The versions that have it.
     pub affects: &'static str,
-    /// The version that mends it.
+    /// The version that fixes it.
     pub fixed_in: &'static str,
 }
 

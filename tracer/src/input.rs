@@ -701,7 +701,7 @@ pub enum UnreadReason {
 }
 
 words! {
-    /// What is asked about a process of whoever can look at its memory and its files.
+    /// What is asked of a reader about a process: it can look at its memory and its files.
     pub enum Question {
         /// Its command line.
         CommandLine = "command-line",
@@ -721,7 +721,7 @@ words! {
         Timeout = "timeout",
         /// It was not asked: another question about what the same user names is not answered, or too many are asked.
         Refused = "refused",
-        /// Whoever was asked has died over it: there was too much to read.
+        /// The reader died while reading: there was too much to read.
         Failed = "failed",
     }
 }
@@ -838,7 +838,7 @@ words! {
         RateLimited = "rate-limited",
         /// The trace file could not be written.
         NotWritten = "not-written",
-        /// The agent did not get to run for a while. Counted are the cgroups that came or went unseen meanwhile.
+        /// The agent did not run for a while. Counted are the cgroups that came or went unseen meanwhile.
         Stall = "stall",
         /// A record could not be understood, or memory that should hold a path could not be read.
         Malformed = "malformed",

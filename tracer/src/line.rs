@@ -66,7 +66,7 @@ pub struct Counts {
     pub findings: BTreeMap<&'static str, u64>,
     /// Records that did not reach us, for whatever reason.
     pub lost: u64,
-    /// What was dropped by the agent itself for want of room.
+    /// What was dropped by the agent itself to save memory.
     pub evicted: u64,
 }
 

@@ -212,8 +212,7 @@ impl Readers {
     /// # Errors
     /// When no process can be made.
     pub fn start() -> anyhow::Result<Self> {
-        let (keepers_pid, keeper) =
-            keeper::start().context("failed to start the processes that read what others name")?;
+        let (keepers_pid, keeper) = keeper::start().context("failed to start the reader processes")?;
         let mut readers = Self {
             keeper: Some(keeper),
             keepers_pid,
@@ -323,7 +322,8 @@ impl Readers {
         let asker = busy.asker;
         if !self.stuck.iter().any(|stuck| stuck.asker == asker) {
             say!(
-                "warning: what {asker} names has not answered within {DEADLINE:?}: its containers have no names until it does"
+                "warning: files or memory of {asker} did not answer within {DEADLINE:?}: containers of {asker} have no names \
+                 until they do"
             );
         }
         if let Some(keeper) = &self.keeper {

@@ -49,7 +49,7 @@ impl Role {
             Self::Record(_) => "records",
             Self::Serve => "serves",
             Self::Keep => "keeps readers",
-            Self::Read => "reads what others name",
+            Self::Read => "reads files that other users name",
         }
     }
 
@@ -108,7 +108,7 @@ fn give_up_capabilities(keep: CapabilitySet) -> anyhow::Result<String> {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             // The newest ones that this kernel does not know.
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(_) => bounding = "bounding set left as it is, for want of CAP_SETPCAP",
+            Err(_) => bounding = "bounding set unchanged: CAP_SETPCAP is missing",
         }
     }
     let kept = held.permitted & keep;

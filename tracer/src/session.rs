@@ -291,7 +291,7 @@ impl Session {
         for mount_point in told? {
             // Who may mount may mount very much.
             if self.unwatched.len() < UNWATCHED && self.unwatched.insert(mount_point.clone()) {
-                let more = if self.unwatched.len() == UNWATCHED { "; nothing is said of others" } else { "" };
+                let more = if self.unwatched.len() == UNWATCHED { "; further ones are not reported" } else { "" };
                 say!(
                     "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too \
                      long{more}"

@@ -90,7 +90,9 @@ pub fn machine() -> anyhow::Result<()> {
     let targets = output(Command::new("apt-get").args(debian)).unwrap_or_default();
     // The first one is the release, the others are updates of it.
     let Some((release, mirror)) = targets.lines().find_map(|line| line.split_once(' ')) else {
-        bail!("apt-get does not say where it has Debian's packages from\nhint: the machine is made of those");
+        bail!(
+            "apt-get does not say where it has Debian's packages from\nhint: they are needed to make the test machine"
+        );
     };
     step(&format!("installing a machine from {mirror} to target/machine"));
     let unfinished = place.with_extension("unfinished");

@@ -36,15 +36,15 @@ pub(crate) struct Serve {
     /// Read settings from FILE (TOML); the environment overrides it, and flags override both
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Say whether the settings are right, and what they are; trace nothing
+    /// Check the settings, print them and exit
     #[arg(long)]
     pub check_config: bool,
     /// Listen on ADDRESS, such as 127.0.0.1:9464 or unix:/PATH; may be given several times. Sockets that systemd
     /// passes on are used instead
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
     pub listen: Vec<Address>,
-    /// Tell findings also to those who ask for this host by NAME; addresses and localhost always may. May be given several
-    /// times
+    /// Also show findings to clients that ask for this host by NAME; addresses and localhost are always allowed. May be
+    /// given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_host: Vec<String>,
     /// Record into trace files in DIR
@@ -52,7 +52,7 @@ pub(crate) struct Serve {
     pub record: Option<PathBuf>,
     #[command(flatten)]
     pub recording: RecordingArgs,
-    /// Record also into a directory that other users can write to
+    /// Allow a record directory that other users can write to
     #[arg(long, requires = "record", value_parser = clap::builder::BoolishValueParser::new())]
     pub shared_directory: bool,
     /// How to watch failing calls
@@ -104,7 +104,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let statistics = args.bpf_stats.then(enable_statistics).transpose();
     // What it costs to trace is worth knowing, and no reason not to trace.
     let statistics = statistics.unwrap_or_else(|error| {
-        say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 brings the same numbers");
+        say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 gives the same numbers");
         None
     });
     let recording =
@@ -247,7 +247,7 @@ fn refuse_shared(directory: &Path) -> anyhow::Result<()> {
     let mode = metadata.with_context(|| format!("failed to look at {}", directory.display()))?.permissions().mode();
     anyhow::ensure!(
         mode & 0o022 == 0,
-        "{} can be written to by other users (mode {:04o})\nhint: record into a directory of its own, or add \
+        "{} can be written to by other users (mode {:04o})\nhint: use a separate directory, or add \
          --shared-directory",
         directory.display(),
         mode & 0o7777

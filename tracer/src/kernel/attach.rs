@@ -97,7 +97,7 @@ impl Tracer {
             let mut key = [0; COMM];
             let length = comm.len().min(COMM - 1);
             key[..length].copy_from_slice(&comm.as_bytes()[..length]);
-            comms.insert(key, 1, 0).context("failed to name the runtimes to the kernel programs")?;
+            comms.insert(key, 1, 0).context("failed to pass the runtimes' names to the kernel programs")?;
         }
         let messages = Messages::of(&mut ebpf);
         let mut tracer = Self {

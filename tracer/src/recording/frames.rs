@@ -383,7 +383,7 @@ impl<R: Read> FrameReader<R> {
                         return Ok(Filled::Lines);
                     }
                 }
-                Err(what) => return self.leave_frame(format!("{what}; its lines before that are told")),
+                Err(what) => return self.leave_frame(format!("{what}; the lines before it are read")),
             }
         }
     }

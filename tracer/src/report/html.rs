@@ -82,7 +82,7 @@ pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
     }
     let left_out: u64 = traces.iter().map(|trace| trace.report.findings.left_out()).sum();
     if left_out > 0 {
-        writeln!(out, "<p>{left_out} more findings of less weight are left out.</p>")?;
+        writeln!(out, "<p>{left_out} less severe findings are not shown.</p>")?;
     }
     writeln!(out, "</section>")?;
     timeline.write(out)?;

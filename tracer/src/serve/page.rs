@@ -79,7 +79,7 @@ pub(super) fn status(board: &Board) -> String {
     }
     let _ = writeln!(
         out,
-        "<p>Kept are the last {} findings; an agent that has not read for {} s is not ready.</p></body></html>",
+        "<p>The last {} findings are kept; an agent that has not read for {} s is not ready.</p></body></html>",
         super::FINDINGS,
         STALLED.as_secs()
     );

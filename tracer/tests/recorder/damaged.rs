@@ -25,15 +25,15 @@ fn what_is_no_trace_is_refused_with_its_reason() {
         format!("{{\"type\":\"header\",\"format\":{format},\"tool\":\"cgtrace 9.1\",\"started\":\"x\"}}\n").into_bytes()
     };
     check_refused(b"", "it is empty");
-    check_refused(&[0; 4_096], "it is no trace");
-    check_refused(b"hello\n", "it is no trace");
+    check_refused(&[0; 4_096], "it is not a trace");
+    check_refused(b"hello\n", "it is not a trace");
     check_refused(b"{\"type\":\"event\",\"seq\":1}\n", "does not begin with a header");
     check_refused(&header(99), "it has format 99, written by cgtrace 9.1; this version reads up to format 1");
     check_refused(&header(1), "does not begin with a header");
     let mut deep = b"{\"type\":\"header\",\"format\":1,\"x\":".to_vec();
     deep.extend(vec![b'['; 100_000]);
     deep.push(b'\n');
-    check_refused(&deep, "it is no trace");
+    check_refused(&deep, "it is not a trace");
     let nothing = run(&["report", "/no/such/file"]);
     assert_eq!(nothing.status.code(), Some(2));
     assert!(text(&nothing.stderr).contains("failed to open /no/such/file: No such file"));
@@ -63,7 +63,7 @@ fn damage_is_said_and_the_rest_is_told() {
     let mut twice = inputs.clone();
     twice.insert(20, inputs[19]);
     check(&twice, "comes after line");
-    check(&inputs[..inputs.len() - 1], "cut short: it has no end");
+    check(&inputs[..inputs.len() - 1], "cut short: it has no end line");
     let mut evil = inputs.clone();
     let renamed = inputs[18].replace("\"comm\":\"", "\"comm\":\"\\u001b]0;x\\u0007");
     evil[18] = &renamed;

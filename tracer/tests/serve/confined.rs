@@ -241,6 +241,6 @@ fn six_capabilities_are_enough_to_start() {
     crate::support::wait_for("readiness", || (agent.get("/readyz").0 == 200).then_some(()));
     crate::agent::demo("duplicate");
     agent.wait_for_finding("duplicate-teardown");
-    assert!(agent.said().contains("for want of CAP_SETPCAP"), "{}", agent.said());
+    assert!(agent.said().contains("unchanged: CAP_SETPCAP is missing"), "{}", agent.said());
     agent.end();
 }

@@ -8,9 +8,9 @@ use std::net::IpAddr;
 
 use hyper::header::HeaderValue;
 
-/// What whoever asks by another name is told.
-pub(super) const REFUSED: &str = "this is told only to those who ask by address, as localhost, or by a name that was set with \
-                                  --allow-host\n";
+/// The answer to a client that asks by another name.
+pub(super) const REFUSED: &str = "this is shown only to clients that ask by address, as localhost, or by a name that was set \
+                                  with --allow-host\n";
 
 /// The names that were set.
 #[derive(Clone, Debug, Default)]

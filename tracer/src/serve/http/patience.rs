@@ -107,7 +107,7 @@ impl AsyncWrite for Patient {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Stream::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
         };
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken in time");
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "the client did not read the answer in time");
         if self.due.is_over() {
             return Poll::Ready(Err(late()));
         }
