@@ -136,9 +136,9 @@ by!(Cause, |cause: &Cause| cause.word);
 words! {
     /// Whether it hurt, the mildest first.
     pub enum Severity {
-        /// What was wanted came about.
+        /// The goal was reached.
         Benign = "benign",
-        /// It could not be told.
+        /// It is not known.
         Undetermined = "undetermined",
         /// Something was left behind, or a process failed whose job the teardown was.
         Fault = "fault",
@@ -263,7 +263,7 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rival: Option<Rival>,
     /// Of an actor that was to start a container and failed: the failed call on cgroupfs that the teardown followed, which
-    /// only clears up after it.
+    /// only cleans up after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FindingAttempt>,
     /// The story's failed calls, in order: the first and the last ones if there are very many.

@@ -21,7 +21,7 @@ pub(super) const RULE: Rule = Rule {
             "the failed rmdir or unlinkat (ENOENT, or EROFS, which a read-only mount answers before it looks), and the \
              failed open of the directory after it",
             "that no creation of the path was seen, while tracing covered it; else the finding says \"may\"",
-            "the exit status of whoever tried, and whether its state file of the container is left",
+            "the exit status of the process that tried, and whether its state file of the container is left",
         ],
         confirm: &[
             (
@@ -33,11 +33,11 @@ pub(super) const RULE: Rule = Rule {
         ],
         causes: &[READ_ONLY_MOUNT, CREATION_FAILED, NEVER_CREATED, RENAMED],
         false_positives: &[
-            "A cgroup that came and went before tracing began looks as if it had never been. The finding is then degraded \
+            "A cgroup that came and went before tracing began looks as if it never existed. The finding is then degraded \
              and says \"may never have been created\".",
             "Healthy runtimes make the same calls and cope (runc 1.1, and 1.2.2 or later, when rootless on a read-only \
              cgroupfs). Such findings are benign.",
-            "A runtime that fails before it has made a cgroup clears up all the same (runc, with a terminal that is not there). \
+            "A runtime that fails before it has made a cgroup cleans up all the same (for example runc without a terminal). \
              Such findings are benign, and shown only with --benign.",
         ],
     },
@@ -54,8 +54,8 @@ const READ_ONLY_MOUNT: Cause = Cause {
     word: "read-only-mount",
     meaning: "The cgroup could not be made, because cgroupfs is mounted read-only where the runtime runs.",
     advice: "Mount cgroupfs writable for the runtime (docker run --cgroupns=private with a delegated cgroup, \
-             or systemd's Delegate=yes), or take a runtime that copes without: runc 1.2.2 or later. Rolling \
-             back hides it, and waiting does not mend it. State that was left behind is removed with \
+             or systemd's Delegate=yes), or use a runtime that copes with it: runc 1.2.2 or later. Rolling \
+             back hides it, and waiting does not fix it. State that was left behind is removed with \
              runc delete --force ID by a version that copes.",
     is_routine: false,
 };
@@ -63,7 +63,7 @@ const READ_ONLY_MOUNT: Cause = Cause {
 const CREATION_FAILED: Cause = Cause {
     word: "creation-failed",
     meaning: "The cgroup could not be made, for the reason that the failed mkdir gives.",
-    advice: "Mend the creation, not the teardown: EACCES wants delegation of the parent cgroup, ENOSPC and \
+    advice: "Fix the creation, not the teardown: EACCES means that the parent cgroup must be delegated, ENOSPC and \
              EAGAIN mean that a limit on cgroups is reached (cgroup.max.descendants, cgroup.max.depth, or memory \
              cgroup ids), ENOENT that the parent is missing.",
     is_routine: false,
@@ -81,8 +81,8 @@ const RENAMED: Cause = Cause {
     word: "renamed",
     meaning: "It exists under another name: somebody renamed it, or a cgroup around it (cgroup v1 only). The rival \
              is who did, and when; `to` is where it is now.",
-    advice: "Remove it under its present name. Whoever renames the cgroups of others must tell their owners; cgroup2 \
-             has no renaming.",
+    advice: "Remove it under its present name. A program that renames another's cgroup must tell its owner; \
+             cgroup2 has no renaming.",
     is_routine: false,
 };
 
