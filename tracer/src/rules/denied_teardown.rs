@@ -134,11 +134,11 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         because.push("a later call did not find it".to_owned());
     }
     if left.is_none() {
-        because.push("one that has its id now may be another one".to_owned());
+        because.push("the cgroup that has its id now may be another one".to_owned());
     }
     let is = match left {
-        Some(false) => wording::verb(&because, "was there", "may have been there"),
-        Some(true) | None => wording::verb(&because, "is there", "may be there"),
+        Some(false) => wording::verb(&because, "existed", "may have existed"),
+        Some(true) | None => wording::verb(&because, "exists", "may exist"),
     };
     let why = match (cause == READ_ONLY_MOUNT, main.actor.uid) {
         (true, _) => format!("cgroupfs is mounted read-only for it ({errno})"),

@@ -72,7 +72,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         because.push("who removed it was not seen".to_owned());
     }
     if !is_proved_gone(weighed) && !world.cgroups.is_whole() {
-        because.push("there were more cgroups than are remembered: it may have been made anew".to_owned());
+        because.push("not all cgroups could be remembered: it may have been created again".to_owned());
     }
     because.extend(weighed.gaps_in_processes(world, remover.map(|remover| (remover, removal.at))));
     let before = main.at.since(removal.at);

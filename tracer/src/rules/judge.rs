@@ -56,7 +56,7 @@ impl Weighed<'_> {
         let Some(main) = self.main else { return Vec::new() };
         let mut gaps: Vec<String> = world.processes.gaps(&main.actor, rival).into_iter().collect();
         if main.ended.is_none() && world.processes.may_have_forgotten(&main.actor, main.at) {
-            gaps.push("its end was not seen: there were more processes than are remembered".to_owned());
+            gaps.push("its end was not seen: not all processes could be remembered".to_owned());
         }
         if main.is_unread && main.job == Job::Other {
             gaps.push("what it was asked to do could not be read in time".to_owned());

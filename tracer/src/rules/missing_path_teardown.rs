@@ -105,7 +105,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let mut because = gaps(weighed, world, creation, cause);
     because.extend(weighed.gaps_in_processes(world, None));
     if !world.cgroups.is_whole() {
-        because.push("there were more cgroups than are remembered: it may be one of them".to_owned());
+        because.push("not all cgroups could be remembered: it may be one of them".to_owned());
     }
 
     let is_made_since = world.cgroups.at_path(&weighed.member.place).is_some();
@@ -151,7 +151,7 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
     let followed = world.cgroups.follow(place).filter(|followed| followed.renaming.seq == renaming.seq);
     let to = followed.map(|followed| followed.place).or_else(|| renaming.forward(place)).map(|place| place.path);
     let summary = format!(
-        "{} tried to tear down {}, which is not there by that name: {} {} {} to {} {} earlier; {}",
+        "{} tried to tear down {}, which does not exist under that name: {} {} {} to {} {} earlier; {}",
         wording::subject(weighed, None),
         wording::whose(weighed),
         wording::somebody(&renaming.actor),
@@ -196,7 +196,7 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     };
     let mut because = world.coverage.gaps_in_lifecycle(since);
     if !world.cgroups.remembers_since(since) {
-        because.push("there were more removals since than are remembered".to_owned());
+        because.push("not all removals since could be remembered".to_owned());
     }
     if world.cgroups.is_past_unclear(&member.place) {
         because.push("a cgroup around it was renamed, and what was removed in it before is not remembered".to_owned());

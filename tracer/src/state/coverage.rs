@@ -180,10 +180,10 @@ impl Coverage {
     pub fn gaps_in_resolution(&self, name: &[u8], since: BootTime, until: BootTime) -> Option<&'static str> {
         let covers = |span: &Span| span.last >= since && span.first <= until;
         if self.unresolved.iter().any(|(known, span)| known.as_bytes() == name && covers(span)) {
-            return Some("where a failed mkdir of that name leads is not known");
+            return Some("the place of a failed mkdir of that name is not known");
         }
         let any = self.unresolved_of_any_name.as_ref().is_some_and(covers);
-        any.then_some("where some failed mkdir calls lead is not known")
+        any.then_some("the place of some failed mkdir calls is not known")
     }
 
     /// Why a failed creation may have happened unseen since `since`.
@@ -275,12 +275,12 @@ mod tests {
         let gap = |coverage: &Coverage, name: &str, since, until| {
             coverage.gaps_in_resolution(name.as_bytes(), BootTime(since), BootTime(until))
         };
-        assert_eq!(gap(&coverage, "web", 15, 25), Some("where a failed mkdir of that name leads is not known"));
+        assert_eq!(gap(&coverage, "web", 15, 25), Some("the place of a failed mkdir of that name is not known"));
         assert_eq!(gap(&coverage, "web", 1, 9), None, "it came later");
         assert_eq!(gap(&coverage, "web", 21, 30), None, "it was before");
         assert_eq!(gap(&coverage, "bar", 15, 25), None);
         coverage.unresolved_mkdir(None, BootTime(30));
-        assert_eq!(gap(&coverage, "bar", 30, 40), Some("where some failed mkdir calls lead is not known"));
+        assert_eq!(gap(&coverage, "bar", 30, 40), Some("the place of some failed mkdir calls is not known"));
         assert_eq!(gap(&coverage, "bar", 31, 40), None);
     }
 

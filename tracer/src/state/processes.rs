@@ -90,7 +90,7 @@ impl Processes {
             rival.pid == actor.pid && !rival.is_same_process_as(actor) && Some(at) <= self.forgotten
         };
         let needs_more = actor.identity.is_none() && self.running.evicted > 0 || rival.is_some_and(is_forgotten);
-        needs_more.then(|| "there were more processes than are remembered".to_owned())
+        needs_more.then(|| "not all processes could be remembered".to_owned())
     }
 
     /// Whether a process that did something at that time may have been forgotten since: its end is then not known to be its own.
