@@ -1,7 +1,7 @@
 //! The table of system calls that are looked at when they fail, and of what they try.
 //!
-//! A new one is a row. From it come the number that the exit's hook looks for, the trampoline, the probe with its name and cost, the words of
-//! the stream and of the metrics, and what is read of the arguments.
+//! A new one is a row. From it come the number that the exit's hook looks for, the trampoline, the probe with its name
+//! and cost, the words of the stream and of the metrics, and what is read of the arguments.
 
 /// Calls a macro with what calls try: for each what it means, its name as a type's variant, and its word in the stream.
 #[macro_export]
@@ -14,8 +14,8 @@ macro_rules! for_each_operation {
             Rmdir = "rmdir",
             /// To open one, or a file in it.
             Open = "open",
-            /// To give one another name (cgroup v1 only). The first path is that of the cgroup; the second one is what it would have been
-            /// called, and is not read.
+            /// To give one another name (cgroup v1 only). The first path is that of the cgroup; the second one is what
+            /// it would have been called, and is not read.
             Rename = "rename",
         }
     };
@@ -111,7 +111,8 @@ impl Syscall {
     }
 }
 
-/// Calls a macro with the rows: for each its name as a type's variant, as a constant, of its trampoline, and in the kernel; then what it is.
+/// Calls a macro with the rows: for each its name as a type's variant, as a constant, of its trampoline, and in the
+/// kernel; then what it is.
 #[macro_export]
 macro_rules! for_each_syscall {
     ($then:ident) => {
@@ -132,7 +133,8 @@ macro_rules! for_each_syscall {
 
 macro_rules! table {
     ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
-        /// All of them, in the order of [`Attempt::syscall`](crate::Attempt::syscall) and of the trampolines' scratch slots.
+        /// All of them, in the order of [`Attempt::syscall`](crate::Attempt::syscall) and of the trampolines' scratch
+        /// slots.
         pub const TABLE: &[Syscall] = &[$(Syscall::$first $arguments$(.$more $with)*),*];
 
         /// Which row each is.

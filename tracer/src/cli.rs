@@ -76,8 +76,8 @@ pub fn definition() -> clap::Command {
 
 const SERVE: &str = "serve";
 
-/// Reads the command line, and for the agent the environment and the configuration file. What is mistyped ends the program with
-/// clap's own message.
+/// Reads the command line, and for the agent the environment and the configuration file. What is mistyped ends the
+/// program with clap's own message.
 fn parse(arguments: Vec<std::ffi::OsString>) -> anyhow::Result<Cli> {
     let definition = definition();
     // What a flag needs besides may be in the file: that is only known when the file is read.

@@ -1,7 +1,7 @@
 //! Real cgroup faults, played on the real cgroupfs for whoever wants to see how they look.
 //!
-//! The traced half is another process, the [`stage`]: it goes to a private mount namespace, makes one scratch cgroup and
-//! removes it at the end, whatever happens. In it the [`actors`] make the system calls of real runtimes, or a real
+//! The traced half is another process, the [`stage`]: it goes to a private mount namespace, makes one scratch cgroup
+//! and removes it at the end, whatever happens. In it the [`actors`] make the system calls of real runtimes, or a real
 //! runtime plays itself.
 
 mod actors;

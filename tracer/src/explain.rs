@@ -1,4 +1,5 @@
-//! What findings mean, in words: severities, jobs, and the page `docs/findings.md`, with what each kind's own rule says of it.
+//! What findings mean, in words: severities, jobs, and the page `docs/findings.md`, with what each kind's own rule says
+//! of it.
 
 use crate::findings::{Explanation, Job, Kind, Severity};
 use crate::rules;
@@ -46,8 +47,8 @@ pub fn markdown() -> String {
     page().lines().map(|line| wrapped(line) + "\n").collect()
 }
 
-/// A paragraph or an item of a list as lines of one width. Rows of tables and headings have to stay on one line; commands and names
-/// in backquotes are copied more easily from one.
+/// A paragraph or an item of a list as lines of one width. Rows of tables and headings have to stay on one line;
+/// commands and names in backquotes are copied more easily from one.
 fn wrapped(line: &str) -> String {
     const WIDTH: usize = 120;
     const NO_BREAK: char = '\u{a0}';

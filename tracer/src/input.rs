@@ -1,7 +1,7 @@
 //! What the tracker learns, in the one form it learns it in: kernel events, losses, ticks and facts read from the host.
 //!
-//! A live run makes [`Input`]s from the kernel's rings and from `/proc`; a replay reads the same ones from a trace file.
-//! Either way they reach the tracker one by one, in the order of their [`Seq`].
+//! A live run makes [`Input`]s from the kernel's rings and from `/proc`; a replay reads the same ones from a trace
+//! file. Either way they reach the tracker one by one, in the order of their [`Seq`].
 //!
 //! Fields marked *derived* are filled in by the tracker before a line is written and ignored when one is read: they are
 //! there for whoever reads the JSON, and a newer tool derives them anew.
@@ -30,8 +30,8 @@ impl BootTime {
         std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whether two start times are of one process. The kernel side tells them in nanoseconds, `/proc/PID/stat` in whole clock
-    /// ticks: a time of whole ticks is the same as any within its tick.
+    /// Whether two start times are of one process. The kernel side tells them in nanoseconds, `/proc/PID/stat` in whole
+    /// clock ticks: a time of whole ticks is the same as any within its tick.
     pub fn is_same_start(self, other: Self) -> bool {
         let ticks = |time: Self| time.0 / CLOCK_TICK;
         let is_whole = |time: Self| time.0.is_multiple_of(CLOCK_TICK);
@@ -314,8 +314,8 @@ impl Actor {
     }
 }
 
-/// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows which
-/// ones are wanted.
+/// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows
+/// which ones are wanted.
 #[derive(Deserialize, JsonSchema)]
 struct RecordedActor {
     pid: Pid,
@@ -470,7 +470,8 @@ pub struct Attempt {
     /// Where a relative path starts. `None` for an absolute one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
-    /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the kernel's layout is not known (no BTF).
+    /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the
+    /// kernel's layout is not known (no BTF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<NamespaceId>,
     /// Which mounts that namespace had: a mount table that was read before tells of others. Needed while tracing only.
@@ -493,7 +494,8 @@ impl Attempt {
     }
 }
 
-/// A directory that a relative path starts at, as the kernel's own structures name it: on cgroupfs, or above a mount of it.
+/// A directory that a relative path starts at, as the kernel's own structures name it: on cgroupfs, or above a mount of
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Directory {
     /// Its superblock, which tells the hierarchy.
@@ -505,7 +507,8 @@ pub struct Directory {
     /// The walk stopped before the root: `path` holds only the innermost names.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// It is not on cgroupfs, and `id` is an inode number: the path is followed through the mounts of `mount_namespace`.
+    /// It is not on cgroupfs, and `id` is an inode number: the path is followed through the mounts of
+    /// `mount_namespace`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub outside: bool,
     /// The mount that it was reached through. `None` if the kernel's layout is not known, and in older traces.
@@ -631,7 +634,8 @@ pub enum About {
     Mounts {
         /// The namespace.
         namespace: NamespaceId,
-        /// Its mounts at and around cgroupfs, in the order of `/proc/PID/mountinfo` (a later one covers an earlier one).
+        /// Its mounts at and around cgroupfs, in the order of `/proc/PID/mountinfo` (a later one covers an earlier
+        /// one).
         mounts: Vec<Mount>,
         /// Mounts that the namespace has, if they are too many: then none is kept, and paths there are not resolved.
         #[serde(default, skip_serializing_if = "is_zero")]

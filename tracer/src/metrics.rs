@@ -1,8 +1,8 @@
 //! What a stream tells Prometheus: counters, gauges and histograms, with label values from closed sets.
 //!
-//! Numbers are kept where they are counted; telling them reads them and nothing else. Every label value that can be is there
-//! from the start, so that the number of series is the same for one container and for ten thousand, and a first event is a step
-//! that `increase` sees. `docs/metrics.md` says what each is for.
+//! Numbers are kept where they are counted; telling them reads them and nothing else. Every label value that can be is
+//! there from the start, so that the number of series is the same for one container and for ten thousand, and a first
+//! event is a step that `increase` sees. `docs/metrics.md` says what each is for.
 
 mod format;
 
@@ -123,7 +123,8 @@ impl Which {
 
 type Seconds = Counter<f64, AtomicU64>;
 
-/// A histogram of times, twice: classic buckets with exemplars for text, and a native one beside classic buckets for protobuf.
+/// A histogram of times, twice: classic buckets with exemplars for text, and a native one beside classic buckets for
+/// protobuf.
 #[derive(Clone)]
 struct Durations {
     text: HistogramWithExemplars<Which>,

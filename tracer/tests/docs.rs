@@ -1,5 +1,5 @@
-//! What the documentation says is so, and in plain words: commands parse, links lead somewhere, every command and kind is written
-//! of, lines have one width.
+//! What the documentation says is so, and in plain words: commands parse, links lead somewhere, every command and kind
+//! is written of, lines have one width.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::fs;
@@ -36,7 +36,8 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// Lines that are wider than this are hard to read, and hard to compare.
 const WIDTH: usize = 120;
 
-/// The numbers of lines that are too wide. Rows of tables, headings and lines that hold one link only cannot be wrapped.
+/// The numbers of lines that are too wide. Rows of tables, headings and lines that hold one link only cannot be
+/// wrapped.
 fn too_wide(text: &str) -> Vec<usize> {
     let cannot_be_wrapped = |line: &str| {
         let line = line.trim_start();

@@ -200,7 +200,8 @@ fn linker() -> anyhow::Result<()> {
     }
     step(&format!("installing {LINKER} {LINKER_VERSION} to target/tools"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // LLVM, which comes compiled, does its work: optimised, it would save a second of linking, and take a minute more to build.
+    // LLVM, which comes compiled, does its work: optimised, it would save a second of linking, and take a minute more
+    // to build.
     cargo.args(["--config", "profile.dev.debug=false", "install", "--debug"]);
     cargo.args([LINKER, "--version", LINKER_VERSION, "--locked", "--root"]).arg(&own);
     run(&mut cargo).with_context(|| {

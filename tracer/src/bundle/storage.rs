@@ -72,7 +72,8 @@ pub fn of_bundle(root: &Root, bundle: &Path, id: &Name) -> Option<Said> {
     find(root, containers, |container| container.id.as_bytes() == id.as_bytes())
 }
 
-/// What storage says of a container whose id begins so: buildah gives a container's host the first twelve digits as its name.
+/// What storage says of a container whose id begins so: buildah gives a container's host the first twelve digits as its
+/// name.
 pub fn by_host_name(root: &Root, storages: &[PathBuf], host: &str) -> Option<Said> {
     if host.len() != 12 || !host.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;

@@ -124,8 +124,8 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Replays a recording's files through one tracker. With `follow`, until its end comes. Returns whether all could be read; what
-/// could not is said on stderr.
+/// Replays a recording's files through one tracker. With `follow`, until its end comes. Returns whether all could be
+/// read; what could not is said on stderr.
 ///
 /// # Errors
 /// When a file cannot be read, or the output cannot be written.

@@ -22,8 +22,8 @@ use crate::serve::systemd::Notifier;
 use crate::serve::{Address, Board, Listener, Names};
 use crate::stream::Stream;
 
-/// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some tens of
-/// thousands of events, which is a second of the worst churn.
+/// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some
+/// tens of thousands of events, which is a second of the worst churn.
 const RINGS: Options =
     Options { lifecycle_bytes: 2 << 20, attempts_bytes: 512 << 10, burst: 256, rate: 64, comms: Vec::new() };
 
@@ -58,13 +58,14 @@ pub(crate) struct Serve {
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
-    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one cost a little more
+    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one cost a
+    /// little more
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub bpf_stats: bool,
 }
 
-/// The command with what differs from others that take the same: whatever can be set for the agent can be set in its environment, and
-/// how trace files are written matters only where there are any.
+/// The command with what differs from others that take the same: whatever can be set for the agent can be set in its
+/// environment, and how trace files are written matters only where there are any.
 pub(crate) fn defined(serve: clap::Command) -> clap::Command {
     let of_files = RecordingArgs::augment_args(clap::Command::new(""));
     serve.mut_args(|argument| {
@@ -164,8 +165,8 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// On a host that is overloaded, what is worth seeing happens then: this process goes before those that it sees, if it may
-/// (CAP_SYS_NICE; the unit has systemd do it). It needs little.
+/// On a host that is overloaded, what is worth seeing happens then: this process goes before those that it sees, if it
+/// may (CAP_SYS_NICE; the unit has systemd do it). It needs little.
 fn go_first() {
     const NICE: i32 = -10;
     let _ = rustix::process::setpriority_process(None, NICE);

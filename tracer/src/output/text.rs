@@ -315,8 +315,8 @@ pub fn write_finding(out: &mut dyn Write, finding: &Finding, look: &Look) -> io:
     Ok(())
 }
 
-/// What else is to be said of a finding, by name: who took part, in what, how far to trust it, what to do. A line that goes
-/// on with the one before has no name. `hierarchy` is what the cgroup's hierarchy is called.
+/// What else is to be said of a finding, by name: who took part, in what, how far to trust it, what to do. A line that
+/// goes on with the one before has no name. `hierarchy` is what the cgroup's hierarchy is called.
 pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static str, String)> {
     let mut fields = Vec::new();
     for (number, line) in processes(finding).into_iter().enumerate() {

@@ -1,8 +1,8 @@
 //! A report as one page of HTML: no network, no script from elsewhere; opens from disk and from a CI artefact.
 //!
-//! Everything that comes from a trace is escaped twice over: names as for a terminal, and all text as HTML. Should markup
-//! get through all the same, it cannot do anything: the page's policy names the one script and the one style sheet by
-//! their hashes.
+//! Everything that comes from a trace is escaped twice over: names as for a terminal, and all text as HTML. Should
+//! markup get through all the same, it cannot do anything: the page's policy names the one script and the one style
+//! sheet by their hashes.
 
 mod picture;
 mod timeline;
@@ -19,8 +19,8 @@ use crate::output::{deeds, particulars, relative};
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
-/// SHA-256 of the two, in base64: `openssl dgst -sha256 -binary page.js | base64`. A browser that counts otherwise refuses
-/// the file and names the right one on its console, which the tests read.
+/// SHA-256 of the two, in base64: `openssl dgst -sha256 -binary page.js | base64`. A browser that counts otherwise
+/// refuses the file and names the right one on its console, which the tests read.
 const STYLE_HASH: &str = "6tTkwdC21TPEH5cxAcUWaeGad3zIvZ9/m12gvOkjIJE=";
 const SCRIPT_HASH: &str = "glgRNmZKYAnw+UuXM8bbHl9WCalcqhQJCphTvugfsuc=";
 

@@ -1,8 +1,8 @@
 //! `denied-teardown`: a removal of a cgroup that exists was refused, for lack of rights or by a read-only mount.
 //!
-//! The kernel looks at rights only when it has found the directory, but a read-only mount answers before: that the cgroup was there is
-//! then known from its life alone. One that is gone by the time its story is judged was removed in another way, and nothing is told of it
-//! unless a teardown failed of the refusal.
+//! The kernel looks at rights only when it has found the directory, but a read-only mount answers before: that the
+//! cgroup was there is then known from its life alone. One that is gone by the time its story is judged was removed in
+//! another way, and nothing is told of it unless a teardown failed of the refusal.
 
 use super::{Call, Judgement, Rule, Weighed, World, gone, wording};
 use crate::errno::Errno;

@@ -103,8 +103,8 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     Some(Judgement { cause, because, summary, rival: Some(rival) })
 }
 
-/// Whether a call proves that the cgroup was not there when the first one was made: a read-only mount refuses before it looks. What
-/// is gone later was gone before: had it been removed once more, that would have been another life.
+/// Whether a call proves that the cgroup was not there when the first one was made: a read-only mount refuses before it
+/// looks. What is gone later was gone before: had it been removed once more, that would have been another life.
 fn is_proved_gone(weighed: &Weighed) -> bool {
     let main = weighed.caller();
     let is_gone = |errno: Errno| matches!(errno, Errno::ENOENT | Errno::ENODEV);

@@ -174,7 +174,8 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
 fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause) -> Vec<String> {
     let story = weighed.story;
     let (main, member) = (weighed.caller(), weighed.member);
-    // Whoever starts a container means the one that it would have made: nothing was there when it began, or it would be known.
+    // Whoever starts a container means the one that it would have made: nothing was there when it began, or it would be
+    // known.
     let began = || {
         let started = main.actor.identity.as_ref()?.started?;
         let was_traced = world.coverage.is_whole_since(started) && world.coverage.gaps_in_walk().is_empty();
@@ -223,9 +224,9 @@ const RUNC_4518: Pattern = Pattern {
     is: is_runc_4518,
 };
 
-/// One process failed to make the cgroup on the read-only mount and exited 0 all the same. Another one, which deletes, was
-/// refused the removal by that mount, could then not open the directory, and failed. Healthy versions make the same calls
-/// and exit 0; a process that is not rootless fails with the creation, and clears up itself.
+/// One process failed to make the cgroup on the read-only mount and exited 0 all the same. Another one, which deletes,
+/// was refused the removal by that mount, could then not open the directory, and failed. Healthy versions make the same
+/// calls and exit 0; a process that is not rootless fails with the creation, and clears up itself.
 fn is_runc_4518(finding: &Finding, processes: &Processes) -> bool {
     let Some(actor) = &finding.actor else { return false };
     let is_own = |call: &&FindingAttempt| call.actor.is_same_process_as(actor);

@@ -1,7 +1,8 @@
 //! The configuration file: TOML whose keys are the names of the command's flags.
 //!
-//! There is one definition of every setting, the command line's. A key of the file that was given neither as a flag nor in the
-//! environment is added to the command line, so that it is checked, and explained when it is wrong, just as a flag is.
+//! There is one definition of every setting, the command line's. A key of the file that was given neither as a flag nor
+//! in the environment is added to the command line, so that it is checked, and explained when it is wrong, just as a
+//! flag is.
 
 use std::ffi::OsString;
 use std::fmt;

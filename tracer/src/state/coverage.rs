@@ -9,7 +9,8 @@
 //! | a failed `rmdir` or opening | nothing that is claimed: a story is not told, or tells of fewer calls and processes, but those that it tells of are real, and so is what became of the cgroup |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
 //!
-//! A failed `mkdir` of which it is not known where it leads is as good as lost, for cgroups of the name that it would have made.
+//! A failed `mkdir` of which it is not known where it leads is as good as lost, for cgroups of the name that it would
+//! have made.
 
 use std::time::Duration;
 
@@ -33,7 +34,8 @@ pub(crate) struct Coverage {
     attempts_lost: Option<BootTime>,
     /// Failed `mkdir`s whose thread group is known.
     mkdirs_lost: Vec<MkdirsLost>,
-    /// Failed `mkdir`s of which it is not known where they lead, by the name that each would have made; the latest last.
+    /// Failed `mkdir`s of which it is not known where they lead, by the name that each would have made; the latest
+    /// last.
     unresolved: Vec<(Name, Span)>,
     /// Those of which the name is not known either.
     unresolved_of_any_name: Option<Span>,
@@ -58,7 +60,8 @@ struct MkdirsLost {
 const NAMED: usize = 16;
 /// The kernel's own threads have the longest names.
 const LONGEST_COMM: usize = 63;
-/// Names that are kept of failed `mkdir`s which lead nobody knows where; the one that was met longest ago becomes any name.
+/// Names that are kept of failed `mkdir`s which lead nobody knows where; the one that was met longest ago becomes any
+/// name.
 const UNRESOLVED: usize = 64;
 /// No file system of the kernel makes a longer name: it is refused for that, wherever it is.
 const LONGEST_NAME: usize = 255;
@@ -176,7 +179,8 @@ impl Coverage {
         gaps
     }
 
-    /// Why a failed creation of a cgroup of that name may have been among those of which it is not known where they lead.
+    /// Why a failed creation of a cgroup of that name may have been among those of which it is not known where they
+    /// lead.
     pub fn gaps_in_resolution(&self, name: &[u8], since: BootTime, until: BootTime) -> Option<&'static str> {
         let covers = |span: &Span| span.last >= since && span.first <= until;
         if self.unresolved.iter().any(|(known, span)| known.as_bytes() == name && covers(span)) {

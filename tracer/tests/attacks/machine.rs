@@ -1,5 +1,5 @@
-//! The agent as systemd runs it: a machine in a container (`systemd-nspawn --boot`) with Debian's systemd and the unit that this
-//! project ships. Slow, and it needs target/machine: `cargo xtask test --all` makes that and runs this.
+//! The agent as systemd runs it: a machine in a container (`systemd-nspawn --boot`) with Debian's systemd and the unit
+//! that this project ships. Slow, and it needs target/machine: `cargo xtask test --all` makes that and runs this.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -18,8 +18,8 @@ use crate::watched::{Agent, Watched};
 /// `TimeoutStopSec` of the unit, and what systemctl takes.
 const STOP: Duration = Duration::from_secs(11);
 
-/// A machine with the service. The kernel numbers processes as the host does, so the service gets the host's `/proc` and cgroupfs: as
-/// if its systemd were the host's own.
+/// A machine with the service. The kernel numbers processes as the host does, so the service gets the host's `/proc`
+/// and cgroupfs: as if its systemd were the host's own.
 struct Machine {
     nspawn: Child,
     /// Its systemd, as the host numbers it.

@@ -98,7 +98,8 @@ struct Seen {
     /// So many of these were counted.
     told: usize,
     delay: Duration,
-    /// By container id: when it was made, and once its finding is told, how long that took and whether that knew its name.
+    /// By container id: when it was made, and once its finding is told, how long that took and whether that knew its
+    /// name.
     witnesses: BTreeMap<String, (Instant, Option<(Duration, bool)>)>,
     memory_kib: u64,
     unready_since: Option<Instant>,

@@ -1,8 +1,8 @@
-//! Chaos with a written truth: actors do to cgroups what runtimes, scripts and administrators do, all at once, and write down
-//! what they did; then every word that was told is held against that.
+//! Chaos with a written truth: actors do to cgroups what runtimes, scripts and administrators do, all at once, and
+//! write down what they did; then every word that was told is held against that.
 //!
-//! It takes half a minute; `cargo xtask chaos` plays for longer. The order of what is played follows from a seed, which is
-//! printed; the order of what the kernel does with it does not.
+//! It takes half a minute; `cargo xtask chaos` plays for longer. The order of what is played follows from a seed, which
+//! is printed; the order of what the kernel does with it does not.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod actors;

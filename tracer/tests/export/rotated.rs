@@ -1,4 +1,5 @@
-//! A trace in three parts, with a walk after a loss: whatever reads it tells what it tells of the same trace in one part.
+//! A trace in three parts, with a walk after a loss: whatever reads it tells what it tells of the same trace in one
+//! part.
 
 use std::collections::BTreeSet;
 use std::fs;

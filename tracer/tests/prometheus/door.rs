@@ -207,7 +207,8 @@ fn small_window(address: std::net::SocketAddr) -> TcpStream {
         sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
         sin_zero: [0; 8],
     };
-    // SAFETY: the descriptor is ours alone; option and address are laid out as they should be, and live through the calls.
+    // SAFETY: the descriptor is ours alone; option and address are laid out as they should be, and live through the
+    // calls.
     unsafe {
         let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
         assert!(fd >= 0);

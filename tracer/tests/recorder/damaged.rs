@@ -70,7 +70,8 @@ fn damage_is_said_and_the_rest_is_told() {
     assert!(!check(&evil, "findings").contains('\u{1b}'), "nothing from a trace moves the terminal");
 }
 
-/// `golden/format-N.jsonl.zst` is a trace of format N, and never changes; `format-N.findings.jsonl` is what is told of it.
+/// `golden/format-N.jsonl.zst` is a trace of format N, and never changes; `format-N.findings.jsonl` is what is told of
+/// it.
 #[test]
 fn traces_of_every_format_are_read_for_ever() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -181,8 +182,8 @@ fn peak_of(lines: &mut dyn Iterator<Item = String>) -> (i64, String) {
     (peak >> 10, text(&fs::read(&said).unwrap()))
 }
 
-/// Everything is bounded in bytes, the tracker's share being 32 MiB; what a reader has of the file, the threads and the program
-/// come on top.
+/// Everything is bounded in bytes, the tracker's share being 32 MiB; what a reader has of the file, the threads and the
+/// program come on top.
 #[test]
 fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
     let long = "x".repeat(4_000);

@@ -1,8 +1,8 @@
-//! Containers that come and go, each with a name of its own in a bundle of containerd's shape: the agent's memory stays flat, and it
-//! still learns names at the end.
+//! Containers that come and go, each with a name of its own in a bundle of containerd's shape: the agent's memory stays
+//! flat, and it still learns names at the end.
 //!
-//! What an agent has learnt is seen in what it tells. Some of the containers are torn down twice, which is a finding that names its
-//! container; some of those from a mount namespace of their own, whose table the agent has to read.
+//! What an agent has learnt is seen in what it tells. Some of the containers are torn down twice, which is a finding
+//! that names its container; some of those from a mount namespace of their own, whose table the agent has to read.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -24,7 +24,8 @@ const TASKS: &str = "io.containerd.runtime.v2.task/k8s.io";
 const EVERY: u64 = 100;
 /// So many of each are looked for in what the agent tells.
 const ASKED: usize = 100;
-/// Containers that come one by one, so that a slow machine has time to read each name, and which share of them is named at least.
+/// Containers that come one by one, so that a slow machine has time to read each name, and which share of them is named
+/// at least.
 const CALM: u64 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 const NAMED: f64 = 0.9;

@@ -78,8 +78,8 @@ impl ValueEnum for Kind {
     }
 }
 
-/// Reads a kind, or whatever else `T` has. A kind of the contract that this version does not report is told apart from one
-/// that does not exist.
+/// Reads a kind, or whatever else `T` has. A kind of the contract that this version does not report is told apart from
+/// one that does not exist.
 #[derive(Clone)]
 pub(crate) struct KindParser<T: ValueEnum + Clone + Send + Sync + 'static>(EnumValueParser<T>);
 

@@ -1,8 +1,8 @@
 //! The lives of containers as a picture: a row for each cgroup, spans for what it was, marks for what happened to it.
 //!
 //! The picture is drawn here as a whole, so that the page needs no script to be read. Each row also carries the same in
-//! numbers, nanoseconds since the page's beginning, from which `page.js` draws any part of it; what a span is, is decided
-//! here alone.
+//! numbers, nanoseconds since the page's beginning, from which `page.js` draws any part of it; what a span is, is
+//! decided here alone.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -377,8 +377,8 @@ struct Row {
 struct Picture {
     /// Three words a span: what it is, from, to.
     spans: String,
-    /// Three numbers a step: how long after the one before, the word for it (-1 - n for a failed call), the word for who
-    /// did it or -1.
+    /// Three numbers a step: how long after the one before, the word for it (-1 - n for a failed call), the word for
+    /// who did it or -1.
     steps: String,
     shapes: String,
     text: String,

@@ -1,8 +1,8 @@
 //! By which names the agent is asked.
 //!
-//! A page of a stranger's in a browser on this host may ask any address, its own name pointed at it (DNS rebinding): the
-//! browser takes the answer for the stranger's own. What it asks for carries the stranger's name. An address cannot be
-//! pointed elsewhere, and neither can `localhost`.
+//! A page of a stranger's in a browser on this host may ask any address, its own name pointed at it (DNS rebinding):
+//! the browser takes the answer for the stranger's own. What it asks for carries the stranger's name. An address cannot
+//! be pointed elsewhere, and neither can `localhost`.
 
 use std::net::IpAddr;
 

@@ -25,7 +25,8 @@ impl Due {
         self.answer.store(millis(Instant::now() + time), Ordering::Relaxed);
     }
 
-    /// Has the socket itself read when the stream is next: the event loop tells of what has come only after it was waited for.
+    /// Has the socket itself read when the stream is next: the event loop tells of what has come only after it was
+    /// waited for.
     pub fn look_again(&self) {
         self.look.store(true, Ordering::Relaxed);
     }
