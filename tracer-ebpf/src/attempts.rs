@@ -119,7 +119,10 @@ const fn number(row: u8) -> u32 {
 
 /// What a call on its way out was given, by its number; and its trampoline, by its row.
 macro_rules! calls {
-    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+    ($(
+        $variant:ident $constant:ident $trampoline:ident $name:literal =
+            $first:ident $arguments:tt $(.$more:ident $with:tt)*;
+    )*) => {
         #[inline(always)]
         fn numbered(registers: impl Registers, called: u32, result: u64) -> Option<Call> {
             mod numbers {

@@ -340,7 +340,8 @@ mod tests {
     }
 
     fn write_bundle(directory: &Path) {
-        let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"web","io.kubernetes.cri.image-name":"nginx:1",
+        let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"web",
+            "io.kubernetes.cri.image-name":"nginx:1",
             "io.kubernetes.cri.sandbox-name":"pod-1","io.kubernetes.cri.sandbox-namespace":"shop"},
             "linux":{"cgroupsPath":"/kubepods/x"}}"#;
         std::fs::write(directory.join("config.json"), config).expect("it can be written");

@@ -98,7 +98,8 @@ fn begin_line(session: &Session) -> String {
     let header = session.header();
     let (cgroups, containers) = session.existing();
     format!(
-        "tracing {}: Linux {} {}, {} cgroup layout, {} in {}, {} of them belong to containers; backend {}; times are UTC",
+        "tracing {}: Linux {} {}, {} cgroup layout, {} in {}, {} of them belong to containers; \
+         backend {}; times are UTC",
         header.host,
         header.kernel,
         header.arch,

@@ -133,7 +133,8 @@ mod tests {
         let shim = "/run/containerd/io.containerd.runtime.v2.task";
         check(
             &format!(
-                "runc --root /var/run/docker/runtime-runc/moby --log {shim}/moby/a/log.json create --bundle {shim}/moby/a a"
+                "runc --root /var/run/docker/runtime-runc/moby --log {shim}/moby/a/log.json create --bundle \
+                 {shim}/moby/a a"
             ),
             &[],
             "docker",

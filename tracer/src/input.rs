@@ -418,7 +418,10 @@ macro_rules! operations {
 tracer_ebpf::for_each_operation!(operations);
 
 macro_rules! syscalls {
-    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+    ($(
+        $variant:ident $constant:ident $trampoline:ident $name:literal =
+            $first:ident $arguments:tt $(.$more:ident $with:tt)*;
+    )*) => {
         words! {
             /// The system call that was made: a row of [`tracer_ebpf::syscalls`].
             #[allow(missing_docs, reason = "each is the kernel's own name")]

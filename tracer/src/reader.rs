@@ -326,8 +326,8 @@ impl Readers {
         let asker = busy.asker;
         if !self.stuck.iter().any(|stuck| stuck.asker == asker) {
             say!(
-                "warning: files or memory of {asker} did not answer within {DEADLINE:?}: containers of {asker} have no names \
-                 until they do"
+                "warning: files or memory of {asker} did not answer within {DEADLINE:?}: containers of {asker} have no \
+                 names until they do"
             );
         }
         if let Some(keeper) = &self.keeper {

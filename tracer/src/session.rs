@@ -295,8 +295,8 @@ impl Session {
             if self.unwatched.len() < UNWATCHED && self.unwatched.insert(mount_point.clone()) {
                 let more = if self.unwatched.len() == UNWATCHED { "; further ones are not reported" } else { "" };
                 say!(
-                    "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too \
-                     long{more}"
+                    "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, \
+                     or too long{more}"
                 );
             }
         }

@@ -270,7 +270,8 @@ mod tests {
             let said = parse(text.as_bytes()).expect("read");
             [said.cgroups_path, said.bundle].map(|name| name.map(|name| name.to_string()).unwrap_or_default())
         };
-        let runc = r#"{"id":"a","cgroup_paths":{"memory":"/sys/fs/cgroup/memory/pods/p1"},"config":{"labels":["x=y","bundle=/b"]}}"#;
+        let runc = r#"{"id":"a","cgroup_paths":{"memory":"/sys/fs/cgroup/memory/pods/p1"},
+            "config":{"labels":["x=y","bundle=/b"]}}"#;
         assert_eq!(said(runc), ["/pods/p1", "/b"]);
         assert_eq!(said(r#"{"cgroup_paths":{"":"/sys/fs/cgroup/pods/p1"}}"#), ["/pods/p1", ""]);
         assert_eq!(said(r#"{"cgroup_paths":{"":"/sys/fs/cgroup/unified/pods/p1"}}"#), ["/pods/p1", ""]);

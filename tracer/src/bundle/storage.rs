@@ -155,7 +155,8 @@ mod tests {
         std::fs::create_dir_all(&containers).expect("made");
         std::fs::create_dir_all(directory.path().join("overlay-images")).expect("made");
         let list = r#"[{"id":"0a1b2c3d4e5f66","names":["working"],"image":"i1"},
-            {"id":"p1","names":["web"],"image":"i1","metadata":"{\"image-name\":\"docker.io/nginx:1\",\"name\":\"web\"}"}]"#;
+            {"id":"p1","names":["web"],"image":"i1",
+             "metadata":"{\"image-name\":\"docker.io/nginx:1\",\"name\":\"web\"}"}]"#;
         std::fs::write(containers.join("containers.json"), list).expect("written");
         let images = r#"[{"id":"i1","names":["localhost/base:1"]}]"#;
         std::fs::write(directory.path().join("overlay-images/images.json"), images).expect("written");

@@ -95,7 +95,11 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "GLOB")]
     cgroup: Option<String>,
     /// Only containers of this runtime
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name)))]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name))
+    )]
     runtime: Option<String>,
     /// Also report routine teardowns that did no harm
     #[arg(long)]
@@ -151,10 +155,21 @@ pub(crate) struct RecordingArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_total: Option<u64>,
     /// Keep the last TIME in memory and write it only around a finding, and the same time after it
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["rotate_size", "rotate_every"])]
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = parse_duration,
+        conflicts_with_all = ["rotate_size", "rotate_every"]
+    )]
     pub flight: Option<Duration>,
     /// With --flight: only around findings of this kind; `fault` stands for any finding of severity fault
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',', requires = "flight")]
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_parser = KindParser::<FailOn>::new(),
+        value_delimiter = ',',
+        requires = "flight"
+    )]
     pub flight_on: Vec<FailOn>,
 }
 

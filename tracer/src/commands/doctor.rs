@@ -150,8 +150,8 @@ fn facts(support: &Support) -> Vec<Check> {
             names => worse("BTF", format!("not found: {}", names.join(", ")), "features that need these are missing"),
         }
     } else {
-        let hint = "relative paths, command lines and mount namespaces are not known; a kernel with CONFIG_DEBUG_INFO_BTF \
-                    has it";
+        let hint = "relative paths, command lines and mount namespaces are not known; a kernel with \
+                    CONFIG_DEBUG_INFO_BTF has it";
         worse("BTF", "none", hint)
     });
     checks.push(match (support.tracefs, support.tracefs_private) {

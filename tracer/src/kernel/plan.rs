@@ -59,7 +59,10 @@ const TRACEPOINTS: &[ProbeSpec] = &[
 ];
 
 macro_rules! failed_calls {
-    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+    ($(
+        $variant:ident $constant:ident $trampoline:ident $name:literal =
+            $first:ident $arguments:tt $(.$more:ident $with:tt)*;
+    )*) => {
         /// One for each row of the table of system calls.
         const FAILED_CALLS: &[ProbeSpec] =
             &[$(probe($name, Group::Attempts, false, concat!("failed ", $name, " calls are not seen"))),*];

@@ -222,9 +222,11 @@ mod tests {
 
     #[test]
     fn a_line_that_is_nearly_an_event_is_read_as_the_json_that_it_is() {
-        let event = "{\"type\":\"event\",\"seq\":7,\"time\":\"t\",\"at\":5,\"change\":\"removed\",\"cgroup\":{\"hierarchy\":0,\"id\":7,\
-                     \"path\":\"/a\",\"level\":1},\"task\":{\"pid\":3,\"comm\":\"c\"},\"container\":{\"id\":\"x\",\"chain\":[\"}\"]},\
-                     \"actor\":{\"pid\":1,\"tid\":2,\"comm\":\"b\",\"uid\":0,\"exe\":\"/x\",\"argv\":[\"a\"],\"cgroup\":\"/\"}}";
+        let event = "{\"type\":\"event\",\"seq\":7,\"time\":\"t\",\"at\":5,\"change\":\"removed\",\
+                     \"cgroup\":{\"hierarchy\":0,\"id\":7,\"path\":\"/a\",\"level\":1},\
+                     \"task\":{\"pid\":3,\"comm\":\"c\"},\"container\":{\"id\":\"x\",\"chain\":[\"}\"]},\
+                     \"actor\":{\"pid\":1,\"tid\":2,\"comm\":\"b\",\"uid\":0,\"exe\":\"/x\",\
+                     \"argv\":[\"a\"],\"cgroup\":\"/\"}}";
         let mut lines = Lines::default();
         let moved = ["{\"pid\":3,\"tid\":4,\"comm\":\"c\"}", "{\"tid\":4,\"comm\":\"c\"}"];
         for task in moved {

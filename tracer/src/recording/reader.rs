@@ -52,8 +52,8 @@ impl fmt::Display for OpenError {
             Self::NoHeader(what) => write!(f, "it is not a trace: it does not begin with a header: {what}"),
             Self::Newer { format, tool } => write!(
                 f,
-                "it has format {format}, written by {tool}; this version reads up to format {FORMAT}\nhint: read it with a \
-                 newer cgtrace"
+                "it has format {format}, written by {tool}; this version reads up to format {FORMAT}\nhint: read it \
+                 with a newer cgtrace"
             ),
         }
     }

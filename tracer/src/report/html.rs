@@ -144,8 +144,9 @@ fn article(out: &mut impl Write, anchor: &Anchor<'_>, several: bool) -> io::Resu
     )?;
     writeln!(
         out,
-        "<div class=\"wide\"><table><caption>Evidence</caption><thead><tr><th scope=\"col\">when</th><th scope=\"col\">who</th>\
-         <th scope=\"col\">call</th><th scope=\"col\">result</th><th scope=\"col\">of</th></tr></thead><tbody>"
+        "<div class=\"wide\"><table><caption>Evidence</caption><thead><tr><th scope=\"col\">when</th>\
+         <th scope=\"col\">who</th><th scope=\"col\">call</th><th scope=\"col\">result</th>\
+         <th scope=\"col\">of</th></tr></thead><tbody>"
     )?;
     for deed in deeds(finding) {
         let class = if deed.is_success() { "" } else { " class=\"bad\"" };

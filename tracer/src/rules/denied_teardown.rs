@@ -13,12 +13,13 @@ use crate::state::{Case, Course, Member, Participant, Story};
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
         word: "denied-teardown",
-        claim: "Somebody tried to remove a cgroup that exists, and was refused for lack of rights or by a read-only mount.",
+        claim: "Somebody tried to remove a cgroup that exists, and was refused for lack of rights or by a read-only \
+                mount.",
         evidence: &[
             "the failed rmdir or unlinkat (EROFS, EACCES or EPERM)",
             "that the cgroup existed: its creation, or the walk at the start, and no removal since",
-            "the exit status of the process that tried, whether its state file of the container is left, and whether the \
-             cgroup is",
+            "the exit status of the process that tried, whether its state file of the container is left, and whether \
+             the cgroup is",
         ],
         confirm: &[
             (
@@ -30,9 +31,10 @@ pub(super) const RULE: Rule = Rule {
         ],
         causes: &[READ_ONLY_MOUNT, PERMISSION],
         false_positives: &[
-            "A process that only tests whether it may remove a cgroup, and copes if not, makes the same calls. If it exits 0 \
-             the finding is benign; a shell, a daemon or a plain rmdir leaves it undetermined.",
-            "A cgroup whose removal was lost looks as if it still existed. The finding is then degraded and says \"may\".",
+            "A process that only tests whether it may remove a cgroup, and copes if not, makes the same calls. If it \
+             exits 0 the finding is benign; a shell, a daemon or a plain rmdir leaves it undetermined.",
+            "A cgroup whose removal was lost looks as if it still existed. The finding is then degraded and says \
+             \"may\".",
         ],
     },
     known: &[],
@@ -47,9 +49,9 @@ pub(super) const RULE: Rule = Rule {
 const READ_ONLY_MOUNT: Cause = Cause {
     word: "read-only-mount",
     meaning: "cgroupfs is mounted read-only for the process that tried.",
-    advice: "Remove the cgroup from where cgroupfs is writable: the program that made it there can do it. A runtime that \
-             makes cgroups in a container needs a writable cgroupfs for its whole life (a delegated cgroup and a cgroup \
-             namespace of its own); if it was writable before, find out what remounted it.",
+    advice: "Remove the cgroup from where cgroupfs is writable: the program that made it there can do it. A runtime \
+             that makes cgroups in a container needs a writable cgroupfs for its whole life (a delegated cgroup and a \
+             cgroup namespace of its own); if it was writable before, find out what remounted it.",
     is_routine: false,
 };
 

@@ -12,8 +12,8 @@ pub(super) const RULE: Rule = Rule {
         claim: "Somebody tried to remove a cgroup, or to open it for removal, that had already been removed.",
         evidence: &[
             "the removal that came first, with the process that made it (the rival)",
-            "the failed rmdir or unlinkat (ENOENT or ENODEV), or the failed open of the directory by a process that had \
-             failed to remove it",
+            "the failed rmdir or unlinkat (ENOENT or ENODEV), or the failed open of the directory by a process that \
+             had failed to remove it",
             "the exit status of the process that came second, and whether its state file of the container is left",
         ],
         confirm: &[
@@ -25,9 +25,9 @@ pub(super) const RULE: Rule = Rule {
         ],
         causes: &[REMOVED_BY_OTHER, REMOVED_BY_SELF],
         false_positives: &[
-            "containerd deletes a container twice by design, systemd often removes a scope before the runtime does, and runc \
-             on cgroup2 tears down twice after every failed start; all cope. Such findings are benign and shown only with \
-             --benign, or when something that failed before is to be reported.",
+            "containerd deletes a container twice by design, systemd often removes a scope before the runtime does, \
+             and runc on cgroup2 tears down twice after every failed start; all cope. Such findings are benign and \
+             shown only with --benign, or when something that failed before is to be reported.",
         ],
     },
     known: &[],

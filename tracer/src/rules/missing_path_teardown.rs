@@ -33,12 +33,12 @@ pub(super) const RULE: Rule = Rule {
         ],
         causes: &[READ_ONLY_MOUNT, CREATION_FAILED, NEVER_CREATED, RENAMED],
         false_positives: &[
-            "A cgroup that came and went before tracing began looks as if it never existed. The finding is then degraded \
-             and says \"may never have been created\".",
+            "A cgroup that came and went before tracing began looks as if it never existed. The finding is then \
+             degraded and says \"may never have been created\".",
             "Healthy runtimes make the same calls and cope (runc 1.1, and 1.2.2 or later, when rootless on a read-only \
              cgroupfs). Such findings are benign.",
-            "A runtime that fails before it has made a cgroup cleans up all the same (for example runc without a terminal). \
-             Such findings are benign, and shown only with --benign.",
+            "A runtime that fails before it has made a cgroup cleans up all the same (for example runc without a \
+             terminal). Such findings are benign, and shown only with --benign.",
         ],
     },
     known: &[RUNC_4518],

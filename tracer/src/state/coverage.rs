@@ -6,8 +6,11 @@
 //! |---|---|
 //! | a lifecycle event | that a cgroup was never there, and that it was gone: all that is told of lives since |
 //! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
-//! | a failed `rmdir` or opening | nothing that is claimed: a story is not told, or tells of fewer calls and processes, but those that it tells of are real, and so is what became of the cgroup |
+//! | a failed `rmdir` or opening | nothing that is claimed (below) |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
+//!
+//! If a failed `rmdir` or opening is lost, a story is not told, or tells of fewer calls and processes. But those that
+//! it tells of are real, and so is what became of the cgroup.
 //!
 //! A failed `mkdir` of which it is not known where it leads is as good as lost, for cgroups of the name that it would
 //! have made.

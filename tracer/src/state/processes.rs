@@ -476,7 +476,8 @@ mod tests {
     #[test]
     fn two_thousand_processes_with_ordinary_command_lines_have_room() {
         let mut processes = Processes::default();
-        let argv = "runc --root /run/containerd/runc/k8s.io --log /run/containerd/io.containerd.runtime.v2.task/k8s.io/log.json delete web";
+        let argv = "runc --root /run/containerd/runc/k8s.io --log \
+                    /run/containerd/io.containerd.runtime.v2.task/k8s.io/log.json delete web";
         for pid in 1..=2_000 {
             let process = Process { pid: Pid(pid), ..record(ProcessChange::Exec, Some(argv), 1) };
             processes.learn(&process, &Cgroups::default());

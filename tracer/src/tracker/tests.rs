@@ -898,9 +898,9 @@ fn a_failed_start_that_clears_up_twice_is_no_fault_and_says_what_failed_first() 
     assert!(!finding.is_routine(), "it tells why the start failed");
     assert_eq!(
         finding.summary,
-        "runc[30] failed to start a container after its open of /sys/fs/cgroup/unified/web/pids.max failed with ENOENT; \
-         to clear up it tried to tear down the cgroup of container web, which had already been removed by the same process \
-         2.00 ms earlier; it exited 1, and nothing was left behind"
+        "runc[30] failed to start a container after its open of /sys/fs/cgroup/unified/web/pids.max failed with \
+         ENOENT; to clear up it tried to tear down the cgroup of container web, which had already been removed by the \
+         same process 2.00 ms earlier; it exited 1, and nothing was left behind"
     );
 }
 
@@ -1174,8 +1174,8 @@ fn a_renamed_cgroup_is_found_under_its_present_name() {
     assert_eq!(finding.outcome.cgroup_left, Some(true));
     assert_eq!(
         finding.summary,
-        "runc[21] tried to tear down cgroup /pod/a, which does not exist under that name: runc[22] renamed it to /pod/b 1.00 ms \
-         earlier; it is still running"
+        "runc[21] tried to tear down cgroup /pod/a, which does not exist under that name: runc[22] renamed it to \
+         /pod/b 1.00 ms earlier; it is still running"
     );
     let child = &play.findings[1].summary;
     assert!(

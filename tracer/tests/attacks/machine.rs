@@ -47,10 +47,13 @@ impl Machine {
         let mounted = |from: PathBuf, to: &str| format!("--bind-ro={}:{to}", from.display());
         let mut command = Command::new("systemd-nspawn");
         command
-            .args(["--boot", "--volatile=overlay", "--register=no", "--keep-unit", "--link-journal=no", "--console=pipe"])
-            .args(["--quiet", "--capability=all"])
+            .args(["--boot", "--volatile=overlay", "--register=no", "--keep-unit", "--link-journal=no"])
+            .args(["--console=pipe", "--quiet", "--capability=all"])
             .arg(format!("--machine=cgtrace-{}", std::process::id()))
-            .arg("--system-call-filter=bpf perf_event_open open_by_handle_at landlock_create_ruleset landlock_add_rule landlock_restrict_self")
+            .arg(
+                "--system-call-filter=bpf perf_event_open open_by_handle_at landlock_create_ruleset landlock_add_rule \
+                 landlock_restrict_self",
+            )
             .arg(format!("--directory={}", root.display()))
             .arg(mounted(CGTRACE.into(), "/usr/bin/cgtrace"))
             .arg(mounted(unit.join("cgtrace.service"), "/etc/systemd/system/cgtrace.service"))

@@ -64,8 +64,8 @@ fn main() -> ExitCode {
     let took = Duration::from_nanos(now() - began).as_secs_f64();
     let (word, passed, failed) = if passed { ("ok", 1, 0) } else { ("FAILED", 0, 1) };
     println!(
-        "test every_word_is_true ... {word}\n\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; \
-         0 filtered out; finished in {took:.2}s"
+        "test every_word_is_true ... {word}\n\ntest result: {word}. {passed} passed; {failed} failed; \
+         0 ignored; 0 measured; 0 filtered out; finished in {took:.2}s"
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

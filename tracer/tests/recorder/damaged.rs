@@ -194,14 +194,15 @@ fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
     };
     let call = |seq: u64, operation: &str, path: &str, pid: u64| {
         let at = 4_569_722_890_706 + seq * 1_000_000;
-        format!(
-            r#"{{"type":"attempt","seq":{seq},"at":{at},"operation":"{operation}","syscall":"{operation}","errno":"ENOENT","path":"{path}","directory":{{"device":"0:37","id":1,"path":"/"}},"actor":{{"pid":{pid},"tid":{pid},"comm":"x"}}}}"#
-        )
+        let of = format!(
+            r#""directory":{{"device":"0:37","id":1,"path":"/"}},"actor":{{"pid":{pid},"tid":{pid},"comm":"x"}}}}"#
+        );
+        let made = format!(r#""seq":{seq},"at":{at},"operation":"{operation}","syscall":"{operation}""#);
+        format!(r#"{{"type":"attempt",{made},"errno":"ENOENT","path":"{path}",{of}"#)
     };
     let event = |seq: u64, change: &str, path: &str| {
-        format!(
-            r#"{{"type":"event","seq":{seq},"at":{seq},"change":"{change}","cgroup":{{"hierarchy":9,"id":{seq},"path":"{path}"}}}}"#
-        )
+        let cgroup = format!(r#"{{"hierarchy":9,"id":{seq},"path":"{path}"}}"#);
+        format!(r#"{{"type":"event","seq":{seq},"at":{seq},"change":"{change}","cgroup":{cgroup}}}"#)
     };
     let process = |seq: u64, rest: &str| {
         format!(r#"{{"type":"process","seq":{seq},"at":{seq},"pid":{seq},"change":"exec","comm":"runc",{rest}}}"#)

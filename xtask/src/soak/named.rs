@@ -94,7 +94,10 @@ impl Container {
         ]
         .into();
         let capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_KILL", "CAP_SETUID"];
-        let mount = |to: &str, kind: &str, options: &[&str]| json!({ "destination": to, "type": kind, "source": kind, "options": options });
+        let mount = |to: &str, kind: &str, options: &[&str]| -> Value {
+            json!({ "destination": to, "type": kind, "source": kind, "options": options })
+        };
+        let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
         let environment: Vec<String> =
             (0..40).map(|number| format!("SERVICE_{number}_PORT=tcp://10.43.0.{number}:443")).collect();
         json!({
@@ -111,14 +114,17 @@ impl Container {
             "mounts": [
                 mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
                 mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-                mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+                mount("/dev/pts", "devpts", &terminals),
                 mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
                 mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
                 mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"])
             ],
             "annotations": annotations,
             "linux": {
-                "resources": { "memory": { "limit": 134_217_728 }, "cpu": { "shares": 102, "quota": 10_000, "period": 100_000 } },
+                "resources": {
+                    "memory": { "limit": 134_217_728 },
+                    "cpu": { "shares": 102, "quota": 10_000, "period": 100_000 }
+                },
                 "cgroupsPath": cgroup,
                 "namespaces": [{ "type": "pid" }, { "type": "mount" }, { "type": "cgroup" }],
                 "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use hyper::header::HeaderValue;
 
 /// The answer to a client that asks by another name.
-pub(super) const REFUSED: &str = "this is shown only to clients that ask by address, as localhost, or by a name that was set \
-                                  with --allow-host\n";
+pub(super) const REFUSED: &str = "this is shown only to clients that ask by address, as localhost, or by a name that \
+                                  was set with --allow-host\n";
 
 /// The names that were set.
 #[derive(Clone, Debug, Default)]
