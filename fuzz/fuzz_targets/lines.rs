@@ -1,5 +1,5 @@
-//! Changes lines as wholes: a changed byte mostly makes a line that is no longer read, and what the tracker judges is in
-//! which order what came.
+//! Changes lines as wholes: a changed byte mostly makes a line that is no longer read, and what the tracker judges is
+//! in which order what came.
 
 use libfuzzer_sys::fuzzer_mutate;
 

@@ -1,7 +1,7 @@
 //! A bound on what one input may make the program hold.
 //!
-//! libFuzzer looks at the memory of the whole process once a second, and then blames the input of that moment. This stops
-//! at the very allocation that is too much.
+//! libFuzzer looks at the memory of the whole process once a second, and then blames the input of that moment. This
+//! stops at the very allocation that is too much.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -9,7 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 static HELD: AtomicUsize = AtomicUsize::new(0);
 static MOST: AtomicUsize = AtomicUsize::new(usize::MAX);
 
-/// Runs something that may hold no more than so many bytes, and so many for each byte of its input, beyond what is held already.
+/// Runs something that may hold no more than so many bytes, and so many for each byte of its input, beyond what is held
+/// already.
 pub fn bounded<T>(fixed: usize, factor: usize, input: usize, run: impl FnOnce() -> T) -> T {
     MOST.store(HELD.load(Relaxed) + fixed + factor * input, Relaxed);
     let done = run();

@@ -1,8 +1,9 @@
-//! Whatever a file holds, reading it as a trace ends, without a panic and within bounds: of time, and of memory for each byte.
+//! Whatever a file holds, reading it as a trace ends, without a panic and within bounds: of time, and of memory for
+//! each byte.
 //!
-//! The bytes are tried as a file, and as lines behind a valid header, in a valid frame and as plain text: from raw bytes a
-//! fuzzer would hardly ever come past a checksum. What the two say must be the same, and what is read must be read again
-//! the same when it is written.
+//! The bytes are tried as a file, and as lines behind a valid header, in a valid frame and as plain text: from raw
+//! bytes a fuzzer would hardly ever come past a checksum. What the two say must be the same, and what is read must be
+//! read again the same when it is written.
 #![no_main]
 
 mod memory;
@@ -22,7 +23,8 @@ use zstd::bulk::Compressor;
 const HEADER: &[u8] = include_bytes!("header.json");
 
 thread_local! {
-    /// To set one up takes longer than to run an input. Its level is not the recorder's, which changes nothing that is read.
+    /// To set one up takes longer than to run an input. Its level is not the recorder's, which changes nothing that is
+    /// read.
     static COMPRESSOR: RefCell<Compressor<'static>> = RefCell::new(compressor().expect("a compressor"));
 }
 
@@ -57,7 +59,8 @@ const LINES: usize = 4 << 20;
 /// What a byte of the input may have the reader hold.
 const FACTOR: usize = 64;
 
-/// What a trace tells, as a hash of it: kept, it would be more than the reader ever holds. `None` if it cannot be opened.
+/// What a trace tells, as a hash of it: kept, it would be more than the reader ever holds. `None` if it cannot be
+/// opened.
 fn read(from: impl Read, length: usize, each: &mut dyn FnMut(&TraceLine)) -> Option<u64> {
     let mut recording = Reader::open(from).ok()?;
     let (mut told, mut items, mut damages) = (DefaultHasher::new(), 0, 0);

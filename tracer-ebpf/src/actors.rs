@@ -98,8 +98,8 @@ pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
 fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
     const HEAD: usize = size_of::<Process>();
     let Some(scratch) = maps::scratch(slot) else { return 0 };
-    // SAFETY: the scratch memory is aligned for a head and has room for it. It is built in place: the stack is small, and a
-    // head that is filled with zeros and copied there is verified byte by byte.
+    // SAFETY: the scratch memory is aligned for a head and has room for it. It is built in place: the stack is small,
+    // and a head that is filled with zeros and copied there is verified byte by byte.
     let record = unsafe { &mut *scratch.cast::<Process>() };
     record.kind = kind;
     record.flags = 0;
@@ -157,8 +157,8 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
     0
 }
 
-/// A length, read back from the record: the verifier does not follow it there, and has one way to go on instead of one for each
-/// way that it was set.
+/// A length, read back from the record: the verifier does not follow it there, and has one way to go on instead of one
+/// for each way that it was set.
 #[inline(always)]
 fn told(length: &u16) -> usize {
     // SAFETY: a reference is readable.

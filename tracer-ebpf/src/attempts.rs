@@ -4,8 +4,8 @@
 //! then the path is in memory, so that reading it does not fault as it can on the way in. Calls of 32-bit programs have
 //! other numbers and are left alone.
 //!
-//! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw tracepoint
-//! (kernels without BTF), and a trampoline on each system call's function (costs nothing on other calls).
+//! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw
+//! tracepoint (kernels without BTF), and a trampoline on each system call's function (costs nothing on other calls).
 
 use core::{hint::black_box, mem::MaybeUninit};
 
@@ -119,7 +119,10 @@ const fn number(row: u8) -> u32 {
 
 /// What a call on its way out was given, by its number; and its trampoline, by its row.
 macro_rules! calls {
-    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+    ($(
+        $variant:ident $constant:ident $trampoline:ident $name:literal =
+            $first:ident $arguments:tt $(.$more:ident $with:tt)*;
+    )*) => {
         #[inline(always)]
         fn numbered(registers: impl Registers, called: u32, result: u64) -> Option<Call> {
             mod numbers {
@@ -198,8 +201,8 @@ struct Call {
 impl Call {
     /// `None` for a call that is of no interest.
     ///
-    /// From here on all calls are alike: what follows does not ask which one it is, so that the verifier goes through it once and
-    /// not once for each.
+    /// From here on all calls are alike: what follows does not ask which one it is, so that the verifier goes through
+    /// it once and not once for each.
     #[inline(always)]
     fn of(registers: impl Registers, row: u8, result: u64) -> Option<Self> {
         let syscall = &TABLE[row as usize];
@@ -268,8 +271,8 @@ fn concerns(call: &Call) -> Concerns {
     let mut start = MaybeUninit::<[u64; 2]>::uninit();
     // SAFETY: there is room for sixteen bytes; the helpers fail where they cannot read.
     let unreadable = unsafe {
-        // Sixteen bytes as they are take less time than a string, and what follows a shorter one is never looked at. But
-        // the memory may end where the string does.
+        // Sixteen bytes as they are take less time than a string, and what follows a shorter one is never looked at.
+        // But the memory may end where the string does.
         generated::bpf_probe_read_user(start.as_mut_ptr().cast(), 16, call.path as *const _) != 0
             && bpf_probe_read_user_str(start.as_mut_ptr().cast(), 16, call.path as *const _) < 0
     };
@@ -398,8 +401,8 @@ fn absolute(start: [u64; 2], path: u64) -> Concerns {
     Concerns::Nothing
 }
 
-/// The whole comparison with a mount point that begins like the path: by words and without a branch, for the verifier goes both
-/// ways of each.
+/// The whole comparison with a mount point that begins like the path: by words and without a branch, for the verifier
+/// goes both ways of each.
 #[inline(always)]
 fn leads_below(path: u64, prefix: &tracer_ebpf::Prefix) -> bool {
     let mut words = MaybeUninit::<[u64; PREFIX_WORDS]>::uninit();
@@ -407,7 +410,8 @@ fn leads_below(path: u64, prefix: &tracer_ebpf::Prefix) -> bool {
     if unsafe { bpf_probe_read_user_str(words.as_mut_ptr().cast(), PREFIX_WORDS as u32 * 8, path as *const _) } < 0 {
         return false;
     }
-    // SAFETY: every value is valid. What lies behind the path's end does not matter: there the path is different already.
+    // SAFETY: every value is valid. What lies behind the path's end does not matter: there the path is different
+    // already.
     let words = unsafe { words.assume_init_ref() };
     let (mut different, mut next) = (0, 0);
     for (index, word) in words.iter().enumerate() {
@@ -436,8 +440,8 @@ fn relative(dirfd: i32, start: [u64; 2]) -> Concerns {
     Concerns::Below(Directory { dentry, mount, flags })
 }
 
-/// Whether a path that starts on another file system begins like one from there to a mount of cgroupfs. Every failed call
-/// with a relative path comes here: two bytes of the path tell most of them.
+/// Whether a path that starts on another file system begins like one from there to a mount of cgroupfs. Every failed
+/// call with a relative path comes here: two bytes of the path tell most of them.
 #[inline(always)]
 fn leads_down(superblock: Address, start: [u64; 2]) -> bool {
     const HERE: u64 = u16::from_ne_bytes(*b"./") as u64;
@@ -469,8 +473,8 @@ fn opened(task: Address, fd: i32) -> Address {
     within(file.unwrap_or(0), FILE_PATH)
 }
 
-/// Takes a token of the thread group's bucket for that operation, or counts what it is denied. A user may have very many thread
-/// groups: all of them together leave half of the ring to root.
+/// Takes a token of the thread group's bucket for that operation, or counts what it is denied. A user may have very
+/// many thread groups: all of them together leave half of the ring to root.
 #[inline(always)]
 fn may_report(tgid: u32, uid: u32, operation: u8, now: u64) -> bool {
     let burst = maps::config(config::BURST);

@@ -75,11 +75,11 @@ pub fn namespace(task: Address, in_nsproxy: usize, ns: usize) -> u32 {
     peek_u32(within(peek(peek(task, TASK_NSPROXY), in_nsproxy), ns), NS_COMMON_INUM)
 }
 
-/// The names from a directory entry up to its superblock's root, the innermost first, each with a closing zero. Counts at
-/// `length` how many bytes they are. Returns whether the root was reached.
+/// The names from a directory entry up to its superblock's root, the innermost first, each with a closing zero. Counts
+/// at `length` how many bytes they are. Returns whether the root was reached.
 ///
-/// The count is kept in a map's memory, where the verifier does not follow it: all steps look alike to it, so that what comes
-/// after the walk is verified once, not once for each way out of it.
+/// The count is kept in a map's memory, where the verifier does not follow it: all steps look alike to it, so that what
+/// comes after the walk is verified once, not once for each way out of it.
 ///
 /// `out` must have room for [`LONGEST_WALK`] and one [`LONGEST_NAME`] more.
 #[inline(always)]

@@ -108,7 +108,8 @@ pub struct Lifecycle {
     pub tid: u32,
     /// Its real user.
     pub uid: u32,
-    /// Of attach_task: the moved thread's thread group; 0 if it is not known, for the classic tracepoint does not tell it.
+    /// Of attach_task: the moved thread's thread group; 0 if it is not known, for the classic tracepoint does not tell
+    /// it.
     pub task_tgid: u32,
     /// The current thread's name.
     pub comm: [u8; COMM],
@@ -365,7 +366,8 @@ pub mod config {
     pub const REFILL_NS: usize = 2;
     /// With so many bytes in the ring of events the agent is woken.
     pub const WAKE_BYTES: usize = 3;
-    /// With so many bytes in the ring of events, and in that of attempts, other users than root have had their share of it.
+    /// With so many bytes in the ring of events, and in that of attempts, other users than root have had their share of
+    /// it.
     pub const CROWDED_EVENTS: usize = 4;
     /// See [`CROWDED_EVENTS`].
     pub const CROWDED_ATTEMPTS: usize = 5;

@@ -42,7 +42,8 @@ pub fn tell(record: &[u8], urgency: Urgency) {
     }
 }
 
-/// Whether a user has had their share of the ring of events: what is left is kept for lifecycles, and for what root does.
+/// Whether a user has had their share of the ring of events: what is left is kept for lifecycles, and for what root
+/// does.
 #[inline(always)]
 pub fn is_crowded_by(uid: u32) -> bool {
     uid != 0 && LIFECYCLE.query(AVAILABLE) > config(config::CROWDED_EVENTS)
@@ -74,8 +75,8 @@ pub static PREFIXES: Array<Prefix> = Array::with_max_entries(PREFIX_COUNT as u32
 #[map]
 pub static WATCHED: Array<Watched> = Array::with_max_entries(1, 0);
 
-/// How relative paths begin that lead to cgroupfs from another file system, by its device. Of very many the ones that nobody
-/// asks for give way.
+/// How relative paths begin that lead to cgroupfs from another file system, by its device. Of very many the ones that
+/// nobody asks for give way.
 #[map]
 pub static ABOVE: LruHashMap<u32, Above> = LruHashMap::with_max_entries(tracer_ebpf::ABOVE as u32, 0);
 
@@ -130,7 +131,8 @@ static OFFSETS: [u32; offset::COUNT] = [offset::MISSING; offset::COUNT];
 #[unsafe(no_mangle)]
 static CONFIG: [u64; config::COUNT] = [0; config::COUNT];
 
-/// An offset of [`offset`]. The kernel knows the globals' values when it verifies, and leaves out what cannot be reached.
+/// An offset of [`offset`]. The kernel knows the globals' values when it verifies, and leaves out what cannot be
+/// reached.
 #[inline(always)]
 pub fn offset(index: usize) -> u32 {
     // SAFETY: the index is one of the constants; the read is volatile because the loader sets the value.

@@ -1,7 +1,7 @@
 //! The table of system calls that are looked at when they fail, and of what they try.
 //!
-//! A new one is a row. From it come the number that the exit's hook looks for, the trampoline, the probe with its name and cost, the words of
-//! the stream and of the metrics, and what is read of the arguments.
+//! A new one is a row. From it come the number that the exit's hook looks for, the trampoline, the probe with its name
+//! and cost, the words of the stream and of the metrics, and what is read of the arguments.
 
 /// Calls a macro with what calls try: for each what it means, its name as a type's variant, and its word in the stream.
 #[macro_export]
@@ -14,8 +14,8 @@ macro_rules! for_each_operation {
             Rmdir = "rmdir",
             /// To open one, or a file in it.
             Open = "open",
-            /// To give one another name (cgroup v1 only). The first path is that of the cgroup; the second one is what it would have been
-            /// called, and is not read.
+            /// To give one another name (cgroup v1 only). The first path is that of the cgroup; the second one is what
+            /// it would have been called, and is not read.
             Rename = "rename",
         }
     };
@@ -111,28 +111,38 @@ impl Syscall {
     }
 }
 
-/// Calls a macro with the rows: for each its name as a type's variant, as a constant, of its trampoline, and in the kernel; then what it is.
+/// Calls a macro with the rows: for each its name as a type's variant, as a constant, of its trampoline, and in the
+/// kernel; then what it is.
 #[macro_export]
 macro_rules! for_each_syscall {
     ($then:ident) => {
         $then! {
             Open OPEN exit_open "open" = new(Some(2), None, Operation::Open).flags(Flags::Argument(1));
-            Openat OPENAT exit_openat "openat" = new(Some(257), Some(56), Operation::Open).at().flags(Flags::Argument(2));
-            Openat2 OPENAT2 exit_openat2 "openat2" = new(Some(437), Some(437), Operation::Open).at().flags(Flags::How(2));
+            Openat OPENAT exit_openat "openat" =
+                new(Some(257), Some(56), Operation::Open).at().flags(Flags::Argument(2));
+            Openat2 OPENAT2 exit_openat2 "openat2" =
+                new(Some(437), Some(437), Operation::Open).at().flags(Flags::How(2));
             Mkdir MKDIR exit_mkdir "mkdir" = new(Some(83), None, Operation::Mkdir);
             Mkdirat MKDIRAT exit_mkdirat "mkdirat" = new(Some(258), Some(34), Operation::Mkdir).at();
             Rmdir RMDIR exit_rmdir "rmdir" = new(Some(84), None, Operation::Rmdir);
-            Unlinkat UNLINKAT exit_unlinkat "unlinkat" = new(Some(263), Some(35), Operation::Rmdir).at().only_with(2, REMOVEDIR);
+            Unlinkat UNLINKAT exit_unlinkat "unlinkat" =
+                new(Some(263), Some(35), Operation::Rmdir).at().only_with(2, REMOVEDIR);
             Rename RENAME exit_rename "rename" = new(Some(82), None, Operation::Rename).never(NOTHING_RENAMED);
-            Renameat RENAMEAT exit_renameat "renameat" = new(Some(264), Some(38), Operation::Rename).at().never(NOTHING_RENAMED);
-            Renameat2 RENAMEAT2 exit_renameat2 "renameat2" = new(Some(316), Some(276), Operation::Rename).at().never(NOTHING_RENAMED);
+            Renameat RENAMEAT exit_renameat "renameat" =
+                new(Some(264), Some(38), Operation::Rename).at().never(NOTHING_RENAMED);
+            Renameat2 RENAMEAT2 exit_renameat2 "renameat2" =
+                new(Some(316), Some(276), Operation::Rename).at().never(NOTHING_RENAMED);
         }
     };
 }
 
 macro_rules! table {
-    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
-        /// All of them, in the order of [`Attempt::syscall`](crate::Attempt::syscall) and of the trampolines' scratch slots.
+    ($(
+        $variant:ident $constant:ident $trampoline:ident $name:literal =
+            $first:ident $arguments:tt $(.$more:ident $with:tt)*;
+    )*) => {
+        /// All of them, in the order of [`Attempt::syscall`](crate::Attempt::syscall) and of the trampolines' scratch
+        /// slots.
         pub const TABLE: &[Syscall] = &[$(Syscall::$first $arguments$(.$more $with)*),*];
 
         /// Which row each is.

@@ -1,4 +1,5 @@
-//! What cargo runs before it compiles cgtrace: with the feature `programs`, the build of the kernel programs, and nothing without it.
+//! What cargo runs before it compiles cgtrace: with the feature `programs`, the build of the kernel programs, and
+//! nothing without it.
 
 #[cfg(feature = "programs")]
 mod programs;

@@ -1,7 +1,7 @@
 //! Builds the kernel programs into the binary, if this machine can.
 //!
-//! It needs `bpf-linker` and the sources of `core` (`cargo xtask setup` brings both). Without them the binary is built all the
-//! same, so that checks and host tests need no BPF toolchain, and says so when it is asked to trace.
+//! It needs `bpf-linker` and the sources of `core` (`cargo xtask setup` installs both). Without them the binary is
+//! built all the same, so that checks and host tests need no BPF toolchain, and says so when it is asked to trace.
 //! `CGTRACE_REQUIRE_BPF=1` makes their absence an error.
 
 use std::env;
@@ -33,7 +33,7 @@ pub fn build_if_possible() -> anyhow::Result<()> {
             bail!("cannot build the kernel programs: {missing}\nhint: cargo xtask setup");
         }
         Some(missing) => {
-            println!("cargo:warning=built without its kernel programs: {missing}; `cargo xtask setup` brings it");
+            println!("cargo:warning=built without its kernel programs: {missing}; `cargo xtask setup` installs it");
             Ok(())
         }
         None if env::var_os(HEARD).is_some() => build(workspace, &tools, toolchain.as_deref()),
@@ -41,7 +41,8 @@ pub fn build_if_possible() -> anyhow::Result<()> {
     }
 }
 
-/// Builds in another run of this program: aya-build makes a warning of each line that its cargo says. They are shown only if it fails.
+/// Builds in another run of this program: aya-build makes a warning of each line that its cargo says. They are shown
+/// only if it fails.
 fn build_quietly() -> anyhow::Result<()> {
     let own = env::current_exe().context("failed to find the build script")?;
     let done = Command::new(own).env(HEARD, "1").output().context("failed to run the build script again")?;

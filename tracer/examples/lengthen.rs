@@ -1,8 +1,9 @@
 //! Makes a long trace of a recorded one: `lengthen TRACE LONGER EVENTS`.
 //!
-//! What was recorded after the walk at the start is told again and again, with numbers and times that go on, and with ids of
-//! cgroups and containers that are new each time. It goes through the stream of a live session and is framed as its recorder
-//! does, so the file is one that `cgtrace record` could have written. The benchmark measures memory with it.
+//! What was recorded after the walk at the start is told again and again, with numbers and times that go on, and with
+//! ids of cgroups and containers that are new each time. It goes through the stream of a live session and is framed as
+//! its recorder does, so the file is one that `cgtrace record` could have written. The benchmark measures memory with
+//! it.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,5 @@
-//! What is kept of a command line: a process chooses its own, and may have megabytes of it, or a million empty arguments.
+//! What is kept of a command line: a process chooses its own, and may have megabytes of it, or a million empty
+//! arguments.
 
 use std::fmt;
 
@@ -12,8 +13,8 @@ pub const BYTES: usize = 4_096;
 /// Arguments that are kept.
 pub const ARGUMENTS: usize = 256;
 
-/// Splits what the kernel keeps of a command line, arguments that each end in a zero byte, as far as it is kept. Tells whether
-/// there is more.
+/// Splits what the kernel keeps of a command line, arguments that each end in a zero byte, as far as it is kept. Tells
+/// whether there is more.
 pub fn split(bytes: &[u8], most: usize) -> (Vec<Name>, bool) {
     let cut = &bytes[..bytes.len().min(most)];
     let is_cut = cut.len() < bytes.len();

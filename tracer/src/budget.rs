@@ -1,7 +1,7 @@
 //! How much memory the tracker may keep, and what a value takes of it.
 //!
-//! Whoever may start processes, make cgroups or write a trace file decides how many there are and how long their names. So
-//! everything that is kept has a share of one total, in bytes, besides a bound on how many there are.
+//! Whoever may start processes, make cgroups or write a trace file decides how many there are and how long their names.
+//! So everything that is kept has a share of one total, in bytes, besides a bound on how many there are.
 
 use std::sync::Arc;
 
@@ -10,7 +10,8 @@ use foldhash::quality::RandomState;
 /// A hash table of what every input looks up. Its seed is random: who writes a trace cannot choose keys that collide.
 pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
 
-/// All that a tracker keeps. Twenty thousand cgroups with ordinary names and some thousands of processes take half of it.
+/// All that a tracker keeps. Twenty thousand cgroups with ordinary names and some thousands of processes take half of
+/// it.
 pub(crate) const TOTAL: usize = 32 << 20;
 
 /// Cgroups that exist: thirty thousand with ordinary paths, or nine thousand of containers with long ones.
@@ -59,7 +60,8 @@ const _: () = assert!(
         == TOTAL
 );
 
-/// What the gatherer keeps besides, in bytes: runtimes whose end is waited for, containers that were read, whole paths of cgroups.
+/// What the gatherer keeps besides, in bytes: runtimes whose end is waited for, containers that were read, whole paths
+/// of cgroups.
 pub(crate) const RUNTIMES: usize = 2 << 20;
 /// See [`RUNTIMES`].
 pub(crate) const READ: usize = 1 << 20;

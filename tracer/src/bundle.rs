@@ -1,5 +1,5 @@
-//! What the host says of a container: its bundle, the runtime's state, and what the engine keeps of it, each read as the runtime
-//! sees it.
+//! What the host says of a container: its bundle, the runtime's state, and what the engine keeps of it, each read as
+//! the runtime sees it.
 
 mod docker;
 pub mod ending;
@@ -50,7 +50,8 @@ const POD: [&str; 2] = ["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.nam
 const NAMESPACE: [&str; 3] =
     ["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace", "nerdctl/namespace"];
 
-/// Where engines keep the bundles of running containers on the host: the directories that `ID` is in, and the bundle below it.
+/// Where engines keep the bundles of running containers on the host: the directories that `ID` is in, and the bundle
+/// below it.
 const STANDING: [(&str, &str); 3] = [
     ("/run/containers/storage/overlay-containers", "userdata"),
     ("/var/lib/containers/storage/overlay-containers", "userdata"),
@@ -102,8 +103,9 @@ impl Witness {
 }
 
 impl Witness {
-    /// What the bundle says of the cgroup, if it is where a parent of a runtime that is gone works. Another bundle may be there by
-    /// now, so nothing else is taken from it: a cgroup that the runtime did not make is found to be nobody's.
+    /// What the bundle says of the cgroup, if it is where a parent of a runtime that is gone works. Another bundle may
+    /// be there by now, so nothing else is taken from it: a cgroup that the runtime did not make is found to be
+    /// nobody's.
     fn cgroups_path(&self, process: &Process, command: &RuntimeCommand, id: &Name) -> Option<ContainerFacts> {
         if command.bundle.as_ref().is_some_and(|bundle| bundle.as_bytes().starts_with(b"/")) {
             return None;
@@ -238,8 +240,8 @@ impl Reader {
         self.conmons.get_or_insert_with(all).iter().find_map(|argv| storage::conmon_name(argv, id))
     }
 
-    /// What the host says of a container that was there before tracing began: its bundle, where engines keep it, and docker's
-    /// own file. `None` if there is neither.
+    /// What the host says of a container that was there before tracing began: its bundle, where engines keep it, and
+    /// docker's own file. `None` if there is neither.
     pub fn read_standing(&mut self, id: &Name, runtime: &str) -> Option<ContainerFacts> {
         let text = id.to_str().filter(|id| !id.is_empty() && !id.contains('/') && !id.starts_with('.'))?;
         let root = Root::own()?;
@@ -287,7 +289,8 @@ impl ContainerFacts {
     }
 }
 
-/// Where a bundle may be. A relative one starts where the runtime is, which nobody else knows, and a runtime goes to its bundle.
+/// Where a bundle may be. A relative one starts where the runtime is, which nobody else knows, and a runtime goes to
+/// its bundle.
 fn bundles(told: Option<PathBuf>, cwd: Option<PathBuf>) -> Vec<PathBuf> {
     let Some(told) = told else { return cwd.into_iter().collect() };
     if told.is_absolute() {
@@ -337,7 +340,8 @@ mod tests {
     }
 
     fn write_bundle(directory: &Path) {
-        let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"web","io.kubernetes.cri.image-name":"nginx:1",
+        let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"web",
+            "io.kubernetes.cri.image-name":"nginx:1",
             "io.kubernetes.cri.sandbox-name":"pod-1","io.kubernetes.cri.sandbox-namespace":"shop"},
             "linux":{"cgroupsPath":"/kubepods/x"}}"#;
         std::fs::write(directory.join("config.json"), config).expect("it can be written");

@@ -8,7 +8,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use crate::commands;
 use crate::serve::with_file;
 
-/// Traces the life of every cgroup on this host, sees the calls that fail, and says who tore down what, and whether it
+/// Traces the life of every cgroup on this host, and sees the calls that fail. Says who tore down what, and whether it
 /// hurt.
 #[derive(Debug, Parser)]
 #[command(name = "cgtrace", version, max_term_width = 120, arg_required_else_help = true)]
@@ -27,7 +27,7 @@ enum Command {
     Report(commands::report::Report),
     /// Convert trace files for other tools
     Export(commands::export::Export),
-    /// Trace for years: metrics for Prometheus, health, the last findings, and trace files if wanted
+    /// Run as an agent: metrics for Prometheus, health, the last findings, and trace files if asked
     Serve(commands::serve::Serve),
     /// Say what this kernel and this user can trace, and how to fix what is missing
     Doctor(commands::doctor::Doctor),
@@ -76,8 +76,8 @@ pub fn definition() -> clap::Command {
 
 const SERVE: &str = "serve";
 
-/// Reads the command line, and for the agent the environment and the configuration file. What is mistyped ends the program with
-/// clap's own message.
+/// Reads the command line, and for the agent the environment and the configuration file. What is mistyped ends the
+/// program with clap's own message.
 fn parse(arguments: Vec<std::ffi::OsString>) -> anyhow::Result<Cli> {
     let definition = definition();
     // What a flag needs besides may be in the file: that is only known when the file is read.

@@ -88,7 +88,7 @@ fn terminal_width() -> Option<usize> {
 fn recording_error(written: &Written) -> String {
     let why = written.error().unwrap_or_else(|| "writing could not keep up".to_owned());
     match written.lost() {
-        0 => format!("error: no new trace file could be made, and the old one went on: {why}"),
+        0 => format!("error: no new trace file could be made, recording went on in the old file: {why}"),
         lost => format!("error: {lost} lines were not recorded: {why}"),
     }
 }
@@ -98,7 +98,8 @@ fn begin_line(session: &Session) -> String {
     let header = session.header();
     let (cgroups, containers) = session.existing();
     format!(
-        "tracing {}: Linux {} {}, {} cgroup layout, {} in {}, {} of them of containers; backend {}; times are UTC",
+        "tracing {}: Linux {} {}, {} cgroup layout, {} in {}, {} of them belong to containers; \
+         backend {}; times are UTC",
         header.host,
         header.kernel,
         header.arch,

@@ -1,7 +1,7 @@
 //! Real cgroup faults, played on the real cgroupfs for whoever wants to see how they look.
 //!
-//! The traced half is another process, the [`stage`]: it goes to a private mount namespace, makes one scratch cgroup and
-//! removes it at the end, whatever happens. In it the [`actors`] make the system calls of real runtimes, or a real
+//! The traced half is another process, the [`stage`]: it goes to a private mount namespace, makes one scratch cgroup
+//! and removes it at the end, whatever happens. In it the [`actors`] make the system calls of real runtimes, or a real
 //! runtime plays itself.
 
 mod actors;
@@ -26,7 +26,7 @@ pub enum Scenario {
     MissingPath,
     /// The same calls, but the deleting process copes
     MissingPathBenign,
-    /// The real runc: a healthy life, then one on a read-only cgroupfs
+    /// The real runc: first a container that works, then one on a read-only cgroupfs
     Runc,
 }
 
@@ -61,7 +61,7 @@ impl Scenario {
                  one fails to remove it and exits 1, as runc 1.2.0 and 1.2.1 did"
             }
             Self::MissingPathBenign => "the same calls, but the second process copes, as healthy versions of runc do",
-            Self::Runc => "the real runc: a healthy life first, then a container on a read-only cgroupfs",
+            Self::Runc => "the real runc: first a container that works, then one on a read-only cgroupfs",
         }
     }
 

@@ -1,8 +1,9 @@
-//! Whose container it is that a low-level runtime was asked for: the engine behind runc or crun, by what its command line
-//! says. Reads nothing: what engines keep of their containers is read by [`crate::bundle`].
+//! Whose container it is that a low-level runtime was asked for: the engine behind runc or crun, by what its command
+//! line says. Reads nothing: what engines keep of their containers is read by [`crate::bundle`].
 //!
-//! Engines give the runtime a root, a bundle and a log file in directories of their own. A parent counts only if it is never
-//! the parent of a container's own processes too: a shim and conmon are, and a runtime within a container is not theirs.
+//! Engines give the runtime a root, a bundle and a log file in directories of their own. A parent counts only if it is
+//! never the parent of a container's own processes too: a shim and conmon are, and a runtime within a container is not
+//! theirs.
 
 use std::collections::HashMap;
 
@@ -105,7 +106,8 @@ pub fn of_annotations(annotations: &HashMap<String, String>) -> Option<&'static 
     rows.into_iter().find(|(prefix, _)| has(prefix)).map(|(_, engine)| engine)
 }
 
-/// `buildahN` of `buildah-buildahN`: buildah names the cgroup and the runtime's container after its bundle, in two ways.
+/// `buildahN` of `buildah-buildahN`: buildah names the cgroup and the runtime's container after its bundle, in two
+/// ways.
 pub fn buildah_id(id: &Name) -> Option<Name> {
     let own = id.to_str()?.strip_prefix("buildah-")?;
     let number = own.strip_prefix("buildah")?;
@@ -131,7 +133,8 @@ mod tests {
         let shim = "/run/containerd/io.containerd.runtime.v2.task";
         check(
             &format!(
-                "runc --root /var/run/docker/runtime-runc/moby --log {shim}/moby/a/log.json create --bundle {shim}/moby/a a"
+                "runc --root /var/run/docker/runtime-runc/moby --log {shim}/moby/a/log.json create --bundle \
+                 {shim}/moby/a a"
             ),
             &[],
             "docker",

@@ -1,4 +1,5 @@
-//! What findings mean, in words: severities, jobs, and the page `docs/findings.md`, with what each kind's own rule says of it.
+//! What findings mean, in words: severities, jobs, and the page `docs/findings.md`, with what each kind's own rule says
+//! of it.
 
 use crate::findings::{Explanation, Job, Kind, Severity};
 use crate::rules;
@@ -9,8 +10,8 @@ pub fn severity(severity: Severity) -> &'static str {
         Severity::Fault => {
             "it hurt: the runtime's state was left behind, or a process failed whose job the teardown was"
         }
-        Severity::Benign => "the same calls, and what was wanted came about",
-        Severity::Undetermined => "it could not be told",
+        Severity::Benign => "the same calls, and the goal was reached",
+        Severity::Undetermined => "it is not known whether it hurt",
     }
 }
 
@@ -18,59 +19,89 @@ pub fn severity(severity: Severity) -> &'static str {
 pub fn job(job: Job) -> (&'static str, &'static str) {
     match job {
         Job::Teardown => (
-            "to tear down: an OCI runtime's `delete` or `kill`, a containerd shim's `delete`, `podman rm`, `stop`, `kill` or \
-             `container cleanup`, `lxc-stop`, `lxc-destroy`",
-            "`fault` if it exited with another status than 0, or if the runtime's state of the container is still there after \
-             it; else `benign`",
+            "to tear down: an OCI runtime's `delete` or `kill`, a containerd shim's `delete`, `podman rm`, `stop`, \
+             `kill` or `container cleanup`, `lxc-stop`, `lxc-destroy`",
+            "`fault` if it exited with another status than 0, or if the runtime's state of the container is still \
+             there after it; else `benign`",
         ),
         Job::Start => (
-            "to start: an OCI runtime's `create`, `run` or `restore`, which clears up when it fails",
-            "`benign` if it exited 0, or if it failed and its state of the container is gone: it failed for a reason of its \
-             own, and `first_failure` names what failed first on cgroupfs, if anything did. `fault` if it failed and its state \
-             is still there. `undetermined` if nobody could look",
+            "to start: an OCI runtime's `create`, `run` or `restore`, which cleans up when it fails",
+            "`benign` if it exited 0, or if it failed and its state of the container is gone: it failed for a reason \
+             of its own, and `first_failure` names what failed first on cgroupfs, if anything did. `fault` if it \
+             failed and its state is still there. `undetermined` if nobody could look",
         ),
         Job::Removal => (
             "to remove a directory: `rmdir`, `rm`, `cgdelete`",
-            "`benign`, whatever its status: the cgroup is not there, which is what it wanted. `undetermined` if the cgroup \
-             exists under another name",
+            "`benign`, whatever its status: the cgroup is not there, which is what it wanted. `undetermined` if the \
+             cgroup exists under another name",
         ),
         Job::Other => (
             "anything else: `exec`, a shell, a daemon, a program that is not known",
-            "`benign` if it exited 0, else `undetermined`: a status of its own proves nothing",
+            "`benign` if it exited 0, else `undetermined`: its status alone proves nothing",
         ),
     }
 }
 
 /// The whole registry as Markdown: `docs/findings.md`.
 pub fn markdown() -> String {
+    page().lines().map(|line| wrapped(line) + "\n").collect()
+}
+
+/// A paragraph or an item of a list as lines of one width. Rows of tables and headings have to stay on one line;
+/// commands and names in backquotes are copied more easily from one.
+fn wrapped(line: &str) -> String {
+    const WIDTH: usize = 120;
+    const NO_BREAK: char = '\u{a0}';
+    if line.starts_with(['|', '#']) {
+        return line.to_owned();
+    }
+    let mut is_code = false;
+    let glue = |c: char| {
+        is_code ^= c == '`';
+        if is_code && c == ' ' { NO_BREAK } else { c }
+    };
+    let text: String = line.trim_start().chars().map(glue).collect();
+    let (first, rest) = match line {
+        item if item.starts_with("* ") => ("", "  "),
+        part_of_item if part_of_item.starts_with("  ") => ("  ", "  "),
+        _ => ("", ""),
+    };
+    let options = textwrap::Options::new(WIDTH).initial_indent(first).subsequent_indent(rest).break_words(false);
+    let options = options.word_separator(textwrap::WordSeparator::AsciiSpace);
+    textwrap::fill(&text, options.word_splitter(textwrap::WordSplitter::NoHyphenation)).replace(NO_BREAK, " ")
+}
+
+/// The same, each paragraph on one line.
+fn page() -> String {
     use std::fmt::Write;
     let mut out = String::from(
         "# Findings\n\n<!-- Written by `cgtrace explain --markdown`; a test keeps the two alike. -->\n\n\
-         A finding is one story of something that went wrong: one line with the claim, then the evidence. The same calls \
-         can be harmless or fatal, so each has a severity:\n\n",
+         A finding is one story of something that went wrong: one line with the claim, then the evidence. The same \
+         calls can be harmless or fatal, so each has a severity:\n\n",
     );
     // Writing to a string cannot fail.
     for each in [Severity::Fault, Severity::Benign, Severity::Undetermined] {
         let _ = writeln!(out, "* `{}`: {}.", each.as_str(), severity(each));
     }
     out.push_str(
-        "\n## What decides the severity\n\nAn exit status other than 0 alone proves nothing: who starts a container fails for many \
-         reasons. It depends on what a process was there for, as its command line tells:\n\n| job | severity |\n|---|---|\n",
+        "\n## What decides the severity\n\nAn exit status other than 0 alone proves nothing: a process that starts a \
+         container can fail for many reasons. It depends on what a process was there for, as its command line \
+         tells:\n\n| job | severity |\n|---|---|\n",
     );
     for each in Job::ALL {
         let (who, decides) = job(each);
         let _ = writeln!(out, "| {who} | {decides} |");
     }
     out.push_str(
-        "\nA process that still runs, whose end was not seen, or that was killed by a signal leaves it `undetermined`, and so \
-         does one of an unknown job whose command line could not be read in time. A story with several processes is a `fault` if \
-         it is one for any of them, `benign` if it is so for all, else `undetermined`.\n\n\
+        "\nA process that still runs, whose end was not seen, or that was killed by a signal leaves it `undetermined`, \
+         and so does one of an unknown job whose command line could not be read in time. A story with several \
+         processes is a `fault` if it is one for any of them, `benign` if it is so for all, else `undetermined`.\n\n\
          ## How far to trust it\n",
     );
     out.push_str(
-        "\nIts certainty is `degraded` when something that the claim depends on could not be seen; `because` says what, and the \
-         sentence says \"may\".\n\nA story that changes (the outcome becomes known, ten times as many attempts) is told again under \
-         the same `id` with a higher `revision`.\n",
+        "\nIts certainty is `degraded` when something that the claim depends on could not be seen; `because` says \
+         what, and the sentence says \"may\".\n\nA story that changes (the outcome becomes known, ten times as many \
+         attempts) is reported again with the same `id` and a higher `revision`.\n",
     );
     for kind in Kind::ALL {
         let Explanation { word, claim, evidence, confirm, causes, false_positives } = kind.explanation();

@@ -1,7 +1,7 @@
 //! What the tool claims: the shape of a finding, and the words that it is made of.
 //!
-//! Data only. Which kinds there are, what each claims and how it is judged is in [`crate::rules`], one file a kind; what a process was
-//! there for is in [`job`].
+//! Data only. Which kinds there are, what each claims and how it is judged is in [`crate::rules`], one file a kind;
+//! what a process was there for is in [`job`].
 
 mod job;
 
@@ -136,9 +136,9 @@ by!(Cause, |cause: &Cause| cause.word);
 words! {
     /// Whether it hurt, the mildest first.
     pub enum Severity {
-        /// What was wanted came about.
+        /// The goal was reached.
         Benign = "benign",
-        /// It could not be told.
+        /// It is not known.
         Undetermined = "undetermined",
         /// Something was left behind, or a process failed whose job the teardown was.
         Fault = "fault",
@@ -210,8 +210,8 @@ pub struct Outcome {
     /// When it ended.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub exit_at: Option<BootTime>,
-    /// Whether the cgroup is there now, by whatever name. One that was made at its path since is another. `None` if that cannot
-    /// be told.
+    /// Whether the cgroup is there now, by whatever name. One that was made at its path since is another. `None` if
+    /// that cannot be told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cgroup_left: Option<bool>,
     /// Whether the runtime's state file of the container is still there. `None` if it was not looked for.
@@ -228,7 +228,7 @@ pub struct KnownIssue {
     pub title: &'static str,
     /// The versions that have it.
     pub affects: &'static str,
-    /// The version that mends it.
+    /// The version that fixes it.
     pub fixed_in: &'static str,
 }
 
@@ -262,8 +262,8 @@ pub struct Finding {
     /// Who removed or renamed it first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rival: Option<Rival>,
-    /// Of an actor that was to start a container and failed: the failed call on cgroupfs that the teardown followed, which
-    /// only clears up after it.
+    /// Of an actor that was to start a container and failed: the failed call on cgroupfs that the teardown followed,
+    /// which only cleans up after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub first_failure: Option<FindingAttempt>,
     /// The story's failed calls, in order: the first and the last ones if there are very many.
@@ -305,8 +305,8 @@ impl FindingAttempt {
 }
 
 impl Finding {
-    /// A teardown of what is not there that did no harm and tells nothing else: routine on some hosts (containerd deletes
-    /// twice by design, runc clears up after a failed start), so it is told only to those who ask.
+    /// A teardown of what is not there that did no harm and tells nothing else: routine on some hosts (containerd
+    /// deletes twice by design, runc clears up after a failed start), so it is told only to those who ask.
     pub fn is_routine(&self) -> bool {
         self.severity == Severity::Benign && self.first_failure.is_none() && self.cause.is_routine
     }

@@ -1,10 +1,11 @@
 //! Reads from the host what the tracker will need to judge an input, and hands it over as inputs of their own.
 //!
-//! What a stranger can hold up is asked of the readers: the answer comes later, and is given the place in the stream that it would
-//! have had ([`Arrived::Awaited`]).
+//! What a stranger can hold up is asked of the readers: the answer comes later, and is given the place in the stream
+//! that it would have had ([`Arrived::Awaited`]).
 //!
-//! This is done the moment an input arrives, before it is put in order: the process behind it may be gone a moment later.
-//! A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is guessed.
+//! This is done the moment an input arrives, before it is put in order: the process behind it may be gone a moment
+//! later. A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is
+//! guessed.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -24,8 +25,9 @@ use crate::process::{self, SeenMounts};
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
 use crate::recent::{Parted, Recent};
 
-/// Reading mount tables may take one part in so many of the time, the host's own, and those of all other namespaces together: mounts come
-/// and go within a namespace, and the number of a namespace that is gone is given to the next one.
+/// Reading mount tables may take one part in so many of the time, the host's own, and those of all other namespaces
+/// together: mounts come and go within a namespace, and the number of a namespace that is gone is given to the next
+/// one.
 const MOUNTS_SHARE: u32 = 10;
 /// A mount table is read up to so many bytes: a stranger's, and the host's own.
 const LONGEST_TABLE: u64 = 4 << 20;
@@ -157,8 +159,8 @@ impl Pending {
 struct Read(Recent<Name, ()>);
 
 impl Read {
-    /// Whether what is said of the container is to be read: of one that is made, and of one that was there before and of which
-    /// nothing was read yet.
+    /// Whether what is said of the container is to be read: of one that is made, and of one that was there before and
+    /// of which nothing was read yet.
     fn wants(&mut self, command: &RuntimeCommand) -> bool {
         let (Some(id), Some(subcommand)) = (&command.id, command.subcommand.as_deref()) else { return false };
         match subcommand {
@@ -317,8 +319,8 @@ impl Gatherer {
                 };
                 facts.extend(new.or_else(again).map(Arrived::Input));
                 let is_current = table.is_some_and(|table| table.has_seen(attempt.mounts));
-                // With other mounts than the table has, the path may lead elsewhere. In the usual place, where they are seldom
-                // changed, an older table is better than none.
+                // With other mounts than the table has, the path may lead elsewhere. In the usual place, where they are
+                // seldom changed, an older table is better than none.
                 if !is_current && attempt.directory.is_none() && !attempt.path.as_bytes().starts_with(USUAL) {
                     attempt.mount_namespace = None;
                 }
@@ -369,8 +371,8 @@ impl Gatherer {
         arrived
     }
 
-    /// A process that is known as far as it can be, and what its record gives reason to ask for: what is said of a container
-    /// that it makes, and what is left of its state when it has ended.
+    /// A process that is known as far as it can be, and what its record gives reason to ask for: what is said of a
+    /// container that it makes, and what is left of its state when it has ended.
     fn told(&mut self, process: Process) -> Vec<Arrived> {
         let asked = match process.change {
             ProcessChange::Exit => self.ended(&process),

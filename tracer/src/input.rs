@@ -1,7 +1,7 @@
 //! What the tracker learns, in the one form it learns it in: kernel events, losses, ticks and facts read from the host.
 //!
-//! A live run makes [`Input`]s from the kernel's rings and from `/proc`; a replay reads the same ones from a trace file.
-//! Either way they reach the tracker one by one, in the order of their [`Seq`].
+//! A live run makes [`Input`]s from the kernel's rings and from `/proc`; a replay reads the same ones from a trace
+//! file. Either way they reach the tracker one by one, in the order of their [`Seq`].
 //!
 //! Fields marked *derived* are filled in by the tracker before a line is written and ignored when one is read: they are
 //! there for whoever reads the JSON, and a newer tool derives them anew.
@@ -30,8 +30,8 @@ impl BootTime {
         std::time::Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// Whether two start times are of one process. The kernel side tells them in nanoseconds, `/proc/PID/stat` in whole clock
-    /// ticks: a time of whole ticks is the same as any within its tick.
+    /// Whether two start times are of one process. The kernel side tells them in nanoseconds, `/proc/PID/stat` in whole
+    /// clock ticks: a time of whole ticks is the same as any within its tick.
     pub fn is_same_start(self, other: Self) -> bool {
         let ticks = |time: Self| time.0 / CLOCK_TICK;
         let is_whole = |time: Self| time.0.is_multiple_of(CLOCK_TICK);
@@ -314,8 +314,8 @@ impl Actor {
     }
 }
 
-/// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows which
-/// ones are wanted.
+/// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows
+/// which ones are wanted.
 #[derive(Deserialize, JsonSchema)]
 struct RecordedActor {
     pid: Pid,
@@ -418,7 +418,10 @@ macro_rules! operations {
 tracer_ebpf::for_each_operation!(operations);
 
 macro_rules! syscalls {
-    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+    ($(
+        $variant:ident $constant:ident $trampoline:ident $name:literal =
+            $first:ident $arguments:tt $(.$more:ident $with:tt)*;
+    )*) => {
         words! {
             /// The system call that was made: a row of [`tracer_ebpf::syscalls`].
             #[allow(missing_docs, reason = "each is the kernel's own name")]
@@ -470,7 +473,8 @@ pub struct Attempt {
     /// Where a relative path starts. `None` for an absolute one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
-    /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the kernel's layout is not known (no BTF).
+    /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the
+    /// kernel's layout is not known (no BTF).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<NamespaceId>,
     /// Which mounts that namespace had: a mount table that was read before tells of others. Needed while tracing only.
@@ -493,7 +497,8 @@ impl Attempt {
     }
 }
 
-/// A directory that a relative path starts at, as the kernel's own structures name it: on cgroupfs, or above a mount of it.
+/// A directory that a relative path starts at, as the kernel's own structures name it: on cgroupfs, or above a mount of
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Directory {
     /// Its superblock, which tells the hierarchy.
@@ -505,7 +510,8 @@ pub struct Directory {
     /// The walk stopped before the root: `path` holds only the innermost names.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// It is not on cgroupfs, and `id` is an inode number: the path is followed through the mounts of `mount_namespace`.
+    /// It is not on cgroupfs, and `id` is an inode number: the path is followed through the mounts of
+    /// `mount_namespace`.
     #[serde(default, skip_serializing_if = "is_false")]
     pub outside: bool,
     /// The mount that it was reached through. `None` if the kernel's layout is not known, and in older traces.
@@ -631,7 +637,8 @@ pub enum About {
     Mounts {
         /// The namespace.
         namespace: NamespaceId,
-        /// Its mounts at and around cgroupfs, in the order of `/proc/PID/mountinfo` (a later one covers an earlier one).
+        /// Its mounts at and around cgroupfs, in the order of `/proc/PID/mountinfo` (a later one covers an earlier
+        /// one).
         mounts: Vec<Mount>,
         /// Mounts that the namespace has, if they are too many: then none is kept, and paths there are not resolved.
         #[serde(default, skip_serializing_if = "is_zero")]
@@ -701,7 +708,7 @@ pub enum UnreadReason {
 }
 
 words! {
-    /// What is asked about a process of whoever can look at its memory and its files.
+    /// What is asked of a reader about a process: it can look at its memory and its files.
     pub enum Question {
         /// Its command line.
         CommandLine = "command-line",
@@ -721,7 +728,7 @@ words! {
         Timeout = "timeout",
         /// It was not asked: another question about what the same user names is not answered, or too many are asked.
         Refused = "refused",
-        /// Whoever was asked has died over it: there was too much to read.
+        /// The reader died while reading: there was too much to read.
         Failed = "failed",
     }
 }
@@ -838,7 +845,7 @@ words! {
         RateLimited = "rate-limited",
         /// The trace file could not be written.
         NotWritten = "not-written",
-        /// The agent did not get to run for a while. Counted are the cgroups that came or went unseen meanwhile.
+        /// The agent did not run for a while. Counted are the cgroups that came or went unseen meanwhile.
         Stall = "stall",
         /// A record could not be understood, or memory that should hold a path could not be read.
         Malformed = "malformed",

@@ -1,7 +1,8 @@
-//! The kernel side as the agent sees it: what this kernel can do, what to do about it, doing it, and reading what comes.
+//! The kernel side as the agent sees it: what this kernel can do, what to do about it, doing it, and reading what
+//! comes.
 //!
-//! The only user of aya. Facts come first ([`Support`], with [`Tracefs`] in place), then a pure decision ([`Plan`]), then the effect
-//! ([`Tracer`]).
+//! The only user of aya. Facts come first ([`Support`], with [`Tracefs`] in place), then a pure decision ([`Plan`]),
+//! then the effect ([`Tracer`]).
 
 mod attach;
 mod btf;

@@ -1,7 +1,7 @@
 //! cgtrace: traces the life of every cgroup and says who tore down what, and whether it hurt.
 //!
-//! The core takes [`input::Input`]s and gives [`findings::Finding`]s: no I/O, no clock, no failure. The edges make inputs
-//! from the kernel and the host, and outputs from findings. `docs/architecture.md` is the map.
+//! The core takes [`input::Input`]s and gives [`findings::Finding`]s: no I/O, no clock, no failure. The edges make
+//! inputs from the kernel and the host, and outputs from findings. `docs/architecture.md` is the map.
 
 #![warn(clippy::print_stderr)]
 

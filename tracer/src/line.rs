@@ -1,7 +1,7 @@
 //! The lines of a stream, and what takes them.
 //!
-//! [`Stream`](crate::stream::Stream) hands them out, live and in a replay alike. Whoever takes them matches on every kind: so none is
-//! dropped unseen, and what only restates is never taken for something that happened.
+//! [`Stream`](crate::stream::Stream) hands them out, live and in a replay alike. Whoever takes them matches on every
+//! kind: so none is dropped unseen, and what only restates is never taken for something that happened.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -18,19 +18,20 @@ use crate::tracker::Span;
 /// One line.
 #[derive(Clone, Copy, Debug)]
 pub enum Line<'a> {
-    /// The first line of a stream; and of each part of one that is traced now and whose trace file is rotated. Such a part begins with
-    /// the clock of then and all that is known.
+    /// The first line of a stream; and of each part of one that is traced now and whose trace file is rotated. Such a
+    /// part begins with the clock of then and all that is known.
     Header(&'a Header),
     /// An input, its derived fields filled in.
     Input(Seq, &'a Input),
-    /// An input that only restates what was said: a new part begins with it, or cgroupfs was walked again. Nothing happened. It is there
-    /// for whoever reads a trace from here on, and it is part of the trace.
+    /// An input that only restates what was said: a new part begins with it, or cgroupfs was walked again. Nothing
+    /// happened. It is there for whoever reads a trace from here on, and it is part of the trace.
     Known(Seq, &'a Input),
     /// A phase of a cgroup's life is over.
     Span(&'a Span),
     /// A finding, new or revised.
     Finding(&'a Finding),
-    /// Nothing earlier than this is to come: who puts lines together need not wait any longer. Only a stream that is traced now says so.
+    /// Nothing earlier than this is to come: who puts lines together need not wait any longer. Only a stream that is
+    /// traced now says so.
     Passed(BootTime),
     /// The last line.
     End(BootTime, &'a Counts),
@@ -66,7 +67,7 @@ pub struct Counts {
     pub findings: BTreeMap<&'static str, u64>,
     /// Records that did not reach us, for whatever reason.
     pub lost: u64,
-    /// What was dropped by the agent itself for want of room.
+    /// What was dropped by the agent itself to save memory.
     pub evicted: u64,
 }
 

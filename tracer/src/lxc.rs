@@ -2,8 +2,8 @@
 
 use crate::name::Name;
 
-/// The container that a command line of LXC's is about: `lxc-start -n NAME`, `lxc-stop --name=NAME`, and the title that a monitor
-/// gives itself, `[lxc monitor] /var/lib/lxc NAME`.
+/// The container that a command line of LXC's is about: `lxc-start -n NAME`, `lxc-stop --name=NAME`, and the title that
+/// a monitor gives itself, `[lxc monitor] /var/lib/lxc NAME`.
 pub fn container(argv: &[Name]) -> Option<Name> {
     let first = argv.first()?.to_str()?;
     if let Some(rest) = first.strip_prefix("[lxc monitor] ") {

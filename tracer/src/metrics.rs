@@ -1,8 +1,8 @@
 //! What a stream tells Prometheus: counters, gauges and histograms, with label values from closed sets.
 //!
-//! Numbers are kept where they are counted; telling them reads them and nothing else. Every label value that can be is there
-//! from the start, so that the number of series is the same for one container and for ten thousand, and a first event is a step
-//! that `increase` sees. `docs/metrics.md` says what each is for.
+//! Numbers are kept where they are counted; telling them reads them and nothing else. Every label value that can be is
+//! there from the start, so that the number of series is the same for one container and for ten thousand, and a first
+//! event is a step that `increase` sees. `docs/metrics.md` says what each is for.
 
 mod format;
 
@@ -123,7 +123,8 @@ impl Which {
 
 type Seconds = Counter<f64, AtomicU64>;
 
-/// A histogram of times, twice: classic buckets with exemplars for text, and a native one beside classic buckets for protobuf.
+/// A histogram of times, twice: classic buckets with exemplars for text, and a native one beside classic buckets for
+/// protobuf.
 #[derive(Clone)]
 struct Durations {
     text: HistogramWithExemplars<Which>,
@@ -235,7 +236,7 @@ impl Metrics {
         r.register("cgtrace_cgroups_created", "Cgroups created, in all hierarchies", self.created.clone());
         r.register("cgtrace_cgroups_removed", "Cgroups removed, in all hierarchies", self.removed.clone());
         r.register("cgtrace_attempts", "Calls on cgroupfs that failed", self.attempts.clone());
-        r.register("cgtrace_findings", "Findings, by what they were when they were told", self.findings.clone());
+        r.register("cgtrace_findings", "Findings, by severity and cause when reported", self.findings.clone());
         for (name, help, durations) in [
             ("cgtrace_cgroup_lifetime_seconds", "From creation to removal", &self.lifetime),
             ("cgtrace_teardown_seconds", "From the end of the last process to release", &self.teardown),
@@ -248,9 +249,13 @@ impl Metrics {
             }
         }
         r.register("cgtrace_cgroups", "Cgroups that are there now", self.cgroups.clone());
-        r.register("cgtrace_events_received", "Records that came out of a ring", self.received.clone());
+        r.register(
+            "cgtrace_events_received",
+            "Lifecycle events, processes and failed calls that were received",
+            self.received.clone(),
+        );
         r.register("cgtrace_events_lost", "Records that did not arrive, or were not kept", self.lost.clone());
-        r.register("cgtrace_rewalks", "Walks of cgroupfs after a loss", self.rewalks.clone());
+        r.register("cgtrace_rewalks", "Walks of cgroupfs after the first", self.rewalks.clone());
         let help = "Questions about processes and their files that were not answered";
         r.register("cgtrace_unanswered", help, self.unanswered.clone());
         r.register("cgtrace_evicted", "What was forgotten to save memory", self.evicted.clone());
@@ -266,8 +271,8 @@ impl Metrics {
         r.register("process_cpu_seconds", "Processor time of the agent", own.cpu.clone());
         r.register("process_resident_memory_bytes", "Memory that is resident", own.resident.clone());
         r.register("process_virtual_memory_bytes", "Address space", own.virtual_memory.clone());
-        r.register("process_open_fds", "Descriptors that are open", own.open_fds.clone());
-        r.register("process_max_fds", "Descriptors that may be open", own.max_fds.clone());
+        r.register("process_open_fds", "File descriptors that are open", own.open_fds.clone());
+        r.register("process_max_fds", "File descriptors that may be open", own.max_fds.clone());
         r.register("process_start_time_seconds", "When the agent was started, since 1970", own.started.clone());
         r.register("process_threads", "Threads", own.threads.clone());
         registry

@@ -22,8 +22,8 @@ pub(crate) fn tables<T: Weigh>() -> Parted<NamespaceId, T> {
 #[derive(Clone, Debug)]
 pub struct MountTable {
     mounts: Vec<Mount>,
-    /// What each is mounted on; `None` for those whose parent is not in the table. Empty if the table does not say which mount is
-    /// on which one.
+    /// What each is mounted on; `None` for those whose parent is not in the table. Empty if the table does not say
+    /// which mount is on which one.
     parents: Vec<Option<usize>>,
     /// What is mounted on each, and behind the last one what is on none of the table.
     children: Vec<Vec<usize>>,
@@ -94,8 +94,8 @@ impl MountTable {
         below(&mount.root, &directory.path).map(|_| &mount.root)
     }
 
-    /// Follows a path from a directory that is told by its place on its file system: one above cgroupfs, or one that the path
-    /// climbs out of.
+    /// Follows a path from a directory that is told by its place on its file system: one above cgroupfs, or one that
+    /// the path climbs out of.
     pub fn resolve_from(&self, directory: &Directory, path: &Name) -> Resolution {
         let of_device = |mount: &&Mount| mount.device == directory.device;
         let mount_point = |mount: &Mount| {
@@ -123,8 +123,8 @@ impl MountTable {
         found.unwrap_or_else(|| Resolution::OtherFileSystem { file_system: Name::from("") })
     }
 
-    /// Goes down a path as the kernel does, from mount to mount: what a mount covers is not met. Begins at `from`, or at the
-    /// root.
+    /// Goes down a path as the kernel does, from mount to mount: what a mount covers is not met. Begins at `from`, or
+    /// at the root.
     fn walk(&self, path: &Name, from: Option<usize>) -> Option<usize> {
         let mut current = from;
         // A mount is met once at most.
@@ -299,16 +299,17 @@ fn unescape(field: &[u8]) -> Name {
     Name::from(out)
 }
 
-/// Mounts of one namespace that are kept at most, and what their paths may take, in bytes. No host needs so many around cgroupfs; a
-/// stranger may make them.
+/// Mounts of one namespace that are kept at most, and what their paths may take, in bytes. No host needs so many around
+/// cgroupfs; a stranger may make them.
 pub const MOUNTS: usize = 1_024;
 const BYTES: usize = 256 << 10;
-/// A mount point of cgroupfs is no deeper and no longer than this, in names and bytes: each directory around it is looked for.
+/// A mount point of cgroupfs is no deeper and no longer than this, in names and bytes: each directory around it is
+/// looked for.
 const DEEPEST: usize = 64;
 const LONGEST: usize = 1_024;
 
-/// Only those that decide where a path to cgroupfs leads: cgroup mounts, what they are mounted in, and what covers them. None if
-/// they are more than are kept: what some of them say would be wrong. Tells how many were left out.
+/// Only those that decide where a path to cgroupfs leads: cgroup mounts, what they are mounted in, and what covers
+/// them. None if they are more than are kept: what some of them say would be wrong. Tells how many were left out.
 pub fn relevant(mounts: impl Iterator<Item = Mount> + Clone) -> (Vec<Mount>, u64) {
     let too_many = || (Vec::new(), mounts.clone().count() as u64);
     let mut points: HashSet<Name> = HashSet::new();

@@ -20,7 +20,8 @@ use crate::budget::{ALLOCATION, Scale, Weigh};
 /// The first of the 128 private-use characters that stand for the bytes 0x80 to 0xff.
 const ESCAPE_BASE: u32 = 0xef00;
 
-/// A name is never longer than this in a trace: files are read up to 4 MiB, and everything else that is read is shorter.
+/// A name is never longer than this in a trace: files are read up to 4 MiB, and everything else that is read is
+/// shorter.
 const LONGEST: usize = 4 << 20;
 
 /// An immutable byte string, cheap to clone.

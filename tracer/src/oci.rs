@@ -1,4 +1,5 @@
-//! What an OCI runtime was asked to do, as its command line says. Reads nothing: what it names is read by [`crate::bundle`].
+//! What an OCI runtime was asked to do, as its command line says. Reads nothing: what it names is read by
+//! [`crate::bundle`].
 
 use crate::budget::{Scale, Weigh};
 use crate::input::ContainerFacts;

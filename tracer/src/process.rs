@@ -262,8 +262,8 @@ pub fn mounts_of(pid: Pid, longest: u64) -> Option<SeenMounts> {
     Some(SeenMounts { namespace, mounts, too_many })
 }
 
-/// Whether the root directory of a process is that of the host, seen by its mounts alone: to look at the directory itself is to ask its
-/// file system.
+/// Whether the root directory of a process is that of the host, seen by its mounts alone: to look at the directory
+/// itself is to ask its file system.
 pub fn has_root_of_host(pid: Pid) -> bool {
     const LONGEST: u64 = 4 << 20;
     let root = |pid| {
@@ -308,8 +308,9 @@ fn namespace(pid: Pid, kind: &str) -> Option<NamespaceId> {
     text.strip_prefix(":[")?.strip_suffix(']')?.parse().ok().map(NamespaceId)
 }
 
-/// The command line of a process as far as it is kept, and whether there is more. It is read out of the process's own memory,
-/// which may never answer (`userfaultfd`, a mapped file): this is for reader processes only, as all below that reads memory.
+/// The command line of a process as far as it is kept, and whether there is more. It is read out of the process's own
+/// memory, which may never answer (`userfaultfd`, a mapped file): this is for reader processes only, as all below that
+/// reads memory.
 pub fn command_line(pid: Pid) -> Option<(Vec<Name>, bool)> {
     read_command_line(pid, argv::BYTES)
 }
@@ -344,7 +345,8 @@ pub fn root(pid: Pid) -> Option<OwnedFd> {
     openat(CWD, format!("/proc/{pid}/root"), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()
 }
 
-/// Which directory is the root of a process: within one mount namespace, two processes with the same one see the same files.
+/// Which directory is the root of a process: within one mount namespace, two processes with the same one see the same
+/// files.
 pub fn root_identity(pid: Pid) -> Option<(u64, u64)> {
     let stat = rustix::fs::fstat(root(pid)?).ok()?;
     Some((stat.st_dev, stat.st_ino))

@@ -1,8 +1,9 @@
 //! Questions whose answers a stranger can hold up: what a process has in its memory, and the files that it names.
 //!
-//! A file system that does not answer holds whoever asks it, and SIGKILL does not end that. So the thread that traces looks at none
-//! of it: *readers* do, processes of their own, each of which answers one question at a time. One that does not answer in time is
-//! given up, and another one takes its place. What is not answered costs a name or an outcome; it is counted, and the stream says so.
+//! A file system that does not answer holds whoever asks it, and SIGKILL does not end that. So the thread that traces
+//! looks at none of it: *readers* do, processes of their own, each of which answers one question at a time. One that
+//! does not answer in time is given up, and another one takes its place. What is not answered costs a name or an
+//! outcome; it is counted, and the stream says so.
 //!
 //! ```text
 //! gather ─ Ask ─► Queue ─► reader 1 ─┐
@@ -37,12 +38,13 @@ use queue::Queue;
 
 /// Readers that answer.
 const READERS: usize = 2;
-/// Readers that were given up over what strangers name and have not ended. With so many, only what root itself names on the host is
-/// asked for, until as many again are stuck.
+/// Readers that were given up over what strangers name and have not ended. With so many, only what root itself names on
+/// the host is asked for, until as many again are stuck.
 const MOST_STUCK: usize = 8;
 /// A reader that has not answered by then is given up.
 const DEADLINE: Duration = Duration::from_secs(2);
-/// A question or an answer is at most so long, in bytes: the kernel takes no longer message. Both hold a few names of bounded length.
+/// A question or an answer is at most so long, in bytes: the kernel takes no longer message. Both hold a few names of
+/// bounded length.
 const LONGEST: usize = 160 << 10;
 
 /// What is asked.
@@ -55,7 +57,8 @@ pub enum Ask {
         /// When it was forked, if that is known.
         started: Option<BootTime>,
     },
-    /// What is said of the container that a runtime's command line names, and what is to be looked for when it has ended.
+    /// What is said of the container that a runtime's command line names, and what is to be looked for when it has
+    /// ended.
     Began {
         /// The runtime.
         process: Box<Process>,
@@ -83,7 +86,8 @@ pub enum Ask {
 /// What is answered.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Answer {
-    /// The arguments as far as they are kept, and whether there are more. `None` if there are none, or the process is gone.
+    /// The arguments as far as they are kept, and whether there are more. `None` if there are none, or the process is
+    /// gone.
     CommandLine(Option<(Vec<Name>, bool)>),
     /// What was asked for, where there is something to say.
     Began {
@@ -212,8 +216,7 @@ impl Readers {
     /// # Errors
     /// When no process can be made.
     pub fn start() -> anyhow::Result<Self> {
-        let (keepers_pid, keeper) =
-            keeper::start().context("failed to start the processes that read what others name")?;
+        let (keepers_pid, keeper) = keeper::start().context("failed to start the reader processes")?;
         let mut readers = Self {
             keeper: Some(keeper),
             keepers_pid,
@@ -323,7 +326,8 @@ impl Readers {
         let asker = busy.asker;
         if !self.stuck.iter().any(|stuck| stuck.asker == asker) {
             say!(
-                "warning: what {asker} names has not answered within {DEADLINE:?}: its containers have no names until it does"
+                "warning: files or memory of {asker} did not answer within {DEADLINE:?}: containers of {asker} have no \
+                 names until they do"
             );
         }
         if let Some(keeper) = &self.keeper {

@@ -79,8 +79,8 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
         }
     }
 
-    /// Keeps an entry, in the place of what was told of the same key before. Returns what had to make room, the oldest first; or the
-    /// entry itself, if it alone is more than there is room for.
+    /// Keeps an entry, in the place of what was told of the same key before. Returns what had to make room, the oldest
+    /// first; or the entry itself, if it alone is more than there is room for.
     pub fn tell(&mut self, key: K, value: V) -> Vec<(K, V)> {
         self.take(&key);
         let before = self.scale.bytes();

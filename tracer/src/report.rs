@@ -19,8 +19,8 @@ use crate::phrases;
 /// Findings kept at most: the worst, and what they may take.
 const FINDINGS: usize = 1_000;
 const BYTES_OF_FINDINGS: usize = 16 << 20;
-/// Containers whose lives are kept at most, and steps of all of them together. The oldest make room, those without a failed
-/// call first.
+/// Containers whose lives are kept at most, and steps of all of them together. The oldest make room, those without a
+/// failed call first.
 const LIVES: usize = 10_000;
 const STEPS: usize = 250_000;
 /// What all of them may take.
@@ -163,8 +163,8 @@ pub struct Alike<'a> {
 }
 
 impl Life {
-    /// Its cgroups, in the order of hierarchies and paths; those of the `legacy` hierarchies that went the same way at about
-    /// the same time are told as one.
+    /// Its cgroups, in the order of hierarchies and paths; those of the `legacy` hierarchies that went the same way at
+    /// about the same time are told as one.
     pub fn alike(&self, legacy: impl Fn(HierarchyId) -> bool) -> Vec<Alike<'_>> {
         let mut all: Vec<Alike<'_>> = Vec::new();
         for ((hierarchy, path), steps) in &self.cgroups {

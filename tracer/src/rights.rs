@@ -1,5 +1,5 @@
-//! With whose rights files are looked at: what a user names is read with that user's rights, so that nobody is told what they
-//! could not read themselves.
+//! With whose rights files are looked at: what a user names is read with that user's rights, so that nobody is told
+//! what they could not read themselves.
 
 use rustix::process::{Gid, Uid};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
@@ -23,7 +23,8 @@ pub enum Rights {
 }
 
 impl Rights {
-    /// Those of a process that is told of. By its real user: a program that takes on another one is asked by its user still.
+    /// Those of a process that is told of. By its real user: a program that takes on another one is asked by its user
+    /// still.
     pub fn of(process: &Process) -> Self {
         match process.uid {
             Some(0) => Self::Own,
@@ -48,8 +49,8 @@ impl Rights {
         }
     }
 
-    /// Takes them on, for this thread, until what is returned is dropped. `None` if this process may not: it needs CAP_SETUID
-    /// and CAP_SETGID.
+    /// Takes them on, for this thread, until what is returned is dropped. `None` if this process may not: it needs
+    /// CAP_SETUID and CAP_SETGID.
     pub fn assume(&self) -> Option<Assumed> {
         let Self::User(user) = self else { return Some(Assumed(None)) };
         let own = Own {

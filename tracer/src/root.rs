@@ -1,9 +1,9 @@
-//! Files as a process sees them, from its own root directory on: no link and no `..` leads out of it, and no more is read than its
-//! user could read.
+//! Files as a process sees them, from its own root directory on: no link and no `..` leads out of it, and no more is
+//! read than its user could read.
 //!
-//! A path is walked name by name with `openat` and `readlinkat`, each link read and followed from that root. `openat2` with
-//! `RESOLVE_IN_ROOT` does the same in one call, but its flags are in memory, where no seccomp filter can look, so those who read
-//! are not allowed it. What cannot be told is `None`: a refused call is not a missing file.
+//! A path is walked name by name with `openat` and `readlinkat`, each link read and followed from that root. `openat2`
+//! with `RESOLVE_IN_ROOT` does the same in one call, but its flags are in memory, where no seccomp filter can look, so
+//! those who read are not allowed it. What cannot be told is `None`: a refused call is not a missing file.
 //!
 //! Whatever is on the way may never answer, so this is for reader processes only: see [`crate::reader`].
 
@@ -29,8 +29,8 @@ const DEPTH: usize = 128;
 /// Names that are read of one directory.
 const ENTRIES: usize = 4_096;
 
-/// File systems that hold no files of anybody's: to open one of theirs may do something, and to look for one in cgroupfs is what
-/// is traced. Their magic numbers are from `linux/magic.h`.
+/// File systems that hold no files of anybody's: to open one of theirs may do something, and to look for one in
+/// cgroupfs is what is traced. Their magic numbers are from `linux/magic.h`.
 const NO_FILES: [u64; 18] = [
     0x9fa0,      // proc
     0x6265_6572, // sysfs

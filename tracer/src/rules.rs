@@ -1,8 +1,8 @@
 //! The rules: which kinds of finding there are, one file a kind, and one list of them, [`RULES`].
 //!
-//! A rule says what a story of its kind begins with, what joins it, when it is judged and what it then claims. All else that knows kinds
-//! derives from the list: `--fail-on`, `explain`, `docs/findings.md`, the schema, labels of metrics. A new kind is a file and its entry in
-//! the list.
+//! A rule says what a story of its kind begins with, what joins it, when it is judged and what it then claims. All else
+//! that knows kinds derives from the list: `--fail-on`, `explain`, `docs/findings.md`, the schema, labels of metrics. A
+//! new kind is a file and its entry in the list.
 //!
 //! ```text
 //! failed call ─► call ────────► Case ─┐                 ┌─► joins ─► an open story ─┐
@@ -61,7 +61,8 @@ pub(crate) struct Rule {
     pub course: Course,
     /// What a story did to one who has a part in it, or, without one, to whom it may concern.
     pub hurt: fn(Option<&Participant>, &Story, &World) -> Severity,
-    /// What is claimed of a story as far as it is known. `None` if there is nothing to be told of it: it is dropped, if nothing was.
+    /// What is claimed of a story as far as it is known. `None` if there is nothing to be told of it: it is dropped, if
+    /// nothing was.
     pub judge: fn(&Weighed, &World) -> Option<Judgement>,
 }
 
@@ -134,8 +135,8 @@ impl<'a> Call<'a> {
 /// What is the same for every kind, weighed first.
 pub(crate) struct Weighed<'a> {
     pub story: &'a Story,
-    /// The participant that the finding is about: the first that was hurt, else the first of which that is not known, else
-    /// the first. `None` if nobody has a part in the story.
+    /// The participant that the finding is about: the first that was hurt, else the first of which that is not known,
+    /// else the first. `None` if nobody has a part in the story.
     pub main: Option<&'a Participant>,
     /// The cgroup that it came to first.
     pub member: &'a Member,

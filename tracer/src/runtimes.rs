@@ -28,7 +28,8 @@ pub struct State {
 /// How a runtime without `--root` finds its root directory, by its own source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rootless {
-    /// `$XDG_RUNTIME_DIR/runc` for who is not root, and in a user namespace unless `$USER` is root (`rootless_linux.go`).
+    /// `$XDG_RUNTIME_DIR/runc` for who is not root, and in a user namespace unless `$USER` is root
+    /// (`rootless_linux.go`).
     Runc,
     /// `$XDG_RUNTIME_DIR/crun` wherever that variable is set, for root too (`libcrun/status.c`).
     Crun,
@@ -120,8 +121,8 @@ const VARIETIES: &[&str] = &[
     "riscv64", "linux", "musl", "static", "real", "orig", "old", "new", "debug", "release", "dev",
 ];
 
-/// `-1.2.1`, `.amd64`, `1.3`, `-v1.2.2-rc.1`, `.x`: what tells two builds of one program apart. A name of a thread may be cut
-/// short in its last word.
+/// `-1.2.1`, `.amd64`, `1.3`, `-v1.2.2-rc.1`, `.x`: what tells two builds of one program apart. A name of a thread may
+/// be cut short in its last word.
 fn is_variety(suffix: &[u8], cut: bool) -> bool {
     if !suffix[0].is_ascii_digit() && !matches!(suffix[0], b'-' | b'.' | b'_') {
         return false;

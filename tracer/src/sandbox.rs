@@ -1,12 +1,13 @@
 //! What a thread of the agent gives up once it has what it needs.
 //!
-//! Capabilities, Landlock domains and seccomp filters are a thread's own, and each thread needs little: the one that traces
-//! reads other processes' `/proc`, the one that records writes to one directory, the one that serves only talks to who connects.
-//! The readers ([`crate::reader`]) are processes of their own.
+//! Capabilities, Landlock domains and seccomp filters are a thread's own, and each thread needs little: the one that
+//! traces reads other processes' `/proc`, the one that records writes to one directory, the one that serves only talks
+//! to who connects. The readers ([`crate::reader`]) are processes of their own.
 //!
-//! The thread that traces and the readers cannot be in a Landlock domain: from within one the kernel refuses to tell of any process outside it
-//! (`/proc/PID/ns`, `exe`, `cwd` and `root` fail with EACCES, whatever the capabilities), and that is what they are there to read. Their
-//! seccomp filters refuse to open anything for writing, to run anything, and to connect to anything, instead.
+//! The thread that traces and the readers cannot be in a Landlock domain: from within one the kernel refuses to tell of
+//! any process outside it (`/proc/PID/ns`, `exe`, `cwd` and `root` fail with EACCES, whatever the capabilities), and
+//! that is what they are there to read. Their seccomp filters refuse to open anything for writing, to run anything, and
+//! to connect to anything, instead.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -49,7 +50,7 @@ impl Role {
             Self::Record(_) => "records",
             Self::Serve => "serves",
             Self::Keep => "keeps readers",
-            Self::Read => "reads what others name",
+            Self::Read => "reads files that other users name",
         }
     }
 
@@ -77,11 +78,12 @@ pub fn needs_bpf_for_maps(kernel: (u32, u32), unprivileged_bpf_disabled: bool) -
     unprivileged_bpf_disabled && kernel < (5, 19)
 }
 
-/// Gives up, for the calling thread and those that it starts, all that `role` does not need. Returns a line that says so; what
-/// this kernel or this user cannot give up is in it too.
+/// Gives up, for the calling thread and those that it starts, all that `role` does not need. Returns a line that says
+/// so; what this kernel or this user cannot give up is in it too.
 ///
 /// # Errors
-/// When capabilities cannot be given up, or the seccomp filter cannot be installed: then the thread is as it was, or less.
+/// When capabilities cannot be given up, or the seccomp filter cannot be installed: then the thread is as it was, or
+/// less.
 pub fn confine(role: &Role) -> anyhow::Result<String> {
     let mut words = vec![give_up_capabilities(role.capabilities())?];
     rustix::thread::set_no_new_privs(true).context("failed to set no_new_privs")?;
@@ -108,7 +110,7 @@ fn give_up_capabilities(keep: CapabilitySet) -> anyhow::Result<String> {
         match rustix::thread::remove_capability_from_bounding_set(capability) {
             // The newest ones that this kernel does not know.
             Ok(()) | Err(rustix::io::Errno::INVAL) => {}
-            Err(_) => bounding = "bounding set left as it is, for want of CAP_SETPCAP",
+            Err(_) => bounding = "bounding set unchanged: CAP_SETPCAP is missing",
         }
     }
     let kept = held.permitted & keep;

@@ -100,7 +100,8 @@ impl Board {
         why
     }
 
-    /// What there is to say of the thread that traces, if it has not taken a turn for so long. Before the first turn nothing is.
+    /// What there is to say of the thread that traces, if it has not taken a turn for so long. Before the first turn
+    /// nothing is.
     fn still_for(&self, long: Duration) -> Option<String> {
         let turned = BootTime(self.turned.load(Ordering::Relaxed));
         let age = process::boot_time().since(turned);

@@ -31,7 +31,8 @@ use crate::stream::Stream;
 use crate::tracker::Tracker;
 use merge::{HOLD, LAG, Merge};
 
-/// So long the start waits for what is said of the containers that are there already. What is answered later is told later.
+/// So long the start waits for what is said of the containers that are there already. What is answered later is told
+/// later.
 const STANDING: Duration = Duration::from_secs(2);
 /// How often the rings are looked at when nothing wakes us, and a story may fall due.
 const BEAT: Duration = Duration::from_millis(50);
@@ -158,13 +159,14 @@ impl Session {
         &self.header
     }
 
-    /// How often it looks when nothing wakes it: what is rarer costs an idle host less, and tells events later. Failed calls and
-    /// processes, and a ring that fills, wake it at once all the same.
+    /// How often it looks when nothing wakes it: what is rarer costs an idle host less, and tells events later. Failed
+    /// calls and processes, and a ring that fills, wake it at once all the same.
     pub fn set_beat(&mut self, beat: Duration) {
         self.beat = beat;
     }
 
-    /// Begins a new part of the trace, a header with the clock of then and all that is known, whenever `wanted` says so.
+    /// Begins a new part of the trace, a header with the clock of then and all that is known, whenever `wanted` says
+    /// so.
     pub fn begin_parts_when(&mut self, wanted: impl Fn() -> bool + 'static) {
         self.wants_part = Box::new(wanted);
     }
@@ -188,8 +190,8 @@ impl Session {
         (all, containers)
     }
 
-    /// Traces until `stop` is ready, then until what happened by then is told (see [`Tracker::is_settled`]), at most two seconds.
-    /// `watch` is shown every turn.
+    /// Traces until `stop` is ready, then until what happened by then is told (see [`Tracker::is_settled`]), at most
+    /// two seconds. `watch` is shown every turn.
     ///
     /// # Errors
     /// When the output cannot be written, or the rings cannot be waited for.
@@ -291,10 +293,10 @@ impl Session {
         for mount_point in told? {
             // Who may mount may mount very much.
             if self.unwatched.len() < UNWATCHED && self.unwatched.insert(mount_point.clone()) {
-                let more = if self.unwatched.len() == UNWATCHED { "; nothing is said of others" } else { "" };
+                let more = if self.unwatched.len() == UNWATCHED { "; further ones are not reported" } else { "" };
                 say!(
-                    "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too \
-                     long{more}"
+                    "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, \
+                     or too long{more}"
                 );
             }
         }

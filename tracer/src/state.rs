@@ -1,7 +1,8 @@
-//! What is true, and what happened, as far as is known: cgroups, processes, failed calls, stories. Each has a cap, an age and a share
-//! of memory, and counts what has to go.
+//! What is true, and what happened, as far as is known: cgroups, processes, failed calls, stories. Each has a cap, an
+//! age and a share of memory, and counts what has to go.
 //!
-//! It says nothing of what that means: that is for [`crate::rules`], which ask it, and for [`crate::tracker`], which feeds it.
+//! It says nothing of what that means: that is for [`crate::rules`], which ask it, and for [`crate::tracker`], which
+//! feeds it.
 
 mod cgroups;
 mod coverage;

@@ -105,8 +105,8 @@ impl<'a> Stream<'a> {
         self.in_opening = true;
     }
 
-    /// Whether an input only restates what is known. What nobody has said yet is news wherever it is told: where parts of a trace are
-    /// missing, and when a walk finds what was lost.
+    /// Whether an input only restates what is known. What nobody has said yet is news wherever it is told: where parts
+    /// of a trace are missing, and when a walk finds what was lost.
     fn restates(&mut self, input: &Input) -> bool {
         if let Input::Event(event) = input
             && event.change == Change::Existing

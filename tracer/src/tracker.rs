@@ -4,7 +4,8 @@
 //! and tells stories of failed teardowns as findings. It does no I/O, reads no clock and cannot fail: the same inputs
 //! give the same findings, on any machine.
 //!
-//! What it knows is kept in [`crate::state`]; which kinds of finding there are, and what each claims, is in [`crate::rules`].
+//! What it knows is kept in [`crate::state`]; which kinds of finding there are, and what each claims, is in
+//! [`crate::rules`].
 
 mod command;
 mod containers;
@@ -113,8 +114,8 @@ impl Tracker {
 
     /// Takes one input in, fills in its derived fields, and returns the findings that are to be told now, in order.
     pub fn apply(&mut self, seq: Seq, input: &mut Input) -> Vec<Finding> {
-        // A loss is known before the stories are told that fall due, and moves no time: what happened before it was noticed may
-        // still be on the way.
+        // A loss is known before the stories are told that fall due, and moves no time: what happened before it was
+        // noticed may still be on the way.
         if let Input::Lost(lost) = input {
             let comm = lost.pid.and_then(|pid| self.processes.get(pid)).map(|known| &known.comm);
             self.coverage.lost(lost, comm);
@@ -142,8 +143,8 @@ impl Tracker {
         self.stories.next_due()
     }
 
-    /// Whether nothing is left to come of what happened by `ended`: every story that began by then is told, and what the
-    /// traced command and its descendants removed is released. What strangers do is not waited for.
+    /// Whether nothing is left to come of what happened by `ended`: every story that began by then is told, and what
+    /// the traced command and its descendants removed is released. What strangers do is not waited for.
     pub fn is_settled(&self, ended: BootTime) -> bool {
         !self.stories.has_due_of(ended) && !self.command.waits(ended)
     }
@@ -233,8 +234,9 @@ impl Tracker {
         self.cgroups.dying()
     }
 
-    /// Whether cgroupfs is worth a walk although nothing was lost: some cgroups are not known for want of room, and there may be room
-    /// for them again. It stays so until a walk has found room for all, so whoever walks does it no more often than it can afford.
+    /// Whether cgroupfs is worth a walk although nothing was lost: some cgroups are not known for want of room, and
+    /// there may be room for them again. It stays so until a walk has found room for all, so whoever walks does it no
+    /// more often than it can afford.
     pub fn wants_walk(&self) -> bool {
         self.cgroups.has_room_again()
     }
@@ -443,7 +445,8 @@ impl Tracker {
         Some((Place { hierarchy, path }, file))
     }
 
-    /// Whether a path that starts on cgroupfs leads out of the mount that it starts in, by `..`: to what is around that.
+    /// Whether a path that starts on cgroupfs leads out of the mount that it starts in, by `..`: to what is around
+    /// that.
     fn climbs_out(&self, attempt: &Attempt) -> bool {
         // One whose path was cut short is deeper than anybody climbs.
         let on_cgroupfs = |directory: &&Directory| !directory.outside && !directory.truncated;
@@ -464,7 +467,8 @@ impl Tracker {
     }
 }
 
-/// The name that a `mkdir` was to make, as far as its path tells: one that was cut short, or that ends by going up, does not.
+/// The name that a `mkdir` was to make, as far as its path tells: one that was cut short, or that ends by going up,
+/// does not.
 fn name_to_make(attempt: &Attempt) -> Option<Name> {
     let is_a_step = |part: &&[u8]| !part.is_empty() && *part != b".";
     let last = attempt.path.as_bytes().split(|byte| *byte == b'/').rfind(is_a_step)?;
@@ -474,8 +478,9 @@ fn name_to_make(attempt: &Attempt) -> Option<Name> {
 /// Control files that are written to when a container is cleared up, and that some kernels do not have.
 const CLEAR_UP: [&str; 3] = ["cgroup.kill", "cgroup.freeze", "freezer.state"];
 
-/// Whether a failed call had been wanted to change something, so that its failure may be why its process fails: the making
-/// or renaming of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
+/// Whether a failed call had been wanted to change something, so that its failure may be why its process fails: the
+/// making or renaming of a cgroup, or the opening of a control file for writing. Files are also looked at that may be
+/// missing.
 fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
     /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
     const ACCESS_MODE: u64 = 3;

@@ -1,5 +1,5 @@
-//! What the documentation says is so, and in plain words: commands parse, links lead somewhere, every command and kind is written
-//! of, lines have one width.
+//! What the documentation says is so, and in plain words: commands parse, links lead somewhere, every command and kind
+//! is written of. Its lines and those of the sources have one width.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::fs;
@@ -36,7 +36,8 @@ fn prose(text: &str) -> impl Iterator<Item = (usize, &str)> {
 /// Lines that are wider than this are hard to read, and hard to compare.
 const WIDTH: usize = 120;
 
-/// The numbers of lines that are too wide. Rows of tables, headings and lines that hold one link only cannot be wrapped.
+/// The numbers of lines that are too wide. Rows of tables, headings and lines that hold one link only cannot be
+/// wrapped.
 fn too_wide(text: &str) -> Vec<usize> {
     let cannot_be_wrapped = |line: &str| {
         let line = line.trim_start();
@@ -45,6 +46,31 @@ fn too_wide(text: &str) -> Vec<usize> {
     };
     let wide = prose(text).filter(|(_, line)| line.chars().count() > WIDTH && !cannot_be_wrapped(line));
     wide.map(|(number, _)| number).collect()
+}
+
+/// Every source of all crates. `rustfmt` wraps code, but no comment, no string, and nothing that it cannot read.
+fn sources() -> Vec<PathBuf> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let (mut found, mut open) =
+        (Vec::new(), ["tracer", "tracer-ebpf", "xtask", "fuzz"].map(|at| root.join(at)).to_vec());
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("target") {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    assert!(found.len() > 200, "{}", found.len());
+    found
+}
+
+/// The numbers of all lines that are too wide, in characters.
+fn wide_lines(text: &str) -> Vec<usize> {
+    text.lines().zip(1..).filter(|(line, _)| line.chars().count() > WIDTH).map(|(_, number)| number).collect()
 }
 
 /// Words that a reader whose first language is another one stumbles over, with those to write instead.
@@ -96,6 +122,20 @@ fn prose_has_one_width() {
 }
 
 #[test]
+fn sources_have_one_width() {
+    let wide = |path: &PathBuf| {
+        let lines = wide_lines(&fs::read_to_string(path).unwrap());
+        lines.into_iter().map(|number| format!("{}:{number}", path.display())).collect::<Vec<_>>()
+    };
+    let wide: Vec<String> = sources().iter().flat_map(wide).collect();
+    assert!(
+        wide.is_empty(),
+        "break these lines at {WIDTH} characters: comments by hand, strings with a backslash:\n{}",
+        wide.join("\n")
+    );
+}
+
+#[test]
 fn pages_have_no_word_that_a_reader_stumbles_over() {
     let hard = |(path, text): &(PathBuf, String)| {
         let found = hard_words(text).into_iter();
@@ -111,12 +151,14 @@ fn pages_have_no_word_that_a_reader_stumbles_over() {
 }
 
 #[test]
-fn wide_lines_and_hard_words_are_found_in_prose_only() {
+fn wide_lines_and_hard_words_are_found() {
     let wide = "word ".repeat(25);
     let page = format!(
         "# {wide}\n| {wide}|\n* [{wide}](a.md)\n```text\n{wide}\nlest\n```\n{wide}\nIt stays for\never, or Mend it.\n"
     );
     assert_eq!(too_wide(&page), [8]);
+    let source = format!("{}\n// {}\n\"{}\"\n", "é".repeat(WIDTH), "e".repeat(WIDTH), "e ".repeat(WIDTH));
+    assert_eq!(wide_lines(&source), [2, 3]);
     let found: Vec<(usize, &str)> = hard_words(&page).into_iter().map(|(number, hard, _)| (number, hard)).collect();
     assert_eq!(found, [(9, "for ever"), (10, "mend")]);
     assert!(hard_words("a modest, mended forever").is_empty(), "a part of a word is no word");

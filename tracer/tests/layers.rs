@@ -1,5 +1,5 @@
-//! The walls of docs/architecture.md, held by reading the sources: the core does no I/O and knows no edge, each part of the host
-//! has one reader, and no modules are in a circle.
+//! The walls of docs/architecture.md, held by reading the sources: the core does no I/O and knows no edge, each part of
+//! the host has one reader, and no modules are in a circle.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -233,8 +233,8 @@ fn spell_out<'a>(text: &'a str, within: &[String], found: &mut Vec<Vec<String>>)
 /// Which module needs which one beside it, and where that is said; by the module that both are in.
 type Needs = BTreeMap<Vec<String>, BTreeMap<String, BTreeMap<String, String>>>;
 
-/// A path leads from one module to another where it parts from the way to its own file: `a/b.rs` that names `crate::a::c::Item` needs
-/// `c` within `a`, and one that names `crate::d` lets `a` need `d`.
+/// A path leads from one module to another where it parts from the way to its own file: `a/b.rs` that names
+/// `crate::a::c::Item` needs `c` within `a`, and one that names `crate::d` lets `a` need `d`.
 fn needs(files: &[(String, Vec<(usize, String)>)]) -> Needs {
     let modules: BTreeSet<Vec<&str>> = files.iter().map(|(file, _)| module(file)).collect();
     let mut needs = Needs::new();

@@ -1,7 +1,7 @@
 //! Recordings of real runs, replayed: the same lines, derived fields and findings included, byte for byte.
 //!
-//! `recordings/NAME.jsonl` is what `cgtrace live --benign --json` printed. A recording whose lines change because a rule
-//! has changed is written anew with `CGTRACE_BLESS=1 cargo test -p cgtrace --test replay`; its inputs stay.
+//! `recordings/NAME.jsonl` is what `cgtrace live --benign --json` printed. A recording whose lines change because a
+//! rule has changed is written anew with `CGTRACE_BLESS=1 cargo test -p cgtrace --test replay`; its inputs stay.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 use std::fs;

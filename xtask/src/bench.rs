@@ -1,7 +1,7 @@
 //! What tracing costs, and what trace files cost, side by side with peers in one run.
 //!
-//! Rounds are interleaved: every round measures every case, so that what the machine does meanwhile hits all alike. Of a
-//! case's rounds the median counts. Nothing is asserted: machines are noisy.
+//! Rounds are interleaved: every round measures every case, so that what the machine does meanwhile hits all alike. Of
+//! a case's rounds the median counts. Nothing is asserted: machines are noisy.
 
 mod calls;
 mod tracers;

@@ -1,8 +1,8 @@
 //! Fuzzing for a bounded time.
 //!
-//! The targets are in cargo-fuzz's layout, which is not needed here: what it adds to `cargo build` are the flags below, and a
-//! stable compiler takes them. The address sanitizer, which needs an unstable one, is left out: our code under test is safe
-//! Rust, and the targets bound their memory by themselves.
+//! The targets are in cargo-fuzz's layout, which is not needed here: what it adds to `cargo build` are the flags below,
+//! and a stable compiler takes them. The address sanitizer, which needs an unstable one, is left out: our code under
+//! test is safe Rust, and the targets bound their memory by themselves.
 
 use std::collections::VecDeque;
 use std::fmt;

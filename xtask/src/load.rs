@@ -1,7 +1,7 @@
 //! A load of requests at a steady rate, and how long their answers took.
 //!
-//! Requests are due at fixed times, and an answer's time counts from when its request was due: a server that stalls makes all that
-//! were due meanwhile late, and none of them is left out.
+//! Requests are due at fixed times, and an answer's time counts from when its request was due: a server that stalls
+//! makes all that were due meanwhile late, and none of them is left out.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};

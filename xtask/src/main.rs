@@ -24,7 +24,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Bring what the build and the tests need and is missing here
+    /// Install what the build and the tests need
     Setup,
     /// Build cgtrace with its kernel programs, optimised: target/release/cgtrace
     Build,
@@ -53,12 +53,12 @@ enum Task {
         #[arg(long, requires = "target", value_name = "FILE")]
         input: Option<PathBuf>,
     },
-    /// Play chaos with a written truth for longer than the tests do, and hold every word against it; needs root
+    /// Play chaos with a written truth for longer than the tests do, and check every statement against it; needs root
     Chaos {
-        /// For so long
+        /// How long, in seconds
         #[arg(long, default_value_t = 300)]
         seconds: u64,
-        /// As it was played once; the kernel's own order is another one
+        /// Repeat a run by its seed; the kernel's order may differ
         #[arg(long)]
         seed: Option<u64>,
     },
@@ -66,7 +66,7 @@ enum Task {
     Soak {
         /// Only this part
         part: Option<soak::Part>,
-        /// For so long
+        /// How long, in minutes
         #[arg(long, default_value_t = 10)]
         minutes: u32,
         /// Then with so many containers that have names; more than a minute for each fifty thousand

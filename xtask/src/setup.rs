@@ -90,7 +90,9 @@ pub fn machine() -> anyhow::Result<()> {
     let targets = output(Command::new("apt-get").args(debian)).unwrap_or_default();
     // The first one is the release, the others are updates of it.
     let Some((release, mirror)) = targets.lines().find_map(|line| line.split_once(' ')) else {
-        bail!("apt-get does not say where it has Debian's packages from\nhint: the machine is made of those");
+        bail!(
+            "apt-get does not say where it has Debian's packages from\nhint: they are needed to make the test machine"
+        );
     };
     step(&format!("installing a machine from {mirror} to target/machine"));
     let unfinished = place.with_extension("unfinished");
@@ -198,7 +200,8 @@ fn linker() -> anyhow::Result<()> {
     }
     step(&format!("installing {LINKER} {LINKER_VERSION} to target/tools"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // LLVM, which comes compiled, does its work: optimised, it would save a second of linking, and take a minute more to build.
+    // LLVM, which comes compiled, does its work: optimised, it would save a second of linking, and take a minute more
+    // to build.
     cargo.args(["--config", "profile.dev.debug=false", "install", "--debug"]);
     cargo.args([LINKER, "--version", LINKER_VERSION, "--locked", "--root"]).arg(&own);
     run(&mut cargo).with_context(|| {

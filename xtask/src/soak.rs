@@ -1,5 +1,5 @@
-//! The agent under churn at full speed for a long time: its memory stays flat, and nothing is lost. Beside it bpftrace, doing the
-//! same tracing. Then the agent again, with containers that have names ([`named`]).
+//! The agent under churn at full speed for a long time: its memory stays flat, and nothing is lost. Beside it bpftrace,
+//! doing the same tracing. Then the agent again, with containers that have names ([`named`]).
 //!
 //! That memory grows, that an event is lost or that a count is wrong fails; times and shares are only printed.
 

@@ -59,8 +59,8 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// Whether it may have been told of the container of a runtime: root's daemon on the host of all, root's in another mount namespace
-    /// of those in that, a user's of that user's. `None` stands for a container that was there before.
+    /// Whether it may have been told of the container of a runtime: root's daemon on the host of all, root's in another
+    /// mount namespace of those in that, a user's of that user's. `None` stands for a container that was there before.
     pub fn may_know(&self, runtime: Option<&Process>) -> bool {
         let is_own = |runtime: &Process| match self.user.uid {
             0 => runtime.mount_namespace == Some(self.namespace),

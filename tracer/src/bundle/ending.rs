@@ -26,8 +26,8 @@ pub struct Ending {
     was_missing: bool,
     files: Files,
     rights: Rights,
-    /// Its mount namespace, and its root directory in that. `None` for one that was gone before it could be asked; then the
-    /// root is taken to be its parent's.
+    /// Its mount namespace, and its root directory in that. `None` for one that was gone before it could be asked; then
+    /// the root is taken to be its parent's.
     namespace: NamespaceId,
     root: Option<(u64, u64)>,
     /// Processes that see what it sees and may outlive it.

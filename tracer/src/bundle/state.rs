@@ -1,7 +1,8 @@
 //! Where a runtime keeps a container's state, and whether it is there.
 //!
-//! [`files`] is pure: it decides by the command line and by what the process's own user and environment say. What is not known
-//! is unknown: only where every place that the runtime may have taken is known does a missing file mean that the state is gone.
+//! [`files`] is pure: it decides by the command line and by what the process's own user and environment say. What is
+//! not known is unknown: only where every place that the runtime may have taken is known does a missing file mean that
+//! the state is gone.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -62,8 +63,9 @@ impl Files {
         known.then(|| self.paths.first().map(|path| (path, false))).flatten()
     }
 
-    /// As [`Files::look`], of what was left at `end`, in nanoseconds since 1970. A file that is younger may be of another container,
-    /// which has been given the same id since, or have been changed by somebody else: that cannot be told.
+    /// As [`Files::look`], of what was left at `end`, in nanoseconds since 1970. A file that is younger may be of
+    /// another container, which has been given the same id since, or have been changed by somebody else: that cannot be
+    /// told.
     pub fn left(&self, root: &Root, end: i64) -> Option<(&Name, bool)> {
         let (path, found) = self.look(root)?;
         let is_old = || root.changed(&path.to_path()).is_some_and(|changed| changed <= end.saturating_add(SLACK));
@@ -71,7 +73,8 @@ impl Files {
     }
 }
 
-/// Where the state of the container is that a command line names. `None` if it names none, or nothing is known of the runtime.
+/// Where the state of the container is that a command line names. `None` if it names none, or nothing is known of the
+/// runtime.
 pub fn files(command: &RuntimeCommand, around: &Surroundings) -> Option<Files> {
     let state = runtimes::by_name(command.runtime)?.state?;
     let id = OsStr::from_bytes(command.id.as_ref()?.as_bytes());
@@ -267,7 +270,8 @@ mod tests {
             let said = parse(text.as_bytes()).expect("read");
             [said.cgroups_path, said.bundle].map(|name| name.map(|name| name.to_string()).unwrap_or_default())
         };
-        let runc = r#"{"id":"a","cgroup_paths":{"memory":"/sys/fs/cgroup/memory/pods/p1"},"config":{"labels":["x=y","bundle=/b"]}}"#;
+        let runc = r#"{"id":"a","cgroup_paths":{"memory":"/sys/fs/cgroup/memory/pods/p1"},
+            "config":{"labels":["x=y","bundle=/b"]}}"#;
         assert_eq!(said(runc), ["/pods/p1", "/b"]);
         assert_eq!(said(r#"{"cgroup_paths":{"":"/sys/fs/cgroup/pods/p1"}}"#), ["/pods/p1", ""]);
         assert_eq!(said(r#"{"cgroup_paths":{"":"/sys/fs/cgroup/unified/pods/p1"}}"#), ["/pods/p1", ""]);

@@ -72,7 +72,8 @@ pub fn of_bundle(root: &Root, bundle: &Path, id: &Name) -> Option<Said> {
     find(root, containers, |container| container.id.as_bytes() == id.as_bytes())
 }
 
-/// What storage says of a container whose id begins so: buildah gives a container's host the first twelve digits as its name.
+/// What storage says of a container whose id begins so: buildah gives a container's host the first twelve digits as its
+/// name.
 pub fn by_host_name(root: &Root, storages: &[PathBuf], host: &str) -> Option<Said> {
     if host.len() != 12 || !host.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return None;
@@ -154,7 +155,8 @@ mod tests {
         std::fs::create_dir_all(&containers).expect("made");
         std::fs::create_dir_all(directory.path().join("overlay-images")).expect("made");
         let list = r#"[{"id":"0a1b2c3d4e5f66","names":["working"],"image":"i1"},
-            {"id":"p1","names":["web"],"image":"i1","metadata":"{\"image-name\":\"docker.io/nginx:1\",\"name\":\"web\"}"}]"#;
+            {"id":"p1","names":["web"],"image":"i1",
+             "metadata":"{\"image-name\":\"docker.io/nginx:1\",\"name\":\"web\"}"}]"#;
         std::fs::write(containers.join("containers.json"), list).expect("written");
         let images = r#"[{"id":"i1","names":["localhost/base:1"]}]"#;
         std::fs::write(directory.path().join("overlay-images/images.json"), images).expect("written");

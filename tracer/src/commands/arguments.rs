@@ -54,7 +54,7 @@ pub(super) fn one_form<F: ValueEnum + PartialEq>(
     match format {
         Some(format) if json && format != as_json => {
             let name = format.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
-            anyhow::bail!("--json and --format {name} contradict each other\nhint: give one of the two")
+            anyhow::bail!("--json and --format {name} cannot be used together\nhint: use one of them")
         }
         Some(format) => Ok(format),
         None => Ok(if json { as_json } else { otherwise }),
@@ -64,8 +64,8 @@ pub(super) fn one_form<F: ValueEnum + PartialEq>(
 /// How much of it text tells.
 #[derive(Debug, Args)]
 pub(crate) struct WideArgs {
-    /// In text: print every line and whole ids and paths. Without this, lines that say the same of several v1 hierarchies
-    /// are printed as one, and ids of 64 digits are cut to twelve. JSON is always whole
+    /// In text: print every line and whole ids and paths. Without this, equal lines of several v1 hierarchies are
+    /// printed as one, and ids of 64 digits are cut to twelve. JSON is always whole
     #[arg(long)]
     pub wide: bool,
 }
@@ -95,9 +95,13 @@ pub(crate) struct FilterArgs {
     #[arg(long, value_name = "GLOB")]
     cgroup: Option<String>,
     /// Only containers of this runtime
-    #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name)))]
+    #[arg(
+        long,
+        value_name = "NAME",
+        value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name))
+    )]
     runtime: Option<String>,
-    /// Also report second teardowns that did no harm
+    /// Also report routine teardowns that did no harm
     #[arg(long)]
     benign: bool,
 }
@@ -150,11 +154,22 @@ pub(crate) struct RecordingArgs {
     /// Keep all files together below this size; older ones are removed
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub max_total: Option<u64>,
-    /// Keep the last TIME in memory and write it only around a finding, with as much after it
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, conflicts_with_all = ["rotate_size", "rotate_every"])]
+    /// Keep the last TIME in memory and write it only around a finding, and the same time after it
+    #[arg(
+        long,
+        value_name = "TIME",
+        value_parser = parse_duration,
+        conflicts_with_all = ["rotate_size", "rotate_every"]
+    )]
     pub flight: Option<Duration>,
-    /// With --flight: only around findings of this kind; `fault` stands for every kind that did harm
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',', requires = "flight")]
+    /// With --flight: only around findings of this kind; `fault` stands for any finding of severity fault
+    #[arg(
+        long,
+        value_name = "KIND",
+        value_parser = KindParser::<FailOn>::new(),
+        value_delimiter = ',',
+        requires = "flight"
+    )]
     pub flight_on: Vec<FailOn>,
 }
 
@@ -175,11 +190,11 @@ impl RecordingArgs {
 
 /// `30s`, `1h30m`, `500ms`.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let hint = "a time with its unit, such as 30s, 5m or 1h30m";
-    let parsed: jiff::SignedDuration = text.parse().map_err(|_| format!("not {hint}"))?;
+    let wrong = || "not a time above zero with its unit, such as 30s, 5m or 1h30m".to_owned();
+    let parsed: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
     match Duration::try_from(parsed) {
         Ok(duration) if !duration.is_zero() => Ok(duration),
-        Ok(_) | Err(_) => Err(format!("not {hint}, more than zero")),
+        Ok(_) | Err(_) => Err(wrong()),
     }
 }
 

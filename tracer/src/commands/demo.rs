@@ -53,7 +53,7 @@ pub fn run(args: &Demo) -> anyhow::Result<ExitCode> {
             Some(program) if args.scenario.is_some() => {
                 bail!("{program} is not installed\nhint: apt-get install {program}")
             }
-            Some(program) => say!("note: {} is not played: {program} is not installed", scenario.as_str()),
+            Some(program) => say!("note: {} is skipped: {program} is not installed", scenario.as_str()),
             None => play(scenario, form, args.backend)?,
         }
     }
@@ -78,7 +78,7 @@ fn play(scenario: Scenario, form: Form, backend: BackendChoice) -> anyhow::Resul
     super::runtime()?.block_on(async {
         let mut command = Command::new(std::env::current_exe().context("failed to find this program")?);
         command.args(["demo", scenario.as_str(), "--play", &scratch]).kill_on_drop(false);
-        let mut stage = command.spawn().context("failed to start the play")?;
+        let mut stage = command.spawn().context("failed to start the scenario")?;
         session.set_command(stage.id().map(Pid));
         let stream = Stream::begin(session.header(), &mut filtered)?;
         session.run(stream, async { played = stage.wait().await.ok() }, &mut |_| {}).await

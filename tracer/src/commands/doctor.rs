@@ -106,7 +106,7 @@ fn examine(args: &Doctor) -> Diagnosis {
             hierarchies,
         },
         Err(error) => {
-            checks.push(bad("programs", &format!("{error:#}"), "look at the reason above"));
+            checks.push(bad("programs", &format!("{error:#}"), "see the reason above"));
             Diagnosis { checks, probes: Vec::new(), backend: None, setup, hierarchies, can_trace: false }
         }
     }
@@ -147,10 +147,12 @@ fn facts(support: &Support) -> Vec<Check> {
         let missing = support.missing_offsets();
         match missing.as_slice() {
             [] => good("BTF", "all offsets found"),
-            names => worse("BTF", format!("not found: {}", names.join(", ")), "what needs these is not told"),
+            names => worse("BTF", format!("not found: {}", names.join(", ")), "features that need these are missing"),
         }
     } else {
-        worse("BTF", "none", "relative paths, command lines and mount namespaces are not told; a kernel with CONFIG_DEBUG_INFO_BTF has it")
+        let hint = "relative paths, command lines and mount namespaces are not known; a kernel with \
+                    CONFIG_DEBUG_INFO_BTF has it";
+        worse("BTF", "none", hint)
     });
     checks.push(match (support.tracefs, support.tracefs_private) {
         (true, false) => good("tracefs", "mounted"),
@@ -163,7 +165,7 @@ fn facts(support: &Support) -> Vec<Check> {
         Some("confidentiality") => worse(
             "lockdown",
             "confidentiality",
-            "kernel memory cannot be read: only failed calls with absolute paths are told",
+            "kernel memory cannot be read: only failed calls with absolute paths are seen",
         ),
         Some(mode) => good("lockdown", mode),
         None => good("lockdown", "unknown (securityfs is not mounted)"),
@@ -199,7 +201,7 @@ fn bad(what: &'static str, found: &str, hint: &str) -> Check {
 fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Result<()> {
     let mark = |verdict| match verdict {
         Verdict::Good => palette.good("ok  ").to_string(),
-        Verdict::Worse => palette.warning("less").to_string(),
+        Verdict::Worse => palette.warning("part").to_string(),
         Verdict::Bad => palette.bad("no  ").to_string(),
     };
     for check in &report.checks {

@@ -16,7 +16,7 @@ pub(crate) struct Explain {
     /// The kind of finding; without it, all kinds in brief
     #[arg(value_name = "KIND", value_parser = KindParser::<Kind>::new())]
     pub kind: Option<Kind>,
-    /// Print all there is as Markdown
+    /// Print all kinds as Markdown
     #[arg(long, conflicts_with = "kind")]
     pub markdown: bool,
 }

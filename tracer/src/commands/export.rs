@@ -17,7 +17,7 @@ pub(crate) struct Export {
     /// Trace files of one recording (for parquet, of several), a directory of them, or - for stdin
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// The form to convert to
+    /// The format to convert to
     #[arg(long, alias = "format", value_name = "FORMAT", value_enum)]
     pub to: Format,
     /// The file to write, which must not exist; - for stdout. For parquet, the directory to write to

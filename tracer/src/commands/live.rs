@@ -37,10 +37,10 @@ pub(crate) struct Live {
     /// Write results to FILE instead of stdout; a CMD then keeps its stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for any finding of severity fault
     #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
-    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
+    /// Trace while CMD runs and at most two seconds longer, until its findings are complete; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
     #[command(flatten)]

@@ -27,10 +27,10 @@ pub(crate) struct Record {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub recording: RecordingArgs,
-    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for any finding of severity fault
     #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
-    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
+    /// Trace while CMD runs and at most two seconds longer, until its findings are complete; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,
     #[command(flatten)]

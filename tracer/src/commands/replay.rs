@@ -119,13 +119,13 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     if !file.metadata()?.is_file() {
-        bail!("it is no regular file\nhint: a pipe is read from stdin: `… | cgtrace report -`");
+        bail!("it is not a regular file\nhint: a pipe is read from stdin: `… | cgtrace report -`");
     }
     Ok(file)
 }
 
-/// Replays a recording's files through one tracker. With `follow`, until its end comes. Returns whether all could be read; what
-/// could not is said on stderr.
+/// Replays a recording's files through one tracker. With `follow`, until its end comes. Returns whether all could be
+/// read; what could not is said on stderr.
 ///
 /// # Errors
 /// When a file cannot be read, or the output cannot be written.
@@ -180,9 +180,9 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
         }
         let is_last = number == source.files.len();
         if !reader.is_whole() {
-            progress.damage(&format!("cut short: the last {} bytes are no whole frame", reader.remainder()));
+            progress.damage(&format!("cut short: the last {} bytes are not a whole frame", reader.remainder()));
         } else if is_last && ended.is_none() {
-            progress.damage(&"cut short: it has no end; at most its last second is missing");
+            progress.damage(&"cut short: it has no end line; at most its last second is missing");
         }
         whole &= progress.end();
     }

@@ -23,7 +23,7 @@ pub(crate) struct Report {
     /// Print each container's life: its cgroups, with every step, time and actor
     #[arg(long)]
     pub lives: bool,
-    /// Read on while the file is being written, until it ends
+    /// Keep reading while the file is being written, until it ends
     #[arg(long)]
     pub follow: bool,
     /// How to print it; without this, as text
@@ -34,7 +34,7 @@ pub(crate) struct Report {
     json: bool,
     #[command(flatten)]
     pub wide: WideArgs,
-    /// Exit with status 1 if there is a finding of this kind; `fault` stands for every kind that did harm
+    /// Exit with status 1 if there is a finding of this kind; `fault` stands for any finding of severity fault
     #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     #[command(flatten)]

@@ -22,8 +22,8 @@ use crate::serve::systemd::Notifier;
 use crate::serve::{Address, Board, Listener, Names};
 use crate::stream::Stream;
 
-/// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some tens of
-/// thousands of events, which is a second of the worst churn.
+/// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some
+/// tens of thousands of events, which is a second of the worst churn.
 const RINGS: Options =
     Options { lifecycle_bytes: 2 << 20, attempts_bytes: 512 << 10, burst: 256, rate: 64, comms: Vec::new() };
 
@@ -36,15 +36,15 @@ pub(crate) struct Serve {
     /// Read settings from FILE (TOML); the environment overrides it, and flags override both
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Say whether the settings are right, and what they are; trace nothing
+    /// Check the settings, print them and exit
     #[arg(long)]
     pub check_config: bool,
     /// Listen on ADDRESS, such as 127.0.0.1:9464 or unix:/PATH; may be given several times. Sockets that systemd
     /// passes on are used instead
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
     pub listen: Vec<Address>,
-    /// Tell findings also to those who ask for this host by NAME; addresses and localhost always may. May be given several
-    /// times
+    /// Also show findings to clients that ask for this host by NAME; addresses and localhost are always allowed. May be
+    /// given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_host: Vec<String>,
     /// Record into trace files in DIR
@@ -52,19 +52,20 @@ pub(crate) struct Serve {
     pub record: Option<PathBuf>,
     #[command(flatten)]
     pub recording: RecordingArgs,
-    /// Record also into a directory that other users can write to
+    /// Allow a record directory that other users can write to
     #[arg(long, requires = "record", value_parser = clap::builder::BoolishValueParser::new())]
     pub shared_directory: bool,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
-    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one cost a little more
+    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one cost a
+    /// little more
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub bpf_stats: bool,
 }
 
-/// The command with what differs from others that take the same: whatever can be set for the agent can be set in its environment, and
-/// how trace files are written matters only where there are any.
+/// The command with what differs from others that take the same: whatever can be set for the agent can be set in its
+/// environment, and how trace files are written matters only where there are any.
 pub(crate) fn defined(serve: clap::Command) -> clap::Command {
     let of_files = RecordingArgs::augment_args(clap::Command::new(""));
     serve.mut_args(|argument| {
@@ -104,7 +105,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let statistics = args.bpf_stats.then(enable_statistics).transpose();
     // What it costs to trace is worth knowing, and no reason not to trace.
     let statistics = statistics.unwrap_or_else(|error| {
-        say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 brings the same numbers");
+        say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 gives the same numbers");
         None
     });
     let recording =
@@ -164,8 +165,8 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// On a host that is overloaded, what is worth seeing happens then: this process goes before those that it sees, if it may
-/// (CAP_SYS_NICE; the unit has systemd do it). It needs little.
+/// On a host that is overloaded, what is worth seeing happens then: this process goes before those that it sees, if it
+/// may (CAP_SYS_NICE; the unit has systemd do it). It needs little.
 fn go_first() {
     const NICE: i32 = -10;
     let _ = rustix::process::setpriority_process(None, NICE);
@@ -247,7 +248,7 @@ fn refuse_shared(directory: &Path) -> anyhow::Result<()> {
     let mode = metadata.with_context(|| format!("failed to look at {}", directory.display()))?.permissions().mode();
     anyhow::ensure!(
         mode & 0o022 == 0,
-        "{} can be written to by other users (mode {:04o})\nhint: record into a directory of its own, or add \
+        "{} can be written to by other users (mode {:04o})\nhint: use a separate directory, or add \
          --shared-directory",
         directory.display(),
         mode & 0o7777

@@ -106,7 +106,8 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes a container, which lives for a moment: its state is as old as a real one's when somebody looks at what is left.
+    /// Makes a container, which lives for a moment: its state is as old as a real one's when somebody looks at what is
+    /// left.
     fn run(&self, id: &str) -> anyhow::Result<()> {
         self.actor(Part::Run, id, false)?.wait()?;
         std::thread::sleep(LIFE);

@@ -1,5 +1,5 @@
-//! A trace for Perfetto (<https://perfetto.dev/docs/reference/trace-packet-proto>): a track for each container with its cgroups
-//! below it as slices, and one for each process with its failed calls as instants.
+//! A trace for Perfetto (<https://perfetto.dev/docs/reference/trace-packet-proto>): a track for each container with its
+//! cgroups below it as slices, and one for each process with its failed calls as instants.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};

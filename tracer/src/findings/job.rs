@@ -1,7 +1,7 @@
 //! What a process was there for, as far as its command line tells.
 //!
-//! The exit status of a process says something of a teardown only if the teardown was its job: whoever starts a container
-//! fails for many reasons, and tears down because of that.
+//! The exit status of a process says something of a teardown only if the teardown was its job: whoever starts a
+//! container fails for many reasons, and tears down because of that.
 
 use crate::input::Actor;
 use crate::oci;

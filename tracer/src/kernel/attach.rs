@@ -69,7 +69,8 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Loads and attaches. A probe that cannot be attached is told in [`Tracer::probes`], unless nothing works without it.
+    /// Loads and attaches. A probe that cannot be attached is told in [`Tracer::probes`], unless nothing works without
+    /// it.
     ///
     /// # Errors
     /// When the programs cannot be loaded, or an essential probe cannot be attached.
@@ -97,7 +98,7 @@ impl Tracer {
             let mut key = [0; COMM];
             let length = comm.len().min(COMM - 1);
             key[..length].copy_from_slice(&comm.as_bytes()[..length]);
-            comms.insert(key, 1, 0).context("failed to name the runtimes to the kernel programs")?;
+            comms.insert(key, 1, 0).context("failed to pass the runtimes' names to the kernel programs")?;
         }
         let messages = Messages::of(&mut ebpf);
         let mut tracer = Self {
@@ -129,8 +130,8 @@ impl Tracer {
         self.backend
     }
 
-    /// Sets what is to be looked for in paths beside `/sys/fs/cgroup`. Returns the mount points that cannot be watched: there are
-    /// too many, or they are too long.
+    /// Sets what is to be looked for in paths beside `/sys/fs/cgroup`. Returns the mount points that cannot be watched:
+    /// there are too many, or they are too long.
     ///
     /// # Errors
     /// When the kernel refuses.
@@ -273,8 +274,8 @@ impl Tracer {
         losses
     }
 
-    /// What the kernel counts of each program that is loaded: how often it ran, and for how long. All 0 unless statistics are
-    /// enabled.
+    /// What the kernel counts of each program that is loaded: how often it ran, and for how long. All 0 unless
+    /// statistics are enabled.
     pub fn program_runs(&self) -> impl Iterator<Item = (&str, u64, Duration)> {
         self.ebpf.programs().filter_map(|(name, program)| {
             let info = program.info().ok()?;
@@ -282,8 +283,8 @@ impl Tracer {
         })
     }
 
-    /// How many instructions the kernel's verifier went through for each program that is loaded: most of what a start costs.
-    /// Kernels before 5.16 do not tell.
+    /// How many instructions the kernel's verifier went through for each program that is loaded: most of what a start
+    /// costs. Kernels before 5.16 do not tell.
     pub fn verified_instructions(&self) -> impl Iterator<Item = (&str, u32)> {
         self.ebpf
             .programs()
@@ -301,8 +302,8 @@ impl Tracer {
         });
     }
 
-    /// Loads all programs, which takes the kernel some time, then attaches them, which does not: while some are in place and
-    /// others are not, half of what happens is seen.
+    /// Loads all programs, which takes the kernel some time, then attaches them, which does not: while some are in
+    /// place and others are not, half of what happens is seen.
     fn attach_all(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let btf = match plan.backend {
             Backend::Trampoline | Backend::TracepointBtf => {
@@ -312,8 +313,8 @@ impl Tracer {
         };
         let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
         let told = |error: anyhow::Error| format!("{error:#}");
-        // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked at only
-        // when all are in place.
+        // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked
+        // at only when all are in place.
         let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(|probe| probe.exists_here()).collect();
         probes.sort_by_key(|probe| probe.group == Group::Processes);
         for hook in probes.iter().map(|probe| Hook::of(probe, plan)) {

@@ -59,7 +59,10 @@ const TRACEPOINTS: &[ProbeSpec] = &[
 ];
 
 macro_rules! failed_calls {
-    ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
+    ($(
+        $variant:ident $constant:ident $trampoline:ident $name:literal =
+            $first:ident $arguments:tt $(.$more:ident $with:tt)*;
+    )*) => {
         /// One for each row of the table of system calls.
         const FAILED_CALLS: &[ProbeSpec] =
             &[$(probe($name, Group::Attempts, false, concat!("failed ", $name, " calls are not seen"))),*];
@@ -191,7 +194,7 @@ impl Plan {
         let raw = support.knows(feature::RAW_LIFECYCLE) && !support.is_confidential();
         if !support.tracefs && !raw {
             return refuse(
-                "there is no tracefs, and without BTF (or under lockdown) cgroup events cannot be read otherwise"
+                "there is no tracefs, and without BTF (or under lockdown) there is no other way to read cgroup events"
                     .to_owned(),
                 "mount -t tracefs tracefs /sys/kernel/tracing",
             );
@@ -221,7 +224,7 @@ fn notes(support: &Support) -> Vec<String> {
         (feature::IDENTITY, "command lines are read from /proc: of short-lived processes they stay unknown"),
         (feature::EXIT, "exit statuses are not known: findings stay undetermined"),
     ];
-    let why = if support.has_btf() { "this kernel's structures are not as expected" } else { "the kernel has no BTF" };
+    let why = if support.has_btf() { "this kernel has unexpected structures" } else { "the kernel has no BTF" };
     notes.extend(features.iter().filter(|(needs, _)| !support.knows(needs)).map(|(_, cost)| format!("{why}: {cost}")));
     if support.is_confidential() {
         notes.push(

@@ -1,5 +1,5 @@
-//! What this kernel and this user can trace: facts. They are read; what only a try can tell is tried in [`trampoline`], and what has to be
-//! mounted is mounted before, by [`Tracefs`].
+//! What this kernel and this user can trace: facts. They are read; what only a try can tell is tried in [`trampoline`],
+//! and what has to be mounted is mounted before, by [`Tracefs`].
 
 use std::fs;
 

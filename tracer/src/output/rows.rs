@@ -1,9 +1,9 @@
 //! Lines about cgroups, those that say the same of several v1 hierarchies as one.
 //!
-//! On v1 a container has a cgroup in each of a dozen hierarchies, and whatever happens to it happens a dozen times. A row is
-//! held for [`WINDOW`] of the stream's own time, so that its likes of other hierarchies can join it. Rows leave in the order
-//! of their beginnings, and a row never joins one that its own hierarchy has gone on from: what is printed of one cgroup, or of
-//! one and those around it, stays in order.
+//! On v1 a container has a cgroup in each of a dozen hierarchies, and whatever happens to it happens a dozen times. A
+//! row is held for [`WINDOW`] of the stream's own time, so that its likes of other hierarchies can join it. Rows leave
+//! in the order of their beginnings, and a row never joins one that its own hierarchy has gone on from: what is printed
+//! of one cgroup, or of one and those around it, stays in order.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -12,7 +12,8 @@ use crate::errno::Errno;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, HierarchyId};
 
-/// A row can be joined for so long. A runtime makes a container's cgroups one after the other, within twenty milliseconds.
+/// A row can be joined for so long. A runtime makes a container's cgroups one after the other, within twenty
+/// milliseconds.
 pub(crate) const WINDOW: Duration = Duration::from_millis(50);
 /// Rows held at most, and bytes of their paths: beyond, the oldest is let go of sooner.
 const HELD: usize = 256;

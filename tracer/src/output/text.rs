@@ -121,8 +121,8 @@ impl<W: Write> Text<W> {
         };
         let why = match lost.reason {
             crate::input::LossReason::RingFull => "the ring was full",
-            crate::input::LossReason::RateLimited => "one process made more than it may report",
-            crate::input::LossReason::Stall => "they came or went while the agent did not get to run",
+            crate::input::LossReason::RateLimited => "one process exceeded its rate limit",
+            crate::input::LossReason::Stall => "the agent did not run meanwhile",
             crate::input::LossReason::NotWritten => "the trace file could not be written",
             crate::input::LossReason::Malformed => "they could not be read",
         };
@@ -315,8 +315,8 @@ pub fn write_finding(out: &mut dyn Write, finding: &Finding, look: &Look) -> io:
     Ok(())
 }
 
-/// What else is to be said of a finding, by name: who took part, in what, how far to trust it, what to do. A line that goes
-/// on with the one before has no name. `hierarchy` is what the cgroup's hierarchy is called.
+/// What else is to be said of a finding, by name: who took part, in what, how far to trust it, what to do. A line that
+/// goes on with the one before has no name. `hierarchy` is what the cgroup's hierarchy is called.
 pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static str, String)> {
     let mut fields = Vec::new();
     for (number, line) in processes(finding).into_iter().enumerate() {
@@ -332,7 +332,7 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
     };
     let hierarchy = hierarchy.map(|name| format!(" ({name}{in_all})")).unwrap_or_default();
     let left = match finding.outcome.cgroup_left {
-        Some(true) => "; it is there now, by another name",
+        Some(true) => "; it exists now under another name",
         Some(false) => "; not there now",
         None => "",
     };
@@ -351,7 +351,7 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
         Severity::Benign if finding.first_failure.is_some() => {
             Some("Look at what failed first: the teardown only followed it, and did no harm.")
         }
-        Severity::Benign => Some("Nothing: it did no harm. Worth knowing if something else fails here."),
+        Severity::Benign => Some("Nothing: it did no harm. It may help if something else fails here."),
         Severity::Fault | Severity::Undetermined => Some(finding.cause.advice),
     };
     fields.extend(advice.map(|advice| ("what to do", advice.to_owned())));

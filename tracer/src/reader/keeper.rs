@@ -1,7 +1,7 @@
 //! The process that makes the readers, and each reader's loop.
 //!
-//! Once confined, neither the thread that traces nor a reader can make a process. The keeper can; it is forked before there is anything
-//! to give away, hears nothing but its commands, and looks at no file.
+//! Once confined, neither the thread that traces nor a reader can make a process. The keeper can; it is forked before
+//! there is anything to give away, hears nothing but its commands, and looks at no file.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -20,7 +20,8 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, 
 use super::{Ask, LONGEST, Reader};
 use crate::sandbox::{Role, confine};
 
-/// Memory that a reader may take beside its program, in bytes: one that is given more to read ends, and its question is not answered.
+/// Memory that a reader may take beside its program, in bytes: one that is given more to read ends, and its question is
+/// not answered.
 const MEMORY: u64 = 20 << 20;
 
 /// A command to the keeper, as it is sent: a word and a process.

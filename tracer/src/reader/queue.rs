@@ -1,7 +1,8 @@
 //! Whose questions are answered next. Pure.
 //!
-//! Each asker waits for their own: one question of theirs at a time is with a reader, and one who has a reader stuck is not asked
-//! for again until that has ended. When as many are stuck as may be, only what root itself names on the host is asked for.
+//! Each asker waits for their own: one question of theirs at a time is with a reader, and one who has a reader stuck is
+//! not asked for again until that has ended. When as many are stuck as may be, only what root itself names on the host
+//! is asked for.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -97,8 +98,8 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// Takes a question in. `false` if it is refused: its asker has a reader `stuck` or too many questions waiting, or `most_stuck`
-    /// are stuck.
+    /// Takes a question in. `false` if it is refused: its asker has a reader `stuck` or too many questions waiting, or
+    /// `most_stuck` are stuck.
     pub fn admit(
         &mut self,
         ticket: Ticket,
@@ -146,7 +147,8 @@ impl Queue {
         may(Asker::Start).then(|| self.later.pop_front()).flatten()
     }
 
-    /// Drops the questions of those who have a reader `stuck`, or of all strangers if those are too many; returns their numbers.
+    /// Drops the questions of those who have a reader `stuck`, or of all strangers if those are too many; returns their
+    /// numbers.
     pub fn drop_stuck(&mut self, stuck: &[Asker], most_stuck: usize) -> Vec<Ticket> {
         let all = is_too_many(stuck, most_stuck);
         let is_dropped = |question: &Waiting| question.asker.is_stranger() && (all || stuck.contains(&question.asker));

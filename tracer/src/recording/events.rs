@@ -1,12 +1,12 @@
 //! Events, by far the most lines of a trace, read the short way.
 //!
-//! A line that is laid out just as this program writes it is read from left to right; every other line is read as the JSON that
-//! it is, to the same result. What is derived, the container and the end of an actor, is the longest part of most lines and the
-//! same in one line after the other: it is compared with what was read before.
+//! A line that is laid out just as this program writes it is read from left to right; every other line is read as the
+//! JSON that it is, to the same result. What is derived, the container and the end of an actor, is the longest part of
+//! most lines and the same in one line after the other: it is compared with what was read before.
 //!
-//! It is a second reader of one type of line, for speed: `report` of a trace of 1.2 million inputs, five in six of them events, takes
-//! 0.79 s of a processor with it, and 1.5 s when the same lines are laid out in another way. A test changes every character of a line
-//! and holds both readers to the same result.
+//! It is a second reader of one type of line, for speed: `report` of a trace of 1.2 million inputs, five in six of them
+//! events, takes 0.79 s of a processor with it, and 1.5 s when the same lines are laid out in another way. A test
+//! changes every character of a line and holds both readers to the same result.
 
 use serde::de::IgnoredAny;
 
@@ -222,9 +222,11 @@ mod tests {
 
     #[test]
     fn a_line_that_is_nearly_an_event_is_read_as_the_json_that_it_is() {
-        let event = "{\"type\":\"event\",\"seq\":7,\"time\":\"t\",\"at\":5,\"change\":\"removed\",\"cgroup\":{\"hierarchy\":0,\"id\":7,\
-                     \"path\":\"/a\",\"level\":1},\"task\":{\"pid\":3,\"comm\":\"c\"},\"container\":{\"id\":\"x\",\"chain\":[\"}\"]},\
-                     \"actor\":{\"pid\":1,\"tid\":2,\"comm\":\"b\",\"uid\":0,\"exe\":\"/x\",\"argv\":[\"a\"],\"cgroup\":\"/\"}}";
+        let event = "{\"type\":\"event\",\"seq\":7,\"time\":\"t\",\"at\":5,\"change\":\"removed\",\
+                     \"cgroup\":{\"hierarchy\":0,\"id\":7,\"path\":\"/a\",\"level\":1},\
+                     \"task\":{\"pid\":3,\"comm\":\"c\"},\"container\":{\"id\":\"x\",\"chain\":[\"}\"]},\
+                     \"actor\":{\"pid\":1,\"tid\":2,\"comm\":\"b\",\"uid\":0,\"exe\":\"/x\",\
+                     \"argv\":[\"a\"],\"cgroup\":\"/\"}}";
         let mut lines = Lines::default();
         let moved = ["{\"pid\":3,\"tid\":4,\"comm\":\"c\"}", "{\"tid\":4,\"comm\":\"c\"}"];
         for task in moved {

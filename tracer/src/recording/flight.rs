@@ -137,7 +137,7 @@ impl Flight {
         if held > MEMORY && self.parts.len() > 1 {
             self.parts.pop_front();
             if !std::mem::replace(&mut self.dropped_early, true) {
-                (self.report)("so much happens that less than the wanted time before a finding is kept");
+                (self.report)("too much happens: less time before a finding is kept than asked for");
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The container of a trace file: lines in zstd frames, each of which stands alone and carries a checksum.
 //!
-//! `zstd -dc FILE` gives the lines. Damage costs the frame it is in and no other: a reader goes on at the next one and says
-//! what it left out.
+//! `zstd -dc FILE` gives the lines. Damage costs the frame it is in and no other: a reader goes on at the next one and
+//! says what it left out.
 
 use std::io::{self, Read, Write};
 
@@ -15,8 +15,8 @@ pub const FRAME: usize = 256 << 10;
 pub const LONGEST: usize = 32 << 20;
 /// A window larger than that is of no use to anybody but an attacker.
 const WINDOW_LOG: u32 = 25;
-/// How hard to compress: 11.5 bytes an event of cgroup churn at 314 MB a second, where 6 gives 13.8 bytes at 383, and 10
-/// takes a third longer than this for nothing.
+/// How hard to compress: 11.5 bytes an event of cgroup churn at 314 MB a second, where 6 gives 13.8 bytes at 383, and
+/// 10 takes a third longer than this for nothing.
 const LEVEL: i32 = 8;
 /// What a zstd frame begins with.
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -346,8 +346,8 @@ impl<R: Read> FrameReader<R> {
         }
     }
 
-    /// Decompresses what is in the buffer from `from` on, at most a chunk. Returns how much of it was used, and whether the
-    /// frame has ended: then its checksum was right.
+    /// Decompresses what is in the buffer from `from` on, at most a chunk. Returns how much of it was used, and whether
+    /// the frame has ended: then its checksum was right.
     fn decode_some(&mut self, from: usize) -> Result<(usize, bool), String> {
         let Some(decoder) = &mut self.decoder else { return Ok((0, false)) };
         let before = self.lines.len();
@@ -383,7 +383,7 @@ impl<R: Read> FrameReader<R> {
                         return Ok(Filled::Lines);
                     }
                 }
-                Err(what) => return self.leave_frame(format!("{what}; its lines before that are told")),
+                Err(what) => return self.leave_frame(format!("{what}; the lines before it are read")),
             }
         }
     }

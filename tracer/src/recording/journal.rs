@@ -1,4 +1,5 @@
-//! What every recorder does alike: the file that is being written, frame by frame, and the account of what was written and lost.
+//! What every recorder does alike: the file that is being written, frame by frame, and the account of what was written
+//! and lost.
 
 use std::io;
 use std::sync::Arc;
@@ -154,7 +155,8 @@ impl Journal {
         self.header.as_ref().map_or_else(Vec::new, |header| self.own_line(&Line::Header(header)))
     }
 
-    /// What is to be said of lines that were lost, before the line after `before`, and how many they are. `None` if all was said.
+    /// What is to be said of lines that were lost, before the line after `before`, and how many they are. `None` if all
+    /// was said.
     pub fn loss_line(&self, before: Seq) -> Option<(u64, Vec<u8>)> {
         let lost = not_written(self.last.1, self.untold);
         (self.untold > 0).then(|| (self.untold, self.own_line(&Line::Input(before, &lost))))

@@ -84,8 +84,8 @@ impl TraceLine {
     }
 }
 
-/// A fact's fields are beside those of its line. Read as that says, all of them would be kept before any is looked at. `None` for a
-/// fact of a later version.
+/// A fact's fields are beside those of its line. Read as that says, all of them would be kept before any is looked at.
+/// `None` for a fact of a later version.
 fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
     #[derive(Deserialize)]
     struct Head {

@@ -49,11 +49,11 @@ impl fmt::Display for OpenError {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Empty => f.write_str("it is empty"),
-            Self::NoHeader(what) => write!(f, "it is no trace, for it does not begin with a header: {what}"),
+            Self::NoHeader(what) => write!(f, "it is not a trace: it does not begin with a header: {what}"),
             Self::Newer { format, tool } => write!(
                 f,
-                "it has format {format}, written by {tool}; this version reads up to format {FORMAT}\nhint: read it with a \
-                 newer cgtrace"
+                "it has format {format}, written by {tool}; this version reads up to format {FORMAT}\nhint: read it \
+                 with a newer cgtrace"
             ),
         }
     }
@@ -109,7 +109,7 @@ impl<R: Read> Reader<R> {
         let Some((header, fix_ups)) = header else {
             return Err(match frames.remainder() {
                 0 => OpenError::Empty,
-                bytes => OpenError::NoHeader(format!("{bytes} bytes that are no whole frame")),
+                bytes => OpenError::NoHeader(format!("{bytes} bytes that are not a whole frame")),
             });
         };
         let at = BootTime(header.clock.boot_ns);

@@ -26,7 +26,7 @@ pub fn schema() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "a line of a cgtrace stream",
-        "description": format!("Format {}. Types and fields that are not known are to be passed over.", super::FORMAT),
+        "description": format!("Format {}. Types and fields that are not known are to be skipped.", super::FORMAT),
         "oneOf": lines,
         "$defs": definitions
     })

@@ -48,7 +48,8 @@ pub fn default_name(host: &str, clock: Clock) -> PathBuf {
     PathBuf::from(format!("{DEFAULT_PREFIX}{host}-{time}Z{EXTENSION}"))
 }
 
-/// Whether a file is called as another one of the same host is: `cgtrace-HOST-`, a date, and perhaps the number of a part.
+/// Whether a file is called as another one of the same host is: `cgtrace-HOST-`, a date, and perhaps the number of a
+/// part.
 fn is_of_the_same_host(name: &str, own: &str) -> bool {
     let dated = |name: &str| -> Option<String> {
         let stem = name.strip_prefix(DEFAULT_PREFIX)?.strip_suffix(EXTENSION)?;
@@ -81,8 +82,8 @@ impl Shelf {
         Self { path, limits, numbered, next: 0, adopted: false, files: VecDeque::new(), report }
     }
 
-    /// Counts the traces that earlier runs left beside this one among those to keep: those of this host and this user. What
-    /// they take up is what is allocated of them.
+    /// Counts the traces that earlier runs left beside this one among those to keep: those of this host and this user.
+    /// What they take up is what is allocated of them.
     ///
     /// # Errors
     /// When the directory cannot be read.

@@ -1,7 +1,8 @@
 //! The thread that writes: a disk that is slow or full never holds up tracing.
 //!
-//! [`Recording`] is the output that a stream is given. It makes lines and hands them over in batches; a [`Sink`] in a thread of
-//! its own compresses and writes them. When the thread falls behind, lines are lost, and that is counted and said.
+//! [`Recording`] is the output that a stream is given. It makes lines and hands them over in batches; a [`Sink`] in a
+//! thread of its own compresses and writes them. When the thread falls behind, lines are lost, and that is counted and
+//! said.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -66,7 +67,8 @@ impl Written {
         self.error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a new file is wanted and cannot be made: what is written goes on into the old one, which may have been moved.
+    /// Whether a new file is wanted and cannot be made: what is written goes on into the old one, which may have been
+    /// moved.
     pub fn is_misplaced(&self) -> bool {
         self.misplaced.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
 //! A report as one page of HTML: no network, no script from elsewhere; opens from disk and from a CI artefact.
 //!
-//! Everything that comes from a trace is escaped twice over: names as for a terminal, and all text as HTML. Should markup
-//! get through all the same, it cannot do anything: the page's policy names the one script and the one style sheet by
-//! their hashes.
+//! Everything that comes from a trace is escaped twice over: names as for a terminal, and all text as HTML. Should
+//! markup get through all the same, it cannot do anything: the page's policy names the one script and the one style
+//! sheet by their hashes.
 
 mod picture;
 mod timeline;
@@ -19,8 +19,8 @@ use crate::output::{deeds, particulars, relative};
 
 const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
-/// SHA-256 of the two, in base64: `openssl dgst -sha256 -binary page.js | base64`. A browser that counts otherwise refuses
-/// the file and names the right one on its console, which the tests read.
+/// SHA-256 of the two, in base64: `openssl dgst -sha256 -binary page.js | base64`. A browser that counts otherwise
+/// refuses the file and names the right one on its console, which the tests read.
 const STYLE_HASH: &str = "6tTkwdC21TPEH5cxAcUWaeGad3zIvZ9/m12gvOkjIJE=";
 const SCRIPT_HASH: &str = "glgRNmZKYAnw+UuXM8bbHl9WCalcqhQJCphTvugfsuc=";
 
@@ -82,7 +82,7 @@ pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
     }
     let left_out: u64 = traces.iter().map(|trace| trace.report.findings.left_out()).sum();
     if left_out > 0 {
-        writeln!(out, "<p>{left_out} more findings of less weight are left out.</p>")?;
+        writeln!(out, "<p>{left_out} less severe findings are not shown.</p>")?;
     }
     writeln!(out, "</section>")?;
     timeline.write(out)?;
@@ -144,8 +144,9 @@ fn article(out: &mut impl Write, anchor: &Anchor<'_>, several: bool) -> io::Resu
     )?;
     writeln!(
         out,
-        "<div class=\"wide\"><table><caption>Evidence</caption><thead><tr><th scope=\"col\">when</th><th scope=\"col\">who</th>\
-         <th scope=\"col\">call</th><th scope=\"col\">result</th><th scope=\"col\">of</th></tr></thead><tbody>"
+        "<div class=\"wide\"><table><caption>Evidence</caption><thead><tr><th scope=\"col\">when</th>\
+         <th scope=\"col\">who</th><th scope=\"col\">call</th><th scope=\"col\">result</th>\
+         <th scope=\"col\">of</th></tr></thead><tbody>"
     )?;
     for deed in deeds(finding) {
         let class = if deed.is_success() { "" } else { " class=\"bad\"" };

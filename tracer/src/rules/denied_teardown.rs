@@ -1,8 +1,8 @@
-//! `denied-teardown`: a removal of a cgroup that is there was refused, for lack of rights or by a read-only mount.
+//! `denied-teardown`: a removal of a cgroup that exists was refused, for lack of rights or by a read-only mount.
 //!
-//! The kernel looks at rights only when it has found the directory, but a read-only mount answers before: that the cgroup was there is
-//! then known from its life alone. One that is gone by the time its story is judged was removed in another way, and nothing is told of it
-//! unless a teardown failed of the refusal.
+//! The kernel looks at rights only when it has found the directory, but a read-only mount answers before: that the
+//! cgroup was there is then known from its life alone. One that is gone by the time its story is judged was removed in
+//! another way, and nothing is told of it unless a teardown failed of the refusal.
 
 use super::{Call, Judgement, Rule, Weighed, World, gone, wording};
 use crate::errno::Errno;
@@ -13,11 +13,13 @@ use crate::state::{Case, Course, Member, Participant, Story};
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
         word: "denied-teardown",
-        claim: "Somebody tried to remove a cgroup that is there, and was refused for lack of rights or by a read-only mount.",
+        claim: "Somebody tried to remove a cgroup that exists, and was refused for lack of rights or by a read-only \
+                mount.",
         evidence: &[
             "the failed rmdir or unlinkat (EROFS, EACCES or EPERM)",
-            "that the cgroup was there: its creation, or the walk at the start, and no removal since",
-            "the exit status of whoever tried, whether its state file of the container is left, and whether the cgroup is",
+            "that the cgroup existed: its creation, or the walk at the start, and no removal since",
+            "the exit status of the process that tried, whether its state file of the container is left, and whether \
+             the cgroup is",
         ],
         confirm: &[
             (
@@ -25,13 +27,14 @@ pub(super) const RULE: Rule = Rule {
                 "grep -E ' - cgroup2? ' /proc/PID/mountinfo",
             ),
             ("look who may remove the cgroup: who may write to the one around it", "ls -ld /sys/fs/cgroup/PATH/.."),
-            ("look whether it is still there", "ls -d /sys/fs/cgroup/PATH"),
+            ("look whether it still exists", "ls -d /sys/fs/cgroup/PATH"),
         ],
         causes: &[READ_ONLY_MOUNT, PERMISSION],
         false_positives: &[
-            "A process that tries whether it may remove a cgroup, and does without, makes the same calls. If it exits 0 the finding is \
-             benign; a shell, a daemon or a plain rmdir leaves it undetermined.",
-            "A cgroup whose removal was lost looks as if it were there still. The finding is then degraded and says \"may\".",
+            "A process that only tests whether it may remove a cgroup, and copes if not, makes the same calls. If it \
+             exits 0 the finding is benign; a shell, a daemon or a plain rmdir leaves it undetermined.",
+            "A cgroup whose removal was lost looks as if it still existed. The finding is then degraded and says \
+             \"may\".",
         ],
     },
     known: &[],
@@ -46,17 +49,17 @@ pub(super) const RULE: Rule = Rule {
 const READ_ONLY_MOUNT: Cause = Cause {
     word: "read-only-mount",
     meaning: "cgroupfs is mounted read-only for the process that tried.",
-    advice: "Let the cgroup be removed from where cgroupfs is writable: by whoever made it there. A runtime that makes cgroups in a \
-             container needs a writable cgroupfs for its whole life (a delegated cgroup and a cgroup namespace of its own); look what \
-             remounted it if it was writable before.",
+    advice: "Remove the cgroup from where cgroupfs is writable: the program that made it there can do it. A runtime \
+             that makes cgroups in a container needs a writable cgroupfs for its whole life (a delegated cgroup and a \
+             cgroup namespace of its own); if it was writable before, find out what remounted it.",
     is_routine: false,
 };
 
 const PERMISSION: Cause = Cause {
     word: "permission",
-    meaning: "The process has no right to remove it: whoever may write to the cgroup around it has.",
-    advice: "Remove it as the user who made it, or as root. For a rootless runtime, delegate the cgroup around the container's to its \
-             user (systemd: Delegate=yes), before the container is made.",
+    meaning: "The process has no right to remove it: that takes the right to write to the cgroup around it.",
+    advice: "Remove it as the user who made it, or as root. For a rootless runtime, delegate the cgroup around the \
+             container's to its user (systemd: Delegate=yes), before the container is made.",
     is_routine: true,
 };
 
@@ -133,11 +136,11 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         because.push("a later call did not find it".to_owned());
     }
     if left.is_none() {
-        because.push("one that has its id now may be another one".to_owned());
+        because.push("the cgroup that has its id now may be another one".to_owned());
     }
     let is = match left {
-        Some(false) => wording::verb(&because, "was there", "may have been there"),
-        Some(true) | None => wording::verb(&because, "is there", "may be there"),
+        Some(false) => wording::verb(&because, "existed", "may have existed"),
+        Some(true) | None => wording::verb(&because, "exists", "may exist"),
     };
     let why = match (cause == READ_ONLY_MOUNT, main.actor.uid) {
         (true, _) => format!("cgroupfs is mounted read-only for it ({errno})"),

@@ -12,9 +12,9 @@ pub(super) const RULE: Rule = Rule {
         claim: "Somebody tried to remove a cgroup, or to open it for removal, that had already been removed.",
         evidence: &[
             "the removal that came first, with the process that made it (the rival)",
-            "the failed rmdir or unlinkat (ENOENT or ENODEV), or the failed open of the directory by a process that had \
-             failed to remove it",
-            "the exit status of whoever came second, and whether its state file of the container is left",
+            "the failed rmdir or unlinkat (ENOENT or ENODEV), or the failed open of the directory by a process that \
+             had failed to remove it",
+            "the exit status of the process that came second, and whether its state file of the container is left",
         ],
         confirm: &[
             (
@@ -25,9 +25,9 @@ pub(super) const RULE: Rule = Rule {
         ],
         causes: &[REMOVED_BY_OTHER, REMOVED_BY_SELF],
         false_positives: &[
-            "containerd deletes a container twice by design, systemd often removes a scope before the runtime does, and runc \
-             on cgroup2 tears down twice after every failed start; all cope. Such findings are benign and shown only with \
-             --benign, or when something that failed before is to be told.",
+            "containerd deletes a container twice by design, systemd often removes a scope before the runtime does, \
+             and runc on cgroup2 tears down twice after every failed start; all cope. Such findings are benign and \
+             shown only with --benign, or when something that failed before is to be reported.",
         ],
     },
     known: &[],
@@ -42,10 +42,10 @@ pub(super) const RULE: Rule = Rule {
 const REMOVED_BY_OTHER: Cause = Cause {
     word: "removed-by-other",
     meaning: "Another process removed it first: the rival, with the milliseconds it was ahead.",
-    advice: "Find out which of the two owns the cgroup, and let the other one keep its hands off it. If the \
+    advice: "Find out which of the two owns the cgroup, and make the other one leave it alone. If the \
              rival is systemd (pid 1), the runtime and systemd disagree about who manages the unit: use the \
-             systemd cgroup driver in both the runtime and whoever calls it, or in neither. If the actor's job \
-             was the teardown and it failed, it should take ENOENT for success: update it, or report it with \
+             systemd cgroup driver in both the runtime and its caller, or in neither. If the actor's job \
+             was the teardown and it failed, it should treat ENOENT as success: update it, or report it with \
              this finding.",
     is_routine: true,
 };
@@ -54,7 +54,7 @@ const REMOVED_BY_SELF: Cause = Cause {
     word: "removed-by-self",
     meaning: "The same process had removed it before: it tears down twice.",
     advice: "If its job was the teardown (delete) and it failed because of this, that is a bug of the program: \
-             report it with this finding. A runtime that clears up after a failed start does this as well \
+             report it with this finding. A runtime that cleans up after a failed start does this as well \
              (runc on cgroup2 does it always): then look for what failed first, not here.",
     is_routine: true,
 };
@@ -72,7 +72,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         because.push("who removed it was not seen".to_owned());
     }
     if !is_proved_gone(weighed) && !world.cgroups.is_whole() {
-        because.push("there were more cgroups than are remembered: it may have been made anew".to_owned());
+        because.push("not all cgroups could be remembered: it may have been created again".to_owned());
     }
     because.extend(weighed.gaps_in_processes(world, remover.map(|remover| (remover, removal.at))));
     let before = main.at.since(removal.at);
@@ -103,8 +103,8 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     Some(Judgement { cause, because, summary, rival: Some(rival) })
 }
 
-/// Whether a call proves that the cgroup was not there when the first one was made: a read-only mount refuses before it looks. What
-/// is gone later was gone before: had it been removed once more, that would have been another life.
+/// Whether a call proves that the cgroup was not there when the first one was made: a read-only mount refuses before it
+/// looks. What is gone later was gone before: had it been removed once more, that would have been another life.
 fn is_proved_gone(weighed: &Weighed) -> bool {
     let main = weighed.caller();
     let is_gone = |errno: Errno| matches!(errno, Errno::ENOENT | Errno::ENODEV);

@@ -1,7 +1,7 @@
 //! Teardowns of what is not there: what `duplicate-teardown` and `missing-path-teardown` have in common.
 //!
-//! One begins with a failed removal of a cgroup that is not there, or with a failed opening of its directory by a process that had tried
-//! to remove it. Which of the two it is depends on what is known of the last life at the place.
+//! One begins with a failed removal of a cgroup that is not there, or with a failed opening of its directory by a
+//! process that had tried to remove it. Which of the two it is depends on what is known of the last life at the place.
 
 use std::time::Duration;
 
@@ -105,8 +105,8 @@ fn joins(story: &Story, moment: &Moment, case: &Case, notes: &Notes) -> bool {
     }
 }
 
-/// Whether something in another hierarchy is of the same teardown: of the same path, by somebody who has a part in it, or after
-/// a removal by the same process. An id alone may be another container's, of another runtime.
+/// Whether something in another hierarchy is of the same teardown: of the same path, by somebody who has a part in it,
+/// or after a removal by the same process. An id alone may be another container's, of another runtime.
 fn is_same_teardown(story: &Story, moment: &Moment, case: &Case) -> bool {
     let remover = |removal: &Option<Removal>| removal.as_ref().and_then(|removal| removal.actor.clone());
     let by_the_same = |own: &Option<Removal>| match (remover(own), remover(&case.removal)) {

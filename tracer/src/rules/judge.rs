@@ -1,4 +1,5 @@
-//! From a story to its finding: what is the same for every kind. The cause, the gaps in what was seen and the sentence are the rule's own.
+//! From a story to its finding: what is the same for every kind. The cause, the gaps in what was seen and the sentence
+//! are the rule's own.
 
 use super::{Judgement, Rule, Weighed, World, severity};
 use crate::findings::{Certainty, Finding, FindingAttempt, Job, Outcome};
@@ -51,13 +52,13 @@ pub(crate) fn judge(rule: &Rule, story: &Story, world: &World) -> Option<Finding
 }
 
 impl Weighed<'_> {
-    /// Why it may not be true what is told of the main participant: who it is, or that it is not its `rival`, what it was there for,
-    /// and how it ended.
+    /// Why it may not be true what is told of the main participant: who it is, or that it is not its `rival`, what it
+    /// was there for, and how it ended.
     pub(super) fn gaps_in_processes(&self, world: &World, rival: Option<(&Actor, BootTime)>) -> Vec<String> {
         let Some(main) = self.main else { return Vec::new() };
         let mut gaps: Vec<String> = world.processes.gaps(&main.actor, rival).into_iter().collect();
         if main.ended.is_none() && world.processes.may_have_forgotten(&main.actor, main.at) {
-            gaps.push("its end was not seen: there were more processes than are remembered".to_owned());
+            gaps.push("its end was not seen: not all processes could be remembered".to_owned());
         }
         if main.is_unread && main.job == Job::Other {
             gaps.push("what it was asked to do could not be read in time".to_owned());
@@ -66,8 +67,8 @@ impl Weighed<'_> {
     }
 }
 
-/// Whether the cgroup is there now: by another name, if it was renamed. `None` if it is not known where that is, because another one
-/// has left the place since, or whose the cgroup is that is found at the place.
+/// Whether the cgroup is there now: by another name, if it was renamed. `None` if it is not known where that is,
+/// because another one has left the place since, or whose the cgroup is that is found at the place.
 fn is_left(member: &Member, cgroups: &Cgroups) -> Option<bool> {
     if let Some(existing) = &member.existing {
         return cgroups.is_left(member.place.hierarchy, existing);

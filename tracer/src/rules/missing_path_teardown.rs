@@ -21,7 +21,7 @@ pub(super) const RULE: Rule = Rule {
             "the failed rmdir or unlinkat (ENOENT, or EROFS, which a read-only mount answers before it looks), and the \
              failed open of the directory after it",
             "that no creation of the path was seen, while tracing covered it; else the finding says \"may\"",
-            "the exit status of whoever tried, and whether its state file of the container is left",
+            "the exit status of the process that tried, and whether its state file of the container is left",
         ],
         confirm: &[
             (
@@ -33,12 +33,12 @@ pub(super) const RULE: Rule = Rule {
         ],
         causes: &[READ_ONLY_MOUNT, CREATION_FAILED, NEVER_CREATED, RENAMED],
         false_positives: &[
-            "A cgroup that came and went before tracing began looks as if it had never been. The finding is then degraded \
-             and says \"may never have been created\".",
+            "A cgroup that came and went before tracing began looks as if it never existed. The finding is then \
+             degraded and says \"may never have been created\".",
             "Healthy runtimes make the same calls and cope (runc 1.1, and 1.2.2 or later, when rootless on a read-only \
              cgroupfs). Such findings are benign.",
-            "A runtime that fails before it has made a cgroup clears up all the same (runc, with a terminal that is not there). \
-             Such findings are benign, and shown only with --benign.",
+            "A runtime that fails before it has made a cgroup cleans up all the same (for example runc without a \
+             terminal). Such findings are benign, and shown only with --benign.",
         ],
     },
     known: &[RUNC_4518],
@@ -54,8 +54,8 @@ const READ_ONLY_MOUNT: Cause = Cause {
     word: "read-only-mount",
     meaning: "The cgroup could not be made, because cgroupfs is mounted read-only where the runtime runs.",
     advice: "Mount cgroupfs writable for the runtime (docker run --cgroupns=private with a delegated cgroup, \
-             or systemd's Delegate=yes), or take a runtime that copes without: runc 1.2.2 or later. Rolling \
-             back hides it, and waiting does not mend it. State that was left behind is removed with \
+             or systemd's Delegate=yes), or use a runtime that copes with it: runc 1.2.2 or later. Rolling \
+             back hides it, and waiting does not fix it. State that was left behind is removed with \
              runc delete --force ID by a version that copes.",
     is_routine: false,
 };
@@ -63,7 +63,7 @@ const READ_ONLY_MOUNT: Cause = Cause {
 const CREATION_FAILED: Cause = Cause {
     word: "creation-failed",
     meaning: "The cgroup could not be made, for the reason that the failed mkdir gives.",
-    advice: "Mend the creation, not the teardown: EACCES wants delegation of the parent cgroup, ENOSPC and \
+    advice: "Fix the creation, not the teardown: EACCES means that the parent cgroup must be delegated, ENOSPC and \
              EAGAIN mean that a limit on cgroups is reached (cgroup.max.descendants, cgroup.max.depth, or memory \
              cgroup ids), ENOENT that the parent is missing.",
     is_routine: false,
@@ -81,8 +81,8 @@ const RENAMED: Cause = Cause {
     word: "renamed",
     meaning: "It exists under another name: somebody renamed it, or a cgroup around it (cgroup v1 only). The rival \
              is who did, and when; `to` is where it is now.",
-    advice: "Remove it under its present name. Whoever renames the cgroups of others must tell their owners; cgroup2 \
-             has no renaming.",
+    advice: "Remove it under its present name. A program that renames another's cgroup must tell its owner; \
+             cgroup2 has no renaming.",
     is_routine: false,
 };
 
@@ -105,7 +105,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let mut because = gaps(weighed, world, creation, cause);
     because.extend(weighed.gaps_in_processes(world, None));
     if !world.cgroups.is_whole() {
-        because.push("there were more cgroups than are remembered: it may be one of them".to_owned());
+        because.push("not all cgroups could be remembered: it may be one of them".to_owned());
     }
 
     let is_made_since = world.cgroups.at_path(&weighed.member.place).is_some();
@@ -151,7 +151,7 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
     let followed = world.cgroups.follow(place).filter(|followed| followed.renaming.seq == renaming.seq);
     let to = followed.map(|followed| followed.place).or_else(|| renaming.forward(place)).map(|place| place.path);
     let summary = format!(
-        "{} tried to tear down {}, which is not there by that name: {} {} {} to {} {} earlier; {}",
+        "{} tried to tear down {}, which does not exist under that name: {} {} {} to {} {} earlier; {}",
         wording::subject(weighed, None),
         wording::whose(weighed),
         wording::somebody(&renaming.actor),
@@ -174,7 +174,8 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
 fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause) -> Vec<String> {
     let story = weighed.story;
     let (main, member) = (weighed.caller(), weighed.member);
-    // Whoever starts a container means the one that it would have made: nothing was there when it began, or it would be known.
+    // Whoever starts a container means the one that it would have made: nothing was there when it began, or it would be
+    // known.
     let began = || {
         let started = main.actor.identity.as_ref()?.started?;
         let was_traced = world.coverage.is_whole_since(started) && world.coverage.gaps_in_walk().is_empty();
@@ -196,7 +197,7 @@ fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause)
     };
     let mut because = world.coverage.gaps_in_lifecycle(since);
     if !world.cgroups.remembers_since(since) {
-        because.push("there were more removals since than are remembered".to_owned());
+        because.push("not all removals since could be remembered".to_owned());
     }
     if world.cgroups.is_past_unclear(&member.place) {
         because.push("a cgroup around it was renamed, and what was removed in it before is not remembered".to_owned());
@@ -223,9 +224,9 @@ const RUNC_4518: Pattern = Pattern {
     is: is_runc_4518,
 };
 
-/// One process failed to make the cgroup on the read-only mount and exited 0 all the same. Another one, which deletes, was
-/// refused the removal by that mount, could then not open the directory, and failed. Healthy versions make the same calls
-/// and exit 0; a process that is not rootless fails with the creation, and clears up itself.
+/// One process failed to make the cgroup on the read-only mount and exited 0 all the same. Another one, which deletes,
+/// was refused the removal by that mount, could then not open the directory, and failed. Healthy versions make the same
+/// calls and exit 0; a process that is not rootless fails with the creation, and clears up itself.
 fn is_runc_4518(finding: &Finding, processes: &Processes) -> bool {
     let Some(actor) = &finding.actor else { return false };
     let is_own = |call: &&FindingAttempt| call.actor.is_same_process_as(actor);

@@ -1,7 +1,8 @@
 //! The configuration file: TOML whose keys are the names of the command's flags.
 //!
-//! There is one definition of every setting, the command line's. A key of the file that was given neither as a flag nor in the
-//! environment is added to the command line, so that it is checked, and explained when it is wrong, just as a flag is.
+//! There is one definition of every setting, the command line's. A key of the file that was given neither as a flag nor
+//! in the environment is added to the command line, so that it is checked, and explained when it is wrong, just as a
+//! flag is.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -79,12 +80,12 @@ fn flags(argument: &Arg, value: &toml::Value) -> Result<Vec<OsString>, String> {
     let one = |value: &toml::Value| match value {
         toml::Value::String(text) => Ok(OsString::from(format!("--{name}={text}"))),
         toml::Value::Integer(number) => Ok(OsString::from(format!("--{name}={number}"))),
-        other => Err(format!("{} is no value for this key", other.type_str())),
+        other => Err(format!("{} is not a valid value for this key", other.type_str())),
     };
     let is_switch = matches!(argument.get_action(), ArgAction::SetTrue);
     match value {
         toml::Value::Boolean(on) if is_switch => Ok(if *on { vec![format!("--{name}").into()] } else { Vec::new() }),
-        _ if is_switch => Err("true or false is wanted".to_owned()),
+        _ if is_switch => Err("expected true or false".to_owned()),
         toml::Value::Array(values) if matches!(argument.get_action(), ArgAction::Append) => {
             values.iter().map(one).collect()
         }
@@ -150,9 +151,9 @@ mod tests {
         check("config = \"x\"", "unknown key \"config\"");
         check("keep = \"many\"", "keep: invalid value 'many'");
         check("keep = -1", "keep: invalid value '-1'");
-        check("keep = [1]", "keep: array is no value for this key");
-        check("bpf-stats = \"yes\"", "bpf-stats: true or false is wanted");
-        check("keep = 1.5", "keep: float is no value for this key");
+        check("keep = [1]", "keep: array is not a valid value for this key");
+        check("bpf-stats = \"yes\"", "bpf-stats: expected true or false");
+        check("keep = 1.5", "keep: float is not a valid value for this key");
         check("keep = ", "TOML parse error at line 1");
         check("[metrics]\nx = 1", "unknown key \"metrics\"");
     }

@@ -72,9 +72,10 @@ impl std::str::FromStr for Address {
         match text.strip_prefix("unix:") {
             Some(path) if path.starts_with('/') => Ok(Self::Unix(path.into())),
             Some(_) => Err("the path of a UNIX socket begins with a slash, such as unix:/run/cgtrace/http.sock".into()),
-            None => text.parse().map(Self::Tcp).map_err(|_| {
-                "not an address with its port, such as 127.0.0.1:9464 or [::1]:9464, nor unix:/PATH".into()
-            }),
+            None => text
+                .parse()
+                .map(Self::Tcp)
+                .map_err(|_| "not an address with a port (127.0.0.1:9464, [::1]:9464) and not unix:/PATH".into()),
         }
     }
 }
@@ -127,7 +128,7 @@ impl Listener {
             } else if let Ok(Some(unix)) = passed.take_unix_listener(number) {
                 Self::Unix(unix)
             } else {
-                bail!("socket {number} that was passed on is neither a TCP nor a UNIX socket that listens");
+                bail!("socket {number} that was passed on is not a listening TCP or UNIX socket");
             };
             listener.prepare()?;
             listeners.push(listener);

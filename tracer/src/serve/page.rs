@@ -15,7 +15,8 @@ use crate::report::html::escape;
 /// Findings that are shown, the newest first.
 const SHOWN: usize = 25;
 
-const STYLE: &str = ":root{color-scheme:light dark}body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}\
+const STYLE: &str = ":root{color-scheme:light dark}\
+    body{font:15px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem}\
     h1{font-size:1.4rem}h2{font-size:1.1rem;margin-top:2rem}table{border-collapse:collapse;width:100%}\
     th,td{text-align:left;padding:.25rem .8rem .25rem 0;vertical-align:top}th{font-weight:600;white-space:nowrap}\
     td{overflow-wrap:anywhere}.fault{font-weight:700}.fault::before{content:\"\\2715  \"}nav a{margin-right:1rem}";
@@ -28,10 +29,12 @@ pub(super) fn status(board: &Board) -> String {
     // Writing to a string cannot fail.
     let _ = write!(
         out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\">\
-         <meta http-equiv=\"refresh\" content=\"30\"><title>cgtrace</title><style>{STYLE}</style></head><body>\n<h1>cgtrace {}</h1>\n\
-         <nav><a href=\"/metrics\">metrics</a><a href=\"/findings\">findings</a><a href=\"/findings?severity=fault\">faults</a>\
-         <a href=\"/readyz\">ready</a><a href=\"/healthz\">alive</a></nav>\n",
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"30\">\
+         <title>cgtrace</title><style>{STYLE}</style></head><body>\n<h1>cgtrace {}</h1>\n\
+         <nav><a href=\"/metrics\">metrics</a><a href=\"/findings\">findings</a>\
+         <a href=\"/findings?severity=fault\">faults</a><a href=\"/readyz\">ready</a><a href=\"/healthz\">alive</a>\
+         </nav>\n",
         env!("CARGO_PKG_VERSION")
     );
     let Some(header) = shown.header.clone() else {
@@ -73,13 +76,16 @@ pub(super) fn status(board: &Board) -> String {
     if shown.findings.is_empty() {
         out.push_str("<p>None.</p>\n");
     } else {
-        out.push_str("<table><tr><th scope=\"col\">when (UTC)</th><th scope=\"col\">what</th><th scope=\"col\">claim</th></tr>\n");
+        out.push_str(
+            "<table><tr><th scope=\"col\">when (UTC)</th><th scope=\"col\">what</th>\
+             <th scope=\"col\">claim</th></tr>\n",
+        );
         shown.findings.iter().rev().take(SHOWN).for_each(|finding| row(&mut out, finding, shown.clock()));
         out.push_str("</table>\n");
     }
     let _ = writeln!(
         out,
-        "<p>Kept are the last {} findings; an agent that has not read for {} s is not ready.</p></body></html>",
+        "<p>The last {} findings are kept; an agent that has not read for {} s is not ready.</p></body></html>",
         super::FINDINGS,
         STALLED.as_secs()
     );

@@ -11,8 +11,8 @@ use crate::reader::Ticket;
 /// A kernel program takes the time, then commits its record. Records are held back for so long that an earlier one of
 /// another processor or ring has come by then.
 pub(super) const LAG: Duration = Duration::from_millis(10);
-/// What comes behind a question that is not answered is held back so long at most, and only while it takes no more bytes than this. An
-/// answer that comes later still counts, for what comes later still.
+/// What comes behind a question that is not answered is held back so long at most, and only while it takes no more
+/// bytes than this. An answer that comes later still counts, for what comes later still.
 pub(super) const HOLD: Duration = Duration::from_millis(500);
 const MOST_HELD: usize = 8 << 20;
 

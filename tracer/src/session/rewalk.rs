@@ -41,7 +41,8 @@ impl WalkReason {
 }
 
 impl Session {
-    /// After a loss, or when there is room again: walks cgroupfs again, so that what exists is known, whatever was not told.
+    /// After a loss, or when there is room again: walks cgroupfs again, so that what exists is known, whatever was not
+    /// told.
     pub(super) fn walk_again(&mut self, stream: &mut Stream<'_>) -> anyhow::Result<Option<WalkReason>> {
         if self.again.is_none() && stream.tracker().wants_walk() && Instant::now() >= self.not_before + FOR_ROOM {
             self.again = Some(WalkReason::Room);

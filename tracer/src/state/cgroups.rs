@@ -139,8 +139,8 @@ impl Cgroups {
         self.overfull.is_none()
     }
 
-    /// Whether some that there was no room for may have room now: a quarter of the share is free. Till then a walk would leave out
-    /// as many again.
+    /// Whether some that there was no room for may have room now: a quarter of the share is free. Till then a walk
+    /// would leave out as many again.
     pub fn has_room_again(&self) -> bool {
         !self.is_whole() && self.bytes() <= budget::CGROUPS / 4 * 3
     }
@@ -218,7 +218,8 @@ impl Cgroups {
         }
     }
 
-    /// A cgroup was removed. One that was not known is remembered all the same. Returns when it had been made, if that was seen.
+    /// A cgroup was removed. One that was not known is remembered all the same. Returns when it had been made, if that
+    /// was seen.
     pub fn removed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) -> Option<BootTime> {
         let known = cgroup.id.and_then(|id| self.forget((cgroup.hierarchy, id)));
         if let Some(id) = cgroup.id {
@@ -276,8 +277,8 @@ impl Cgroups {
             .collect();
         // What is told must not depend on the order of a table.
         moved.sort_by_key(|(id, _)| *id);
-        // All leave their old paths before any takes its new one: that may be another's old one. A path leads to one of them, even
-        // if two are known by it because a removal was lost.
+        // All leave their old paths before any takes its new one: that may be another's old one. A path leads to one of
+        // them, even if two are known by it because a removal was lost.
         let (mut left, mut taken) = (Vec::with_capacity(moved.len()), Vec::with_capacity(moved.len()));
         for (id, place) in moved {
             let Some(live) = self.live.get_mut(&(hierarchy, id)) else { continue };
@@ -303,8 +304,9 @@ impl Cgroups {
         self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
     }
 
-    /// What became of the cgroup that was once at `place` or, if there was none, of one that `place` became the path of after
-    /// its end, by renaming a cgroup around it. Only where that is more recent than anything else known of the place.
+    /// What became of the cgroup that was once at `place` or, if there was none, of one that `place` became the path of
+    /// after its end, by renaming a cgroup around it. Only where that is more recent than anything else known of the
+    /// place.
     pub fn follow(&self, place: &Place) -> Option<Followed<'_>> {
         let removed_here = self.removal(place).map(|removal| removal.at);
         let is_news = |at: BootTime| removed_here.is_none_or(|removed| removed < at);
@@ -326,8 +328,8 @@ impl Cgroups {
         })
     }
 
-    /// Whether a cgroup at `place` may have been removed before a cgroup around it was renamed: at its path of then another
-    /// one was removed since, and only the last removal of a path is remembered.
+    /// Whether a cgroup at `place` may have been removed before a cgroup around it was renamed: at its path of then
+    /// another one was removed since, and only the last removal of a path is remembered.
     pub fn is_past_unclear(&self, place: &Place) -> bool {
         self.renamings
             .earlier(place)

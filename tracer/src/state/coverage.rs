@@ -6,10 +6,14 @@
 //! |---|---|
 //! | a lifecycle event | that a cgroup was never there, and that it was gone: all that is told of lives since |
 //! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
-//! | a failed `rmdir` or opening | nothing that is claimed: a story is not told, or tells of fewer calls and processes, but those that it tells of are real, and so is what became of the cgroup |
+//! | a failed `rmdir` or opening | nothing that is claimed (below) |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
 //!
-//! A failed `mkdir` of which it is not known where it leads is as good as lost, for cgroups of the name that it would have made.
+//! If a failed `rmdir` or opening is lost, a story is not told, or tells of fewer calls and processes. But those that
+//! it tells of are real, and so is what became of the cgroup.
+//!
+//! A failed `mkdir` of which it is not known where it leads is as good as lost, for cgroups of the name that it would
+//! have made.
 
 use std::time::Duration;
 
@@ -33,7 +37,8 @@ pub(crate) struct Coverage {
     attempts_lost: Option<BootTime>,
     /// Failed `mkdir`s whose thread group is known.
     mkdirs_lost: Vec<MkdirsLost>,
-    /// Failed `mkdir`s of which it is not known where they lead, by the name that each would have made; the latest last.
+    /// Failed `mkdir`s of which it is not known where they lead, by the name that each would have made; the latest
+    /// last.
     unresolved: Vec<(Name, Span)>,
     /// Those of which the name is not known either.
     unresolved_of_any_name: Option<Span>,
@@ -58,7 +63,8 @@ struct MkdirsLost {
 const NAMED: usize = 16;
 /// The kernel's own threads have the longest names.
 const LONGEST_COMM: usize = 63;
-/// Names that are kept of failed `mkdir`s which lead nobody knows where; the one that was met longest ago becomes any name.
+/// Names that are kept of failed `mkdir`s which lead nobody knows where; the one that was met longest ago becomes any
+/// name.
 const UNRESOLVED: usize = 64;
 /// No file system of the kernel makes a longer name: it is refused for that, wherever it is.
 const LONGEST_NAME: usize = 255;
@@ -176,14 +182,15 @@ impl Coverage {
         gaps
     }
 
-    /// Why a failed creation of a cgroup of that name may have been among those of which it is not known where they lead.
+    /// Why a failed creation of a cgroup of that name may have been among those of which it is not known where they
+    /// lead.
     pub fn gaps_in_resolution(&self, name: &[u8], since: BootTime, until: BootTime) -> Option<&'static str> {
         let covers = |span: &Span| span.last >= since && span.first <= until;
         if self.unresolved.iter().any(|(known, span)| known.as_bytes() == name && covers(span)) {
-            return Some("where a failed mkdir of that name leads is not known");
+            return Some("the place of a failed mkdir of that name is not known");
         }
         let any = self.unresolved_of_any_name.as_ref().is_some_and(covers);
-        any.then_some("where some failed mkdir calls lead is not known")
+        any.then_some("the place of some failed mkdir calls is not known")
     }
 
     /// Why a failed creation may have happened unseen since `since`.
@@ -275,12 +282,12 @@ mod tests {
         let gap = |coverage: &Coverage, name: &str, since, until| {
             coverage.gaps_in_resolution(name.as_bytes(), BootTime(since), BootTime(until))
         };
-        assert_eq!(gap(&coverage, "web", 15, 25), Some("where a failed mkdir of that name leads is not known"));
+        assert_eq!(gap(&coverage, "web", 15, 25), Some("the place of a failed mkdir of that name is not known"));
         assert_eq!(gap(&coverage, "web", 1, 9), None, "it came later");
         assert_eq!(gap(&coverage, "web", 21, 30), None, "it was before");
         assert_eq!(gap(&coverage, "bar", 15, 25), None);
         coverage.unresolved_mkdir(None, BootTime(30));
-        assert_eq!(gap(&coverage, "bar", 30, 40), Some("where some failed mkdir calls lead is not known"));
+        assert_eq!(gap(&coverage, "bar", 30, 40), Some("the place of some failed mkdir calls is not known"));
         assert_eq!(gap(&coverage, "bar", 31, 40), None);
     }
 

@@ -9,7 +9,8 @@ use crate::findings::FindingAttempt;
 use crate::input::{BootTime, Operation};
 use crate::name::Name;
 
-/// How long a failed call is remembered that belongs to no story yet: as long as a removal, which it may have come after.
+/// How long a failed call is remembered that belongs to no story yet: as long as a removal, which it may have come
+/// after.
 const NOTE_AGE: Duration = Duration::from_secs(15 * 60);
 /// Failed calls remembered that belong to no story yet: for one place, and in all.
 const NOTES_AT_A_PLACE: usize = 64;
@@ -80,8 +81,8 @@ impl Notes {
         notes
     }
 
-    /// Takes the failed calls at `place` out, and tells those of the same actors on the control files of the cgroup around it shortly
-    /// before they tried to make this one: runc tries to enable controllers there first.
+    /// Takes the failed calls at `place` out, and tells those of the same actors on the control files of the cgroup
+    /// around it shortly before they tried to make this one: runc tries to enable controllers there first.
     pub fn take_with_context(&mut self, place: &Place) -> Vec<Note> {
         let mut calls: Vec<Note> = self.take(place);
         let makers: Vec<FindingAttempt> = calls

@@ -83,17 +83,18 @@ impl Processes {
         self.running.evicted + self.passing.evicted
     }
 
-    /// Why what a process was asked to do may have been forgotten, or why it may be the `rival` of its number after all, who did
-    /// something at that time.
+    /// Why what a process was asked to do may have been forgotten, or why it may be the `rival` of its number after
+    /// all, who did something at that time.
     pub fn gaps(&self, actor: &Actor, rival: Option<(&Actor, BootTime)>) -> Option<String> {
         let is_forgotten = |(rival, at): (&Actor, BootTime)| {
             rival.pid == actor.pid && !rival.is_same_process_as(actor) && Some(at) <= self.forgotten
         };
         let needs_more = actor.identity.is_none() && self.running.evicted > 0 || rival.is_some_and(is_forgotten);
-        needs_more.then(|| "there were more processes than are remembered".to_owned())
+        needs_more.then(|| "not all processes could be remembered".to_owned())
     }
 
-    /// Whether a process that did something at that time may have been forgotten since: its end is then not known to be its own.
+    /// Whether a process that did something at that time may have been forgotten since: its end is then not known to be
+    /// its own.
     pub fn may_have_forgotten(&self, actor: &Actor, at: BootTime) -> bool {
         self.of(actor).is_none() && Some(at) <= self.forgotten
     }
@@ -103,8 +104,8 @@ impl Processes {
         self.get(actor.pid).filter(|known| Some(known.incarnation) == actor.incarnation)
     }
 
-    /// The ancestors of a process that are remembered, the nearest first. Whoever has an ancestor's number now, but began
-    /// after the process itself, or had ended before, is none.
+    /// The ancestors of a process that are remembered, the nearest first. Whoever has an ancestor's number now, but
+    /// began after the process itself, or had ended before, is none.
     pub fn ancestors<'a>(&'a self, of: &'a Known) -> impl Iterator<Item = &'a Known> {
         let parents = of.identity.parents.iter().filter_map(|Parent { pid, comm: _ }| self.get(*pid));
         parents.filter(|parent| match of.started {
@@ -116,9 +117,9 @@ impl Processes {
         })
     }
 
-    /// Takes in a process record. A record of another process with the same number starts anew. Returns which process the
-    /// record is of, and which one it takes the place of without that one's end having been told. What was read late comes with
-    /// its old time: one of the time before an end tells of whoever ended there.
+    /// Takes in a process record. A record of another process with the same number starts anew. Returns which process
+    /// the record is of, and which one it takes the place of without that one's end having been told. What was read
+    /// late comes with its old time: one of the time before an end tells of whoever ended there.
     pub fn learn(&mut self, process: &Process, cgroups: &Cgroups) -> (Incarnation, Option<Incarnation>) {
         let mut known = Known::from_record(process, cgroups);
         let unread = self.unread.take_if(|pid| *pid == process.pid);
@@ -163,8 +164,9 @@ impl Processes {
         self.insert(actor.pid, Known::anonymous(actor, incarnation, now));
     }
 
-    /// Remembers the last call of a process that failed although something had been wanted of it. If the process clears up
-    /// next and fails, it is what failed first: a program that can do without goes on, and one that cannot stops there.
+    /// Remembers the last call of a process that failed although something had been wanted of it. If the process clears
+    /// up next and fails, it is what failed first: a program that can do without goes on, and one that cannot stops
+    /// there.
     pub fn note_failure(&mut self, actor: &Actor, call: &FindingAttempt) {
         if self.of(actor).is_some() {
             let known = self.of_number(actor.pid);
@@ -296,7 +298,8 @@ impl Known {
             (Some(before), Some(after)) => before.is_same_start(after),
             // One that was heard of before the other began.
             (None, Some(after)) if after > self.heard => false,
-            // Without start times (the record of an end has none) one that comes after an end can only be of another process.
+            // Without start times (the record of an end has none) one that comes after an end can only be of another
+            // process.
             (None, _) | (_, None) => self.exited.is_none() || self.ended_after(later),
         }
     }
@@ -439,7 +442,8 @@ mod tests {
         flood(&mut processes, ProcessChange::Exec, 1_500);
         assert!(processes.get(Pid(42)).is_none() && processes.get(Pid(2_499)).is_some());
         assert!(processes.running.bytes() <= budget::RUNNING && processes.evicted() > 500);
-        // Of one number, a process that is told apart from another one: that it is another is sure if nobody was forgotten since.
+        // Of one number, a process that is told apart from another one: that it is another is sure if nobody was
+        // forgotten since.
         let actor = |incarnation| Actor {
             incarnation: Some(Incarnation(incarnation)),
             identity: Some(Arc::default()),
@@ -472,7 +476,8 @@ mod tests {
     #[test]
     fn two_thousand_processes_with_ordinary_command_lines_have_room() {
         let mut processes = Processes::default();
-        let argv = "runc --root /run/containerd/runc/k8s.io --log /run/containerd/io.containerd.runtime.v2.task/k8s.io/log.json delete web";
+        let argv = "runc --root /run/containerd/runc/k8s.io --log \
+                    /run/containerd/io.containerd.runtime.v2.task/k8s.io/log.json delete web";
         for pid in 1..=2_000 {
             let process = Process { pid: Pid(pid), ..record(ProcessChange::Exec, Some(argv), 1) };
             processes.learn(&process, &Cgroups::default());

@@ -1,4 +1,5 @@
-//! Which cgroups have had which paths before, on cgroup v1: a renaming gives a new path to a cgroup and to all below it.
+//! Which cgroups have had which paths before, on cgroup v1: a renaming gives a new path to a cgroup and to all below
+//! it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -89,7 +90,8 @@ impl Renamings {
         forgotten
     }
 
-    /// A cgroup that had these paths before was removed. Returns when the newest of what had to be forgotten for it was.
+    /// A cgroup that had these paths before was removed. Returns when the newest of what had to be forgotten for it
+    /// was.
     pub fn removed(&mut self, id: CgroupId, former: &[Place], removal: &Removal) -> Option<BootTime> {
         for place in former {
             if self.left.get(place).is_some_and(|left| left.id == id && left.removal.is_none()) {

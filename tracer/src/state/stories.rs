@@ -1,4 +1,5 @@
-//! The stories that are open, how they are found, and what falls due: a story that is to be judged, or a deadline that a rule asked for.
+//! The stories that are open, how they are found, and what falls due: a story that is to be judged, or a deadline that
+//! a rule asked for.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
@@ -20,8 +21,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 pub(crate) const TOGETHER: Duration = Duration::from_secs(10);
 /// A story that nothing was added to for so long is closed; a new failure starts a new one.
 pub(crate) const STORY_AGE: Duration = Duration::from_secs(10 * 60);
-/// Stories kept at most. When there are more, or they take more than their share, the oldest are told and closed until a quarter is
-/// free.
+/// Stories kept at most. When there are more, or they take more than their share, the oldest are told and closed until
+/// a quarter is free.
 const STORIES: usize = 4_096;
 /// Deadlines kept at most; the one that was asked for longest ago goes first. Each is gone when it falls due.
 const DEADLINES: usize = 16_384;
@@ -53,7 +54,8 @@ enum Ticket {
 /// What has fallen due.
 #[derive(Debug)]
 pub(crate) enum Due {
-    /// A story is to be judged, and to be given back with [`Stories::give_back`]. Without a number it is one that is closed.
+    /// A story is to be judged, and to be given back with [`Stories::give_back`]. Without a number it is one that is
+    /// closed.
     Story(Option<u64>, Box<Story>),
     Deadline(Deadline),
 }
@@ -229,7 +231,8 @@ impl Stories {
         self.index(number, &place, actor.as_ref().filter(|_| is_followed), &case);
     }
 
-    /// A failed call that decides nothing by itself, but belongs to a story that is being told: returned if it does not.
+    /// A failed call that decides nothing by itself, but belongs to a story that is being told: returned if it does
+    /// not.
     pub fn add_context(&mut self, note: Note) -> Option<Note> {
         let own = self.of(&note.attempt.actor, &note.place);
         let Some(story) = own.and_then(|number| self.open.get_mut(&number)) else { return Some(note) };
@@ -240,8 +243,8 @@ impl Stories {
         None
     }
 
-    /// Something happened to a cgroup that was told of: what that means for it is judged at once. A story that was not told waits for
-    /// its outcome. A creation is the end of what had that id before.
+    /// Something happened to a cgroup that was told of: what that means for it is judged at once. A story that was not
+    /// told waits for its outcome. A creation is the end of what had that id before.
     pub fn happened(&mut self, change: Change, cgroup: Key, at: BootTime) {
         let Some(latest) = self.follow.get(&cgroup) else { return };
         let is_followed = |story: &Story| change == Change::Created || story.course.follows.contains(&change);
@@ -297,7 +300,8 @@ impl Stories {
         }
     }
 
-    /// What a process had been asked to do since `since` was told after its first call of a story, or that it stays unknown (`None`).
+    /// What a process had been asked to do since `since` was told after its first call of a story, or that it stays
+    /// unknown (`None`).
     pub fn asked(
         &mut self,
         (pid, which): (Pid, Incarnation),
@@ -373,8 +377,8 @@ impl Stories {
         }
     }
 
-    /// Gives a story back after it was judged. The finding is returned if it says something new. One of which there is nothing to be told,
-    /// and nothing was, is closed: its calls are of no story.
+    /// Gives a story back after it was judged. The finding is returned if it says something new. One of which there is
+    /// nothing to be told, and nothing was, is closed: its calls are of no story.
     pub fn give_back(
         &mut self,
         number: Option<u64>,

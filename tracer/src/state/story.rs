@@ -1,7 +1,7 @@
 //! A story: the failed calls and the events that belong together, told as one finding.
 //!
-//! Data. What begins one, what joins it and what it means is for the rule of its kind, in [`crate::rules`]; where the open ones are kept
-//! is [`super::Stories`].
+//! Data. What begins one, what joins it and what it means is for the rule of its kind, in [`crate::rules`]; where the
+//! open ones are kept is [`super::Stories`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ const INDEX: usize = 4 * slot(size_of::<(Pid, Place, [u64; 3])>()) + 512;
 pub(crate) struct Course {
     /// Whether a story goes on with what could begin one; else it is another story.
     pub joins: fn(&Story, &Moment, &Case, &Notes) -> bool,
-    /// Whether a failed call that decides nothing by itself belongs to a story, of whose place it is and whose actor has a part in it.
+    /// Whether a failed call that decides nothing by itself belongs to a story, of whose place it is and whose actor
+    /// has a part in it.
     pub gathers: fn(&Story, &Note) -> bool,
     /// A story whose outcome is not known is judged after this.
     pub patience: Duration,
@@ -269,7 +270,8 @@ impl Told {
 
 impl Weigh for Story {
     fn weigh(&self, scale: &mut Scale) {
-        // Its places in the lists of those that are open and due, and what was told of it, whose actor is a participant.
+        // Its places in the lists of those that are open and due, and what was told of it, whose actor is a
+        // participant.
         scale.add(2 * size_of::<Self>() + 512);
         self.container.weigh(scale);
         self.kept_calls().for_each(|call| call.weigh(scale));
@@ -430,8 +432,8 @@ impl Story {
         own.or(self.members.first()).expect("a story begins with its first member")
     }
 
-    /// Numbers the finding, and returns it if it says something that the last revision did not. The last word of all is anything that is
-    /// not in the last revision, the count included.
+    /// Numbers the finding, and returns it if it says something that the last revision did not. The last word of all is
+    /// anything that is not in the last revision, the count included.
     pub fn revise(&mut self, finding: Finding) -> Option<Finding> {
         let mut finding = self.still_recognised(finding);
         if let Some(told) = &self.told {
@@ -445,7 +447,8 @@ impl Story {
         Some(finding)
     }
 
-    /// A known problem stays recognised while the claim is the same: the process whose exit told it may be forgotten by now.
+    /// A known problem stays recognised while the claim is the same: the process whose exit told it may be forgotten by
+    /// now.
     fn still_recognised(&self, mut finding: Finding) -> Finding {
         let same = |told: &&Told| told.cause == finding.cause && told.severity == finding.severity;
         if let Some(told) = self.told.as_ref().filter(same).filter(|_| finding.known_issues.is_empty()) {

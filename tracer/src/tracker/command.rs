@@ -1,7 +1,7 @@
 //! The command that is traced, with its descendants: which of their cgroups the kernel is still to release.
 //!
-//! When the command has ended, tracing goes on until those are released, and not for those of anybody else: on a busy host
-//! there is always a stranger's cgroup that is dying.
+//! When the command has ended, tracing goes on until those are released, and not for those of anybody else: on a busy
+//! host there is always a stranger's cgroup that is dying.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Whose a cgroup is: what its name, the cgroup around it and the command lines of those who touch it say together.
 //!
-//! A name follows a scheme, or it does not; a runtime's command line tells its own container whatever the name. So a container
-//! without a scheme of its own is told within the one around it, and not as that one.
+//! A name follows a scheme, or it does not; a runtime's command line tells its own container whatever the name. So a
+//! container without a scheme of its own is told within the one around it, and not as that one.
 
 use std::sync::Arc;
 
@@ -18,8 +18,8 @@ use crate::state::{Known, Place};
 pub(super) const OWNERS: usize = 4_096;
 
 impl Tracker {
-    /// The container that a path belongs to: as its name says and as the cgroup around it does, and within that one as the
-    /// command lines of the process that touches it, and of its parents, say.
+    /// The container that a path belongs to: as its name says and as the cgroup around it does, and within that one as
+    /// the command lines of the process that touches it, and of its parents, say.
     pub(super) fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
         let uid = pid.and_then(|pid| self.processes.get(pid)?.uid);
         let named = match self.owner(&place.path) {
@@ -42,7 +42,8 @@ impl Tracker {
         known
     }
 
-    /// The container of a cgroup that is not there: that of the last one there, if more is known of that than is said now.
+    /// The container of a cgroup that is not there: that of the last one there, if more is known of that than is said
+    /// now.
     pub(super) fn container_of_missing(&mut self, place: &Place, pid: Pid) -> Option<Arc<Container>> {
         let said = self.container_of(place, Some(pid));
         let depth = said.as_ref().map_or(0, |said| said.depth());

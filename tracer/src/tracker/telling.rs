@@ -1,4 +1,5 @@
-//! From what happens to findings: rules are asked what it is, stories begin and go on, and are judged when they fall due.
+//! From what happens to findings: rules are asked what it is, stories begin and go on, and are judged when they fall
+//! due.
 
 use std::sync::Arc;
 

@@ -462,7 +462,7 @@ fn cgroups_that_there_is_no_room_for_weaken_that_one_never_was() {
     play.pass(Duration::from_secs(3));
     let finding = play.only();
     assert_eq!((finding.certainty, finding.cause), (Certainty::Degraded, Cause::named("never-created")));
-    assert!(finding.because.iter().any(|why| why.contains("more cgroups than are remembered")), "{finding:?}");
+    assert!(finding.because.iter().any(|why| why.contains("not all cgroups could be remembered")), "{finding:?}");
     assert!(play.tracker.evicted() > 1_000);
 }
 
@@ -480,7 +480,7 @@ fn a_process_that_was_forgotten_is_no_other_for_certain() {
     play.pass(Duration::from_secs(3));
     let finding = play.only();
     assert_eq!((finding.kind, finding.certainty), (Kind::named("duplicate-teardown"), Certainty::Degraded));
-    assert_eq!(finding.because, ["there were more processes than are remembered"]);
+    assert_eq!(finding.because, ["not all processes could be remembered"]);
 }
 
 #[test]
@@ -498,7 +498,7 @@ fn a_refusal_that_looked_at_nothing_is_no_proof_that_a_cgroup_without_room_is_go
         assert_eq!(finding.kind, Kind::named("duplicate-teardown"));
         (finding.certainty, finding.because)
     };
-    let because = "there were more cgroups than are remembered: it may have been made anew".to_owned();
+    let because = "not all cgroups could be remembered: it may have been created again".to_owned();
     assert_eq!(told(&[Errno::EROFS]), (Certainty::Degraded, vec![because]));
     assert_eq!(told(&[Errno::ENOENT]), (Certainty::Certain, vec![]));
     assert_eq!(told(&[Errno::EROFS, Errno::ENOENT]), (Certainty::Certain, vec![]), "it was not there a moment later");
@@ -535,8 +535,8 @@ fn a_failed_mkdir_that_leads_nobody_knows_where_weakens_that_nobody_tried_to_mak
         assert_eq!(finding.certainty == Certainty::Certain, finding.because.is_empty());
         finding.because.clone()
     };
-    let of_that_name = ["where a failed mkdir of that name leads is not known"];
-    let of_any = ["where some failed mkdir calls lead is not known"];
+    let of_that_name = ["the place of a failed mkdir of that name is not known"];
+    let of_any = ["the place of some failed mkdir calls is not known"];
     let (denied, nothing) = (Errno::EACCES, [""; 0]);
     assert_eq!(because("/sys/fs/cgroup/never", denied, UNKNOWN), of_that_name);
     assert_eq!(because("/sys/fs/cgroup/never//./", denied, UNKNOWN), of_that_name);
@@ -573,7 +573,7 @@ fn a_process_that_was_forgotten_is_not_still_running_for_certain() {
     play.pass(Duration::from_secs(3));
     let finding = play.only();
     assert_eq!((finding.severity, finding.certainty), (Severity::Undetermined, Certainty::Degraded));
-    assert_eq!(finding.because, ["its end was not seen: there were more processes than are remembered"]);
+    assert_eq!(finding.because, ["its end was not seen: not all processes could be remembered"]);
     assert!(finding.summary.ends_with("; its end was not seen"), "{}", finding.summary);
 }
 
@@ -898,9 +898,9 @@ fn a_failed_start_that_clears_up_twice_is_no_fault_and_says_what_failed_first() 
     assert!(!finding.is_routine(), "it tells why the start failed");
     assert_eq!(
         finding.summary,
-        "runc[30] failed to start a container after its open of /sys/fs/cgroup/unified/web/pids.max failed with ENOENT; \
-         to clear up it tried to tear down the cgroup of container web, which had already been removed by the same process \
-         2.00 ms earlier; it exited 1, and nothing was left behind"
+        "runc[30] failed to start a container after its open of /sys/fs/cgroup/unified/web/pids.max failed with \
+         ENOENT; to clear up it tried to tear down the cgroup of container web, which had already been removed by the \
+         same process 2.00 ms earlier; it exited 1, and nothing was left behind"
     );
 }
 
@@ -1174,11 +1174,13 @@ fn a_renamed_cgroup_is_found_under_its_present_name() {
     assert_eq!(finding.outcome.cgroup_left, Some(true));
     assert_eq!(
         finding.summary,
-        "runc[21] tried to tear down cgroup /pod/a, which is not there by that name: runc[22] renamed it to /pod/b 1.00 ms \
-         earlier; it is still running"
+        "runc[21] tried to tear down cgroup /pod/a, which does not exist under that name: runc[22] renamed it to \
+         /pod/b 1.00 ms earlier; it is still running"
     );
     let child = &play.findings[1].summary;
-    assert!(child.contains("cgroup /pod/a/child, which is not there by that name: runc[22] renamed /pod/a to /pod/b"));
+    assert!(
+        child.contains("cgroup /pod/a/child, which does not exist under that name: runc[22] renamed /pod/a to /pod/b")
+    );
 }
 
 #[test]

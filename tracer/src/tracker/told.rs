@@ -1,7 +1,8 @@
 //! What bundles, states and engines say of containers, and who said it.
 //!
-//! Anybody may run a program called `runc` with a bundle of its own. What root's runtimes say, and what lies where only root
-//! writes, is believed of any container; what another user's process leads to is believed only of what that user does.
+//! Anybody may run a program called `runc` with a bundle of its own. What root's runtimes say, and what lies where only
+//! root writes, is believed of any container; what another user's process leads to is believed only of what that user
+//! does.
 
 use crate::budget::{self, weigh};
 use crate::engine;

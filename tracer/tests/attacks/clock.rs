@@ -1,6 +1,7 @@
-//! A clock that is set back and forward by hours. Not the host's, on which others run: the agent alone is told another time. A time
-//! namespace has no wall clock of its own, and libraries that are loaded before others change nothing here, because the agent asks
-//! the kernel itself. So its way around the kernel (the vDSO) is closed, and its calls are answered here (seccomp).
+//! A clock that is set back and forward by hours. Not the host's, on which others run: the agent alone is told another
+//! time. A time namespace has no wall clock of its own, and libraries that are loaded before others change nothing
+//! here, because the agent asks the kernel itself. So its way around the kernel (the vDSO) is closed, and its calls are
+//! answered here (seccomp).
 
 use std::ffi::c_void;
 use std::fs::{self, File};

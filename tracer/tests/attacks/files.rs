@@ -1,4 +1,5 @@
-//! Files as weapons: what a stranger names as a container's bundle, as a runtime's state, as a working or a root directory.
+//! Files as weapons: what a stranger names as a container's bundle, as a runtime's state, as a working or a root
+//! directory.
 
 use std::ffi::CString;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -16,8 +17,8 @@ use crate::watched::{Runtime, Watched, honest};
 const ENOUGH: Duration = Duration::from_secs(4);
 const MANY: usize = 50;
 
-/// File systems that do not answer, and the runtimes that lead the agent there. When this is dropped the file systems go first:
-/// whoever waits for an answer cannot be killed.
+/// File systems that do not answer, and the runtimes that lead the agent there. When this is dropped the file systems
+/// go first: whoever waits for an answer cannot be killed.
 pub struct Silent {
     systems: Vec<Fuse>,
     strangers: Strangers,
@@ -101,7 +102,8 @@ fn an_agent_that_silent_file_systems_surround_can_be_killed() {
     watched.kill(silent);
 }
 
-/// The same runtime, as the program `/runc` of a root directory of its own. A stranger may change it within a user namespace.
+/// The same runtime, as the program `/runc` of a root directory of its own. A stranger may change it within a user
+/// namespace.
 fn within(root: &str, arguments: &[&str]) -> Command {
     let mut inside = Command::new(format!("/{}", fuse::PROGRAM));
     inside.arg0("runc").args(arguments).env_clear();
@@ -155,9 +157,9 @@ fn arguments_in_a_silent_file_system_keep_nobody_waiting() {
     watched.end(silent);
 }
 
-/// One process reads its own memory through `/proc/self/mem`, which is in a file that is never read: it holds the lock of that memory
-/// meanwhile. Another one that shares it wants to change it, so that all others wait as well, also those who only want to know its
-/// command line.
+/// One process reads its own memory through `/proc/self/mem`, which is in a file that is never read: it holds the lock
+/// of that memory meanwhile. Another one that shares it wants to change it, so that all others wait as well, also those
+/// who only want to know its command line.
 #[test]
 fn memory_that_is_locked_for_ever_keeps_nobody_waiting() {
     let watched = Watched::start(&[]);

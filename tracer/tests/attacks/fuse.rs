@@ -1,5 +1,5 @@
-//! File systems that answer until they are used, and never again. A stranger may mount one with `fusermount3`, a setuid program
-//! that mounts on their behalf; here root does what it does.
+//! File systems that answer until they are used, and never again. A stranger may mount one with `fusermount3`, a setuid
+//! program that mounts on their behalf; here root does what it does.
 
 use std::ffi::CString;
 use std::fs;
@@ -20,8 +20,8 @@ pub const DIRECTORY: &str = "directory";
 pub const FILE: &str = "file";
 pub const FILE_BYTES: u64 = 1 << 20;
 
-/// A mounted file system. It knows the three names above; whoever asks for another one waits for ever, even one who is killed,
-/// because the request was taken and is not answered.
+/// A mounted file system. It knows the three names above; whoever asks for another one waits for ever, even one who is
+/// killed, because the request was taken and is not answered.
 pub struct Fuse {
     pub path: PathBuf,
     server: Option<JoinHandle<()>>,
@@ -162,7 +162,8 @@ fn answer(opcode: u64, node: u64, body: &[u8], program: &[u8]) -> Answer {
         15 | 28 => Answer::Never,
         // RELEASE, FLUSH, RELEASEDIR
         18 | 25 | 29 => Answer::Bytes(Vec::new()),
-        // INIT: version 7.31; those who look for names in one directory do not wait for each other (FUSE_PARALLEL_DIROPS).
+        // INIT: version 7.31; those who look for names in one directory do not wait for each other
+        // (FUSE_PARALLEL_DIROPS).
         26 => {
             let mut answer = Vec::new();
             for word in [7u32, 31, 1 << 16, 1 << 18] {

@@ -1,5 +1,5 @@
-//! The agent as systemd runs it: a machine in a container (`systemd-nspawn --boot`) with Debian's systemd and the unit that this
-//! project ships. Slow, and it needs target/machine: `cargo xtask test --all` makes that and runs this.
+//! The agent as systemd runs it: a machine in a container (`systemd-nspawn --boot`) with Debian's systemd and the unit
+//! that this project ships. Slow, and it needs target/machine: `cargo xtask test --all` makes that and runs this.
 
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
@@ -18,8 +18,8 @@ use crate::watched::{Agent, Watched};
 /// `TimeoutStopSec` of the unit, and what systemctl takes.
 const STOP: Duration = Duration::from_secs(11);
 
-/// A machine with the service. The kernel numbers processes as the host does, so the service gets the host's `/proc` and cgroupfs: as
-/// if its systemd were the host's own.
+/// A machine with the service. The kernel numbers processes as the host does, so the service gets the host's `/proc`
+/// and cgroupfs: as if its systemd were the host's own.
 struct Machine {
     nspawn: Child,
     /// Its systemd, as the host numbers it.
@@ -47,10 +47,13 @@ impl Machine {
         let mounted = |from: PathBuf, to: &str| format!("--bind-ro={}:{to}", from.display());
         let mut command = Command::new("systemd-nspawn");
         command
-            .args(["--boot", "--volatile=overlay", "--register=no", "--keep-unit", "--link-journal=no", "--console=pipe"])
-            .args(["--quiet", "--capability=all"])
+            .args(["--boot", "--volatile=overlay", "--register=no", "--keep-unit", "--link-journal=no"])
+            .args(["--console=pipe", "--quiet", "--capability=all"])
             .arg(format!("--machine=cgtrace-{}", std::process::id()))
-            .arg("--system-call-filter=bpf perf_event_open open_by_handle_at landlock_create_ruleset landlock_add_rule landlock_restrict_self")
+            .arg(
+                "--system-call-filter=bpf perf_event_open open_by_handle_at landlock_create_ruleset landlock_add_rule \
+                 landlock_restrict_self",
+            )
             .arg(format!("--directory={}", root.display()))
             .arg(mounted(CGTRACE.into(), "/usr/bin/cgtrace"))
             .arg(mounted(unit.join("cgtrace.service"), "/etc/systemd/system/cgtrace.service"))

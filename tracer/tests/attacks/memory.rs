@@ -157,8 +157,8 @@ fn arguments_that_a_stranger_never_fills_in_keep_nobody_waiting() {
     arguments_in_memory_that_nobody_fills(USER_MODE_ONLY);
 }
 
-/// Where `vm.unprivileged_userfaultfd` is 1, or `/dev/userfaultfd` is everybody's, a stranger may have the kernel wait as well. Here
-/// root hands them the descriptor.
+/// Where `vm.unprivileged_userfaultfd` is 1, or `/dev/userfaultfd` is everybody's, a stranger may have the kernel wait
+/// as well. Here root hands them the descriptor.
 #[test]
 fn arguments_that_the_kernel_itself_waits_for_keep_nobody_waiting() {
     arguments_in_memory_that_nobody_fills(0);
@@ -174,7 +174,8 @@ fn a_process_that_holds_its_own_memory_locked_keeps_nobody_waiting() {
             // One process in four: they share their memory, and its lock.
             for _ in 0..3 {
                 let flags = libc::CLONE_VM | libc::CLONE_FILES;
-                // SAFETY: like vfork, but for the parent, which goes on in the same memory: the child has a stack of its own.
+                // SAFETY: like vfork, but for the parent, which goes on in the same memory: the child has a stack of
+                // its own.
                 unsafe {
                     let stack = memory(1 << 16).cast::<u8>().add(1 << 16);
                     libc::clone(lock_for_ever, stack.cast(), flags, std::ptr::null_mut());

@@ -73,8 +73,8 @@ impl Agent for Serving {
 /// An agent, and those who look whether it keeps its promises:
 ///
 /// * a metronome makes and removes a cgroup ten times a second, and each must be counted in time;
-/// * twice a second a runtime of root's makes a container, and a process of root's fails to remove its cgroup: a finding that knows
-///   the container's name must come of that;
+/// * twice a second a runtime of root's makes a container, and a process of root's fails to remove its cgroup: a
+///   finding that knows the container's name must come of that;
 /// * memory is looked at all the time, and so is what it says of itself.
 pub struct Watched {
     agent: Box<dyn Agent>,
@@ -98,7 +98,8 @@ struct Seen {
     /// So many of these were counted.
     told: usize,
     delay: Duration,
-    /// By container id: when it was made, and once its finding is told, how long that took and whether that knew its name.
+    /// By container id: when it was made, and once its finding is told, how long that took and whether that knew its
+    /// name.
     witnesses: BTreeMap<String, (Instant, Option<(Duration, bool)>)>,
     memory_kib: u64,
     unready_since: Option<Instant>,
@@ -238,8 +239,9 @@ impl Watched {
             ["ring-full", "malformed", "stall"].map(|reason| lost("lifecycle", reason)).iter().sum();
         let unnamed = seen.witnesses.values().filter(|(_, told)| !matches!(told, Some((_, true)))).count();
         let measured = format!(
-            "memory {} KiB; delay {:?} of {} beats ({} told); finding {:?} of {} ({unnamed} untold or unnamed); unready {:?} {}; \
-             slowest answer {:?}; lost: lifecycle {lost_lifecycle}, attempts ring-full {}, rate-limited {}; ready after {:?}; ended after {took:?}: {ended:?}",
+            "memory {} KiB; delay {:?} of {} beats ({} told); finding {:?} of {} ({unnamed} untold or unnamed); \
+             unready {:?} {}; slowest answer {:?}; lost: lifecycle {lost_lifecycle}, attempts ring-full {}, \
+             rate-limited {}; ready after {:?}; ended after {took:?}: {ended:?}",
             seen.memory_kib,
             seen.delay,
             seen.beats.len(),

@@ -1,7 +1,8 @@
 //! The actors: processes that make system calls on cgroupfs and write down what they did.
 //!
-//! An actor is a fork of this program. One that is to be known by its command line executes this program again, by a link
-//! that has the wanted name; its part is in its environment. This program has one thread, so that a fork may do anything.
+//! An actor is a fork of this program. One that is to be known by its command line executes this program again, by a
+//! link that has the wanted name; its part is in its environment. This program has one thread, so that a fork may do
+//! anything.
 
 use std::ffi::CString;
 use std::os::unix::process::CommandExt;

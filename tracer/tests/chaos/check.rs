@@ -1,7 +1,7 @@
 //! Holds the stream against the truth: what changed, and what failed.
 //!
-//! Every call of the truth has its line, which came between its beginning and its end; every line has its call. What is said
-//! to be lost may be missing, and nothing else.
+//! Every call of the truth has its line, which came between its beginning and its end; every line has its call. What is
+//! said to be lost may be missing, and nothing else.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::Range;
@@ -383,7 +383,8 @@ impl Check<'_> {
                 made.before <= at && at <= made.after
             });
             let Some(position) = fits else {
-                // What a stranger does is none of ours, even here: whoever walks through all cgroups meets those that go.
+                // What a stranger does is none of ours, even here: whoever walks through all cgroups meets those that
+                // go.
                 let is_ours = place_of(attempt).is_some_and(|place| self.is_ours(&place));
                 if is_ours && self.is_actor(pid, at) {
                     let class = match text(&attempt["operation"]) {

@@ -20,7 +20,8 @@ struct Case<'a> {
     scene: &'a str,
     /// Of very many calls only some are told.
     is_long: bool,
-    /// Its scene began before tracing did, or some of it came when tracing was asked to end: what was not seen must be said.
+    /// Its scene began before tracing did, or some of it came when tracing was asked to end: what was not seen must be
+    /// said.
     is_cut: bool,
 }
 
@@ -278,7 +279,8 @@ impl<'a> Check<'a> {
             let one = &self.truth.calls[*one];
             case.removals[index + 1..].iter().all(|(other, of_other)| {
                 let other = &self.truth.calls[*other];
-                // Of what is in several hierarchies, only what was one teardown: each is torn down in a scene of its own.
+                // Of what is in several hierarchies, only what was one teardown: each is torn down in a scene of its
+                // own.
                 if one.call.place.hierarchy != other.call.place.hierarchy {
                     return self.truth.processes[&one.who].scene == self.truth.processes[&other.who].scene;
                 }

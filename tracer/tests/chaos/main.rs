@@ -1,8 +1,8 @@
-//! Chaos with a written truth: actors do to cgroups what runtimes, scripts and administrators do, all at once, and write down
-//! what they did; then every word that was told is held against that.
+//! Chaos with a written truth: actors do to cgroups what runtimes, scripts and administrators do, all at once, and
+//! write down what they did; then every word that was told is held against that.
 //!
-//! It takes half a minute; `cargo xtask chaos` plays for longer. The order of what is played follows from a seed, which is
-//! printed; the order of what the kernel does with it does not.
+//! It takes half a minute; `cargo xtask chaos` plays for longer. The order of what is played follows from a seed, which
+//! is printed; the order of what the kernel does with it does not.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod actors;
@@ -64,8 +64,8 @@ fn main() -> ExitCode {
     let took = Duration::from_nanos(now() - began).as_secs_f64();
     let (word, passed, failed) = if passed { ("ok", 1, 0) } else { ("FAILED", 0, 1) };
     println!(
-        "test every_word_is_true ... {word}\n\ntest result: {word}. {passed} passed; {failed} failed; 0 ignored; 0 measured; \
-         0 filtered out; finished in {took:.2}s"
+        "test every_word_is_true ... {word}\n\ntest result: {word}. {passed} passed; {failed} failed; \
+         0 ignored; 0 measured; 0 filtered out; finished in {took:.2}s"
     );
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -1,8 +1,8 @@
 //! What ought to be said of a failed removal, worked out from the truth alone.
 //!
-//! For each place there is a timeline of arrivals (it was made, or something got its name) and departures (it was removed,
-//! or got another name). Every call has an interval only: where two overlap, their order is not known, and what follows
-//! from either order is accepted.
+//! For each place there is a timeline of arrivals (it was made, or something got its name) and departures (it was
+//! removed, or got another name). Every call has an interval only: where two overlap, their order is not known, and
+//! what follows from either order is accepted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

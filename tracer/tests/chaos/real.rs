@@ -1,5 +1,5 @@
-//! Real runtimes among the actors. They write down nothing: what is known is that no removal did any harm, whatever else
-//! went wrong.
+//! Real runtimes among the actors. They write down nothing: what is known is that no removal did any harm, whatever
+//! else went wrong.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};

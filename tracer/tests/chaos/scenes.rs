@@ -160,8 +160,8 @@ impl Troupe {
         Part { job: Job::Plain, argv: Some(vec!["rmdir".into(), path]), ..Part::new(steps).ends(End::AsItWent) }
     }
 
-    /// A runtime's `delete`: it tears down `targets`, and then drops the container's state and ends with 0, or it leaves
-    /// its state and fails, or it drops it and fails all the same.
+    /// A runtime's `delete`: it tears down `targets`, and then drops the container's state and ends with 0, or it
+    /// leaves its state and fails, or it drops it and fails all the same.
     fn delete(&mut self, mut steps: Vec<Step>, targets: &[Target]) -> Part {
         let id = targets[0].name.clone();
         let (program, file) =

@@ -1,7 +1,7 @@
 //! The truth: what every actor did, written by the one who did it, before it ends.
 //!
-//! A call is written down twice, before it is made and after it has returned, so that of an actor that is killed only the
-//! last call can be in doubt. All actors append to one file, a line a write.
+//! A call is written down twice, before it is made and after it has returned, so that of an actor that is killed only
+//! the last call can be in doubt. All actors append to one file, a line a write.
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};

@@ -85,7 +85,7 @@ fn a_kind_that_only_other_versions_make_is_no_typing_error() {
         let done = run(arguments);
         check_error(
             &done,
-            &["kind `busy-teardown` is known but this version cannot make it; it makes: duplicate-tear"],
+            &["kind `busy-teardown` is known, but this version does not report it; it reports: duplicate-tear"],
         );
         assert_eq!(stderr(&done).lines().count(), 1, "{}", stderr(&done));
     }
@@ -112,7 +112,7 @@ fn json_is_asked_for_in_the_same_two_ways_everywhere() {
     }
     for command in ["live", "report", "doctor", "demo"] {
         let arguments = [command, "--json", "--format", "text", "x"];
-        let wanted = "error: --json and --format text contradict each other\nhint: give one of the two\n";
+        let wanted = "error: --json and --format text cannot be used together\nhint: use one of them\n";
         check_error(&run(&arguments[..if command == "report" { 5 } else { 4 }]), &[wanted]);
     }
 }

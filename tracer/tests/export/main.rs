@@ -115,10 +115,14 @@ def one(query):
     return duckdb.sql(query).fetchall()
 print(json.dumps({
     "inputs": one(f"select type, count(*) from {table('inputs')} group by 1 order by 1"),
-    "errnos": one(f"select operation, errno, count(*) from {table('inputs')} where type = 'attempt' group by 1, 2 order by 1, 2"),
-    "lives": one(f"select count(*), count(created), count(removed), count(released), count(container) from {table('lives')}"),
-    "ordered": one(f"select count(*) from {table('lives')} where created <= populated and populated <= emptied and emptied <= removed and removed <= released"),
-    "findings": one(f"select severity, kind, known_issues, host, cast(date as varchar) from {table('findings')} order by time"),
+    "errnos": one(f"""select operation, errno, count(*) from {table('inputs')} where type = 'attempt'
+        group by 1, 2 order by 1, 2"""),
+    "lives": one(f"""select count(*), count(created), count(removed), count(released), count(container)
+        from {table('lives')}"""),
+    "ordered": one(f"""select count(*) from {table('lives')} where created <= populated and populated <= emptied
+        and emptied <= removed and removed <= released"""),
+    "findings": one(f"""select severity, kind, known_issues, host, cast(date as varchar)
+        from {table('findings')} order by time"""),
     "times": one(f"select count(*) from {table('inputs')} where time between '2026-01-01' and '2027-01-01'"),
 }))
 "#;
@@ -158,8 +162,10 @@ fn duckdb_counts_what_the_trace_says() {
 const NAMES: &str = r#"
 import duckdb, json, sys
 root = sys.argv[1]
-rows = duckdb.sql(f"select distinct comm, path from read_parquet('{root}/inputs/**/*.parquet', hive_partitioning=true) where type = 'attempt' and operation = 'mkdir'").fetchall()
-hosts = duckdb.sql(f"select distinct host from read_parquet('{root}/inputs/**/*.parquet', hive_partitioning=true)").fetchall()
+inputs = f"read_parquet('{root}/inputs/**/*.parquet', hive_partitioning=true)"
+made = "type = 'attempt' and operation = 'mkdir'"
+rows = duckdb.sql(f"select distinct comm, path from {inputs} where {made}").fetchall()
+hosts = duckdb.sql(f"select distinct host from {inputs}").fetchall()
 print(json.dumps([rows, hosts]))
 "#;
 
@@ -237,9 +243,11 @@ for path in sys.argv[2:]:
     for line in open(path):
         error = next(validator.iter_errors(json.loads(line)), None)
         if error:
-            sys.exit(f"{path}: {error.message[:300]}: {[str(e.message)[:200] for e in (error.context or [])][:12]}: {line[:300]}")
+            context = [str(e.message)[:200] for e in (error.context or [])][:12]
+            sys.exit(f"{path}: {error.message[:300]}: {context}: {line[:300]}")
         count += 1
-for wrong in ({"type": "event", "seq": 1}, {"type": "tick", "at": 1}, {"type": "lost", "seq": 1, "at": 1, "ring": "x"}, {}):
+lost = {"type": "lost", "seq": 1, "at": 1, "ring": "x"}
+for wrong in ({"type": "event", "seq": 1}, {"type": "tick", "at": 1}, lost, {}):
     if validator.is_valid(wrong):
         sys.exit(f"{wrong} is valid")
 print(count)

@@ -1,4 +1,5 @@
-//! A trace in three parts, with a walk after a loss: whatever reads it tells what it tells of the same trace in one part.
+//! A trace in three parts, with a walk after a loss: whatever reads it tells what it tells of the same trace in one
+//! part.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -290,7 +291,8 @@ import duckdb, json, sys
 def rows(table, what):
     files = f"read_parquet('{sys.argv[1]}/{table}/**/*.parquet', hive_partitioning=true)"
     return duckdb.sql(f"select {what}, count(*) from {files} group by all order by all").fetchall()
-print(json.dumps([rows("inputs", "type, change"), rows("lives", "path, created::varchar, removed::varchar"), rows("findings", "summary")]))
+lives = rows("lives", "path, created::varchar, removed::varchar")
+print(json.dumps([rows("inputs", "type, change"), lives, rows("findings", "summary")]))
 "#;
 
 #[test]

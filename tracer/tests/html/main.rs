@@ -182,7 +182,8 @@ fn several_hosts_are_kept_apart_on_one_axis_and_show_when_they_were_traced() {
     assert_eq!(browser.number("document.querySelectorAll('.timeline').length"), 1.0);
     assert_eq!(browser.number("document.querySelectorAll('.row.host').length"), 3.0);
     let edges = browser.evaluate(
-        "[...document.querySelectorAll('.covered')].map(one => [parseFloat(one.getAttribute('x')), parseFloat(one.getAttribute('width'))])",
+        "[...document.querySelectorAll('.covered')]
+            .map(one => ['x', 'width'].map(it => parseFloat(one.getAttribute(it))))",
     );
     let edges: Vec<(f64, f64)> = serde_json::from_value(edges).unwrap();
     for pair in edges.windows(2) {
@@ -221,15 +222,18 @@ fn a_screen_reader_finds_names_and_descriptions() {
 /// The text of the page that is hardest to read, and the ratio of its contrast.
 const CONTRAST: &str = r"(() => {
   const channels = text => text.match(/[\d.]+/g).map(Number);
-  const light = color => color.slice(0, 3).map(c => c / 255).map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
+  const light = color => color.slice(0, 3).map(c => c / 255)
+    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [0.2126, 0.7152, 0.0722][i], 0);
   let worst = [99, ''];
   for (const one of document.querySelectorAll('body *')) {
-    if (![...one.childNodes].some(node => node.nodeType === 3 && node.data.trim()) || one.closest('script, [hidden], .tip')) continue;
+    const isText = node => node.nodeType === 3 && node.data.trim();
+    if (![...one.childNodes].some(isText) || one.closest('script, [hidden], .tip')) continue;
     const style = getComputedStyle(one), text = channels(one instanceof SVGElement ? style.fill : style.color);
     let back = one;
     while (back && channels(getComputedStyle(back).backgroundColor)[3] === 0) back = back.parentElement;
-    const [a, b] = [light(text), light(channels(getComputedStyle(back || document.body).backgroundColor))].sort((a, b) => b - a);
+    const behind = channels(getComputedStyle(back || document.body).backgroundColor);
+    const [a, b] = [light(text), light(behind)].sort((a, b) => b - a);
     const ratio = (a + 0.05) / (b + 0.05);
     if (ratio < worst[0]) worst = [ratio, `${one.className.baseVal ?? one.className} ${one.textContent.slice(0, 30)}`];
   }
@@ -303,8 +307,9 @@ fn trace(containers: u64, comm: &str, host: &str, path: &dyn Fn(u64) -> String) 
         }
         if number % 100 == 0 {
             let directory = json!({ "device": "0:38", "id": 1, "path": "/" });
-            lines.push(json!({ "type": "attempt", "at": begun + number * 1_000_000 + 170_000_000, "operation": "rmdir",
-                "syscall": "unlinkat", "errno": "ENOENT", "path": &path[1..], "directory": directory, "actor": actor }));
+            let at = begun + number * 1_000_000 + 170_000_000;
+            lines.push(json!({ "type": "attempt", "at": at, "operation": "rmdir", "syscall": "unlinkat",
+                "errno": "ENOENT", "path": &path[1..], "directory": directory, "actor": actor }));
         }
     }
     lines.sort_by_key(|line| line["at"].as_u64());
@@ -386,7 +391,8 @@ fn nothing_that_a_stranger_chose_becomes_markup() {
     assert!(!hostile.contains('\u{1b}') && !hostile.contains('\u{202e}'));
     // The same elements with the same attributes, whatever the names are.
     let shape = "JSON.stringify([...document.querySelectorAll('*')].reduce((all, one) => { \
-                 const key = one.localName + ' ' + one.getAttributeNames().sort(); all[key] = (all[key] || 0) + 1; return all; }, {}))";
+                 const key = one.localName + ' ' + one.getAttributeNames().sort(); \
+                 all[key] = (all[key] || 0) + 1; return all; }, {}))";
     let mut shapes = Vec::new();
     for page in [&hostile, &harmless] {
         let (mut browser, _directory, _) = opened(page);

@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::support::{Agent, Scratch, of_type};
 
-/// A program that is called like a runtime, and removes a cgroup itself: it waits until its command line was read, tries, tries again as
-/// root if it is told to, and says by its status how that went.
+/// A program that is called like a runtime, and removes a cgroup itself: it waits until its command line was read,
+/// tries, tries again as root if it is told to, and says by its status how that went.
 const DELETE: &str = r#"
 my $id = $ARGV[-1];
 until (-e "gate-$id") { select(undef, undef, undef, 0.02) }

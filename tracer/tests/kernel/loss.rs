@@ -1,6 +1,6 @@
 //! What does not fit is counted.
 
-use cgtrace::input::{BootTime, Change, Input, LossReason, Operation, Ring};
+use cgtrace::input::{BootTime, Change, Event, Input, LossReason, Operation, Ring};
 use cgtrace::kernel::Options;
 use serde_json::Value;
 
@@ -65,7 +65,9 @@ fn a_loss_of_attempts_costs_no_event() {
     });
     let pid = child.0 as u32;
     assert_eq!(child.wait(), 0);
-    let created = |input: &Input| matches!(input, Input::Event(event) if event.change == Change::Created && event.cgroup.path.to_str() == Some(&format!("{}/made", scratch.cgroup)));
+    let path = format!("{}/made", scratch.cgroup);
+    let is_it = |event: &Event| event.change == Change::Created && event.cgroup.path.to_str() == Some(&path);
+    let created = |input: &Input| matches!(input, Input::Event(event) if is_it(event));
     let inputs = kernel.wait_until("the creation", |inputs| inputs.iter().any(created));
     let seen = inputs.iter().filter(|i| matches!(i, Input::Attempt(a) if a.actor.pid.0 == pid)).count() as u64;
     let lost = lost(&mut kernel, Ring::Attempts, LossReason::RingFull);

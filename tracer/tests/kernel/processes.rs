@@ -88,7 +88,9 @@ fn an_end_is_told_once_however_many_threads_there_are() {
         let scratch = Scratch::new();
         let mut kernel = Kernel::start(&plan, &Options::default());
         let script = format!(
-            "import threading, os\ndef go():\n try: os.rmdir('{0}/missing')\n except OSError: pass\nthreads = [threading.Thread(target=go) for _ in range(8)]\n[t.start() for t in threads]\n[t.join() for t in threads]\nos._exit(5)",
+            "import threading, os\ndef go():\n try: os.rmdir('{0}/missing')\n except OSError: pass\n\
+             threads = [threading.Thread(target=go) for _ in range(8)]\n\
+             [t.start() for t in threads]\n[t.join() for t in threads]\nos._exit(5)",
             scratch.path.display()
         );
         let mut child = Command::new("python3").args(["-c", &script]).spawn().expect("python3 is installed");

@@ -110,8 +110,8 @@ struct Round {
     never: CString,
 }
 
-/// Two processes that make, remove, and remove again, until they are killed: the first all of it, the second what the first
-/// one has just removed.
+/// Two processes that make, remove, and remove again, until they are killed: the first all of it, the second what the
+/// first one has just removed.
 struct Churn {
     maker: u32,
     chaser: u32,

@@ -4,7 +4,8 @@ use cgtrace::kernel::{Backend, Options, Plan, Tracefs, Tracer};
 
 use crate::plan;
 
-/// The kernel verifies one or two million instructions a second, at every start. Trampolines are seven programs for one.
+/// The kernel verifies one or two million instructions a second, at every start. Trampolines are seven programs for
+/// one.
 const MOST_IN_ALL: u32 = 150_000;
 
 #[test]

@@ -167,7 +167,8 @@ fn lxc_is_called_as_its_monitor_says() {
     std::fs::create_dir(&place).unwrap();
     let rootfs = busybox(&place);
     let config = format!(
-        "lxc.uts.name = {name}\nlxc.rootfs.path = dir:{}\nlxc.init.cmd = /bin/sleep 2\nlxc.apparmor.profile = unconfined\n\
+        "lxc.uts.name = {name}\nlxc.rootfs.path = dir:{}\nlxc.init.cmd = /bin/sleep 2\n\
+         lxc.apparmor.profile = unconfined\n\
          lxc.net.0.type = none\nlxc.mount.auto = proc\n",
         rootfs.display()
     );

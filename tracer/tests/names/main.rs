@@ -1,5 +1,5 @@
-//! Whose a cgroup is, what it is called, and what a runtime left: as root, with stand-ins for runtimes and with real engines. Fails,
-//! and does not skip, where one is not installed.
+//! Whose a cgroup is, what it is called, and what a runtime left: as root, with stand-ins for runtimes and with real
+//! engines. Fails, and does not skip, where one is not installed.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 #[path = "../support/agent.rs"]

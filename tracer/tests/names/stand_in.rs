@@ -1,5 +1,5 @@
-//! Shells that are called like runtimes: their command line is a runtime's, and what they do is written in a script of the
-//! subcommand's name.
+//! Shells that are called like runtimes: their command line is a runtime's, and what they do is written in a script of
+//! the subcommand's name.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! Too many at the agent's door, too slow, or gone before they are answered.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
@@ -82,7 +82,7 @@ fn a_thousand_idle_connections_are_refused_or_closed() {
     // All but those that there is room for hear at once that there is none.
     let closed = |stream: &mut TcpStream| {
         stream.set_nonblocking(true).unwrap();
-        !matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+        !matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
     };
     wait_for("refusals", || {
         (idle.iter_mut().filter_map(|stream| closed(stream).then_some(())).count() >= 872).then_some(())
@@ -115,7 +115,7 @@ fn half_sent_requests_keep_nobody_out() {
                 while !done.load(std::sync::atomic::Ordering::Relaxed) {
                     for stream in &mut held {
                         let is_open = |stream: &mut TcpStream| {
-                            matches!(stream.read(&mut [0]), Err(error) if error.kind() == std::io::ErrorKind::WouldBlock)
+                            matches!(stream.read(&mut [0]), Err(error) if error.kind() == ErrorKind::WouldBlock)
                         };
                         if !stream.as_mut().is_some_and(is_open) {
                             *stream = begin();
@@ -207,7 +207,8 @@ fn small_window(address: std::net::SocketAddr) -> TcpStream {
         sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
         sin_zero: [0; 8],
     };
-    // SAFETY: the descriptor is ours alone; option and address are laid out as they should be, and live through the calls.
+    // SAFETY: the descriptor is ours alone; option and address are laid out as they should be, and live through the
+    // calls.
     unsafe {
         let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
         assert!(fd >= 0);

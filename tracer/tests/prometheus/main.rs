@@ -75,8 +75,8 @@ fn what_happened_is_what_prometheus_counts() {
         let labels = "kind=\"missing-path-teardown\",cause=\"read-only-mount\",runtime=\"runc\"";
         assert_eq!(findings(&format!("{labels},severity=\"{severity}\"")), 1.0, "{severity}");
     }
-    // The duplicate's container is one in cgroup2; runc's real one is in every hierarchy that it uses, and in cgroup2 if it
-    // is there. Whatever was made was removed.
+    // The duplicate's container is one in cgroup2; runc's real one is in every hierarchy that it uses, and in cgroup2
+    // if it is there. Whatever was made was removed.
     let of_runc = "cgtrace_cgroups_created_total{runtime=\"runc\"}";
     wait_for("runc's cgroups", || (agent.sample(of_runc) > hierarchies()).then_some(()));
     let created = agent.sample(of_runc);
@@ -111,8 +111,8 @@ fn native_histograms_and_exemplars_arrive() {
     play();
     prometheus.wait_for("sum(cgtrace_findings_total)", 3.0);
     wait_for("lives", || (prometheus.value("histogram_count(cgtrace_cgroup_lifetime_seconds)") > 0.0).then_some(()));
-    // Others may make cgroups meanwhile: what was scraped lies between what the agent said before and after. Where nobody
-    // does, those are the same.
+    // Others may make cgroups meanwhile: what was scraped lies between what the agent said before and after. Where
+    // nobody does, those are the same.
     for part in ["count", "sum"] {
         let (sample, native) = (
             format!("cgtrace_cgroup_lifetime_seconds_{part}"),

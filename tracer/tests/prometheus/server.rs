@@ -25,8 +25,8 @@ impl Prometheus {
         let rules = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/prometheus/cgtrace.rules.yml");
         let config = directory.path().join("prometheus.yml");
         let text = format!(
-            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files:\n  - {}\nscrape_configs:\n  - job_name: cgtrace\n    \
-             static_configs:\n      - targets: [\"{}\"]\n",
+            "global:\n  scrape_interval: 1s\n  evaluation_interval: 1s\nrule_files:\n  - {}\n\
+             scrape_configs:\n  - job_name: cgtrace\n    static_configs:\n      - targets: [\"{}\"]\n",
             rules.display(),
             agent.address
         );

@@ -25,15 +25,15 @@ fn what_is_no_trace_is_refused_with_its_reason() {
         format!("{{\"type\":\"header\",\"format\":{format},\"tool\":\"cgtrace 9.1\",\"started\":\"x\"}}\n").into_bytes()
     };
     check_refused(b"", "it is empty");
-    check_refused(&[0; 4_096], "it is no trace");
-    check_refused(b"hello\n", "it is no trace");
+    check_refused(&[0; 4_096], "it is not a trace");
+    check_refused(b"hello\n", "it is not a trace");
     check_refused(b"{\"type\":\"event\",\"seq\":1}\n", "does not begin with a header");
     check_refused(&header(99), "it has format 99, written by cgtrace 9.1; this version reads up to format 1");
     check_refused(&header(1), "does not begin with a header");
     let mut deep = b"{\"type\":\"header\",\"format\":1,\"x\":".to_vec();
     deep.extend(vec![b'['; 100_000]);
     deep.push(b'\n');
-    check_refused(&deep, "it is no trace");
+    check_refused(&deep, "it is not a trace");
     let nothing = run(&["report", "/no/such/file"]);
     assert_eq!(nothing.status.code(), Some(2));
     assert!(text(&nothing.stderr).contains("failed to open /no/such/file: No such file"));
@@ -63,14 +63,15 @@ fn damage_is_said_and_the_rest_is_told() {
     let mut twice = inputs.clone();
     twice.insert(20, inputs[19]);
     check(&twice, "comes after line");
-    check(&inputs[..inputs.len() - 1], "cut short: it has no end");
+    check(&inputs[..inputs.len() - 1], "cut short: it has no end line");
     let mut evil = inputs.clone();
     let renamed = inputs[18].replace("\"comm\":\"", "\"comm\":\"\\u001b]0;x\\u0007");
     evil[18] = &renamed;
     assert!(!check(&evil, "findings").contains('\u{1b}'), "nothing from a trace moves the terminal");
 }
 
-/// `golden/format-N.jsonl.zst` is a trace of format N, and never changes; `format-N.findings.jsonl` is what is told of it.
+/// `golden/format-N.jsonl.zst` is a trace of format N, and never changes; `format-N.findings.jsonl` is what is told of
+/// it.
 #[test]
 fn traces_of_every_format_are_read_for_ever() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
@@ -181,8 +182,8 @@ fn peak_of(lines: &mut dyn Iterator<Item = String>) -> (i64, String) {
     (peak >> 10, text(&fs::read(&said).unwrap()))
 }
 
-/// Everything is bounded in bytes, the tracker's share being 32 MiB; what a reader has of the file, the threads and the program
-/// come on top.
+/// Everything is bounded in bytes, the tracker's share being 32 MiB; what a reader has of the file, the threads and the
+/// program come on top.
 #[test]
 fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
     let long = "x".repeat(4_000);
@@ -193,14 +194,15 @@ fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
     };
     let call = |seq: u64, operation: &str, path: &str, pid: u64| {
         let at = 4_569_722_890_706 + seq * 1_000_000;
-        format!(
-            r#"{{"type":"attempt","seq":{seq},"at":{at},"operation":"{operation}","syscall":"{operation}","errno":"ENOENT","path":"{path}","directory":{{"device":"0:37","id":1,"path":"/"}},"actor":{{"pid":{pid},"tid":{pid},"comm":"x"}}}}"#
-        )
+        let of = format!(
+            r#""directory":{{"device":"0:37","id":1,"path":"/"}},"actor":{{"pid":{pid},"tid":{pid},"comm":"x"}}}}"#
+        );
+        let made = format!(r#""seq":{seq},"at":{at},"operation":"{operation}","syscall":"{operation}""#);
+        format!(r#"{{"type":"attempt",{made},"errno":"ENOENT","path":"{path}",{of}"#)
     };
     let event = |seq: u64, change: &str, path: &str| {
-        format!(
-            r#"{{"type":"event","seq":{seq},"at":{seq},"change":"{change}","cgroup":{{"hierarchy":9,"id":{seq},"path":"{path}"}}}}"#
-        )
+        let cgroup = format!(r#"{{"hierarchy":9,"id":{seq},"path":"{path}"}}"#);
+        format!(r#"{{"type":"event","seq":{seq},"at":{seq},"change":"{change}","cgroup":{cgroup}}}"#)
     };
     let process = |seq: u64, rest: &str| {
         format!(r#"{{"type":"process","seq":{seq},"at":{seq},"pid":{seq},"change":"exec","comm":"runc",{rest}}}"#)

@@ -24,7 +24,8 @@ impl Stranded {
         // It records while a command runs, and then its shell brings out what is there: the file system goes with them.
         let script = format!(
             "mkdir {at}/fs; mount -t tmpfs -o size={size} none {at}/fs; mkdir {at}/fs/d; status=0
-             {CGTRACE} record -o {at}/fs/d/t.jsonl.zst -- sh -c 'until test -e {at}/stop; do sleep 0.05; done' || status=$?
+             {CGTRACE} record -o {at}/fs/d/t.jsonl.zst -- \
+                sh -c 'until test -e {at}/stop; do sleep 0.05; done' || status=$?
              cp -rT {at}/fs/d {at}/copy; exit $status"
         );
         let child = Command::new("unshare")

@@ -31,8 +31,8 @@ impl Container {
         Self { runtime, id: format!("cgtrace-{name}-{runtime}-{}", std::process::id()), bundle, directory }
     }
 
-    /// A script that runs in the bundle, with the runtime as `rt` and the container's id as `$id`, where `before` was done
-    /// in a mount namespace of its own.
+    /// A script that runs in the bundle, with the runtime as `rt` and the container's id as `$id`, where `before` was
+    /// done in a mount namespace of its own.
     fn script(&self, before: &str, script: &str) -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--propagation", "private", "sh", "-euc"]);
@@ -87,7 +87,8 @@ fn a_healthy_life(runtime: &'static str, layout: &str, before: &str) {
         lives.entry(key).or_default().push(event);
     }
     assert!(!lives.is_empty(), "{runtime}, {layout}: no cgroup of {}", container.id);
-    // crun may make a cgroup for the container's own use below its own; the life is told of the one that is the container's.
+    // crun may make a cgroup for the container's own use below its own; the life is told of the one that is the
+    // container's.
     let (_, hierarchies) = cgtrace::cgroupfs::hierarchies().unwrap();
     let on_v1 = hierarchies.iter().filter(|hierarchy| hierarchy.version == 1 && hierarchy.mount.is_some()).count();
     let expected = if layout == "host" { on_v1.max(1) } else { 1 };

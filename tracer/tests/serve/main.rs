@@ -1,4 +1,5 @@
-//! `cgtrace serve`, the real program on the real kernel, as root: what it answers, what it gives up, and what cannot stop it.
+//! `cgtrace serve`, the real program on the real kernel, as root: what it answers, what it gives up, and what cannot
+//! stop it.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 #[path = "../support/agent.rs"]

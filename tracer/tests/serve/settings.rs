@@ -23,7 +23,8 @@ fn check(file: &str, environment: &[(&str, &str)], arguments: &[&str]) -> (bool,
 
 #[test]
 fn flags_go_before_the_environment_and_that_before_the_file() {
-    let file = "listen = [\"127.0.0.1:1\", \"unix:/a\"]\nrecord = \"/r\"\nkeep = 3\nrotate-size = \"64M\"\nrotate-every = \"90m\"\n";
+    let file = "listen = [\"127.0.0.1:1\", \"unix:/a\"]\nrecord = \"/r\"\nkeep = 3\n\
+                rotate-size = \"64M\"\nrotate-every = \"90m\"\n";
     let (right, said) = check(file, &[], &[]);
     assert!(right, "{said}");
     for part in ["listen = [\"127.0.0.1:1\", \"unix:/a\"]", "keep = 3", "rotate-size = 67108864", "bpf-stats = false"] {

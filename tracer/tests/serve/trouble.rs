@@ -129,7 +129,7 @@ fn a_record_directory_that_is_replaced_is_said_and_told_by_the_status() {
     wait_for("the warning", || agent.said().contains("Permission denied").then_some(()));
     let (said, status) = agent.last_words();
     assert_eq!(status, Some(2), "{said}");
-    assert!(said.contains("error: no new trace file could be made, and the old one went on: "), "{said}");
+    assert!(said.contains("error: no new trace file could be made, recording went on in the old file: "), "{said}");
     assert_eq!(std::fs::read_dir(&moved).unwrap().count(), 1);
 }
 

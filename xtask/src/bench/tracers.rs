@@ -190,16 +190,19 @@ fn bpftrace_script() -> String {
     let events = ["mkdir", "rmdir", "release", "rename", "freeze", "unfreeze"];
     for event in events {
         script.push_str(&format!(
-            "tracepoint:cgroup:cgroup_{event} {{ printf(\"{event} %d %d %s %d %s\\n\", args->root, args->id, str(args->path), pid, comm); }}\n"
+            "tracepoint:cgroup:cgroup_{event} {{ printf(\"{event} %d %d %s %d %s\\n\", args->root, args->id, \
+             str(args->path), pid, comm); }}\n"
         ));
     }
     for event in ["notify_populated", "notify_frozen"] {
         script.push_str(&format!(
-            "tracepoint:cgroup:cgroup_{event} {{ printf(\"{event} %d %d %s %d\\n\", args->root, args->id, str(args->path), args->val); }}\n"
+            "tracepoint:cgroup:cgroup_{event} {{ printf(\"{event} %d %d %s %d\\n\", args->root, args->id, \
+             str(args->path), args->val); }}\n"
         ));
     }
     script.push_str(
-        "tracepoint:cgroup:cgroup_attach_task { printf(\"attach %d %d %d\\n\", args->dst_root, args->dst_id, args->pid); }\n",
+        "tracepoint:cgroup:cgroup_attach_task { printf(\"attach %d %d %d\\n\", args->dst_root, args->dst_id, \
+         args->pid); }\n",
     );
     let calls = [
         ("open", "filename"),

@@ -16,8 +16,8 @@ pub struct Usage {
     pub peak: u64,
 }
 
-/// Runs commands, each of which reads what the one before it writes. Returns what they took together, and what the last one
-/// wrote if that is `kept`.
+/// Runs commands, each of which reads what the one before it writes. Returns what they took together, and what the last
+/// one wrote if that is `kept`.
 pub fn pipeline(commands: &mut [Command], kept: bool) -> anyhow::Result<(Usage, String)> {
     let begun = Instant::now();
     let (mut children, mut from) = (Vec::new(), Stdio::null());

@@ -1,8 +1,8 @@
-//! Containers that come and go, each with a name of its own in a bundle of containerd's shape: the agent's memory stays flat, and it
-//! still learns names at the end.
+//! Containers that come and go, each with a name of its own in a bundle of containerd's shape: the agent's memory stays
+//! flat, and it still learns names at the end.
 //!
-//! What an agent has learnt is seen in what it tells. Some of the containers are torn down twice, which is a finding that names its
-//! container; some of those from a mount namespace of their own, whose table the agent has to read.
+//! What an agent has learnt is seen in what it tells. Some of the containers are torn down twice, which is a finding
+//! that names its container; some of those from a mount namespace of their own, whose table the agent has to read.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
@@ -24,7 +24,8 @@ const TASKS: &str = "io.containerd.runtime.v2.task/k8s.io";
 const EVERY: u64 = 100;
 /// So many of each are looked for in what the agent tells.
 const ASKED: usize = 100;
-/// Containers that come one by one, so that a slow machine has time to read each name, and which share of them is named at least.
+/// Containers that come one by one, so that a slow machine has time to read each name, and which share of them is named
+/// at least.
 const CALM: u64 = 40;
 const PAUSE: Duration = Duration::from_millis(50);
 const NAMED: f64 = 0.9;
@@ -93,7 +94,10 @@ impl Container {
         ]
         .into();
         let capabilities = ["CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FSETID", "CAP_FOWNER", "CAP_KILL", "CAP_SETUID"];
-        let mount = |to: &str, kind: &str, options: &[&str]| json!({ "destination": to, "type": kind, "source": kind, "options": options });
+        let mount = |to: &str, kind: &str, options: &[&str]| -> Value {
+            json!({ "destination": to, "type": kind, "source": kind, "options": options })
+        };
+        let terminals = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
         let environment: Vec<String> =
             (0..40).map(|number| format!("SERVICE_{number}_PORT=tcp://10.43.0.{number}:443")).collect();
         json!({
@@ -110,14 +114,17 @@ impl Container {
             "mounts": [
                 mount("/proc", "proc", &["nosuid", "noexec", "nodev"]),
                 mount("/dev", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"]),
-                mount("/dev/pts", "devpts", &["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]),
+                mount("/dev/pts", "devpts", &terminals),
                 mount("/dev/mqueue", "mqueue", &["nosuid", "noexec", "nodev"]),
                 mount("/sys", "sysfs", &["nosuid", "noexec", "nodev", "ro"]),
                 mount("/sys/fs/cgroup", "cgroup", &["nosuid", "noexec", "nodev", "relatime", "ro"])
             ],
             "annotations": annotations,
             "linux": {
-                "resources": { "memory": { "limit": 134_217_728 }, "cpu": { "shares": 102, "quota": 10_000, "period": 100_000 } },
+                "resources": {
+                    "memory": { "limit": 134_217_728 },
+                    "cpu": { "shares": 102, "quota": 10_000, "period": 100_000 }
+                },
                 "cgroupsPath": cgroup,
                 "namespaces": [{ "type": "pid" }, { "type": "mount" }, { "type": "cgroup" }],
                 "maskedPaths": ["/proc/acpi", "/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware"],

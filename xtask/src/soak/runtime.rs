@@ -1,5 +1,5 @@
-//! A stand-in for runc: this program under that name. It makes the cgroup of the container that it is told to run, removes it, and
-//! runs nothing in it.
+//! A stand-in for runc: this program under that name. It makes the cgroup of the container that it is told to run,
+//! removes it, and runs nothing in it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -78,8 +78,8 @@ impl ValueEnum for Kind {
     }
 }
 
-/// Reads a kind, or whatever else `T` has. A kind of the contract that this version cannot make is told apart from one that does
-/// not exist.
+/// Reads a kind, or whatever else `T` has. A kind of the contract that this version does not report is told apart from
+/// one that does not exist.
 #[derive(Clone)]
 pub(crate) struct KindParser<T: ValueEnum + Clone + Send + Sync + 'static>(EnumValueParser<T>);
 
@@ -100,12 +100,12 @@ impl<T: ValueEnum + Clone + Send + Sync + 'static> TypedValueParser for KindPars
             return Err(error);
         };
         let said = if value == kind {
-            format!("kind `{kind}` is known but this version cannot make it")
+            format!("kind `{kind}` is known, but this version does not report it")
         } else {
-            format!("there is no kind `{value}`; the nearest, `{kind}`, is known but this version cannot make it")
+            format!("there is no kind `{value}`; the nearest, `{kind}`, is known, but this version does not report it")
         };
         let made = Kind::ALL.map(Kind::as_str).join(", ");
-        Err(Error::raw(ErrorKind::InvalidValue, format!("{said}; it makes: {made}\n")))
+        Err(Error::raw(ErrorKind::InvalidValue, format!("{said}; it reports: {made}\n")))
     }
 
     fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
@@ -140,14 +140,17 @@ mod tests {
                 None => {
                     let said = parse(word).expect_err("not made by this version").to_string();
                     assert!(
-                        said.contains(&format!("kind `{word}` is known but this version cannot make it")),
+                        said.contains(&format!("kind `{word}` is known, but this version does not report it")),
                         "{said}"
                     );
                 }
             }
         }
         let said = parse("busy-teardwn").expect_err("no kind").to_string();
-        assert!(said.contains("there is no kind `busy-teardwn`; the nearest, `busy-teardown`, is known but"), "{said}");
+        assert!(
+            said.contains("there is no kind `busy-teardwn`; the nearest, `busy-teardown`, is known, but"),
+            "{said}"
+        );
         let said = parse("duplicate-teardwn").expect_err("no kind").to_string();
         assert!(said.contains("a similar value exists: 'duplicate-teardown'"), "{said}");
     }

@@ -41,8 +41,8 @@ pub(super) struct Span {
     pub(super) to: BootTime,
 }
 
-/// What a cgroup was, from the steps of its life. What it was before the first step follows from that step. A new one of
-/// the same name may begin while the old one is dying.
+/// What a cgroup was, from the steps of its life. What it was before the first step follows from that step. A new one
+/// of the same name may begin while the old one is dying.
 pub(super) fn spans(steps: &[Step], first: BootTime, last: BootTime) -> Vec<Span> {
     let mut spans = Vec::new();
     let mut alive: Option<(State, BootTime)> = None;

@@ -1,8 +1,8 @@
 //! The lives of containers as a picture: a row for each cgroup, spans for what it was, marks for what happened to it.
 //!
 //! The picture is drawn here as a whole, so that the page needs no script to be read. Each row also carries the same in
-//! numbers, nanoseconds since the page's beginning, from which `page.js` draws any part of it; what a span is, is decided
-//! here alone.
+//! numbers, nanoseconds since the page's beginning, from which `page.js` draws any part of it; what a span is, is
+//! decided here alone.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
@@ -175,8 +175,9 @@ impl Timeline {
         rectangle(&mut picture, "covered", axis.percent(covered.0), axis.percent(covered.1));
         let _ = writeln!(
             self.html,
-            "<h3 class=\"row host\" data-spans=\"covered {} {}\"><span class=\"name\" title=\"{host}: {files}\"><b>{host}</b> · {last}</span>\
-             <span class=\"trouble\"></span><svg class=\"picture\" aria-hidden=\"true\">{picture}</svg></h3>",
+            "<h3 class=\"row host\" data-spans=\"covered {} {}\"><span class=\"name\" title=\"{host}: {files}\">\
+             <b>{host}</b> · {last}</span><span class=\"trouble\"></span>\
+             <svg class=\"picture\" aria-hidden=\"true\">{picture}</svg></h3>",
             covered.0, covered.1
         );
     }
@@ -293,8 +294,9 @@ impl Timeline {
         };
         let _ = write!(
             self.html,
-            "<div class=\"row {}\" id=\"row-{number}\" role=\"listitem\" tabindex=\"-1\" aria-label=\"{label}\"{described}{numbers}>\
-             <span class=\"name\" title=\"{title}\">{}</span><span class=\"trouble\">{trouble}</span>{picture}</div>",
+            "<div class=\"row {}\" id=\"row-{number}\" role=\"listitem\" tabindex=\"-1\" \
+             aria-label=\"{label}\"{described}{numbers}><span class=\"name\" title=\"{title}\">{}</span>\
+             <span class=\"trouble\">{trouble}</span>{picture}</div>",
             row.class, row.name
         );
     }
@@ -342,9 +344,13 @@ impl Timeline {
             out,
             "<p>From {first} UTC to {last} UTC. Each row is a cgroup; times are of its host's clock.</p>\n\
              <div class=\"timeline{}\" data-began=\"{}\" data-length=\"{}\" data-words=\"{}\">\n{}\
-             <div class=\"axis\"><span class=\"date\">{} UTC</span><svg class=\"ticks\" aria-hidden=\"true\">{ticks}</svg></div></div>\n\
+             <div class=\"axis\"><span class=\"date\">{} UTC</span>\
+             <svg class=\"ticks\" aria-hidden=\"true\">{ticks}</svg></div></div>\n\
              <div class=\"rows\"><div class=\"grid\" aria-hidden=\"true\"></div>\n{}</div>\n\
-             <div class=\"detail\" hidden><p class=\"whose\">Point at a row, or go to it with Tab and the arrow keys.</p><p class=\"now\" role=\"status\"></p><ol></ol></div><div class=\"tip\" aria-hidden=\"true\" hidden></div></div>",
+             <div class=\"detail\" hidden>\
+             <p class=\"whose\">Point at a row, or go to it with Tab and the arrow keys.</p>\
+             <p class=\"now\" role=\"status\"></p><ol></ol></div>\
+             <div class=\"tip\" aria-hidden=\"true\" hidden></div></div>",
             if self.rows > LARGE { " large" } else { "" },
             axis.began,
             axis.length,
@@ -377,8 +383,8 @@ struct Row {
 struct Picture {
     /// Three words a span: what it is, from, to.
     spans: String,
-    /// Three numbers a step: how long after the one before, the word for it (-1 - n for a failed call), the word for who
-    /// did it or -1.
+    /// Three numbers a step: how long after the one before, the word for it (-1 - n for a failed call), the word for
+    /// who did it or -1.
     steps: String,
     shapes: String,
     text: String,

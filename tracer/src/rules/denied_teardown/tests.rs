@@ -1,4 +1,4 @@
-//! Removals of what is there that are refused, and what is told of them.
+//! Removals of what exists that are refused, and what is told of them.
 
 use std::time::Duration;
 
@@ -48,8 +48,8 @@ fn whom_it_hurts_is_told_by_what_a_process_was_there_for() {
         assert_eq!(play.only().certainty, Certainty::Certain, "{:?}", play.only().because);
         assert_eq!(play.only().outcome.cgroup_left, Some(true));
     };
-    let mount = "is there, but was refused: cgroupfs is mounted read-only for it (EROFS); ";
-    let right = "is there, but was refused: user 0 has no right to (EACCES); ";
+    let mount = "exists, but was refused: cgroupfs is mounted read-only for it (EROFS); ";
+    let right = "exists, but was refused: user 0 has no right to (EACCES); ";
     let (code, killed) = (Exit::Code, Exit::Signal(9));
     let (read_only, permission) = ("read-only-mount", "permission");
     let (erofs, eacces) = (Errno::EROFS, Errno::EACCES);
@@ -121,7 +121,7 @@ fn a_teardown_that_failed_of_it_is_told_also_if_somebody_else_removed_it() {
     play.event(Change::Removed, 0, 7, "/web", MAKER);
     play.exit(REMOVER, Exit::Code(1));
     settle(&mut play);
-    let rest = "was there, but was refused: user 0 has no right to (EACCES); it exited 1";
+    let rest = "existed, but was refused: user 0 has no right to (EACCES); it exited 1";
     assert_eq!(said(&play), Some(("permission", Severity::Fault, rest)));
     assert_eq!(play.only().outcome.cgroup_left, Some(false));
 }
@@ -133,7 +133,7 @@ fn a_later_removal_revises_what_was_told() {
         assert_eq!(said(&play).map(|(_, severity, _)| severity), Some(before), "{argv}");
         play.event(Change::Removed, 0, 7, "/web", MAKER);
         let (_, severity, rest) = said(&play).expect("told");
-        assert!(severity == after && rest.starts_with("was there"), "{argv}: {rest}");
+        assert!(severity == after && rest.starts_with("existed"), "{argv}: {rest}");
         assert_eq!(play.findings.iter().map(|finding| finding.revision).collect::<Vec<_>>(), [0, 1]);
     };
     check(DELETE, Severity::Fault, Severity::Fault);
@@ -194,7 +194,7 @@ fn a_loss_leaves_uncertain_that_it_is_there() {
     play.rmdir(Errno::EROFS, "/web", REMOVER);
     play.exit(REMOVER, Exit::Code(1));
     settle(&mut play);
-    assert!(said(&play).is_some_and(|(.., rest)| rest.starts_with("may be there, but was refused")));
+    assert!(said(&play).is_some_and(|(.., rest)| rest.starts_with("may exist, but was refused")));
     assert_eq!(play.only().because, ["lifecycle events were lost meanwhile"]);
 }
 

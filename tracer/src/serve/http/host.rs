@@ -1,16 +1,16 @@
 //! By which names the agent is asked.
 //!
-//! A page of a stranger's in a browser on this host may ask any address, its own name pointed at it (DNS rebinding): the
-//! browser takes the answer for the stranger's own. What it asks for carries the stranger's name. An address cannot be
-//! pointed elsewhere, and neither can `localhost`.
+//! A page of a stranger's in a browser on this host may ask any address, its own name pointed at it (DNS rebinding):
+//! the browser takes the answer for the stranger's own. What it asks for carries the stranger's name. An address cannot
+//! be pointed elsewhere, and neither can `localhost`.
 
 use std::net::IpAddr;
 
 use hyper::header::HeaderValue;
 
-/// What whoever asks by another name is told.
-pub(super) const REFUSED: &str = "this is told only to those who ask by address, as localhost, or by a name that was set with \
-                                  --allow-host\n";
+/// The answer to a client that asks by another name.
+pub(super) const REFUSED: &str = "this is shown only to clients that ask by address, as localhost, or by a name that \
+                                  was set with --allow-host\n";
 
 /// The names that were set.
 #[derive(Clone, Debug, Default)]

@@ -25,7 +25,8 @@ impl Due {
         self.answer.store(millis(Instant::now() + time), Ordering::Relaxed);
     }
 
-    /// Has the socket itself read when the stream is next: the event loop tells of what has come only after it was waited for.
+    /// Has the socket itself read when the stream is next: the event loop tells of what has come only after it was
+    /// waited for.
     pub fn look_again(&self) {
         self.look.store(true, Ordering::Relaxed);
     }
@@ -107,7 +108,7 @@ impl AsyncWrite for Patient {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Stream::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
         };
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "the answer was not taken in time");
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "the client did not read the answer in time");
         if self.due.is_over() {
             return Poll::Ready(Err(late()));
         }

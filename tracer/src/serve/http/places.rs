@@ -1,10 +1,10 @@
 //! Who has a place, and who gives one up: connections are bounded, and nobody can keep others out by holding them.
 //!
-//! A connection that is not being answered (its request is not all there, or it is kept open between two) is idle. When all
-//! places are taken, the one that has been idle longest is asked for its place, once it has had its moment. It looks into its
-//! socket one last time: if a whole request waits there, that is answered, and another one is asked. Nobody who has asked is
-//! turned out because this process, or the thread that serves, did not get to run. Long answers, which a slow reader draws out,
-//! never have all places: some are left for health and metrics.
+//! A connection that is not being answered (its request is not all there, or it is kept open between two) is idle. When
+//! all places are taken, the one that has been idle longest is asked for its place, once it has had its moment. It
+//! looks into its socket one last time: if a whole request waits there, that is answered, and another one is asked.
+//! Nobody who has asked is turned out because this process, or the thread that serves, did not get to run. Long
+//! answers, which a slow reader draws out, never have all places: some are left for health and metrics.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-/// So long everybody keeps a place at least: one who asks at once has said it all by then, even if it waits a while between
-/// two steps for a processor.
+/// So long everybody keeps a place at least: one who asks at once has said it all by then, even if it waits a while
+/// between two steps for a processor.
 const MOMENT: Duration = Duration::from_millis(100);
 
 /// All places.

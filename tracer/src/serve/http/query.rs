@@ -24,7 +24,7 @@ impl Wanted {
         let mut wanted = Self::default();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value).ok_or_else(|| format!("{key}: it is not encoded as it should be"))?;
+            let value = decode(value).ok_or_else(|| format!("{key}: bad encoding"))?;
             match key {
                 "kind" => {
                     let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == value);
@@ -44,7 +44,10 @@ impl Wanted {
                         "since: a time such as 2026-11-24T04:33:30Z, or how long ago, such as 15m".to_owned()
                     })?);
                 }
-                _ => return Err(format!("there are kind, severity, container and since, and no {:?}", truncated(key))),
+                _ => {
+                    let key = truncated(key);
+                    return Err(format!("unknown key {key:?}; known are kind, severity, container, since"));
+                }
             }
         }
         Ok(wanted)
