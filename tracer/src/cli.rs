@@ -43,6 +43,8 @@ enum Command {
     Export(Export),
     /// Trace for years: metrics for Prometheus, health, the last findings, and trace files if wanted
     Serve(Serve),
+    /// Show the cgroups that exist now as a tree: whose they are, and what may be wrong with them
+    Tree(Tree),
     /// Say what this kernel and this user can trace, and how to fix what is missing
     Doctor(Doctor),
     /// Explain a kind of finding: claim, evidence, how to confirm it by hand, what to do
@@ -283,6 +285,17 @@ pub(crate) struct FilterArgs {
     /// Only lines of this class; may be given several times
     #[arg(long, value_name = "CLASS", value_enum, value_delimiter = ',')]
     only: Vec<Class>,
+    #[command(flatten)]
+    about: AboutArgs,
+    /// Also report second teardowns that did no harm
+    #[arg(long)]
+    benign: bool,
+}
+
+/// Which cgroups are wanted.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct AboutArgs {
     /// Only containers whose id begins with ID, and what is nested in them
     #[arg(long, value_name = "ID")]
     container: Option<String>,
@@ -292,26 +305,22 @@ pub(crate) struct FilterArgs {
     /// Only containers of this runtime
     #[arg(long, value_name = "NAME", value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name)))]
     runtime: Option<String>,
-    /// Also report second teardowns that did no harm
-    #[arg(long)]
-    benign: bool,
 }
 
 impl FilterArgs {
+    pub fn build(self) -> anyhow::Result<Filter> {
+        Ok(Filter { only: self.only, benign: self.benign, ..self.about.build()? })
+    }
+}
+
+impl AboutArgs {
     pub fn build(self) -> anyhow::Result<Filter> {
         let glob = |text: String| -> anyhow::Result<_> {
             let glob = GlobBuilder::new(&text).literal_separator(false).backslash_escape(true).build();
             Ok(glob.with_context(|| format!("failed to read the pattern {text:?}"))?.compile_matcher())
         };
         let cgroup = self.cgroup.map(glob).transpose()?;
-        Ok(Filter {
-            only: self.only,
-            container: self.container,
-            cgroup,
-            runtime: self.runtime,
-            benign: self.benign,
-            context: false,
-        })
+        Ok(Filter { container: self.container, cgroup, runtime: self.runtime, ..Filter::default() })
     }
 }
 
@@ -328,6 +337,21 @@ impl ValueEnum for BackendChoice {
         };
         Some(clap::builder::PossibleValue::new(name).help(help))
     }
+}
+
+/// `cgtrace tree`
+#[derive(Debug, Args)]
+pub(crate) struct Tree {
+    #[command(flatten)]
+    pub form: FormArgs,
+    /// In text: each hierarchy as a tree of its own, whole ids and paths, and every empty cgroup on a line of its own. JSON is always whole
+    #[arg(long)]
+    pub wide: bool,
+    /// Show so many levels below the first one
+    #[arg(long, value_name = "LEVELS")]
+    pub depth: Option<usize>,
+    #[command(flatten)]
+    pub about: AboutArgs,
 }
 
 /// `cgtrace doctor`
@@ -411,6 +435,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => commands::report::run(args),
         Command::Export(args) => commands::export::run(&args),
         Command::Serve(args) => commands::serve::run(args),
+        Command::Tree(args) => commands::tree::run(args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Demo(args) => commands::demo::run(&args),

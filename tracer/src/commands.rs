@@ -9,6 +9,7 @@ pub mod record;
 mod replay;
 pub mod report;
 pub mod serve;
+pub mod tree;
 
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;

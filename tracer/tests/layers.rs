@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 18] = [
+const CORE: [&str; 20] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -25,6 +25,8 @@ const CORE: [&str; 18] = [
     "recent.rs",
     "runtimes.rs",
     "tracker",
+    "tree.rs",
+    "tree/judge.rs",
 ];
 /// What the core never names: files, processes, clocks, the kernel.
 const OUTSIDE: [&str; 13] = [
