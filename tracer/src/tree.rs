@@ -45,8 +45,8 @@ pub struct Details {
     pub dying: Option<u64>,
     /// The user that the directory belongs to.
     pub uid: Option<u32>,
-    /// When the kernel made the directory's inode, in nanoseconds since 1970. The cgroup is as old or older: the kernel keeps no time of
-    /// its creation, and makes the inode at the first look, and again after it ran short of memory.
+    /// It was there by then at the latest, in nanoseconds since 1970. The kernel keeps no time of its creation. A directory's times are
+    /// those of its inode, which the kernel makes at the first look, and again after memory ran short.
     pub there_since: Option<i64>,
 }
 
@@ -309,7 +309,8 @@ pub struct Tree {
 
 impl Tree {
     /// Judges what was read at `now`, by a clock that was read together with it.
-    pub fn new(views: Vec<View>, records: &Records, clock: Clock, now: BootTime) -> Self {
+    pub fn new(mut views: Vec<View>, records: &Records, clock: Clock, now: BootTime) -> Self {
+        views.iter_mut().for_each(|view| judge::settle_times(view, clock.unix_ns(BootTime(0))));
         let judged = judge::all(&views, records, clock.unix_ns(now));
         let (systemd, records_complete) = (records.systemd, records.whole);
         Self { views, judged, clock, now, systemd, records_complete, facts: HashMap::new() }
@@ -373,14 +374,20 @@ impl Tree {
         Some(container)
     }
 
-    /// The containers, each once, with the runtime whose naming scheme they follow.
-    pub fn containers(&self) -> Vec<(Name, String)> {
-        let containers = self.judged.iter().flatten().filter_map(|judged| judged.container.as_deref());
+    /// The containers of some cgroups, each once, with the runtime whose naming scheme they follow.
+    pub fn containers(&self, of: impl Fn(At) -> bool) -> Vec<(Name, String)> {
         let mut known = HashSet::new();
+        let wanted = self.all().filter(|at| self.judged(*at).container.is_some() && of(*at));
+        let containers = wanted.filter_map(|at| self.judged(at).container.as_deref());
         containers
             .filter(|container| known.insert(&container.id))
             .map(|container| (container.id.clone(), container.runtime.clone()))
             .collect()
+    }
+
+    /// Whether nothing may know a cgroup's container any more: nobody can say its name.
+    pub fn is_leaked(&self, at: At) -> bool {
+        self.wrong(at).iter().any(|wrong| wrong.kind == Trouble::LeakedCgroup)
     }
 
     /// Learns what is said of a container.

@@ -77,8 +77,8 @@ fn mount_of(hierarchy: &Hierarchy, mountinfo: &[u8]) -> Option<(Mount, Vec<Strin
     let is =
         |mount: &Mount| Some(&mount.mount_point) == hierarchy.mount.as_ref() && Some(mount.device) == hierarchy.device;
     let lines = mountinfo.split(|byte| *byte == b'\n');
-    let found = lines.filter_map(|line| Some((mounts::parse_mountinfo(line).last()?, super_options(line))));
-    found.filter(|(mount, _)| is(mount)).next_back()
+    let mut found = lines.filter_map(|line| Some((mounts::parse_mountinfo(line).last()?, super_options(line))));
+    found.rfind(|(mount, _)| is(mount))
 }
 
 /// Reads files, each into the same memory.

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cgroupfs::{self, details};
 use crate::cli::Tree as Args;
+use crate::name::Name;
 use crate::output::{ColorChoice, Palette};
 use crate::process;
 use crate::reader::{Answer, Ask, Asker, Readers};
@@ -54,9 +55,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         std::thread::sleep(SECOND_LOOK);
         tree.confirm(details::look_again, details::dying_again);
     }
-    name_containers(&mut tree, &mut readers);
+    let is_wanted = |tree: &Tree, at: At| filter.is_about(&tree.cgroup(at), tree.container(at).as_ref());
+    let named = tree.containers(|at| !tree.is_leaked(at) && is_wanted(&tree, at));
+    name_containers(&mut tree, &mut readers, named);
     drop(readers);
-    let wanted = |at: At| filter.is_about(&tree.cgroup(at), tree.container(at).as_ref());
+    let wanted = |at: At| is_wanted(&tree, at);
     if !tree.all().any(wanted) {
         say!("note: no cgroup is as wanted");
     }
@@ -134,9 +137,9 @@ fn learn_arguments(records: &mut Records, readers: &mut Readers) {
     });
 }
 
-/// Asks what the host says of each container.
-fn name_containers(tree: &mut Tree, readers: &mut Readers) {
-    let asked = tree.containers().into_iter().map(|(id, runtime)| Ask::Standing { id, runtime }).collect();
+/// Asks what the host says of containers.
+fn name_containers(tree: &mut Tree, readers: &mut Readers, containers: Vec<(Name, String)>) {
+    let asked = containers.into_iter().map(|(id, runtime)| Ask::Standing { id, runtime }).collect();
     let mut unanswered = 0;
     answers(readers, asked, |answer| match answer {
         Some(Answer::Standing(facts)) => facts.into_iter().for_each(|facts| tree.learn(*facts)),

@@ -55,6 +55,18 @@ pub(super) fn all(views: &[View], records: &Records, now: i64) -> Vec<Vec<Judged
     judged
 }
 
+/// Makes the most of what is known of ages. A hierarchy gives its ids in ascending order and none twice (`__kernfs_new_node`, since
+/// 5.5): a cgroup was there whenever one with a greater id was. Nothing was there before the host was booted.
+pub(super) fn settle_times(view: &mut View, boot: i64) {
+    let mut cgroups: Vec<&mut Seen> = view.cgroups.iter_mut().collect();
+    cgroups.sort_unstable_by_key(|seen| std::cmp::Reverse(seen.id));
+    let mut earliest = None;
+    for seen in cgroups {
+        earliest = seen.details.there_since.into_iter().chain(earliest).min();
+        seen.details.there_since = earliest.map(|since| since.max(boot));
+    }
+}
+
 /// All that the files of a hierarchy say, and what follows from it.
 fn describe(view: &View, states: &HashMap<&Name, Arc<Container>>) -> Vec<Judged> {
     let mut judged: Vec<Judged> = Vec::with_capacity(view.cgroups.len());

@@ -231,7 +231,7 @@ fn a_state_names_a_cgroup_that_its_path_does_not() {
     assert_eq!(of(1), None);
     assert_eq!((of(2), of(3)), (Some(("web".into(), STATE_RULE.into())), Some(("web".into(), STATE_RULE.into()))));
     assert!(wrong(&tree).is_empty());
-    assert_eq!(tree.containers(), [(Name::from("web"), "runc".to_owned())]);
+    assert_eq!(tree.containers(|_| true), [(Name::from("web"), "runc".to_owned())]);
 }
 
 #[test]
@@ -245,6 +245,27 @@ fn a_unit_is_the_innermost_one_and_only_where_systemd_runs() {
     };
     assert_eq!(unit("/a.slice/b.service/payload", true).as_deref(), Some("b.service"));
     assert_eq!((unit("/a.slice/b.service/payload", false), unit("/web", true)), (None, None));
+}
+
+#[test]
+fn one_is_as_old_as_any_that_was_made_after_it_and_no_older_than_the_host() {
+    let since = |since| Details { there_since: since, ..empty() };
+    let cgroups = [
+        ("/", since(None)),
+        ("/a", since(None)),
+        ("/b", since(Some(70))),
+        ("/c", since(Some(50))),
+        ("/d", since(Some(90))),
+    ];
+    let mut view = view(2, &cgroups);
+    // `d` is the first of them that was made, whatever its place in the tree.
+    view.cgroups[4].id = CgroupId(2);
+    view.cgroups[1].id = CgroupId(9);
+    let times = |view: &View| view.cgroups.iter().map(|seen| seen.details.there_since).collect::<Vec<_>>();
+    judge::settle_times(&mut view, 0);
+    assert_eq!(times(&view)[1..], [None, Some(50), Some(50), Some(50)]);
+    judge::settle_times(&mut view, 60);
+    assert_eq!(times(&view)[1..], [None, Some(60), Some(60), Some(60)]);
 }
 
 #[test]

@@ -131,7 +131,7 @@ impl Printer<'_> {
         let versions = if setup == Setup::Unified { String::new() } else { format!(": {}", self.labels(&views)) };
         writeln!(out, "{host}, {setup} cgroup layout{versions}")?;
         let cgroups: usize = tree.views().iter().map(|view| view.cgroups.len()).sum();
-        let mut parts = vec![format!("{} containers", tree.containers().len())];
+        let mut parts = vec![count_of(tree.containers(|_| true).len(), "container")];
         for kind in Trouble::ALL {
             let is_it = |at: &At| tree.wrong(*at).iter().any(|wrong| wrong.kind == kind);
             let found = tree.all().filter(is_it);
@@ -145,7 +145,7 @@ impl Printer<'_> {
             let word = match kind {
                 Trouble::LeakedCgroup => "may be leaked",
                 Trouble::StaleCgroup => "may be left over",
-                Trouble::LingeringCgroup => "removed ones may linger",
+                Trouble::LingeringCgroup => "removed and may linger",
             };
             if count > 0 {
                 parts.push(format!("{count} {word}"));
@@ -156,7 +156,7 @@ impl Printer<'_> {
             1 => String::new(),
             count => format!(" in {count} hierarchies"),
         };
-        writeln!(out, "{cgroups} cgroups{hierarchies}; {}{nothing}", parts.join(", "))
+        writeln!(out, "{}{hierarchies}; {}{nothing}", count_of(cgroups, "cgroup"), parts.join(", "))
     }
 
     /// The names of hierarchies.
@@ -433,6 +433,10 @@ fn brief(wrong: &super::Wrong) -> String {
         Trouble::StaleCgroup => "may be left over".to_owned(),
         Trouble::LingeringCgroup => format!("{} dying: may linger", wrong.count.unwrap_or(0)),
     }
+}
+
+fn count_of(count: usize, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
 }
 
 /// How many shown ones are below a node.

@@ -130,8 +130,10 @@ impl Drop for Container {
         let _ = Command::new("runc").args(["kill", &self.id, "KILL"]).stderr(Stdio::null()).status();
         let _ = fs::remove_dir_all(Path::new("/run/runc").join(&self.id));
         let outermost = format!("cgtrace-tree-{}", std::process::id());
-        let script = "sleep 0.2; find /sys/fs/cgroup -depth -type d -path \"*/$0*\" -exec rmdir {} +";
-        let _ = Command::new("sh").args(["-c", script, &outermost]).stderr(Stdio::null()).status();
+        // Its process may be on its way out.
+        let find = "find /sys/fs/cgroup -depth -type d -path \"*/$0*\"";
+        let script = format!("while {find} | grep -q .; do {find} -exec rmdir {{}} +; done");
+        let _ = Command::new("timeout").args(["30", "sh", "-c", &script, &outermost]).stderr(Stdio::null()).status();
     }
 }
 
@@ -311,6 +313,51 @@ fn a_unit_is_systemds_where_it_runs_and_never_leaked() {
 }
 
 #[test]
+fn a_container_that_docker_keeps_has_its_name_and_is_not_leaked() {
+    let scratch = Scratch::new();
+    let id = "b7".repeat(32);
+    let path = format!("{}/docker/{id}", scratch.cgroup);
+    fs::create_dir_all(scratch.path.join("docker").join(&id)).unwrap();
+    wait_for("the cgroup to be old enough", || {
+        row(&lines(&["--cgroup", &path]), &path).filter(|row| kinds(row) == ["leaked-cgroup"])
+    });
+    let script = format!(
+        "mount -t tmpfs none /var/lib; mkdir -p /var/lib/docker/containers/{id}
+         echo '{{\"Name\":\"/web\",\"Config\":{{\"Image\":\"nginx:1\"}}}}' > /var/lib/docker/containers/{id}/config.v2.json
+         {CGTRACE} tree --json --cgroup '{path}'"
+    );
+    let kept = parse(unified(&script).as_bytes());
+    let row_kept = row(&kept, &path).unwrap();
+    let container = &row_kept["container"];
+    assert_eq!((&container["name"], &container["image"]), (&"web".into(), &"nginx:1".into()));
+    assert!(kinds(&row_kept).is_empty(), "{row_kept}");
+    // A monitor that has the container in its arguments keeps it too.
+    let directory = tempfile::tempdir().unwrap();
+    let program = directory.path().join("conmon");
+    fs::copy("/bin/sh", &program).unwrap();
+    let monitor = Command::new(&program).args(["-c", "read line", &id]).stdin(Stdio::piped()).spawn().unwrap();
+    let _monitor = Sleeper(monitor);
+    wait_for("the monitor's name", || row(&lines(&["--cgroup", &path]), &path).filter(|row| kinds(row).is_empty()));
+}
+
+#[test]
+fn cruns_container_is_known_on_a_pure_cgroup2_mount() {
+    let directory = tempfile::tempdir().unwrap();
+    Bundle::new(directory.path(), &["/bin/sleep", "300"]).unwrap();
+    let id = format!("cgtrace-crun-{}", std::process::id());
+    let text = unified(&format!(
+        "trap 'crun delete --force {id}' EXIT
+         crun run --detach --bundle '{}/bundle' {id} </dev/null >/dev/null 2>&1
+         {CGTRACE} tree --json --runtime crun --container {id}",
+        directory.path().display()
+    ));
+    let lines = parse(text.as_bytes());
+    let rows = of_type(&lines, "cgroup");
+    assert_eq!(rows.len(), 1, "{lines:?}");
+    assert_eq!((&rows[0]["container"]["id"], &rows[0]["processes"]), (&id.as_str().into(), &1.into()));
+}
+
+#[test]
 fn a_removed_cgroup_that_memory_keeps_may_linger() {
     let scratch = Scratch::v1("memory").unwrap_or_else(Scratch::new);
     // v1 has one number for a whole hierarchy, v2 one for each cgroup.
@@ -344,14 +391,11 @@ fn an_unprivileged_user_sees_the_tree_and_is_told_what_cannot_be_known() {
     fs::set_permissions(directory.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let program = directory.path().join("cgtrace");
     fs::copy(CGTRACE, &program).unwrap();
-    std::thread::sleep(Duration::from_secs(11));
+    let pattern = format!("{}*", scratch.cgroup);
+    let is_claimed = |lines: &[Value]| of_type(lines, "cgroup").iter().any(|row| kinds(row) == ["leaked-cgroup"]);
+    wait_for("root's claim", || is_claimed(&lines(&["--cgroup", &pattern])).then_some(()));
     let mut command = Command::new(&program);
-    let done = command
-        .args(["tree", "--json", "--cgroup", &format!("{}*", scratch.cgroup)])
-        .uid(65_534)
-        .gid(65_534)
-        .output()
-        .unwrap();
+    let done = command.args(["tree", "--json", "--cgroup", &pattern]).uid(65_534).gid(65_534).output().unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(0), "{said}");
     let lines = parse(&done.stdout);
