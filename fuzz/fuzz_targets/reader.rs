@@ -11,8 +11,9 @@ use std::cell::RefCell;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Read};
 
-use cgtrace::output::{Json, Output};
-use cgtrace::recording::{Item, Line, Reader};
+use cgtrace::line::{Line, Output};
+use cgtrace::output::Json;
+use cgtrace::recording::{Item, Reader, TraceLine};
 use libfuzzer_sys::fuzz_target;
 use memory::bounded;
 use zstd::bulk::Compressor;
@@ -57,15 +58,15 @@ const LINES: usize = 4 << 20;
 const FACTOR: usize = 64;
 
 /// What a trace tells, as a hash of it: kept, it would be more than the reader ever holds. `None` if it cannot be opened.
-fn read(from: impl Read, length: usize, each: &mut dyn FnMut(&Line)) -> Option<u64> {
+fn read(from: impl Read, length: usize, each: &mut dyn FnMut(&TraceLine)) -> Option<u64> {
     let mut recording = Reader::open(from).ok()?;
     let (mut told, mut items, mut damages) = (DefaultHasher::new(), 0, 0);
     while let Some(item) = recording.next_item().expect("memory can be read") {
         items += 1;
         let line = match item {
-            Item::Input(seq, input) => Line::Input(seq, input),
-            Item::End(at) => Line::End(at),
-            Item::Header(header) => Line::Header(header),
+            Item::Input(seq, input) => TraceLine::Input(seq, input),
+            Item::End(at) => TraceLine::End(at),
+            Item::Header(header) => TraceLine::Header(header),
             Item::Damage(_) => {
                 damages += 1;
                 continue;
@@ -81,12 +82,12 @@ fn read(from: impl Read, length: usize, each: &mut dyn FnMut(&Line)) -> Option<u
 }
 
 /// What is written of a line is read as the same line.
-fn written_again(line: &Line) {
-    let Line::Input(seq, input) = line else { return };
+fn written_again(line: &TraceLine) {
+    let TraceLine::Input(seq, input) = line else { return };
     let mut json = Json::new(Vec::new());
-    json.input(*seq, input).expect("memory can be written");
+    json.line(&Line::Input(*seq, input)).expect("memory can be written");
     let written = json.take();
-    let again = Line::parse(written.trim_ascii_end()).expect("what was written can be read");
+    let again = TraceLine::parse(written.trim_ascii_end()).expect("what was written can be read");
     assert_eq!(&again, line, "what was read is written differently");
 }
 

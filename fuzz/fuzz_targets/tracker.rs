@@ -9,9 +9,10 @@ use std::io::{self, Write};
 
 use cgtrace::hierarchy::Header;
 use cgtrace::input::{BootTime, Input, Seq};
-use cgtrace::output::{ColorChoice, Json, Output, Palette, Text};
-use cgtrace::pipeline::Stream;
-use cgtrace::recording::Line;
+use cgtrace::line::Output;
+use cgtrace::output::{ColorChoice, Json, Palette, Text};
+use cgtrace::recording::TraceLine;
+use cgtrace::stream::Stream;
 use libfuzzer_sys::{fuzz_mutator, fuzz_target};
 use memory::bounded;
 
@@ -19,17 +20,17 @@ use memory::bounded;
 const HEADER: &str = include_str!("header.json");
 
 fn inputs(bytes: &[u8]) -> Vec<(Seq, Input)> {
-    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| Line::parse(line).ok());
+    let lines = bytes.split(|byte| *byte == b'\n').filter_map(|line| TraceLine::parse(line).ok());
     let inputs = lines.filter_map(|line| match line {
-        Line::Input(seq, input) => Some((seq, *input)),
-        Line::Header(_) | Line::End(_) | Line::Other => None,
+        TraceLine::Input(seq, input) => Some((seq, *input)),
+        TraceLine::Header(_) | TraceLine::End(_) | TraceLine::Other => None,
     });
     inputs.collect()
 }
 
 fn header() -> Header {
-    match Line::parse(HEADER.trim_end().as_bytes()) {
-        Ok(Line::Header(header)) => *header,
+    match TraceLine::parse(HEADER.trim_end().as_bytes()) {
+        Ok(TraceLine::Header(header)) => *header,
         other => panic!("the header is one: {other:?}"),
     }
 }

@@ -13,10 +13,10 @@ use crate::maps::{offset, unbounded};
 /// A kernel address.
 pub type Address = u64;
 
-/// Reads a value at `base` plus an offset of [`tracer_ebpf::offset`].
+/// Reads a value at `base` plus an offset of [`tracer_ebpf::offset`]. `None` where there is none, or no such offset.
 #[inline(always)]
 pub fn read<T>(base: Address, member: usize) -> Option<T> {
-    if base == 0 {
+    if base == 0 || offset(member) == MISSING {
         return None;
     }
     // SAFETY: the helper checks the address and fails where it cannot be read.

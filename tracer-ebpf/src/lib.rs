@@ -52,7 +52,7 @@ pub mod kind {
     pub const UNFREEZE: u8 = 6;
     /// `cgroup_notify_frozen`; the value says whether.
     pub const NOTIFY_FROZEN: u8 = 7;
-    /// `cgroup_attach_task`; the value is the task's id.
+    /// `cgroup_attach_task`; the value is the id of the thread that was moved.
     pub const ATTACH_TASK: u8 = 8;
     /// A [`super::Process`] record: a program began.
     pub const EXEC: u8 = 16;
@@ -92,7 +92,7 @@ pub struct Lifecycle {
     pub truncated: u8,
     /// Bytes of path.
     pub path_len: u16,
-    /// Of notify_*: 0 or 1. Of attach_task: the task's id.
+    /// Of notify_*: 0 or 1. Of attach_task: the thread that was moved; the main thread where a whole process was.
     pub value: u32,
     /// Boot-time nanoseconds.
     pub at: u64,
@@ -108,11 +108,11 @@ pub struct Lifecycle {
     pub tid: u32,
     /// Its real user.
     pub uid: u32,
-    /// Zero.
-    pub padding: u32,
+    /// Of attach_task: the moved thread's thread group; 0 if it is not known, for the classic tracepoint does not tell it.
+    pub task_tgid: u32,
     /// The current thread's name.
     pub comm: [u8; COMM],
-    /// Of attach_task: the task's name.
+    /// Of attach_task: the moved thread's name.
     pub task_comm: [u8; COMM],
 }
 
@@ -402,6 +402,7 @@ offsets! {
     TASK_MM = "task_struct"."mm";
     TASK_SIGNAL = "task_struct"."signal";
     TASK_NSPROXY = "task_struct"."nsproxy";
+    TASK_PID = "task_struct"."pid";
     TASK_TGID = "task_struct"."tgid";
     TASK_COMM = "task_struct"."comm";
     TASK_GROUP_LEADER = "task_struct"."group_leader";
@@ -502,6 +503,14 @@ pub mod feature {
     /// How a process ended, and when its last thread did.
     pub const EXIT: &[usize] = &[TASK_SIGNAL, SIGNAL_LIVE, SIGNAL_GROUP_EXIT_CODE, TASK_EXIT_CODE];
     /// Lifecycle events by raw tracepoints.
-    pub const RAW_LIFECYCLE: &[usize] =
-        &[CGROUP_KN, CGROUP_LEVEL, CGROUP_ROOT, KERNFS_NODE_ID, CGROUP_ROOT_HIERARCHY_ID];
+    pub const RAW_LIFECYCLE: &[usize] = &[
+        CGROUP_KN,
+        CGROUP_LEVEL,
+        CGROUP_ROOT,
+        KERNFS_NODE_ID,
+        CGROUP_ROOT_HIERARCHY_ID,
+        TASK_PID,
+        TASK_TGID,
+        TASK_COMM,
+    ];
 }

@@ -15,7 +15,7 @@ use aya_ebpf::{
 use tracer_ebpf::{COMM, LONGEST_CGROUP_PATH, Lifecycle, config, kind, lost, offset::*};
 
 use crate::actors;
-use crate::kernel::{pointer, read, within};
+use crate::kernel::{peek_u32, pointer, read, within};
 use crate::maps::{self, Urgency, slot};
 
 /// What a tracepoint says.
@@ -26,6 +26,7 @@ struct Said {
     id: u64,
     value: u32,
     path: u64,
+    task_tgid: u32,
     task_comm: u64,
 }
 
@@ -64,7 +65,7 @@ fn tell(said: &Said) {
     record.tgid = tgid;
     record.tid = pid_tgid as u32;
     record.uid = bpf_get_current_uid_gid() as u32;
-    record.padding = 0;
+    record.task_tgid = said.task_tgid;
     // SAFETY: there is room for a comm.
     unsafe { generated::bpf_get_current_comm(record.comm.as_mut_ptr().cast(), COMM as u32) };
     record.task_comm = [0; COMM];
@@ -103,7 +104,9 @@ fn classic(ctx: &TracePointContext, kind: u8) -> u32 {
         _ => (string(ctx, 24), value, 0),
     };
     debug!(ctx, "tracepoint {}", kind);
-    tell(&Said { kind, hierarchy: field(ctx, 8), level: field(ctx, 12), id: field(ctx, 16), value, path, task_comm });
+    let (hierarchy, level, id) = (field(ctx, 8), field(ctx, 12), field(ctx, 16));
+    // It names the thread alone, as `pid`.
+    tell(&Said { kind, hierarchy, level, id, value, path, task_tgid: 0, task_comm });
     0
 }
 
@@ -120,16 +123,16 @@ fn raw(ctx: &RawTracePointContext, kind: u8) -> i32 {
         maps::count_lost(lost::LIFECYCLE_UNREADABLE);
         return 0;
     };
-    let (value, task_comm) = match kind {
-        kind::NOTIFY_POPULATED | kind::NOTIFY_FROZEN => (ctx.arg::<u64>(2) as u32, 0),
+    let (value, task_tgid, task_comm) = match kind {
+        kind::NOTIFY_POPULATED | kind::NOTIFY_FROZEN => (ctx.arg::<u64>(2) as u32, 0, 0),
         kind::ATTACH_TASK => {
             let task: u64 = ctx.arg(2);
-            (read(task, TASK_TGID).unwrap_or(0), within(task, TASK_COMM))
+            (peek_u32(task, TASK_PID), peek_u32(task, TASK_TGID), within(task, TASK_COMM))
         }
-        _ => (0, 0),
+        _ => (0, 0, 0),
     };
     debug!(ctx, "raw tracepoint {}", kind);
-    tell(&Said { kind, hierarchy, level, id, value, path, task_comm });
+    tell(&Said { kind, hierarchy, level, id, value, path, task_tgid, task_comm });
     0
 }
 

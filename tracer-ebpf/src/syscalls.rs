@@ -1,19 +1,38 @@
-//! The table of system calls that are looked at when they fail.
+//! The table of system calls that are looked at when they fail, and of what they try.
 //!
 //! A new one is a row. From it come the number that the exit's hook looks for, the trampoline, the probe with its name and cost, the words of
 //! the stream and of the metrics, and what is read of the arguments.
 
-/// What a call tries: the second half of [`Denied`](crate::Denied).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Operation {
-    /// To make a cgroup.
-    Mkdir = 0,
-    /// To remove one.
-    Rmdir = 1,
-    /// To open one, or a file in it.
-    Open = 2,
+/// Calls a macro with what calls try: for each what it means, its name as a type's variant, and its word in the stream.
+#[macro_export]
+macro_rules! for_each_operation {
+    ($then:ident) => {
+        $then! {
+            /// To make a cgroup.
+            Mkdir = "mkdir",
+            /// To remove one.
+            Rmdir = "rmdir",
+            /// To open one, or a file in it.
+            Open = "open",
+            /// To give one another name (cgroup v1 only). The first path is that of the cgroup; the second one is what it would have been
+            /// called, and is not read.
+            Rename = "rename",
+        }
+    };
 }
+
+macro_rules! operations {
+    ($($(#[$means:meta])* $variant:ident = $word:literal,)+) => {
+        /// What a call tries: the second half of [`Denied`](crate::Denied).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub enum Operation {
+            $($(#[$means])* $variant,)+
+        }
+    };
+}
+
+for_each_operation!(operations);
 
 /// Where the `O_` flags of a call are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +48,6 @@ pub enum Flags {
 /// A system call that takes a path.
 #[derive(Clone, Copy, Debug)]
 pub struct Syscall {
-    /// The kernel's name.
-    pub name: &'static str,
     /// Its number. `None` where there is none.
     pub x86_64: Option<u32>,
     /// Likewise.
@@ -53,12 +70,14 @@ pub struct Syscall {
 const REMOVEDIR: u64 = 0x200;
 /// EBADF and EFAULT: the call was told of no directory or no path.
 const NOTHING_NAMED: &[u16] = &[9, 14];
+/// EXDEV beside them: the new name is on another mount, which is found out before either is looked for.
+const NOTHING_RENAMED: &[u16] = &[9, 14, 18];
 
 impl Syscall {
     /// A call that takes a path alone.
-    const fn new(name: &'static str, x86_64: Option<u32>, aarch64: Option<u32>, operation: Operation) -> Self {
+    const fn new(x86_64: Option<u32>, aarch64: Option<u32>, operation: Operation) -> Self {
         let (directory, path, flags, only_with) = (None, 0, Flags::None, None);
-        Self { name, x86_64, aarch64, operation, directory, path, flags, only_with, never_ours: NOTHING_NAMED }
+        Self { x86_64, aarch64, operation, directory, path, flags, only_with, never_ours: NOTHING_NAMED }
     }
 
     /// One of the `*at` calls: first a directory, then a path.
@@ -72,6 +91,10 @@ impl Syscall {
 
     const fn only_with(self, argument: usize, bits: u64) -> Self {
         Self { only_with: Some((argument, bits)), ..self }
+    }
+
+    const fn never(self, never_ours: &'static [u16]) -> Self {
+        Self { never_ours, ..self }
     }
 
     /// Whether an error says nothing of any cgroup.
@@ -100,6 +123,9 @@ macro_rules! for_each_syscall {
             Mkdirat MKDIRAT exit_mkdirat "mkdirat" = new(Some(258), Some(34), Operation::Mkdir).at();
             Rmdir RMDIR exit_rmdir "rmdir" = new(Some(84), None, Operation::Rmdir);
             Unlinkat UNLINKAT exit_unlinkat "unlinkat" = new(Some(263), Some(35), Operation::Rmdir).at().only_with(2, REMOVEDIR);
+            Rename RENAME exit_rename "rename" = new(Some(82), None, Operation::Rename).never(NOTHING_RENAMED);
+            Renameat RENAMEAT exit_renameat "renameat" = new(Some(264), Some(38), Operation::Rename).at().never(NOTHING_RENAMED);
+            Renameat2 RENAMEAT2 exit_renameat2 "renameat2" = new(Some(316), Some(276), Operation::Rename).at().never(NOTHING_RENAMED);
         }
     };
 }
@@ -107,7 +133,7 @@ macro_rules! for_each_syscall {
 macro_rules! table {
     ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
         /// All of them, in the order of [`Attempt::syscall`](crate::Attempt::syscall) and of the trampolines' scratch slots.
-        pub const TABLE: &[Syscall] = &[$(table!(@row $name $first $arguments $(.$more $with)*)),*];
+        pub const TABLE: &[Syscall] = &[$(Syscall::$first $arguments$(.$more $with)*),*];
 
         /// Which row each is.
         #[derive(Clone, Copy)]
@@ -120,9 +146,6 @@ macro_rules! table {
             #[doc = concat!("The row of `", $name, "`.")]
             pub const $constant: u8 = Row::$variant as u8;
         )*
-    };
-    (@row $name:literal new ($($argument:expr),*) $(.$more:ident $with:tt)*) => {
-        Syscall::new($name, $($argument),*)$(.$more $with)*
     };
 }
 

@@ -9,13 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
-use cgtrace::findings::Finding;
-use cgtrace::hierarchy::Header;
 use cgtrace::input::{About, BootTime, CgroupId, Change, Event, Input, Seq};
+use cgtrace::line::{Line, Output};
 use cgtrace::name::Name;
-use cgtrace::output::{Counts, Json, Output};
-use cgtrace::pipeline::Stream;
+use cgtrace::output::Json;
 use cgtrace::recording::{FrameWriter, Item, Reader};
+use cgtrace::stream::Stream;
 
 /// Digits of a container's id that are the round's number.
 const DIGITS: usize = 8;
@@ -33,24 +32,20 @@ impl Framed {
 }
 
 impl Output for Framed {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.json.header(header)?;
-        self.write()
-    }
-
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        self.json.input(seq, input)?;
-        self.write()
-    }
-
-    fn finding(&mut self, _: &Finding) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        self.json.end(at, counts)?;
-        self.write()?;
-        self.frames.close_frame()
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(_) | Line::Input(..) | Line::Known(..) => {
+                self.json.line(line)?;
+                self.write()
+            }
+            Line::End(..) => {
+                self.json.line(line)?;
+                self.write()?;
+                self.frames.close_frame()
+            }
+            // A trace holds none.
+            Line::Finding(_) | Line::Span(_) | Line::Passed(_) => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

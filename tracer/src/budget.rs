@@ -5,14 +5,10 @@
 
 use std::sync::Arc;
 
-use crate::container::{Container, Owner};
-use crate::findings::{Finding, FindingAttempt, Rival};
-use crate::input::{
-    Actor, Cgroup, CgroupId, ContainerFacts, HierarchyId, Identity, Mount, NamespaceId, Parent, Pid, Seq,
-};
-use crate::name::Name;
-use crate::oci::RuntimeCommand;
-use crate::recent::Table;
+use foldhash::quality::RandomState;
+
+/// A hash table of what every input looks up. Its seed is random: who writes a trace cannot choose keys that collide.
+pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
 
 /// All that a tracker keeps. Twenty thousand cgroups with ordinary names and some thousands of processes take half of it.
 pub(crate) const TOTAL: usize = 32 << 20;
@@ -39,8 +35,10 @@ pub(crate) const HOSTS_MOUNTS: usize = 1 << 20;
 pub(crate) const OWNERS: usize = TOTAL / 64;
 /// Failed calls that belong to no story yet.
 pub(crate) const NOTES: usize = 3 * TOTAL / 64;
-/// Stories that are not closed.
+/// Stories that are not closed, and what may become one.
 pub(crate) const STORIES: usize = 5 * TOTAL / 64;
+/// Of that, what rules want to know later.
+pub(crate) const DEADLINES: usize = STORIES / 5;
 /// The traced command's processes and cgroups, which are numbers only.
 pub(crate) const COMMAND: usize = TOTAL / 64;
 
@@ -69,7 +67,7 @@ pub(crate) const READ: usize = 1 << 20;
 pub(crate) const LONG_PATHS: usize = 1 << 20;
 
 /// What an allocation takes besides its bytes: the allocator's own, and the counts of a shared one.
-const ALLOCATION: usize = 32;
+pub(crate) const ALLOCATION: usize = 32;
 
 /// What an entry of a hash table takes. One that grows has up to sixteen places for seven entries.
 pub(crate) const fn slot(bytes: usize) -> usize {
@@ -139,12 +137,6 @@ pub(crate) fn weight(value: &(impl Weigh + ?Sized)) -> usize {
     scale.bytes
 }
 
-impl Weigh for Name {
-    fn weigh(&self, scale: &mut Scale) {
-        scale.add(ALLOCATION + self.as_bytes().len());
-    }
-}
-
 impl Weigh for String {
     fn weigh(&self, scale: &mut Scale) {
         scale.add(ALLOCATION + self.capacity());
@@ -207,44 +199,12 @@ weigh! {
     ():;
     u64:;
     usize:;
-    HierarchyId:;
-    CgroupId:;
-    NamespaceId:;
-    Pid:;
-    Parent: comm;
-    Identity: exe, argv, parents, cgroup;
-    Actor: comm, identity;
-    Cgroup: path;
-    Container: id, runtime, rule, chain, name, image, pod, namespace, depths;
-    ContainerFacts: id, runtime, engine, source, cgroups_path, state_file, name, image, pod, namespace;
-    Mount: root, mount_point, file_system;
-    FindingAttempt: path, actor;
-    Rival: actor, to;
-    Seq:;
-    Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because, evidence;
-}
-
-impl Weigh for Owner {
-    fn weigh(&self, scale: &mut Scale) {
-        match self {
-            Self::Container(container) => container.weigh(scale),
-            Self::Helper | Self::Unknown => {}
-        }
-    }
-}
-
-impl Weigh for RuntimeCommand {
-    fn weigh(&self, scale: &mut Scale) {
-        let Self { runtime: _, program, subcommand, id, root, bundle, log, keep: _ } = self;
-        program.weigh(scale);
-        subcommand.weigh(scale);
-        [id, root, bundle, log].into_iter().for_each(|name| name.weigh(scale));
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::input::{Actor, Identity, Pid};
 
     #[test]
     fn what_is_shared_is_counted_once_and_until_nobody_holds_it() {

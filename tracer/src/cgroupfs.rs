@@ -3,7 +3,6 @@
 pub mod details;
 
 use std::ffi::CString;
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, bail};
@@ -13,6 +12,7 @@ use crate::hierarchy::{Hierarchy, Setup};
 use crate::input::{BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Mount};
 use crate::mounts;
 use crate::name::Name;
+use crate::process;
 
 /// Directories deeper than this are counted as unreadable: each level of the walk holds a descriptor.
 const DEEPEST: usize = 4_096;
@@ -22,8 +22,8 @@ const DEEPEST: usize = 4_096;
 /// # Errors
 /// When `/proc` cannot be read, or no cgroup hierarchy is mounted.
 pub fn hierarchies() -> anyhow::Result<(Setup, Vec<Hierarchy>)> {
-    let own = fs::read_to_string("/proc/self/cgroup").context("failed to read /proc/self/cgroup")?;
-    let mounts = fs::read("/proc/self/mountinfo").context("failed to read /proc/self/mountinfo")?;
+    let own = process::own_cgroups().context("failed to read /proc/self/cgroup")?;
+    let mounts = process::own_mounts().context("failed to read /proc/self/mountinfo")?;
     let hierarchies = parse_hierarchies(&own, &mounts);
     if hierarchies.iter().all(|hierarchy| hierarchy.mount.is_none()) {
         bail!("no cgroup hierarchy is mounted\nhint: mount -t cgroup2 none /sys/fs/cgroup");

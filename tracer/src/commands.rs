@@ -1,5 +1,6 @@
-//! The commands, one module each: thin functions between what was typed and what does the work.
+//! The commands, one module each: its arguments, and a thin function between them and what does the work.
 
+mod arguments;
 pub mod demo;
 pub mod doctor;
 pub mod explain;
@@ -12,17 +13,18 @@ pub mod serve;
 pub mod tree;
 
 use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
 
 use anyhow::Context;
 
-use crate::cli::{FailOn, FormArgs, WideArgs};
-use crate::findings::Finding;
+use arguments::{FormArgs, WideArgs};
+
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
-use crate::output::{ColorChoice, Json, Output, Palette, Text};
-use crate::pipeline::Session;
+use crate::line::Output;
+use crate::output::{ColorChoice, Json, Palette, Text};
+use crate::phrases::count;
 use crate::reader::Readers;
-use crate::recording::{Place, Recording, Written, record, record_around};
+use crate::recording::Written;
+use crate::session::Session;
 
 /// Attaches to this kernel and says on stderr what works less well than it could.
 fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
@@ -83,14 +85,6 @@ fn terminal_width() -> Option<usize> {
     (size.ws_col > 0).then_some(size.ws_col.into())
 }
 
-/// Records all, or with `flight` only around findings: those in `on`, or any if there is none in it.
-fn begin_recording(place: Place, flight: Option<Duration>, on: &[FailOn]) -> anyhow::Result<Recording> {
-    let Some(window) = flight else { return record(place) };
-    let on = on.to_vec();
-    let matters = move |finding: &Finding| on.is_empty() || on.iter().any(|wanted| wanted.is_met_by(finding));
-    record_around(place, window, Box::new(matters))
-}
-
 /// What was lost of what was to be recorded, and why.
 fn recording_error(written: &Written) -> String {
     let why = written.error().unwrap_or_else(|| "writing could not keep up".to_owned());
@@ -104,16 +98,21 @@ fn recording_error(written: &Written) -> String {
 fn begin_line(session: &Session) -> String {
     let header = session.header();
     let (cgroups, containers) = session.existing();
-    let s = |count: usize, noun: &str, plural: &str| format!("{count} {}", if count == 1 { noun } else { plural });
     format!(
         "tracing {}: Linux {} {}, {} cgroup layout, {} in {}, {} of them of containers; backend {}; times are UTC",
         header.host,
         header.kernel,
         header.arch,
         header.setup,
-        s(cgroups, "cgroup", "cgroups"),
-        s(header.hierarchies.len(), "hierarchy", "hierarchies"),
+        count(cgroups as u64, "cgroup", "cgroups"),
+        count(header.hierarchies.len() as u64, "hierarchy", "hierarchies"),
         if containers == 0 { "none".to_owned() } else { containers.to_string() },
         header.backend,
     )
+}
+
+/// Whoever read our results has had enough: that is no error.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    let closed = |error: &io::Error| error.kind() == io::ErrorKind::BrokenPipe;
+    error.chain().any(|cause| cause.downcast_ref::<io::Error>().is_some_and(closed))
 }

@@ -9,6 +9,7 @@ use std::borrow::Cow;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::budget::{Scale, Weigh, weigh};
 use crate::name::Name;
 
 /// The container behind a cgroup path.
@@ -83,36 +84,21 @@ impl Here<'_> {
     }
 }
 
-/// What a rule says of a component.
-enum Verdict {
-    Container(String),
-    /// A process beside a container (conmon, a monitor): nothing from here on is a container.
-    Helper,
-}
-
 /// One naming scheme.
 struct Rule {
     name: &'static str,
     runtime: &'static str,
-    read: fn(&Here) -> Option<Verdict>,
-}
-
-fn container(id: impl Into<Option<String>>) -> Option<Verdict> {
-    id.into().map(Verdict::Container)
+    /// The id of the container that a component is the cgroup of.
+    read: fn(&Here) -> Option<String>,
 }
 
 /// The registry. The first rule that recognises a component has it.
 const RULES: &[Rule] = &[
-    Rule { name: "helper", runtime: "", read: helper },
-    Rule { name: "docker-scope", runtime: "docker", read: |here| container(here.hex_scope("docker-")) },
-    Rule {
-        name: "cri-containerd-scope",
-        runtime: "containerd",
-        read: |here| container(here.hex_scope("cri-containerd-")),
-    },
-    Rule { name: "crio-scope", runtime: "cri-o", read: |here| container(here.hex_scope("crio-")) },
-    Rule { name: "nerdctl-scope", runtime: "nerdctl", read: |here| container(here.hex_scope("nerdctl-")) },
-    Rule { name: "libpod-scope", runtime: "podman", read: |here| container(here.hex_scope("libpod-")) },
+    Rule { name: "docker-scope", runtime: "docker", read: |here| here.hex_scope("docker-") },
+    Rule { name: "cri-containerd-scope", runtime: "containerd", read: |here| here.hex_scope("cri-containerd-") },
+    Rule { name: "crio-scope", runtime: "cri-o", read: |here| here.hex_scope("crio-") },
+    Rule { name: "nerdctl-scope", runtime: "nerdctl", read: |here| here.hex_scope("nerdctl-") },
+    Rule { name: "libpod-scope", runtime: "podman", read: |here| here.hex_scope("libpod-") },
     Rule { name: "libpod-directory", runtime: "podman", read: libpod_directory },
     Rule { name: "buildkit", runtime: "buildkit", read: buildkit },
     Rule { name: BARE_ID_RULE, runtime: "buildkit", read: buildkit_bare },
@@ -122,8 +108,8 @@ const RULES: &[Rule] = &[
     Rule { name: "cri-containerd-unit", runtime: "containerd", read: containerd_unit },
     Rule { name: "containerd-namespace", runtime: "containerd", read: containerd_namespace },
     Rule { name: "buildah", runtime: "buildah", read: buildah },
-    Rule { name: "runc-scope", runtime: "runc", read: |here| container(bare_scope(here, "runc-")) },
-    Rule { name: "crun-scope", runtime: "crun", read: |here| container(bare_scope(here, "crun-")) },
+    Rule { name: "runc-scope", runtime: "runc", read: |here| bare_scope(here, "runc-") },
+    Rule { name: "crun-scope", runtime: "crun", read: |here| bare_scope(here, "crun-") },
     Rule { name: LXC_RULE, runtime: "lxc", read: lxc },
     Rule { name: "libvirt-lxc-scope", runtime: "libvirt-lxc", read: libvirt_lxc },
     Rule { name: "machine-scope", runtime: "nspawn", read: machine },
@@ -156,14 +142,13 @@ pub fn owner(path: &Name) -> Owner {
     for (index, name) in components.iter().enumerate() {
         let last = index + 1 == components.len();
         let here = Here { name, before: &components[..index], last, nested: !chain.is_empty() };
-        match RULES.iter().find_map(|rule| Some((rule, (rule.read)(&here)?))) {
-            Some((rule, Verdict::Container(id))) => {
-                chain.push(Name::from(id));
-                depths.push(index + 1);
-                found = Some((rule, index));
-            }
-            Some((_, Verdict::Helper)) => return Owner::Helper,
-            None => {}
+        if is_helper(&here) {
+            return Owner::Helper;
+        }
+        if let Some((rule, id)) = RULES.iter().find_map(|rule| Some((rule, (rule.read)(&here)?))) {
+            chain.push(Name::from(id));
+            depths.push(index + 1);
+            found = Some((rule, index));
         }
     }
     let (Some((rule, index)), Some(id)) = (found, chain.last().cloned()) else { return Owner::Unknown };
@@ -236,17 +221,17 @@ fn pod_uid(component: &str) -> Option<String> {
     (is_pod && is_uuid(uid)).then(|| uid.replace('_', "-"))
 }
 
-fn helper(here: &Here) -> Option<Verdict> {
+/// A process beside a container (conmon, a monitor): nothing from here on is a container.
+fn is_helper(here: &Here) -> bool {
     let scope = here.scope().unwrap_or(here.name);
-    let is_helper = ["crio-conmon-", "libpod-conmon-", "lxc.monitor."].iter().any(|prefix| scope.starts_with(prefix))
-        || here.name == "conmon" && here.parent().starts_with("libpod-");
-    is_helper.then_some(Verdict::Helper)
+    ["crio-conmon-", "libpod-conmon-", "lxc.monitor."].iter().any(|prefix| scope.starts_with(prefix))
+        || here.name == "conmon" && here.parent().starts_with("libpod-")
 }
 
 /// `libpod-ID` of the cgroupfs manager, `libpod-payload-ID` of `--cgroups=split`.
-fn libpod_directory(here: &Here) -> Option<Verdict> {
+fn libpod_directory(here: &Here) -> Option<String> {
     let id = here.name.strip_prefix("libpod-payload-").or_else(|| here.name.strip_prefix("libpod-"))?;
-    container(is_hex_id(id).then(|| id.to_owned()))
+    is_hex_id(id).then(|| id.to_owned())
 }
 
 /// 25 characters of `[0-9a-z]` with at least one digit and one letter.
@@ -258,56 +243,56 @@ fn is_buildkit_id(name: &str) -> bool {
 }
 
 /// An id in `buildkit`.
-fn buildkit(here: &Here) -> Option<Verdict> {
-    container((here.parent() == "buildkit" && is_buildkit_id(here.name)).then(|| here.name.to_owned()))
+fn buildkit(here: &Here) -> Option<String> {
+    (here.parent() == "buildkit" && is_buildkit_id(here.name)).then(|| here.name.to_owned())
 }
 
 /// An id at the root, or in a container.
-fn buildkit_bare(here: &Here) -> Option<Verdict> {
+fn buildkit_bare(here: &Here) -> Option<String> {
     let in_place = here.before.is_empty() || here.nested;
-    container((in_place && is_buildkit_id(here.name)).then(|| here.name.to_owned()))
+    (in_place && is_buildkit_id(here.name)).then(|| here.name.to_owned())
 }
 
 /// An id in `docker`, in GitHub's `actions_job`, or in ECS's task directory.
-fn docker_directory(here: &Here) -> Option<Verdict> {
+fn docker_directory(here: &Here) -> Option<String> {
     let in_ecs = here.before.len() >= 2 && here.before[here.before.len() - 2] == "ecs";
     let in_place = matches!(here.parent(), "docker" | "actions_job") || in_ecs;
-    container((in_place && is_hex_id(here.name)).then(|| here.name.to_owned()))
+    (in_place && is_hex_id(here.name)).then(|| here.name.to_owned())
 }
 
 /// `TASK-NUMBER` in `ecs`: 32 hexadecimal digits, a dash, digits.
-fn ecs_task(here: &Here) -> Option<Verdict> {
+fn ecs_task(here: &Here) -> Option<String> {
     let (task, number) = here.name.split_once('-')?;
     let is_task = task.len() == 32 && task.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-    container((here.parent() == "ecs" && is_task && is_number(number)).then(|| here.name.to_owned()))
+    (here.parent() == "ecs" && is_task && is_number(number)).then(|| here.name.to_owned())
 }
 
 /// An id in a pod's directory.
-fn kubepods_directory(here: &Here) -> Option<Verdict> {
-    container((pod_uid(here.parent()).is_some() && is_hex_id(here.name)).then(|| here.name.to_owned()))
+fn kubepods_directory(here: &Here) -> Option<String> {
+    (pod_uid(here.parent()).is_some() && is_hex_id(here.name)).then(|| here.name.to_owned())
 }
 
 /// `SLICE:cri-containerd:ID`: systemd's form, given to the cgroupfs driver.
-fn containerd_unit(here: &Here) -> Option<Verdict> {
+fn containerd_unit(here: &Here) -> Option<String> {
     let (rest, id) = here.name.rsplit_once(':')?;
-    container((rest.ends_with(":cri-containerd") && is_hex_id(id)).then(|| id.to_owned()))
+    (rest.ends_with(":cri-containerd") && is_hex_id(id)).then(|| id.to_owned())
 }
 
 /// `/NAMESPACE/ID` at the root: the two namespaces that ctr and the CRI plugin use by default.
-fn containerd_namespace(here: &Here) -> Option<Verdict> {
+fn containerd_namespace(here: &Here) -> Option<String> {
     let [namespace] = here.before else { return None };
     match &**namespace {
-        "k8s.io" => container(is_hex_id(here.name).then(|| here.name.to_owned())),
-        "default" if here.last => container(here.name.to_owned()),
+        "k8s.io" => is_hex_id(here.name).then(|| here.name.to_owned()),
+        "default" if here.last => Some(here.name.to_owned()),
         _ => None,
     }
 }
 
 /// `buildah-buildah123456` and `buildah-NAME123456` at the root: buildah's `run`.
-fn buildah(here: &Here) -> Option<Verdict> {
+fn buildah(here: &Here) -> Option<String> {
     let id = here.name.strip_prefix("buildah-")?;
     let is_id = id.strip_prefix("buildah").is_some_and(is_number);
-    container((is_id && here.before.is_empty()).then(|| id.to_owned()))
+    (is_id && here.before.is_empty()).then(|| id.to_owned())
 }
 
 /// `runc-ID.scope` in a slice.
@@ -316,10 +301,10 @@ fn bare_scope(here: &Here, prefix: &str) -> Option<String> {
     (!id.is_empty() && here.parent().ends_with(".slice")).then(|| id.to_owned())
 }
 
-fn lxc(here: &Here) -> Option<Verdict> {
+fn lxc(here: &Here) -> Option<String> {
     match here.name.strip_prefix("lxc.payload.") {
-        Some(id) => container((!id.is_empty()).then(|| id.to_owned())),
-        None => container((here.before.len() == 1 && here.parent() == "lxc").then(|| here.name.to_owned())),
+        Some(id) => (!id.is_empty()).then(|| id.to_owned()),
+        None => (here.before.len() == 1 && here.parent() == "lxc").then(|| here.name.to_owned()),
     }
 }
 
@@ -336,31 +321,43 @@ fn libvirt_name<'a>(machine: &'a str, driver: &str) -> Option<&'a str> {
 }
 
 /// `machine-lxc-NUMBER-NAME.scope`: libvirt's driver for containers.
-fn libvirt_lxc(here: &Here) -> Option<Verdict> {
-    container(libvirt_name(machine_scope(here)?, "lxc").map(str::to_owned))
+fn libvirt_lxc(here: &Here) -> Option<String> {
+    libvirt_name(machine_scope(here)?, "lxc").map(str::to_owned)
 }
 
 /// `machine-NAME.scope`, and the service form `systemd-nspawn@NAME.service`. libvirt's virtual machines are called the same way.
-fn machine(here: &Here) -> Option<Verdict> {
+fn machine(here: &Here) -> Option<String> {
     let scope = || machine_scope(here).filter(|machine| libvirt_name(machine, "qemu").is_none());
     let service = || {
         let name = here.name.strip_prefix("systemd-nspawn@")?.strip_suffix(".service");
         name.filter(|_| here.parent() == "machine.slice")
     };
-    container(scope().or_else(service).filter(|id| !id.is_empty()).map(str::to_owned))
+    scope().or_else(service).filter(|id| !id.is_empty()).map(str::to_owned)
 }
 
 /// `ALLOCATION.TASK.scope` in nomad's slice.
-fn nomad(here: &Here) -> Option<Verdict> {
+fn nomad(here: &Here) -> Option<String> {
     let id = here.scope()?;
     let in_nomad = here.before.iter().any(|component| component == "nomad.slice");
     let (allocation, task) = id.split_once('.')?;
-    container((in_nomad && is_uuid(allocation) && !task.is_empty()).then(|| id.to_owned()))
+    (in_nomad && is_uuid(allocation) && !task.is_empty()).then(|| id.to_owned())
+}
+
+weigh! { Container: id, runtime, rule, chain, name, image, pod, namespace, depths; }
+
+impl Weigh for Owner {
+    fn weigh(&self, scale: &mut Scale) {
+        match self {
+            Self::Container(container) => container.weigh(scale),
+            Self::Helper | Self::Unknown => {}
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::runtimes;
 
     const TABLE: &str = include_str!("../tests/data/container-paths.tsv");
 
@@ -389,8 +386,8 @@ mod tests {
 
     #[test]
     fn every_runtime_that_a_rule_names_is_in_the_registry() {
-        for rule in RULES.iter().filter(|rule| rule.name != "helper") {
-            assert!(crate::runtimes::by_name(rule.runtime).is_some(), "{}: {}", rule.name, rule.runtime);
+        for rule in RULES {
+            assert!(runtimes::by_name(rule.runtime).is_some(), "{}: {}", rule.name, rule.runtime);
         }
     }
 

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
-use crate::findings::{Cause, Kind, Severity};
+use crate::findings::Severity;
 
 pub use actors::play_a_part;
 pub use stage::play;
@@ -34,9 +34,9 @@ pub enum Scenario {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Expected {
     /// Its kind.
-    pub kind: Kind,
+    pub kind: &'static str,
     /// Its cause.
-    pub cause: Cause,
+    pub cause: &'static str,
     /// Its severity; `None` if that is up to the runtime.
     pub severity: Option<Severity>,
 }
@@ -67,13 +67,11 @@ impl Scenario {
 
     /// What is to be found.
     pub fn expected(self) -> Expected {
-        let missing = |severity| Expected { kind: Kind::MissingPathTeardown, cause: Cause::ReadOnlyMount, severity };
+        let missing = |severity| Expected { kind: "missing-path-teardown", cause: "read-only-mount", severity };
         match self {
-            Self::Duplicate => Expected {
-                kind: Kind::DuplicateTeardown,
-                cause: Cause::RemovedByOther,
-                severity: Some(Severity::Fault),
-            },
+            Self::Duplicate => {
+                Expected { kind: "duplicate-teardown", cause: "removed-by-other", severity: Some(Severity::Fault) }
+            }
             Self::MissingPath => missing(Some(Severity::Fault)),
             Self::MissingPathBenign => missing(Some(Severity::Benign)),
             // runc 1.2.0 and 1.2.1 fail, others cope.

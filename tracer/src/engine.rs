@@ -1,11 +1,8 @@
 //! Whose container it is that a low-level runtime was asked for: the engine behind runc or crun, by what its command line
-//! says. Pure; [`docker`] and [`storage`] read what engines keep of their containers.
+//! says. Reads nothing: what engines keep of their containers is read by [`crate::bundle`].
 //!
 //! Engines give the runtime a root, a bundle and a log file in directories of their own. A parent counts only if it is never
 //! the parent of a container's own processes too: a shim and conmon are, and a runtime within a container is not theirs.
-
-pub mod docker;
-pub mod storage;
 
 use std::collections::HashMap;
 

@@ -9,7 +9,8 @@ use std::path::Path;
 
 use clap::ValueEnum;
 
-use crate::output::{Json, Output};
+use crate::line::Output;
+use crate::output::Json;
 
 /// A form that a trace can be exported to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -1,6 +1,5 @@
 //! Which lines of a stream a user wants to see.
 
-use std::collections::VecDeque;
 use std::io;
 
 use clap::ValueEnum;
@@ -8,10 +7,10 @@ use globset::GlobMatcher;
 
 use crate::container::Container;
 use crate::findings::Finding;
-use crate::hierarchy::Header;
-use crate::input::{BootTime, Cgroup, Change, Input, Seq};
+use crate::input::{Cgroup, Change, Input};
+use crate::line::{Line, Output};
 use crate::name::Name;
-use crate::output::{Counts, Output};
+use crate::said::LastSaid;
 
 /// A class of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -100,34 +99,28 @@ impl Filter {
     }
 }
 
-/// Findings shown that are remembered, so that a later revision of one is shown too.
+/// Findings that were shown and are remembered, so that a later revision of one is shown too.
 const SHOWN: usize = 1_024;
 
-/// Decides which findings are told, one after the other.
-pub struct Telling<'a> {
+/// Decides which findings are shown, one after the other.
+pub struct Showing<'a> {
     filter: &'a Filter,
-    shown: VecDeque<String>,
+    shown: LastSaid<()>,
 }
 
-impl<'a> Telling<'a> {
-    /// As `filter` says.
+impl<'a> Showing<'a> {
+    /// By that filter.
     pub fn new(filter: &'a Filter) -> Self {
-        Self { filter, shown: VecDeque::new() }
+        Self { filter, shown: LastSaid::new(SHOWN) }
     }
 
-    /// Whether a finding is told: it is wanted, and it is no routine, or was told before it turned out to be.
-    pub fn tells(&mut self, finding: &Finding) -> bool {
-        let shown = self.shown.contains(&finding.id);
-        let routine = finding.is_routine() && !self.filter.benign && !shown;
+    /// Whether a finding is shown: it is wanted, and it is no routine, or was shown before it turned out to be.
+    pub fn shows(&mut self, finding: &Finding) -> bool {
+        let routine = finding.is_routine() && !self.filter.benign && self.shown.of(&finding.id).is_none();
         if routine || !self.filter.reports(finding) {
             return false;
         }
-        if !shown {
-            self.shown.push_back(finding.id.clone());
-            if self.shown.len() > SHOWN {
-                self.shown.pop_front();
-            }
-        }
+        self.shown.say(&finding.id, ());
         true
     }
 }
@@ -136,60 +129,43 @@ impl<'a> Telling<'a> {
 pub struct Filtered<'a> {
     filter: &'a Filter,
     inner: Box<dyn Output + 'a>,
-    telling: Telling<'a>,
-    /// What a user was told of: how `--fail-on` is decided.
-    tell: &'a mut dyn FnMut(&Finding),
+    showing: Showing<'a>,
+    /// Is handed every finding that is reported: how `--fail-on` is decided.
+    reported: &'a mut dyn FnMut(&Finding),
 }
 
 impl<'a> Filtered<'a> {
-    /// Hands on to `inner` what `filter` wants, and every reported finding to `tell`.
-    pub fn new(filter: &'a Filter, inner: Box<dyn Output + 'a>, tell: &'a mut dyn FnMut(&Finding)) -> Self {
-        Self { filter, inner, telling: Telling::new(filter), tell }
+    /// Hands on to `inner` what `filter` wants, and every reported finding to `reported`.
+    pub fn new(filter: &'a Filter, inner: Box<dyn Output + 'a>, reported: &'a mut dyn FnMut(&Finding)) -> Self {
+        Self { filter, inner, showing: Showing::new(filter), reported }
     }
 }
 
 impl Output for Filtered<'_> {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.inner.header(header)
-    }
-
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        if self.filter.wants(input) { self.inner.input(seq, input) } else { Ok(()) }
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        if !self.telling.tells(finding) {
-            return Ok(());
-        }
-        (self.tell)(finding);
-        if self.filter.has(Class::Findings) { self.inner.finding(finding) } else { Ok(()) }
-    }
-
-    fn passed(&mut self, now: BootTime) -> io::Result<()> {
-        self.inner.passed(now)
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        self.inner.end(at, counts)
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        let wanted = match line {
+            Line::Input(_, input) | Line::Known(_, input) => self.filter.wants(input),
+            Line::Finding(finding) => {
+                let shows = self.showing.shows(finding);
+                if shows {
+                    (self.reported)(finding);
+                }
+                shows && self.filter.has(Class::Findings)
+            }
+            Line::Header(_) | Line::Span(_) | Line::Passed(_) | Line::End(..) => true,
+        };
+        if wanted { self.inner.line(line) } else { Ok(()) }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.inner.flush()
-    }
-
-    fn wants_new_part(&self) -> bool {
-        self.inner.wants_new_part()
-    }
-
-    fn new_part(&mut self, header: &Header) -> io::Result<()> {
-        self.inner.new_part(header)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{Event, HierarchyId};
+    use crate::input::{BootTime, Event, HierarchyId};
     use std::sync::Arc;
 
     fn event(path: &str, container: Option<(&str, &[&str])>) -> Input {

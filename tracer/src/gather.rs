@@ -10,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::budget::{self, Scale, Weigh};
+use crate::bundle::ending::{Ending, Left};
 use crate::cgroupfs;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
@@ -18,7 +19,6 @@ use crate::input::{
 };
 use crate::mounts::{self, Watch};
 use crate::name::Name;
-use crate::oci::ending::{Ending, Left};
 use crate::oci::{self, RuntimeCommand};
 use crate::process::{self, SeenMounts};
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};

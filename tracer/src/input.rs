@@ -14,6 +14,7 @@ use schemars::JsonSchema;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use crate::budget::weigh;
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::name::Name;
@@ -180,63 +181,33 @@ impl Input {
     }
 }
 
-/// What is now true of a cgroup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Change {
-    /// It was there when tracing began (found by walking cgroupfs).
-    Existing,
-    /// `mkdir` made it.
-    Created,
-    /// `rmdir` took it away; the kernel may keep it for a while ("dying").
-    Removed,
-    /// The kernel let go of a removed one.
-    Released,
-    /// It has a new name (cgroup v1 only).
-    Renamed,
-    /// It, or a cgroup below it, got its first process.
-    Populated,
-    /// The last process of it and all below it is gone.
-    Emptied,
-    /// Every process in it is frozen; with [`Event::requested`], somebody asked for that.
-    Frozen,
-    /// It is no longer frozen; with [`Event::requested`], somebody asked for that.
-    Thawed,
-    /// A process was moved into it.
-    Attached,
+words! {
+    /// What is now true of a cgroup. The most frequent first: words are looked for in this order.
+    pub enum Change {
+        /// `mkdir` made it.
+        Created = "created",
+        /// `rmdir` took it away; the kernel may keep it for a while ("dying").
+        Removed = "removed",
+        /// The kernel let go of a removed one.
+        Released = "released",
+        /// It, or a cgroup below it, got its first process.
+        Populated = "populated",
+        /// The last process of it and all below it is gone.
+        Emptied = "emptied",
+        /// A process was moved into it.
+        Attached = "attached",
+        /// It was there when tracing began (found by walking cgroupfs).
+        Existing = "existing",
+        /// It has a new name (cgroup v1 only).
+        Renamed = "renamed",
+        /// Every process in it is frozen; with [`Event::requested`], somebody asked for that.
+        Frozen = "frozen",
+        /// It is no longer frozen; with [`Event::requested`], somebody asked for that.
+        Thawed = "thawed",
+    }
 }
 
 impl Change {
-    /// All of them, the most frequent first.
-    pub const ALL: [Self; 10] = [
-        Self::Created,
-        Self::Removed,
-        Self::Released,
-        Self::Populated,
-        Self::Emptied,
-        Self::Attached,
-        Self::Existing,
-        Self::Renamed,
-        Self::Frozen,
-        Self::Thawed,
-    ];
-
-    /// The word of the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Existing => "existing",
-            Self::Created => "created",
-            Self::Removed => "removed",
-            Self::Released => "released",
-            Self::Renamed => "renamed",
-            Self::Populated => "populated",
-            Self::Emptied => "emptied",
-            Self::Frozen => "frozen",
-            Self::Thawed => "thawed",
-            Self::Attached => "attached",
-        }
-    }
-
     /// What a word of the contract means.
     pub fn from_word(word: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|change| change.as_str() == word)
@@ -401,9 +372,9 @@ pub struct Event {
     /// `frozen` and `thawed` only: it was asked for and is not yet so.
     #[serde(default, skip_serializing_if = "is_false")]
     pub requested: bool,
-    /// `attached` only: the process that was moved.
+    /// `attached` only: the thread that was moved; a process's main thread where all of it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<Parent>,
+    pub task: Option<Task>,
     /// Derived: the container that the path belongs to.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub container: Option<Arc<Container>>,
@@ -412,52 +383,48 @@ pub struct Event {
     pub actor: Option<Actor>,
 }
 
-/// What an attempt tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Operation {
-    /// To make a cgroup.
-    Mkdir,
-    /// To remove one.
-    Rmdir,
-    /// To open one, or a file in it.
-    Open,
+/// A thread that was moved into a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Task {
+    /// Its thread group. `None` where the kernel told of the thread alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Pid>,
+    /// The thread itself. `None` in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tid: Option<u32>,
+    /// The thread's name.
+    pub comm: Name,
 }
 
-impl From<tracer_ebpf::syscalls::Operation> for Operation {
-    fn from(operation: tracer_ebpf::syscalls::Operation) -> Self {
-        match operation {
-            tracer_ebpf::syscalls::Operation::Mkdir => Self::Mkdir,
-            tracer_ebpf::syscalls::Operation::Rmdir => Self::Rmdir,
-            tracer_ebpf::syscalls::Operation::Open => Self::Open,
+macro_rules! operations {
+    ($($(#[$means:meta])* $variant:ident = $word:literal,)+) => {
+        words! {
+            /// What an attempt tried.
+            pub enum Operation {
+                $($(#[$means])* $variant = $word,)+
+            }
         }
-    }
+
+        impl From<tracer_ebpf::syscalls::Operation> for Operation {
+            fn from(operation: tracer_ebpf::syscalls::Operation) -> Self {
+                match operation {
+                    $(tracer_ebpf::syscalls::Operation::$variant => Self::$variant,)+
+                }
+            }
+        }
+    };
 }
 
-impl Operation {
-    /// The word of the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Mkdir => "mkdir",
-            Self::Rmdir => "rmdir",
-            Self::Open => "open",
-        }
-    }
-}
+tracer_ebpf::for_each_operation!(operations);
 
 macro_rules! syscalls {
     ($($variant:ident $constant:ident $trampoline:ident $name:literal = $first:ident $arguments:tt $(.$more:ident $with:tt)*;)*) => {
-        /// The system call that was made: a row of [`tracer_ebpf::syscalls`].
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
-        #[serde(rename_all = "lowercase")]
-        #[allow(missing_docs, reason = "each is the kernel's own name")]
-        pub enum Syscall {
-            $($variant),*
-        }
-
-        impl Syscall {
-            /// All of them, in the order of the table.
-            pub const ALL: &[Self] = &[$(Self::$variant),*];
+        words! {
+            /// The system call that was made: a row of [`tracer_ebpf::syscalls`].
+            #[allow(missing_docs, reason = "each is the kernel's own name")]
+            pub enum Syscall {
+                $($variant = $name,)*
+            }
         }
     };
 }
@@ -475,9 +442,9 @@ impl Syscall {
         self.row().operation.into()
     }
 
-    /// The kernel's name.
-    pub fn as_str(self) -> &'static str {
-        self.row().name
+    /// Its number on this architecture: arm64 has only the `*at` calls.
+    pub fn number(self) -> Option<u32> {
+        if cfg!(target_arch = "aarch64") { self.row().aarch64 } else { self.row().x86_64 }
     }
 }
 
@@ -733,59 +700,30 @@ pub enum UnreadReason {
     NotReadable,
 }
 
-/// What is asked about a process of whoever can look at its memory and its files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Question {
-    /// Its command line.
-    CommandLine,
-    /// What its bundle and its runtime's state say of a container.
-    Container,
-    /// Whether a container's state is left.
-    State,
-    /// The mount table of its mount namespace: without it absolute paths there lead to no cgroup.
-    Mounts,
-}
-
-impl Question {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::CommandLine, Self::Container, Self::State, Self::Mounts];
-
-    /// The word of the stream.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::CommandLine => "command-line",
-            Self::Container => "container",
-            Self::State => "state",
-            Self::Mounts => "mounts",
-        }
+words! {
+    /// What is asked about a process of whoever can look at its memory and its files.
+    pub enum Question {
+        /// Its command line.
+        CommandLine = "command-line",
+        /// What its bundle and its runtime's state say of a container.
+        Container = "container",
+        /// Whether a container's state is left.
+        State = "state",
+        /// The mount table of its mount namespace: without it absolute paths there lead to no cgroup.
+        Mounts = "mounts",
     }
 }
 
-impl Unanswered {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Timeout, Self::Refused, Self::Failed];
-
-    /// The word of the stream.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Timeout => "timeout",
-            Self::Refused => "refused",
-            Self::Failed => "failed",
-        }
+words! {
+    /// Why a question was not answered.
+    pub enum Unanswered {
+        /// A file system, or the process's memory, did not answer in time.
+        Timeout = "timeout",
+        /// It was not asked: another question about what the same user names is not answered, or too many are asked.
+        Refused = "refused",
+        /// Whoever was asked has died over it: there was too much to read.
+        Failed = "failed",
     }
-}
-
-/// Why a question was not answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Unanswered {
-    /// A file system, or the process's memory, did not answer in time.
-    Timeout,
-    /// It was not asked: another question about what the same user names is not answered, or too many are asked.
-    Refused,
-    /// Whoever was asked has died over it: there was too much to read.
-    Failed,
 }
 
 /// What a later walk of cgroupfs covers.
@@ -879,61 +817,31 @@ impl ContainerFacts {
     }
 }
 
-/// Which of the kernel's rings.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Ring {
-    /// Events and processes.
-    Lifecycle,
-    /// Attempts.
-    Attempts,
-    /// No ring of the kernel's: the trace file that this is read from.
-    Recording,
-}
-
-/// Why something did not reach us.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum LossReason {
-    /// The ring was full.
-    RingFull,
-    /// One thread group made more attempts than it is allowed to report.
-    RateLimited,
-    /// The trace file could not be written.
-    NotWritten,
-    /// The agent did not get to run for a while. Counted are the cgroups that came or went unseen meanwhile.
-    Stall,
-    /// A record could not be understood, or memory that should hold a path could not be read.
-    Malformed,
-}
-
-impl Ring {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Lifecycle, Self::Attempts, Self::Recording];
-
-    /// The word of the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Lifecycle => "lifecycle",
-            Self::Attempts => "attempts",
-            Self::Recording => "recording",
-        }
+words! {
+    /// Which of the kernel's rings.
+    pub enum Ring {
+        /// Events and processes.
+        Lifecycle = "lifecycle",
+        /// Attempts.
+        Attempts = "attempts",
+        /// No ring of the kernel's: the trace file that this is read from.
+        Recording = "recording",
     }
 }
 
-impl LossReason {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::RingFull, Self::RateLimited, Self::NotWritten, Self::Stall, Self::Malformed];
-
-    /// The word of the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RingFull => "ring-full",
-            Self::RateLimited => "rate-limited",
-            Self::NotWritten => "not-written",
-            Self::Stall => "stall",
-            Self::Malformed => "malformed",
-        }
+words! {
+    /// Why something did not reach us.
+    pub enum LossReason {
+        /// The ring was full.
+        RingFull = "ring-full",
+        /// One thread group made more attempts than it is allowed to report.
+        RateLimited = "rate-limited",
+        /// The trace file could not be written.
+        NotWritten = "not-written",
+        /// The agent did not get to run for a while. Counted are the cgroups that came or went unseen meanwhile.
+        Stall = "stall",
+        /// A record could not be understood, or memory that should hold a path could not be read.
+        Malformed = "malformed",
     }
 }
 
@@ -968,4 +876,18 @@ impl Lost {
 pub struct Tick {
     /// The time it is.
     pub at: BootTime,
+}
+
+weigh! {
+    HierarchyId:;
+    CgroupId:;
+    NamespaceId:;
+    Pid:;
+    Seq:;
+    Parent: comm;
+    Identity: exe, argv, parents, cgroup;
+    Actor: comm, identity;
+    Cgroup: path;
+    ContainerFacts: id, runtime, engine, source, cgroups_path, state_file, name, image, pod, namespace;
+    Mount: root, mount_point, file_system;
 }

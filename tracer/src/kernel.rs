@@ -1,6 +1,7 @@
 //! The kernel side as the agent sees it: what this kernel can do, what to do about it, doing it, and reading what comes.
 //!
-//! The only user of aya. Facts come first ([`Support`]), then a pure decision ([`Plan`]), then the effect ([`Tracer`]).
+//! The only user of aya. Facts come first ([`Support`], with [`Tracefs`] in place), then a pure decision ([`Plan`]), then the effect
+//! ([`Tracer`]).
 
 mod attach;
 mod btf;
@@ -8,10 +9,13 @@ mod messages;
 mod plan;
 mod ring;
 mod support;
+mod tracefs;
+mod trampoline;
 
 pub use attach::{Options, Tracer, enable_statistics};
 pub use plan::{Backend, BackendChoice, PROBES, Plan, ProbeSpec, Refusal};
-pub use support::{Support, Tracefs, kernel_version};
+pub use support::{Support, kernel_version};
+pub use tracefs::Tracefs;
 
 /// The compiled kernel programs; `None` in a binary that was built without the BPF toolchain.
 #[cfg(bpf_built)]

@@ -7,10 +7,18 @@
 
 #[macro_use]
 mod say;
+#[macro_use]
+mod words;
 mod budget;
+mod hash;
+mod phrases;
 mod recent;
+mod rules;
+mod said;
+mod state;
 
 pub mod argv;
+pub mod bundle;
 pub mod cgroupfs;
 pub mod cli;
 mod commands;
@@ -27,13 +35,13 @@ pub mod gather;
 pub mod hierarchy;
 pub mod input;
 pub mod kernel;
+pub mod line;
 pub mod lxc;
 pub mod metrics;
 pub mod mounts;
 pub mod name;
 pub mod oci;
 pub mod output;
-pub mod pipeline;
 pub mod process;
 pub mod reader;
 pub mod recording;
@@ -44,5 +52,7 @@ pub mod root;
 pub mod runtimes;
 pub mod sandbox;
 pub mod serve;
+pub mod session;
+pub mod stream;
 pub mod tracker;
 pub mod tree;

@@ -6,13 +6,12 @@
 
 mod format;
 
-use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-pub use format::Format;
+pub use format::Exposition;
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -24,16 +23,16 @@ use prometheus_client::registry::Registry;
 
 use crate::container::Container;
 use crate::errno::Errno;
-use crate::explain;
-use crate::findings::{Cause, Finding, Severity};
+use crate::findings::{Cause, Finding, Kind, Severity};
 use crate::hierarchy::{Clock, Header};
-use crate::input::{About, BootTime, Change, Facts, Input, LossReason, Operation, Question, Ring, Seq, Unanswered};
+use crate::input::{About, BootTime, Change, Facts, Input, LossReason, Operation, Question, Ring, Unanswered};
 use crate::kernel;
-use crate::output::{Counts, Output};
-use crate::pipeline::{Turn, WalkReason};
+use crate::line::{Line, Output};
 use crate::process;
 use crate::recording::Written;
 use crate::runtimes::{self, RUNTIMES};
+use crate::said::LastSaid;
+use crate::session::{Turn, WalkReason};
 use crate::tracker::{Phase, Span};
 
 /// The label of what is no container's.
@@ -43,7 +42,7 @@ const OTHER: &str = "other";
 /// An exemplar's labels may have so many characters in all.
 const EXEMPLAR: usize = 128;
 /// Findings whose severity and cause are remembered, so that a later word of the same is not counted again.
-const TOLD: usize = 4_096;
+const SAID: usize = 4_096;
 /// Numbers that must be asked for are asked for this often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
@@ -278,20 +277,20 @@ impl Metrics {
         for runtime in RUNTIMES.iter().map(|runtime| runtime.name).chain([NONE]) {
             drop(self.created.get_or_create(&OfRuntime { runtime }));
             drop(self.removed.get_or_create(&OfRuntime { runtime }));
-            for explained in explain::all() {
-                for cause in explained.causes {
+            for kind in Kind::ALL {
+                for cause in kind.explanation().causes {
                     for severity in Severity::ALL {
                         drop(self.findings.get_or_create(&OfFinding {
-                            kind: explained.kind.as_str(),
+                            kind: kind.as_str(),
                             severity: severity.as_str(),
-                            cause: cause.cause.as_str(),
+                            cause: cause.as_str(),
                             runtime,
                         }));
                     }
                 }
             }
         }
-        for operation in [Operation::Mkdir, Operation::Rmdir, Operation::Open].map(Operation::as_str) {
+        for operation in Operation::ALL.map(Operation::as_str) {
             for errno in Errno::names().chain([OTHER]) {
                 drop(self.attempts.get_or_create(&OfAttempt { operation, errno }));
             }
@@ -322,7 +321,7 @@ impl Metrics {
     }
 
     /// Every number, as text or protobuf. Nothing is looked up for it, and nobody is waited for.
-    pub fn tell(&self, format: Format) -> Vec<u8> {
+    pub fn tell(&self, format: Exposition) -> Vec<u8> {
         format.encode(&self.text, &self.native)
     }
 
@@ -412,28 +411,25 @@ impl Sampling {
 /// Counts a stream.
 pub struct Counting {
     metrics: Metrics,
-    told: VecDeque<(String, Severity, Cause)>,
+    said: LastSaid<(Severity, Cause)>,
 }
 
 impl Counting {
     /// Counts to `metrics`.
     pub fn new(metrics: Metrics) -> Self {
-        Self { metrics, told: VecDeque::new() }
+        Self { metrics, said: LastSaid::new(SAID) }
     }
-}
 
-impl Output for Counting {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
+    fn header(&self, header: &Header) {
         for probe in &header.probes {
             let labels = OfProbe { probe: probe.name.clone() };
             self.metrics.probes.get_or_create(&labels).set(probe.attached.into());
         }
         let labels = OfBuild { version: env!("CARGO_PKG_VERSION"), kernel: header.kernel.clone() };
         self.metrics.build.get_or_create(&labels).set(1);
-        Ok(())
     }
 
-    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
+    fn input(&self, input: &Input) {
         let received = |ring: Ring| {
             self.metrics.received.get_or_create(&OfRing { ring: ring.as_str() }).inc();
         };
@@ -441,7 +437,7 @@ impl Output for Counting {
             Input::Event(event) => {
                 let labels = OfRuntime { runtime: runtime_of(event.container.as_deref()) };
                 match event.change {
-                    Change::Existing => return Ok(()),
+                    Change::Existing => return,
                     Change::Created => _ = self.metrics.created.get_or_create(&labels).inc(),
                     Change::Removed => _ = self.metrics.removed.get_or_create(&labels).inc(),
                     Change::Released
@@ -472,30 +468,21 @@ impl Output for Counting {
             }
             Input::Facts(_) | Input::Tick(_) => {}
         }
-        Ok(())
     }
 
-    fn span(&mut self, span: &Span) -> io::Result<()> {
+    fn span(&self, span: &Span) {
         let durations = match span.phase {
             Phase::Lifetime => &self.metrics.lifetime,
             Phase::Teardown => &self.metrics.teardown,
             Phase::Release => &self.metrics.release,
         };
         durations.observe(span.took, Which::of(span.container.as_deref()));
-        Ok(())
     }
 
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+    fn finding(&mut self, finding: &Finding) {
         let now = (finding.severity, finding.cause);
-        match self.told.iter_mut().find(|(id, ..)| *id == finding.id) {
-            Some((_, severity, cause)) if (*severity, *cause) == now => return Ok(()),
-            Some((_, severity, cause)) => (*severity, *cause) = now,
-            None => {
-                self.told.push_back((finding.id.clone(), finding.severity, finding.cause));
-                if self.told.len() > TOLD {
-                    self.told.pop_front();
-                }
-            }
+        if self.said.say(&finding.id, now) == Some(now) {
+            return;
         }
         let container = finding.container.as_deref();
         let labels = OfFinding {
@@ -505,10 +492,18 @@ impl Output for Counting {
             runtime: runtime_of(container),
         };
         self.metrics.findings.get_or_create(&labels).inc_by(1, Which::of(container), None);
-        Ok(())
     }
+}
 
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+impl Output for Counting {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => self.header(header),
+            Line::Input(_, input) => self.input(input),
+            Line::Span(span) => self.span(span),
+            Line::Finding(finding) => self.finding(finding),
+            Line::Known(..) | Line::Passed(_) | Line::End(..) => {}
+        }
         Ok(())
     }
 

@@ -15,6 +15,8 @@ use std::sync::Arc;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::budget::{ALLOCATION, Scale, Weigh};
+
 /// The first of the 128 private-use characters that stand for the bytes 0x80 to 0xff.
 const ESCAPE_BASE: u32 = 0xef00;
 
@@ -237,6 +239,12 @@ impl<'de> Deserialize<'de> for Name {
         }
 
         deserializer.deserialize_str(Text)
+    }
+}
+
+impl Weigh for Name {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add(ALLOCATION + self.as_bytes().len());
     }
 }
 

@@ -1,10 +1,6 @@
-//! What an OCI runtime was asked to do, as its command line says. Pure; [`bundle`], [`state`] and
-//! [`ending`] read what this names.
+//! What an OCI runtime was asked to do, as its command line says. Reads nothing: what it names is read by [`crate::bundle`].
 
-pub mod bundle;
-pub mod ending;
-pub mod state;
-
+use crate::budget::{Scale, Weigh};
 use crate::input::ContainerFacts;
 use crate::mounts;
 use crate::name::Name;
@@ -235,6 +231,15 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
 
 fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     path.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
+}
+
+impl Weigh for RuntimeCommand {
+    fn weigh(&self, scale: &mut Scale) {
+        let Self { runtime: _, program, subcommand, id, root, bundle, log, keep: _ } = self;
+        program.weigh(scale);
+        subcommand.weigh(scale);
+        [id, root, bundle, log].into_iter().for_each(|name| name.weigh(scale));
+    }
 }
 
 #[cfg(test)]

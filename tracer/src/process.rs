@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::OnceLock;
@@ -178,6 +178,44 @@ pub fn usage() -> Option<Usage> {
 /// Descriptors that this process may have open; `None` if there is no limit.
 pub fn most_fds() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// `/proc/self/cgroup`: which hierarchies there are.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn own_cgroups() -> io::Result<String> {
+    fs::read_to_string("/proc/self/cgroup")
+}
+
+/// `/proc/self/mountinfo`: what this process sees mounted.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn own_mounts() -> io::Result<Vec<u8>> {
+    fs::read("/proc/self/mountinfo")
+}
+
+/// How many cgroups each hierarchy has, a line for each controller.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn cgroup_counts() -> io::Result<String> {
+    fs::read_to_string("/proc/cgroups")
+}
+
+/// The mount namespace that this thread is in, to come back to.
+///
+/// # Errors
+/// When `/proc` is not there.
+pub fn own_mount_namespace() -> io::Result<OwnedFd> {
+    fs::File::open("/proc/thread-self/ns/mnt").map(OwnedFd::from)
+}
+
+/// Opens for reading what a descriptor is the place of, whatever its path leads to by now.
+pub fn reopen(place: &impl AsRawFd) -> Option<fs::File> {
+    let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    openat(CWD, format!("/proc/self/fd/{}", place.as_raw_fd()), reading, Mode::empty()).ok().map(fs::File::from)
 }
 
 /// What is known of a process, as a `seen` record of now, but for its command line: see [`command_line`].

@@ -26,11 +26,11 @@ use serde::{Deserialize, Serialize};
 
 pub use queue::{Asker, Askers};
 
+use crate::bundle;
+use crate::bundle::ending::{Ending, Left};
 use crate::input::{BootTime, ContainerFacts, Pid, Process, Unanswered, Unread};
 use crate::name::Name;
 use crate::oci;
-use crate::oci::bundle;
-use crate::oci::ending::{Ending, Left};
 use crate::process;
 use keeper::Received;
 use queue::Queue;

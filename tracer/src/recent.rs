@@ -3,12 +3,7 @@
 use std::collections::BTreeMap;
 use std::hash::Hash;
 
-use foldhash::quality::RandomState;
-
-use crate::budget::{Scale, Weigh, slot};
-
-/// A hash table of what every input looks up. Its seed is random: who writes a trace cannot choose keys that collide.
-pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
+use crate::budget::{Scale, Table, Weigh, slot};
 
 /// What was told last, by key.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod events;
 mod file;
 mod flight;
 mod frames;
+mod journal;
 mod line;
 mod reader;
 mod schema;
@@ -17,12 +18,12 @@ mod writer;
 
 pub use flight::record_around;
 pub use frames::{Damage, FrameReader, FrameWriter, Piece};
-pub use line::{Line, LineError};
+pub use line::{LineError, TraceLine};
 pub use reader::{Item, OpenError, Reader};
 pub use schema::schema;
 pub use shelf::{Limits, default_name, next_part_name};
 pub use sink::{Recording, Written};
-pub use writer::{Place, record};
+pub use writer::{Destination, record};
 
 /// The format number that is written, and the newest that is read.
 pub const FORMAT: u32 = 1;

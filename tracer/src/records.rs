@@ -6,9 +6,9 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::bundle::state::{self, Files};
 use crate::input::Pid;
 use crate::name::Name;
-use crate::oci::state::{self, Files};
 use crate::process;
 use crate::root::Root;
 use crate::runtimes::RUNTIMES;

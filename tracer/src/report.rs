@@ -1,6 +1,7 @@
 //! What a trace tells when it is replayed: the sums, the findings, the lives of containers.
 
 pub mod html;
+pub mod text;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
@@ -9,9 +10,11 @@ use crate::budget::{Scale, weigh, weight};
 use crate::duration;
 use crate::findings::{Finding, Severity};
 use crate::hierarchy::Header;
-use crate::input::{About, BootTime, Cgroup, Change, HierarchyId, Input, Seq};
+use crate::input::{About, BootTime, Cgroup, Change, HierarchyId, Input};
+use crate::line::{Counts, Line, Output};
 use crate::name::Name;
-use crate::output::{Counts, Output, WINDOW, word_of};
+use crate::output::{WINDOW, word_of};
+use crate::phrases;
 
 /// Findings kept at most: the worst, and what they may take.
 const FINDINGS: usize = 1_000;
@@ -24,6 +27,16 @@ const STEPS: usize = 250_000;
 const BYTES_OF_LIVES: usize = 64 << 20;
 /// Steps kept of one cgroup's life.
 const STEPS_OF_ONE: usize = 256;
+
+/// One recording, and what is to be shown of it.
+pub struct Trace<'a> {
+    /// The names of its files.
+    pub files: String,
+    /// What it told.
+    pub report: &'a Report,
+    /// The findings to show.
+    pub findings: Vec<&'a Finding>,
+}
 
 /// Gathers a report from a stream.
 #[derive(Default)]
@@ -42,7 +55,7 @@ pub struct Report {
     pub findings: Findings,
     /// Containers' lives, if they were asked for.
     pub lives: Option<Lives>,
-    /// What was there at the start has been told: what is told to be there later was, or is a loss made good.
+    /// What was there at the start has been told.
     walked: bool,
 }
 
@@ -196,11 +209,6 @@ impl Report {
         Self { lives: with_lives.then(Lives::default), ..Self::default() }
     }
 
-    /// A later part of a trace begins with what exists.
-    fn is_told_again(&self, input: &Input) -> bool {
-        self.walked && matches!(input, Input::Event(event) if event.change == Change::Existing)
-    }
-
     /// What the trace covers and what it lacks, a name and a text each.
     pub fn summary(&self, header: &Header) -> Vec<(&'static str, String)> {
         let mut fields = vec![(
@@ -216,8 +224,7 @@ impl Report {
             ),
         )];
         if let Some((first, last)) = self.span {
-            let time = header.clock.rfc3339(first);
-            let time = time.get(..19).unwrap_or(&time).replace('T', " ");
+            let time = phrases::date_and_time(header.clock, first);
             fields.push(("span", format!("{time} UTC, {}", duration::human(last.since(first)))));
         }
         let count = |change: Change| self.counts.events.get(change.as_str()).copied().unwrap_or(0);
@@ -260,26 +267,23 @@ fn printable(text: &str) -> String {
     Name::from(text).printable()
 }
 
-impl Output for Report {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.header = Some(header.clone());
-        Ok(())
-    }
-
-    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
-        if !self.is_told_again(input) {
+impl Report {
+    fn input(&mut self, input: &Input) {
+        // What is found later to exist was not there at the start: its creation was lost.
+        let is_found_later = self.walked && matches!(input, Input::Event(event) if event.change == Change::Existing);
+        if !is_found_later {
             self.counts.count(input);
         }
         let at = input.at();
         match input {
-            Input::Event(event) if event.change == Change::Existing => return Ok(()),
+            Input::Event(event) if event.change == Change::Existing => return,
             Input::Facts(facts) => {
                 self.walked |= matches!(facts.about, About::Walked { .. });
-                return Ok(());
+                return;
             }
             Input::Event(event) => {
                 if let (Some(lives), Some(container)) = (&mut self.lives, &event.container) {
-                    let who = event.actor.as_ref().map(|actor| format!("{}[{}]", actor.comm, actor.pid));
+                    let who = event.actor.as_ref().map(|actor| phrases::who(&actor.comm, actor.pid));
                     let step = Step { at, what: word_of(event).to_owned(), failed: false, who };
                     lives.add(container, &event.cgroup, step);
                 }
@@ -289,7 +293,7 @@ impl Output for Report {
                 if let (Some(lives), Some(container), Some(cgroup)) =
                     (&mut self.lives, &attempt.container, &attempt.cgroup)
                 {
-                    let who = Some(format!("{}[{}]", attempt.actor.comm, attempt.actor.pid));
+                    let who = Some(phrases::who(&attempt.actor.comm, attempt.actor.pid));
                     let what = format!("{} {errno}", attempt.operation.as_str());
                     lives.add(container, cgroup, Step { at, what, failed: true, who });
                 }
@@ -305,16 +309,20 @@ impl Output for Report {
         let first = self.span.map_or(at, |(first, _)| first.min(at));
         let last = self.span.map_or(at, |(_, last)| last.max(at));
         self.span = Some((first, last));
-        Ok(())
     }
+}
 
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.counts.count_finding(finding);
-        self.findings.add(finding);
-        Ok(())
-    }
-
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+impl Output for Report {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => self.header = Some((*header).clone()),
+            Line::Input(_, input) => self.input(input),
+            Line::Finding(finding) => {
+                self.counts.count_finding(finding);
+                self.findings.add(finding);
+            }
+            Line::Known(..) | Line::Span(_) | Line::Passed(_) | Line::End(..) => {}
+        }
         Ok(())
     }
 

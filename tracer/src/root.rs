@@ -7,9 +7,8 @@
 //!
 //! Whatever is on the way may never answer, so this is for reader processes only: see [`crate::reader`].
 
-use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -101,12 +100,8 @@ impl Root {
         if !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size > LARGEST_FILE) {
             return None;
         }
-        // What was looked at is what is opened, whatever the path leads to by now.
-        let reading = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        let file =
-            File::from(openat(CWD, format!("/proc/self/fd/{}", found.as_raw_fd()), reading, Mode::empty()).ok()?);
         let mut bytes = Vec::new();
-        file.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
+        process::reopen(&found)?.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
         Some(bytes)
     }
 
@@ -263,7 +258,7 @@ mod tests {
     fn only_regular_files_of_moderate_size_are_read() {
         let (host, root) = tree();
         rustix::fs::mknodat(CWD, host.path().join("root/pipe"), FileType::Fifo, Mode::RUSR, 0).expect("made");
-        let large = File::create(host.path().join("root/large")).expect("made");
+        let large = fs::File::create(host.path().join("root/large")).expect("made");
         large.set_len(LARGEST_FILE + 1).expect("grown");
         for path in ["/pipe", "/large", "/run"] {
             assert_eq!(root.read(Path::new(path)), None, "{path}");

@@ -2,6 +2,7 @@
 //!
 //! The thread that traces puts up on the [`Board`] what may be told, and never waits for anybody who reads it.
 
+pub mod agent;
 mod config;
 mod http;
 mod page;
@@ -14,14 +15,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use config::{ConfigError, with_file};
-pub use http::{Address, Listener, Names, serve};
+pub use http::{Address, Listener, Names};
 
 use crate::budget::Scale;
 use crate::findings::Finding;
 use crate::hierarchy::{Clock, Header};
-use crate::input::{BootTime, Input, Seq};
+use crate::input::BootTime;
+use crate::line::{Counts, Line, Output};
 use crate::metrics::Metrics;
-use crate::output::{Counts, Output};
 use crate::process;
 
 /// Findings that are kept to be asked for, and what they may take.
@@ -137,20 +138,8 @@ impl Posting {
     pub fn new(board: Arc<Board>) -> Self {
         Self(board)
     }
-}
 
-impl Output for Posting {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.0.shown().header = Some(Arc::new(header.clone()));
-        Ok(())
-    }
-
-    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
-        self.0.shown().counts.count(input);
-        Ok(())
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+    fn finding(&self, finding: &Finding) {
         let mut shown = self.0.shown();
         shown.counts.count_finding(finding);
         // What is kept is what is weighed: a copy has no more room than it needs.
@@ -168,11 +157,18 @@ impl Output for Posting {
             let Some(oldest) = shown.findings.pop_front() else { break };
             shown.scale.take(oldest.as_ref());
         }
-        Ok(())
     }
+}
 
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
-        self.0.stop();
+impl Output for Posting {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => self.0.shown().header = Some(Arc::new((*header).clone())),
+            Line::Input(_, input) => self.0.shown().counts.count(input),
+            Line::Finding(finding) => self.finding(finding),
+            Line::End(..) => self.0.stop(),
+            Line::Known(..) | Line::Span(_) | Line::Passed(_) => {}
+        }
         Ok(())
     }
 
@@ -188,9 +184,9 @@ mod tests {
     #[test]
     fn telling_the_same_over_and_over_takes_no_more_room() {
         let board = Board::new(Metrics::default());
-        let mut posting = Posting::new(board.clone());
+        let posting = Posting::new(board.clone());
         for revision in 0..20_000 {
-            posting.finding(&Finding::example("kept", revision)).expect("posted");
+            posting.finding(&Finding::example("kept", revision));
         }
         let shown = board.shown();
         let one = crate::budget::weight(shown.findings[0].as_ref());

@@ -4,58 +4,48 @@
 //! and tells stories of failed teardowns as findings. It does no I/O, reads no clock and cannot fail: the same inputs
 //! give the same findings, on any machine.
 //!
-//! Which kinds of finding there are, and what each claims, is in [`crate::findings`].
+//! What it knows is kept in [`crate::state`]; which kinds of finding there are, and what each claims, is in [`crate::rules`].
 
-mod cgroups;
 mod command;
 mod containers;
-mod coverage;
-mod processes;
-mod renamings;
-mod stories;
+mod telling;
 mod told;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub(crate) use cgroups::{Cgroups, Place, Removal};
-pub(crate) use coverage::Coverage;
-pub(crate) use processes::Processes;
-pub(crate) use renamings::Renaming;
-pub(crate) use stories::{Case, Member, Note, Participant, Story};
-
 use crate::budget;
 use crate::container::{Container, Owner};
 use crate::engine;
 use crate::errno::Errno;
-use crate::findings::{self, Finding, FindingAttempt, Job, Kind};
+use crate::findings::{Finding, FindingAttempt};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Actor, Attempt, BootTime, Cgroup, Change, Device, Directory, Event, Facts, HierarchyId, Input, NamespaceId,
-    Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
+    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Facts, HierarchyId, Input,
+    NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable, Resolution};
 use crate::name::Name;
 use crate::oci;
 use crate::recent::{Parted, Recent};
-use cgroups::{Creation, Followed};
+use crate::rules::Rules;
+use crate::state::{Cgroups, Coverage, Creation, End, Note, Notes, Place, Processes, Stories};
 use command::Command;
-use stories::{End, Notes, Stories};
 use told::Told;
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
-/// A removal that failed with ENOENT although the cgroup exists: it was made anew after the call had looked, but no
-/// longer before the call returned than this.
-const MADE_ANEW: Duration = Duration::from_millis(100);
-/// An opening of a directory is for removal if the same process failed to remove it no longer before than this.
-const LADDER: Duration = Duration::from_secs(60);
+/// cgroup file systems kept at most: a kernel has a dozen, and a trace file names as many as it likes.
+const HIERARCHIES: usize = 256;
 
 /// What the tracker knows.
 #[derive(Debug)]
 pub struct Tracker {
+    rules: Rules,
     hierarchies: HashMap<Device, HierarchyId>,
+    /// cgroup file systems that there was no room for.
+    hierarchies_beyond: u64,
     mount_tables: Parted<NamespaceId, MountTable>,
     told: Told,
     owners: Recent<Name, Owner>,
@@ -96,9 +86,15 @@ pub struct Span {
 impl Tracker {
     /// A tracker for the host and the probes that `header` names.
     pub fn new(header: &Header) -> Self {
-        let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id))).collect();
+        Self::with_rules(header, Rules::all())
+    }
+
+    fn with_rules(header: &Header, rules: Rules) -> Self {
+        let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id)));
         Self {
-            hierarchies,
+            rules,
+            hierarchies: hierarchies.take(HIERARCHIES).collect(),
+            hierarchies_beyond: 0,
             mount_tables: mounts::tables(),
             told: Told::new(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
@@ -155,10 +151,8 @@ impl Tracker {
     /// The end of the trace: everything that is left to be told.
     pub fn finish(&mut self, at: BootTime) -> Vec<Finding> {
         self.advance(at);
-        for (_, mut story) in self.stories.take_all() {
-            let finding = self.finding(&story);
-            self.findings.extend(story.conclude(finding));
-        }
+        self.stories.finish();
+        self.tell_due();
         std::mem::take(&mut self.findings)
     }
 
@@ -171,6 +165,17 @@ impl Tracker {
     /// What is known of the mounts of a namespace.
     pub fn knows_mounts(&self, namespace: NamespaceId) -> bool {
         self.mount_tables.get(&namespace).is_some()
+    }
+
+    /// Whether a cgroup is known to exist, by this path.
+    pub fn knows_cgroup(&self, cgroup: &Cgroup) -> bool {
+        let known = cgroup.id.and_then(|id| self.cgroups.get(cgroup.hierarchy, id));
+        known.is_some_and(|known| known.path == cgroup.path || cgroup.truncated)
+    }
+
+    /// Whether something was said already of a container, by this user's processes or by those that are believed more.
+    pub fn knows_container(&self, said: &ContainerFacts) -> bool {
+        self.told.of(&said.id, said.uid).is_some()
     }
 
     /// Whether anything but its number and name is known of a thread group.
@@ -241,21 +246,14 @@ impl Tracker {
 
     /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded.
     pub fn evicted(&self) -> u64 {
-        let stories = self.notes.evicted + self.stories.evicted;
-        let others = self.mount_tables.evicted() + self.told.evicted() + self.command.evicted;
+        let stories = self.notes.evicted + self.stories.evicted();
+        let others = self.hierarchies_beyond + self.mount_tables.evicted() + self.told.evicted() + self.command.evicted;
         self.cgroups.evicted() + self.processes.evicted() + stories + others
     }
 
     fn advance(&mut self, at: BootTime) {
         self.now = self.now.max(at);
         self.tell_due();
-    }
-
-    fn tell_due(&mut self) {
-        while let Some((number, story)) = self.stories.take_due(self.now) {
-            let finding = self.finding(&story);
-            self.findings.extend(self.stories.keep(number, story, finding));
-        }
     }
 
     fn sweep(&mut self) {
@@ -266,10 +264,8 @@ impl Tracker {
         self.cgroups.sweep(self.now);
         self.processes.sweep(self.now);
         self.notes.sweep(self.now);
-        for mut story in self.stories.sweep(self.now) {
-            let finding = self.finding(&story);
-            self.findings.extend(story.revise(finding));
-        }
+        self.stories.sweep(self.now);
+        self.tell_due();
     }
 
     fn event(&mut self, seq: Seq, event: &mut Event) {
@@ -292,6 +288,17 @@ impl Tracker {
             None => self.container_of(&Place::of(&event.cgroup), pid),
         };
         self.command.event(event);
+        // What a walk or a snapshot says again has not happened again.
+        let is_news = event.change != Change::Existing
+            || event.cgroup.id.is_some_and(|id| self.cgroups.get(event.cgroup.hierarchy, id).is_none());
+        self.learn_event(seq, event);
+        if is_news {
+            self.happened(seq, event);
+        }
+    }
+
+    /// Takes in what is true of a cgroup now.
+    fn learn_event(&mut self, seq: Seq, event: &mut Event) {
         match event.change {
             Change::Existing => self.cgroups.appeared(event.at, &event.cgroup, None, event.container.clone()),
             Change::Created => {
@@ -351,7 +358,11 @@ impl Tracker {
         match &facts.about {
             About::Mounts { namespace, mounts, too_many: _, host } => {
                 for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup2") {
-                    self.hierarchies.insert(mount.device, HierarchyId(0));
+                    if self.hierarchies.len() < HIERARCHIES || self.hierarchies.contains_key(&mount.device) {
+                        self.hierarchies.insert(mount.device, HierarchyId(0));
+                    } else {
+                        self.hierarchies_beyond += 1;
+                    }
                 }
                 self.mount_tables.tell(*namespace, *host, MountTable::new(mounts.clone()));
             }
@@ -390,99 +401,21 @@ impl Tracker {
             }
             return;
         };
-        let live = self.cgroups.at_path(&place).map(|(id, live)| (id, live.level, live.container.clone()));
-        attempt.container = live
-            .as_ref()
-            .and_then(|live| live.2.clone())
-            .or_else(|| self.container_of_missing(&place, attempt.actor.pid));
+        let live = self.cgroups.at_path(&place).map(|(id, live)| (live.as_existing(id), live.container.clone()));
+        let (existing, container) = live.unzip();
+        attempt.container = container.flatten().or_else(|| self.container_of_missing(&place, attempt.actor.pid));
         attempt.cgroup = Some(Cgroup {
             hierarchy: place.hierarchy,
-            id: live.as_ref().map(|live| live.0),
+            id: existing.map(|existing| existing.id),
             path: place.path.clone(),
-            level: live.and_then(|live| live.1),
+            level: existing.and_then(|existing| existing.level),
             truncated: attempt.truncated,
         });
         let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
         if is_wanted(attempt, &note) {
             self.processes.note_failure(&attempt.actor, &note.attempt);
         }
-        match self.case(&note, attempt) {
-            Some(case) => self.stories.tell(note, case, &mut self.notes),
-            None => {
-                if let Some(note) = self.stories.add_context(note) {
-                    self.notes.push(note);
-                }
-            }
-        }
-    }
-
-    /// What a failed call is evidence of, if it is a removal, or an opening for removal, of a cgroup that is not there.
-    fn case(&self, note: &Note, attempt: &Attempt) -> Option<Case> {
-        let call = &note.attempt;
-        let gone = matches!(call.errno, Errno::ENOENT | Errno::ENODEV);
-        match call.operation {
-            // A read-only mount answers EROFS before it looks.
-            Operation::Rmdir if gone || call.errno == Errno::EROFS => {}
-            Operation::Open if gone && note.file.is_none() && self.tried_to_remove(note) => {}
-            Operation::Rmdir | Operation::Open | Operation::Mkdir => return None,
-        }
-        let container = attempt.container.clone();
-        let caller = self.processes.of(&call.actor);
-        let failed_before = caller.and_then(|known| known.last_failure.as_deref()).cloned();
-        let is_unread = caller.is_some_and(|known| known.is_unread);
-        let duplicate = |removal: &Removal, renaming: Option<&Renaming>| Case {
-            kind: Kind::DuplicateTeardown,
-            removal: Some(removal.clone()),
-            renaming: renaming.cloned(),
-            since: Some(removal.at),
-            failed_before: failed_before.clone(),
-            is_unread,
-            container: removal.container.clone().or(container.clone()),
-        };
-        // Whoever retries for longer than removals are remembered still retries the same one.
-        let removal = self.cgroups.removal(&note.place).or_else(|| self.stories.removal(&note.place));
-        if let Some((_, live)) = self.cgroups.at_path(&note.place) {
-            let made_anew = live.created.as_ref().is_some_and(|created| call.at.since(created.at) <= MADE_ANEW);
-            return match removal {
-                Some(removal) if gone && made_anew => Some(duplicate(removal, None)),
-                Some(_) | None => None,
-            };
-        }
-        let followed = self.cgroups.follow(&note.place);
-        let since =
-            followed.as_ref().map(Followed::over).max(self.cgroups.removal(&note.place).map(|removal| removal.at));
-        let missing = |renaming: Option<&Renaming>| Case {
-            kind: Kind::MissingPathTeardown,
-            removal: None,
-            renaming: renaming.cloned(),
-            since,
-            failed_before: failed_before.clone(),
-            is_unread,
-            container: container.clone(),
-        };
-        // Whoever starts a container begins another life: what was over before it began is none of its. So does a creation
-        // that failed since, of one that never came to be.
-        let failed_creation = self.notes.at(&note.place).rev().find(|note| note.attempt.is_failed_creation());
-        let failed_creation =
-            failed_creation.map(|note| note.attempt.at).max(self.stories.failed_creation(&note.place));
-        let is_last_life =
-            |over: BootTime| !begins_after(&call.actor, over) && failed_creation.is_none_or(|failed| failed < over);
-        if let Some(Followed { renaming, removal, .. }) = followed.filter(|followed| is_last_life(followed.over())) {
-            return Some(removal.map_or_else(|| missing(Some(renaming)), |removal| duplicate(removal, Some(renaming))));
-        }
-        match removal.filter(|removal| is_last_life(removal.at)) {
-            Some(removal) => Some(duplicate(removal, None)),
-            None => Some(missing(None)),
-        }
-    }
-
-    fn tried_to_remove(&self, note: &Note) -> bool {
-        let actor = &note.attempt.actor;
-        let earlier = self.notes.at(&note.place).rev().map(|earlier| &earlier.attempt);
-        self.stories.has_participant(&note.place, actor)
-            || earlier
-                .filter(|earlier| earlier.operation == Operation::Rmdir && earlier.actor.is_same_process_as(actor))
-                .any(|earlier| note.attempt.at.since(earlier.at) <= LADDER)
+        self.failed(note, existing, attempt.container.as_ref());
     }
 
     /// The cgroup that an attempt is about, and the control file in it.
@@ -504,7 +437,7 @@ impl Tracker {
             },
         };
         let (path, file) = match attempt.operation {
-            Operation::Open => mounts::split_control_file(&path),
+            Operation::Open | Operation::Rename => mounts::split_control_file(&path),
             Operation::Mkdir | Operation::Rmdir => (path, None),
         };
         Some((Place { hierarchy, path }, file))
@@ -529,12 +462,6 @@ impl Tracker {
             None => Some(table.resolve(&attempt.path)),
         }
     }
-
-    fn finding(&self, story: &Story) -> Finding {
-        let (cgroups, coverage, processes) = (&self.cgroups, &self.coverage, &self.processes);
-        let forgotten_creation = self.notes.forgotten_creation().max(self.stories.forgotten_creation());
-        findings::judge(story, &findings::World { cgroups, coverage, processes, forgotten_creation })
-    }
 }
 
 /// The name that a `mkdir` was to make, as far as its path tells: one that was cut short, or that ends by going up, does not.
@@ -544,20 +471,11 @@ fn name_to_make(attempt: &Attempt) -> Option<Name> {
     (!attempt.truncated && last != b"..").then(|| Name::new(last))
 }
 
-/// Whether a process starts a container, and was itself started after `at`.
-fn begins_after(actor: &Actor, at: BootTime) -> bool {
-    Job::of(actor).is_start() && started(actor).is_some_and(|started| started > at)
-}
-
-fn started(actor: &Actor) -> Option<BootTime> {
-    actor.identity.as_ref()?.started
-}
-
 /// Control files that are written to when a container is cleared up, and that some kernels do not have.
 const CLEAR_UP: [&str; 3] = ["cgroup.kill", "cgroup.freeze", "freezer.state"];
 
 /// Whether a failed call had been wanted to change something, so that its failure may be why its process fails: the making
-/// of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
+/// or renaming of a cgroup, or the opening of a control file for writing. Files are also looked at that may be missing.
 fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
     /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
     const ACCESS_MODE: u64 = 3;
@@ -567,6 +485,7 @@ fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
             let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
             is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
         }
+        Operation::Rename => true,
         Operation::Rmdir => false,
     }
 }
@@ -576,4 +495,4 @@ fn known_without_container(cgroups: &Cgroups, cgroup: &Cgroup) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

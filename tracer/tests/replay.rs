@@ -8,8 +8,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use cgtrace::output::Json;
-use cgtrace::pipeline::Stream;
-use cgtrace::recording::Line;
+use cgtrace::recording::TraceLine;
+use cgtrace::stream::Stream;
 
 fn recordings() -> Vec<PathBuf> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
@@ -23,19 +23,21 @@ fn recordings() -> Vec<PathBuf> {
 fn replay(recording: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut json = Json::new(&mut out);
-    let mut lines =
-        recording.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(|line| Line::parse(line).unwrap());
-    let Some(Line::Header(header)) = lines.next() else { panic!("a recording begins with its header") };
+    let mut lines = recording
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| TraceLine::parse(line).unwrap());
+    let Some(TraceLine::Header(header)) = lines.next() else { panic!("a recording begins with its header") };
     let mut stream = Stream::begin(&header, &mut json).unwrap();
     for line in lines {
         match line {
-            Line::Input(seq, mut input) => stream.replay(seq, &mut input).unwrap(),
-            Line::End(at) => {
+            TraceLine::Input(seq, mut input) => stream.replay(seq, &mut input).unwrap(),
+            TraceLine::End(at) => {
                 stream.end(at).unwrap();
                 break;
             }
-            Line::Other => {}
-            Line::Header(_) => panic!("a second header"),
+            TraceLine::Other => {}
+            TraceLine::Header(_) => panic!("a second header"),
         }
     }
     out
@@ -96,4 +98,18 @@ fn the_recordings_tell_what_they_are_named_for() {
     let renamed = |to: &str| ("\"renamed\"".to_owned(), format!("\"{to}\""));
     let removed = ("\"removed-by-other\"".to_owned(), "null".to_owned());
     assert_eq!(told, [renamed("/new"), renamed("/new/child"), removed]);
+    let told: Vec<(String, u64, String)> = findings("denied")
+        .iter()
+        .map(|finding| (finding["cause"].as_str(), finding["revision"].as_u64(), finding["severity"].as_str()))
+        .map(|(cause, revision, severity)| (cause.unwrap().into(), revision.unwrap(), severity.unwrap().into()))
+        .collect();
+    let refused = |cause: &str, revision, severity: &str| (cause.to_owned(), revision, severity.to_owned());
+    let expected = [
+        refused("permission", 0, "undetermined"),
+        refused("read-only-mount", 0, "fault"),
+        // Both were removed in the end; a third one was before it was told of.
+        refused("read-only-mount", 1, "benign"),
+        refused("permission", 1, "benign"),
+    ];
+    assert_eq!(told, expected);
 }

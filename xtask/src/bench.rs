@@ -83,10 +83,11 @@ impl Drop for Scratch {
 }
 
 /// A directory for what is written meanwhile.
-struct Place(PathBuf);
+pub struct Place(pub PathBuf);
 
 impl Place {
-    fn new() -> anyhow::Result<Self> {
+    /// Below the one for such.
+    pub fn new() -> anyhow::Result<Self> {
         let path = std::env::temp_dir().join(format!("cgtrace-bench-{}", std::process::id()));
         std::fs::create_dir(&path).with_context(|| format!("failed to make {}", path.display()))?;
         Ok(Self(path))

@@ -64,9 +64,14 @@ enum Task {
     },
     /// Run the agent under churn at full speed, and see that its memory stays flat and nothing is lost; needs root
     Soak {
+        /// Only this part
+        part: Option<soak::Part>,
         /// For so long
         #[arg(long, default_value_t = 10)]
         minutes: u32,
+        /// Then with so many containers that have names; more than a minute for each fifty thousand
+        #[arg(long, default_value_t = 1_000_000)]
+        containers: u64,
     },
     /// Measure what tracing and trace files cost, side by side with bpftrace, jq and zstd; needs root
     Bench {
@@ -85,6 +90,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if let Some(played) = soak::play_runtime() {
+        return played;
+    }
     let done = match Cli::parse().task {
         Task::Setup => setup::everything(),
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
@@ -96,7 +104,7 @@ fn main() -> ExitCode {
             input.map_err(Into::into).and_then(|input| fuzz::by_hand(target, seconds, input.as_deref()))
         }
         Task::Chaos { seconds, seed } => chaos::run_for(seconds, seed),
-        Task::Soak { minutes } => soak::run(soak::Times::minutes(minutes)),
+        Task::Soak { part, minutes, containers } => soak::run(part, soak::Times::long(minutes, containers)),
         Task::Bench { measure: Some(what), cgroup, .. } => bench::measure(what, cgroup.as_deref()),
         Task::Bench { half, rounds, .. } => bench::run(half, rounds),
     };

@@ -196,9 +196,11 @@ fn linker() -> anyhow::Result<()> {
     if version(own.join("bin").join(LINKER)).is_some_and(is_right) || version(LINKER.into()).is_some_and(is_right) {
         return Ok(());
     }
-    step(&format!("installing {LINKER} {LINKER_VERSION} to target/tools (some minutes)"));
+    step(&format!("installing {LINKER} {LINKER_VERSION} to target/tools"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.args(["install", LINKER, "--version", LINKER_VERSION, "--locked", "--root"]).arg(&own);
+    // LLVM, which comes compiled, does its work: optimised, it would save a second of linking, and take a minute more to build.
+    cargo.args(["--config", "profile.dev.debug=false", "install", "--debug"]);
+    cargo.args([LINKER, "--version", LINKER_VERSION, "--locked", "--root"]).arg(&own);
     run(&mut cargo).with_context(|| {
         format!("failed to install {LINKER}\nhint: cargo install {LINKER} --version {LINKER_VERSION} --locked")
     })

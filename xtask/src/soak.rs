@@ -1,7 +1,10 @@
 //! The agent under churn at full speed for a long time: its memory stays flat, and nothing is lost. Beside it bpftrace, doing the
-//! same tracing.
+//! same tracing. Then the agent again, with containers that have names ([`named`]).
 //!
 //! That memory grows, that an event is lost or that a count is wrong fails; times and shares are only printed.
+
+mod named;
+mod runtime;
 
 use std::ffi::CString;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,6 +16,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use clap::ValueEnum;
+
+pub use runtime::play as play_runtime;
 
 use crate::bench::{Running, Scratch, Tracer, c_string, median, so_far};
 use crate::{build, is_root, load, setup, step};
@@ -25,9 +31,20 @@ const SCRAPING: Duration = Duration::from_secs(10);
 /// The agent's memory at the end may be so much of what it was after the first part.
 const GROWTH: f64 = 1.05;
 
+/// A part of the soak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Part {
+    /// Cgroups made and removed as fast as can be, beside bpftrace
+    Churn,
+    /// Containers with names
+    Named,
+}
+
 /// How long each part is.
 #[derive(Clone, Copy)]
 pub struct Times {
+    /// How many named containers come and go.
+    containers: u64,
     idle: Duration,
     /// Churn before memory is looked at for the first time.
     settling: Duration,
@@ -36,21 +53,21 @@ pub struct Times {
 }
 
 impl Times {
-    /// A soak of so many minutes.
-    pub fn minutes(minutes: u32) -> Self {
+    /// A soak of so many minutes, and with so many named containers.
+    pub fn long(minutes: u32, containers: u64) -> Self {
         let minute = Duration::from_secs(60);
-        Self { idle: minute / 2, settling: minute, churn: minute * minutes.max(2), peer: minute }
+        Self { containers, idle: minute / 2, settling: minute, churn: minute * minutes.max(2), peer: minute }
     }
 
     /// What CI has time for.
     pub fn short() -> Self {
         let seconds = Duration::from_secs;
-        Self { idle: seconds(10), settling: seconds(20), churn: seconds(60), peer: seconds(10) }
+        Self { containers: 5_000, idle: seconds(10), settling: seconds(20), churn: seconds(60), peer: seconds(10) }
     }
 }
 
-/// Soaks the agent, and prints what it took.
-pub fn run(times: Times) -> anyhow::Result<()> {
+/// Soaks the agent, in one part or in all, and prints what it took.
+pub fn run(part: Option<Part>, times: Times) -> anyhow::Result<()> {
     if !is_root() {
         bail!("the agent attaches kernel programs\nhint: run this as root");
     }
@@ -58,8 +75,22 @@ pub fn run(times: Times) -> anyhow::Result<()> {
     setup::packages(&setup::BENCH, setup::Need::Required)?;
     let program = build()?;
     let scratch = Scratch::new()?;
+    if part != Some(Part::Named) {
+        churn(&program, &scratch, times)?;
+    }
+    if part.is_none() {
+        println!();
+    }
+    if part != Some(Part::Churn) {
+        named::run(&program, &scratch, times.containers)?;
+    }
+    Ok(())
+}
+
+/// Cgroups without names, with a scraper, and the same with bpftrace.
+fn churn(program: &Path, scratch: &Scratch, times: Times) -> anyhow::Result<()> {
     step(&format!("soaking for {} s", (times.idle + times.churn + times.peer).as_secs()));
-    let agent = Agent::start(&program)?;
+    let agent = Agent::start(program)?;
 
     let idle = cpu_share(&agent.child, || std::thread::sleep(times.idle))?;
     let idle_memory = resident(agent.child.id())?;
@@ -93,7 +124,7 @@ pub fn run(times: Times) -> anyhow::Result<()> {
     let made = sum(&after, "cgtrace_cgroups_created_total") - sum(&before, "cgtrace_cgroups_created_total");
     agent.stop()?;
 
-    let (peer_idle, peer_busy, peer_memory, peer_lost, peer_pairs) = peer(&scratch.0, &program, times)?;
+    let (peer_idle, peer_busy, peer_memory, peer_lost, peer_pairs) = peer(&scratch.0, program, times)?;
     let rate = |pairs: u64, time: Duration| pairs as f64 / time.as_secs_f64();
     let mib = |bytes: f64| bytes / f64::from(1 << 20);
     println!("{:<44}{:>14}{:>14}", "", "cgtrace serve", "bpftrace");
@@ -242,11 +273,22 @@ impl Agent {
         Ok(Self { child, address })
     }
 
-    fn metrics(&self) -> anyhow::Result<Samples> {
+    /// What it answers.
+    fn get(&self, path: &str) -> anyhow::Result<String> {
         let mut stream = TcpStream::connect(self.address).context("failed to connect to the agent")?;
-        stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+        // In this version an answer comes in one piece.
+        stream.write_all(format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes())?;
         let mut text = String::new();
-        stream.read_to_string(&mut text).context("failed to read the metrics")?;
+        stream.read_to_string(&mut text).with_context(|| format!("failed to read {path}"))?;
+        let (head, body) = text.split_once("\r\n\r\n").with_context(|| format!("{path} has no answer"))?;
+        if head.split_whitespace().nth(1) != Some("200") {
+            bail!("{path}: {head}");
+        }
+        Ok(body.to_owned())
+    }
+
+    fn metrics(&self) -> anyhow::Result<Samples> {
+        let text = self.get("/metrics")?;
         let samples = text.lines().filter(|line| line.starts_with("cgtrace_"));
         Ok(samples
             .filter_map(|line| {
@@ -276,5 +318,13 @@ impl Agent {
             bail!("the agent ended with {status}");
         }
         Ok(())
+    }
+}
+
+impl Drop for Agent {
+    /// Where the soak has failed, it is not left behind.
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

@@ -1,7 +1,6 @@
 //! What the files of cgroups say, for a look at all that exist now.
 
 use std::collections::HashMap;
-use std::fs;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use crate::hierarchy::Hierarchy;
 use crate::input::{BootTime, HierarchyId, Mount};
 use crate::mounts;
 use crate::name::Name;
+use crate::process;
 use crate::tree::{Controllers, Details, Seen, View};
 
 /// `PATH_MAX`: a longer path cannot be given to any call.
@@ -22,7 +22,7 @@ const MOST: usize = 1 << 18;
 
 /// Looks at every cgroup of every hierarchy that is mounted.
 pub fn look(hierarchies: &[Hierarchy]) -> Vec<View> {
-    let mountinfo = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    let mountinfo = process::own_mounts().unwrap_or_default();
     let before = counts();
     let mut reader = Reader::default();
     let mounted = hierarchies.iter().filter(|hierarchy| hierarchy.mount.is_some());
@@ -60,7 +60,7 @@ fn not_seen(view: &View, counted: u64) -> Option<u64> {
 
 /// The cgroups of each hierarchy as the kernel counts them, those included that are removed and not released.
 fn counts() -> HashMap<HierarchyId, u64> {
-    parse_counts(&fs::read_to_string("/proc/cgroups").unwrap_or_default())
+    parse_counts(&process::cgroup_counts().unwrap_or_default())
 }
 
 /// Lines of `/proc/cgroups`: a controller, its hierarchy, and how many cgroups that has.

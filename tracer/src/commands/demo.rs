@@ -4,19 +4,36 @@ use std::io::{self, Write};
 use std::process::{ExitCode, ExitStatus};
 
 use anyhow::{Context, bail};
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use globset::GlobBuilder;
 use tokio::process::Command;
 
 use super::Form;
-use crate::cli::Demo;
+use super::arguments::{FormArgs, WideArgs};
 use crate::demo::{self, Scenario};
 use crate::filter::{Filter, Filtered};
 use crate::findings::Finding;
 use crate::input::Pid;
 use crate::kernel::{BackendChoice, Options};
 use crate::output::{ColorChoice, Palette};
-use crate::pipeline::Stream;
+use crate::stream::Stream;
+
+/// `cgtrace demo`
+#[derive(Debug, Args)]
+pub(crate) struct Demo {
+    /// What to play; without it, everything that can be played here
+    pub scenario: Option<Scenario>,
+    /// How to watch failing calls
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
+    #[command(flatten)]
+    pub form: FormArgs,
+    #[command(flatten)]
+    pub wide: WideArgs,
+    /// Play untraced, in a cgroup of this name: the traced half of the demo
+    #[arg(long, value_name = "SCRATCH", hide = true)]
+    pub play: Option<String>,
+}
 
 /// Runs the command.
 ///
@@ -82,7 +99,7 @@ fn check(scenario: Scenario, findings: &[Finding]) -> anyhow::Result<()> {
     let expected = scenario.expected();
     let stories = findings.iter().filter(|finding| finding.revision == 0).count();
     let is_right = |finding: &Finding| {
-        (finding.kind, finding.cause) == (expected.kind, expected.cause)
+        (finding.kind.as_str(), finding.cause.as_str()) == (expected.kind, expected.cause)
             && expected.severity.is_none_or(|severity| finding.severity == severity)
     };
     if stories == 1 && findings.last().is_some_and(is_right) {
@@ -95,8 +112,8 @@ fn check(scenario: Scenario, findings: &[Finding]) -> anyhow::Result<()> {
     bail!(
         "{} should give one finding, {} {}, but gave: {}",
         scenario.as_str(),
-        expected.kind.as_str(),
-        expected.cause.as_str(),
+        expected.kind,
+        expected.cause,
         if found.is_empty() { "none".to_owned() } else { found.join("; ") },
     )
 }

@@ -3,19 +3,20 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::Args;
 use serde::Serialize;
 
+use super::arguments::FormArgs;
 use crate::cgroupfs;
-use crate::cli::Doctor;
 use crate::hierarchy::{Hierarchy, Probe, Setup};
-use crate::kernel::{Options, PROBES, Plan, Support, Tracefs, Tracer};
+use crate::kernel::{BackendChoice, Options, PROBES, Plan, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
 use crate::process::Capability;
 use crate::sandbox;
 
 /// Everything the doctor found.
 #[derive(Serialize)]
-struct Report {
+struct Diagnosis {
     checks: Vec<Check>,
     probes: Vec<Probe>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,6 +46,16 @@ enum Verdict {
     Bad,
 }
 
+/// `cgtrace doctor`
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    pub form: FormArgs,
+    /// How to watch failing calls
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
+}
+
 /// Runs the command. The exit status is 0 if this host can be traced, else 2.
 ///
 /// # Errors
@@ -65,7 +76,7 @@ pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
     Ok(if report.can_trace { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
-fn examine(args: &Doctor) -> Report {
+fn examine(args: &Doctor) -> Diagnosis {
     let tracefs = Tracefs::ensure();
     let support = Support::survey(&tracefs);
     let mut checks = facts(&support);
@@ -81,12 +92,12 @@ fn examine(args: &Doctor) -> Report {
         Ok(plan) => plan,
         Err(refusal) => {
             checks.push(bad("plan", &refusal.what, &refusal.hint));
-            return Report { checks, probes: Vec::new(), backend: None, setup, hierarchies, can_trace: false };
+            return Diagnosis { checks, probes: Vec::new(), backend: None, setup, hierarchies, can_trace: false };
         }
     };
     // Nothing less than attaching them for a moment tells whether the probes work.
     match Tracer::start(&plan, &Options::default()) {
-        Ok(tracer) => Report {
+        Ok(tracer) => Diagnosis {
             checks,
             probes: tracer.probes().to_vec(),
             backend: Some(plan.backend.to_string()),
@@ -96,7 +107,7 @@ fn examine(args: &Doctor) -> Report {
         },
         Err(error) => {
             checks.push(bad("programs", &format!("{error:#}"), "look at the reason above"));
-            Report { checks, probes: Vec::new(), backend: None, setup, hierarchies, can_trace: false }
+            Diagnosis { checks, probes: Vec::new(), backend: None, setup, hierarchies, can_trace: false }
         }
     }
 }
@@ -185,7 +196,7 @@ fn bad(what: &'static str, found: &str, hint: &str) -> Check {
     Check { what, found: found.to_owned(), verdict: Verdict::Bad, hint: Some(hint.to_owned()) }
 }
 
-fn print(out: &mut impl Write, report: &Report, palette: Palette) -> io::Result<()> {
+fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Result<()> {
     let mark = |verdict| match verdict {
         Verdict::Good => palette.good("ok  ").to_string(),
         Verdict::Worse => palette.warning("less").to_string(),

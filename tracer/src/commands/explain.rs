@@ -3,10 +3,23 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use crate::cli::Explain;
-use crate::explain::{self, Explanation};
-use crate::findings::Severity;
+use clap::Args;
+
+use super::arguments::KindParser;
+use crate::explain;
+use crate::findings::{Explanation, Kind, Severity};
 use crate::output::{ColorChoice, Palette};
+
+/// `cgtrace explain`
+#[derive(Debug, Args)]
+pub(crate) struct Explain {
+    /// The kind of finding; without it, all kinds in brief
+    #[arg(value_name = "KIND", value_parser = KindParser::<Kind>::new())]
+    pub kind: Option<Kind>,
+    /// Print all there is as Markdown
+    #[arg(long, conflicts_with = "kind")]
+    pub markdown: bool,
+}
 
 /// Runs the command.
 ///
@@ -19,7 +32,7 @@ pub fn run(args: &Explain) -> anyhow::Result<ExitCode> {
     let mut out = io::BufWriter::new(stdout.lock());
     match (&args.kind, args.markdown) {
         (_, true) => out.write_all(explain::markdown().as_bytes())?,
-        (Some(kind), false) => whole(&mut out, explain::of(*kind), palette, width)?,
+        (Some(kind), false) => whole(&mut out, kind.explanation(), palette, width)?,
         (None, false) => brief(&mut out, palette, width)?,
     }
     out.flush()?;
@@ -27,9 +40,9 @@ pub fn run(args: &Explain) -> anyhow::Result<ExitCode> {
 }
 
 fn brief(out: &mut impl Write, palette: Palette, width: usize) -> io::Result<()> {
-    for explanation in explain::all() {
-        writeln!(out, "{}", palette.heading(explanation.kind.as_str()))?;
-        fill(out, "  ", explanation.claim, width)?;
+    for kind in Kind::ALL {
+        writeln!(out, "{}", palette.heading(kind.as_str()))?;
+        fill(out, "  ", kind.explanation().claim, width)?;
     }
     writeln!(out)?;
     for severity in [Severity::Fault, Severity::Benign, Severity::Undetermined] {
@@ -39,7 +52,7 @@ fn brief(out: &mut impl Write, palette: Palette, width: usize) -> io::Result<()>
 }
 
 fn whole(out: &mut impl Write, explanation: &Explanation, palette: Palette, width: usize) -> io::Result<()> {
-    writeln!(out, "{}", palette.heading(explanation.kind.as_str()))?;
+    writeln!(out, "{}", palette.heading(explanation.word))?;
     fill(out, "  ", explanation.claim, width)?;
     writeln!(out, "\n{}", palette.heading("evidence"))?;
     for line in explanation.evidence {
@@ -47,7 +60,7 @@ fn whole(out: &mut impl Write, explanation: &Explanation, palette: Palette, widt
     }
     writeln!(out, "\n{}", palette.heading("causes"))?;
     for cause in explanation.causes {
-        writeln!(out, "  {}", palette.warning(cause.cause.as_str()))?;
+        writeln!(out, "  {}", palette.warning(cause.word))?;
         fill(out, "    ", cause.meaning, width)?;
         fill(out, "    what to do: ", cause.advice, width)?;
     }

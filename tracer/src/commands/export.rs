@@ -2,13 +2,28 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, bail};
+use clap::Args;
 
 use super::replay::{replay, sources};
-use crate::cli::Export;
+use crate::export::Format;
+
+/// `cgtrace export`
+#[derive(Debug, Args)]
+pub(crate) struct Export {
+    /// Trace files of one recording (for parquet, of several), a directory of them, or - for stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// The form to convert to
+    #[arg(long, alias = "format", value_name = "FORMAT", value_enum)]
+    pub to: Format,
+    /// The file to write, which must not exist; - for stdout. For parquet, the directory to write to
+    #[arg(short, long, value_name = "OUT")]
+    pub output: PathBuf,
+}
 
 /// Runs the command.
 ///

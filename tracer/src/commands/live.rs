@@ -5,22 +5,47 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::cli::{self, FailOn, Live};
+use super::arguments::{FailOn, FilterArgs, FormArgs, KindParser, Tracing, WideArgs};
 use crate::filter::{Filter, Filtered};
 use crate::input::Pid;
 use crate::kernel::Options;
-use crate::output::Output;
-use crate::pipeline::{Session, Stream};
+use crate::line::Output;
+use crate::session::Session;
+use crate::stream::Stream;
 
 /// After a signal the traced command has this long to end.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// `cgtrace live`
+#[derive(Debug, Args)]
+pub(crate) struct Live {
+    #[command(flatten)]
+    pub tracing: Tracing,
+    #[command(flatten)]
+    pub form: FormArgs,
+    #[command(flatten)]
+    pub wide: WideArgs,
+    /// Write results to FILE instead of stdout; a CMD then keeps its stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
 
 /// Runs the command.
 ///
@@ -82,7 +107,7 @@ impl Job {
         drop(filtered);
         match traced {
             Ok(counts) => say!("ended: {}", counts.summary()),
-            Err(error) if cli::is_closed_pipe(&error) => {}
+            Err(error) if super::is_closed_pipe(&error) => {}
             Err(error) => return Err(error.context("failed to write the results")),
         }
         if failed {

@@ -1,20 +1,41 @@
 //! `cgtrace record`: trace this host into a file.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use clap::Args;
+
+use super::arguments::{FailOn, FilterArgs, KindParser, RecordingArgs, Tracing};
 use super::live::Job;
-use crate::cli::Record;
-use crate::findings::Finding;
-use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, Seq};
+use crate::input::Input;
 use crate::kernel::Options;
-use crate::output::{Counts, Output};
-use crate::recording::{Limits, Place, Recording, default_name};
+use crate::line::{Line, Output};
+use crate::recording::{Destination, Recording, default_name};
 
 /// How often the line of progress is drawn anew.
 const REDRAW: Duration = Duration::from_millis(250);
+
+/// `cgtrace record`
+#[derive(Debug, Args)]
+pub(crate) struct Record {
+    #[command(flatten)]
+    pub tracing: Tracing,
+    /// The file, which must not exist; without it, cgtrace-HOST-TIME.jsonl.zst
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    #[command(flatten)]
+    pub recording: RecordingArgs,
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// Trace while CMD runs and until what follows from it is told, at most two seconds; then exit with its status
+    #[arg(last = true, value_name = "CMD")]
+    pub command: Vec<std::ffi::OsString>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
 
 /// Runs the command.
 ///
@@ -24,19 +45,21 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let mut filter = args.filter.build()?;
     // Without these, what is recorded could not be judged.
     filter.context = true;
-    let session = super::start(args.tracing.backend, &Options::default())?;
+    let mut session = super::start(args.tracing.backend, &Options::default())?;
     let header = session.header();
     let path = args.output.unwrap_or_else(|| default_name(&header.host.printable(), header.clock));
-    let place = Place {
+    let destination = Destination {
         path: path.clone(),
-        limits: Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total },
+        limits: args.recording.limits(),
         adopts_older: false,
         report: |error| say!("\nwarning: {error}"),
         confine: Box::new(|| {}),
     };
-    let recording = super::begin_recording(place, args.flight, &args.flight_on)?;
+    let recording = args.recording.begin(destination)?;
     let written = recording.written().clone();
-    let output = Progress::new(recording);
+    let rotated = written.clone();
+    session.begin_parts_when(move || rotated.wants_part());
+    let output = ProgressLine::new(recording);
     let job = Job {
         filter,
         fail_on: args.fail_on,
@@ -45,7 +68,7 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
         command_keeps_stdout: true,
     };
     let status = super::runtime()?.block_on(job.run(session, Box::new(output)))?;
-    let files = match (written.files(), args.flight) {
+    let files = match (written.files(), args.recording.flight) {
         (1, None) => path.display().to_string(),
         (files, _) => format!("{files} files"),
     };
@@ -60,7 +83,7 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
 }
 
 /// A recorder that draws a line of progress, where somebody looks.
-struct Progress {
+struct ProgressLine {
     recording: Recording,
     draws: bool,
     drawn: Instant,
@@ -69,7 +92,7 @@ struct Progress {
     lost: u64,
 }
 
-impl Progress {
+impl ProgressLine {
     fn new(recording: Recording) -> Self {
         let draws = io::stderr().is_terminal();
         Self { recording, draws, drawn: Instant::now(), events: 0, findings: 0, lost: 0 }
@@ -90,42 +113,25 @@ impl Progress {
     }
 }
 
-impl Output for Progress {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.recording.header(header)
-    }
-
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        match input {
-            Input::Event(_) | Input::Attempt(_) => self.events += 1,
-            Input::Lost(lost) => self.lost = self.lost.saturating_add(lost.count),
-            Input::Process(_) | Input::Facts(_) | Input::Tick(_) => {}
+impl Output for ProgressLine {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Input(_, Input::Event(_) | Input::Attempt(_)) => self.events += 1,
+            Line::Input(_, Input::Lost(lost)) => self.lost = self.lost.saturating_add(lost.count),
+            Line::Finding(finding) => self.findings += u64::from(finding.revision == 0),
+            Line::End(..) if self.draws => _ = write!(io::stderr(), "\r\x1b[K"),
+            Line::Input(_, Input::Process(_) | Input::Facts(_) | Input::Tick(_))
+            | Line::Header(_)
+            | Line::Known(..)
+            | Line::Span(_)
+            | Line::Passed(_)
+            | Line::End(..) => {}
         }
-        self.recording.input(seq, input)
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.findings += u64::from(finding.revision == 0);
-        self.recording.finding(finding)
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        if self.draws {
-            let _ = write!(io::stderr(), "\r\x1b[K");
-        }
-        self.recording.end(at, counts)
+        self.recording.line(line)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.draw();
         self.recording.flush()
-    }
-
-    fn wants_new_part(&self) -> bool {
-        self.recording.wants_new_part()
-    }
-
-    fn new_part(&mut self, header: &Header) -> io::Result<()> {
-        self.recording.new_part(header)
     }
 }

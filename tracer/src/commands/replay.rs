@@ -10,9 +10,9 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::hierarchy::Header;
 use crate::input::BootTime;
-use crate::output::Output;
-use crate::pipeline::Stream;
+use crate::line::Output;
 use crate::recording::{Item, OpenError, Reader, next_part_name};
+use crate::stream::Stream;
 
 /// A file that takes longer gets a progress bar.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -140,9 +140,10 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
         number += 1;
         let mut reader = open(&file, follow)?;
         let header = source.header.get_or_insert_with(|| reader.header().clone()).clone();
-        let mut progress = Progress::new(&file);
-        if let Some(output) = output.take() {
-            stream = Some(Stream::begin(reader.header(), output)?);
+        let mut progress = ProgressBar::new(&file);
+        match output.take() {
+            Some(output) => stream = Some(Stream::begin(reader.header(), output)?),
+            None => stream.iter_mut().for_each(Stream::part_begins),
         }
         let Some(stream) = &mut stream else { continue };
         loop {
@@ -161,7 +162,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
                     progress.damage(&"another recording begins in the same file; it is left out");
                     break;
                 }
-                Some(Item::Header(_)) => {}
+                Some(Item::Header(_)) => stream.part_begins(),
                 Some(Item::Damage(damage)) => progress.damage(&damage),
                 None if follow && ended.is_none() && number == source.files.len() && file != Path::new(STDIN) => {
                     match next_part_name(&file).filter(|next| next.exists()) {
@@ -192,7 +193,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
 }
 
 /// How far a file was read, and what of it could not be: a bar for files that take a while, where somebody looks.
-struct Progress {
+struct ProgressBar {
     name: String,
     total: u64,
     begun: Instant,
@@ -201,7 +202,7 @@ struct Progress {
     damages: u64,
 }
 
-impl Progress {
+impl ProgressBar {
     fn new(path: &Path) -> Self {
         let total = std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0);
         let draws = total > 0 && io::stderr().is_terminal();

@@ -1,23 +1,69 @@
 //! `cgtrace report`: replay trace files, on any machine.
 
 use std::io::{self, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use super::replay::{Source, replay, sources};
-use crate::cli::{FailOn, Format, Report as Args};
-use crate::duration;
-use crate::filter::{Filter, Telling};
-use crate::findings::Finding;
-use crate::hierarchy::{Header, HierarchyLabels};
-use crate::input::{BootTime, Input, Seq};
-use crate::output::{ColorChoice, Counts, Json, Look, Output, Palette, Text, shorten, write_finding};
-use crate::report::{Alike, Life, Report, html};
+use clap::{Args, ValueEnum};
+
+use super::arguments::{FailOn, FilterArgs, KindParser, WideArgs, one_form};
+use super::replay::{replay, sources};
+use crate::filter::Showing;
+use crate::line::{Line, Output};
+use crate::output::{ColorChoice, Json, Palette, Text};
+use crate::report::text::Printer;
+use crate::report::{self, Trace, html};
+
+/// `cgtrace report`
+#[derive(Debug, Args)]
+pub(crate) struct Report {
+    /// Trace files, directories of them, or - for stdin
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print each container's life: its cgroups, with every step, time and actor
+    #[arg(long)]
+    pub lives: bool,
+    /// Read on while the file is being written, until it ends
+    #[arg(long)]
+    pub follow: bool,
+    /// How to print it; without this, as text
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Print JSON lines, the same as --format json
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    pub wide: WideArgs,
+    /// Exit with status 1 if there is a finding of this kind; `fault` stands for every kind that did harm
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    #[command(flatten)]
+    pub filter: FilterArgs,
+}
+
+impl Report {
+    /// How it is to be printed.
+    pub fn format(&self) -> anyhow::Result<Format> {
+        one_form(self.json, self.format, Format::Json, Format::Text)
+    }
+}
+
+/// How a report is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    Text,
+    /// JSON lines: the findings as `live --json` printed them
+    Json,
+    /// One self-contained page, with a timeline of every container
+    Html,
+}
 
 /// Runs the command.
 ///
 /// # Errors
 /// When a file cannot be read as a trace, or stdout cannot be written.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: Report) -> anyhow::Result<ExitCode> {
     let format = args.format()?;
     let wide = args.wide.wide;
     let filter = args.filter.build()?;
@@ -27,41 +73,31 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut reports = Vec::new();
     let (mut whole, mut failed) = (true, false);
     for mut source in sources(&args.files, args.follow)? {
-        let mut report = Report::new(args.lives || format == Format::Html);
-        // What is told while it is read: every word, as `live` told it.
-        let telling: Option<Box<dyn Output + '_>> = match format {
+        let mut report = report::Report::new(args.lives || format == Format::Html);
+        // What is shown while it is read: every word, as `live` showed it.
+        let shown: Option<Box<dyn Output + '_>> = match format {
             Format::Json => Some(Box::new(Json::new(&mut out))),
             Format::Text if args.follow => Some(Box::new(Text::new(&mut out, palette, width).wide(wide))),
             Format::Text | Format::Html => None,
         };
-        let mut told =
-            Told { report: &mut report, telling, filter: Telling::new(&filter), fail_on: &args.fail_on, failed: false };
-        whole &= replay(&mut source, &mut told, args.follow)?;
-        failed |= told.failed;
-        drop(told);
+        let showing = Showing::new(&filter);
+        let mut gathering = Gathering { report: &mut report, shown, showing, fail_on: &args.fail_on, failed: false };
+        whole &= replay(&mut source, &mut gathering, args.follow)?;
+        failed |= gathering.failed;
+        drop(gathering);
         reports.push((source, report));
     }
+    for lives in reports.iter_mut().filter_map(|(_, report)| report.lives.as_mut()) {
+        lives.containers.retain(|_, life| filter.is_of(&life.container));
+    }
+    let traces = reports.iter().map(|(source, report)| {
+        let findings = report.findings.worst_first().into_iter().filter(|finding| filter.shows(finding)).collect();
+        Trace { files: source.names(), report, findings }
+    });
+    let traces: Vec<Trace<'_>> = traces.collect();
     match format {
-        Format::Text => Printer { palette, width, wide, filter: &filter }.all(&mut out, &reports, !args.follow)?,
-        Format::Html => {
-            for lives in reports.iter_mut().filter_map(|(_, report)| report.lives.as_mut()) {
-                lives.containers.retain(|_, life| filter.is_of(&life.container));
-            }
-            let traces: Vec<html::Trace<'_>> = reports
-                .iter()
-                .map(|(source, report)| html::Trace {
-                    files: source.names(),
-                    report,
-                    findings: report
-                        .findings
-                        .worst_first()
-                        .into_iter()
-                        .filter(|finding| filter.shows(finding))
-                        .collect(),
-                })
-                .collect();
-            html::write(&mut out, &traces)?;
-        }
+        Format::Text => Printer { palette, width, wide }.all(&mut out, &traces, !args.follow)?,
+        Format::Html => html::write(&mut out, &traces)?,
         Format::Json => {}
     }
     out.flush()?;
@@ -75,153 +111,35 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     }))
 }
 
-/// Gathers a report, and tells the findings that are wanted as they are made.
-struct Told<'a> {
-    report: &'a mut Report,
-    telling: Option<Box<dyn Output + 'a>>,
-    filter: Telling<'a>,
+/// Gathers a report, and shows the findings that are wanted as they are made.
+struct Gathering<'a> {
+    report: &'a mut report::Report,
+    shown: Option<Box<dyn Output + 'a>>,
+    showing: Showing<'a>,
     fail_on: &'a [FailOn],
     failed: bool,
 }
 
-impl Output for Told<'_> {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.report.header(header)?;
-        self.telling.as_mut().map_or(Ok(()), |telling| telling.header(header))
-    }
-
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        self.report.input(seq, input)
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.report.finding(finding)?;
-        if !self.filter.tells(finding) {
-            return Ok(());
+impl Output for Gathering<'_> {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        self.report.line(line)?;
+        let is_shown = match line {
+            Line::Header(_) | Line::End(..) => true,
+            Line::Finding(finding) => {
+                let shows = self.showing.shows(finding);
+                self.failed |= shows && self.fail_on.iter().any(|wanted| wanted.is_met_by(finding));
+                shows
+            }
+            // What happened is summed up, not listed.
+            Line::Input(..) | Line::Known(..) | Line::Span(_) | Line::Passed(_) => false,
+        };
+        match &mut self.shown {
+            Some(shown) if is_shown => shown.line(line),
+            Some(_) | None => Ok(()),
         }
-        self.failed |= self.fail_on.iter().any(|wanted| wanted.is_met_by(finding));
-        self.telling.as_mut().map_or(Ok(()), |telling| telling.finding(finding))
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        self.report.end(at, counts)?;
-        self.telling.as_mut().map_or(Ok(()), |telling| telling.end(at, counts))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.telling.as_mut().map_or(Ok(()), |telling| telling.flush())
-    }
-}
-
-struct Printer<'a> {
-    palette: Palette,
-    width: Option<usize>,
-    wide: bool,
-    filter: &'a Filter,
-}
-
-impl Printer<'_> {
-    /// Everything; `findings` are left out if they were told already.
-    fn all(&self, out: &mut impl Write, reports: &[(Source, Report)], findings: bool) -> io::Result<()> {
-        for (source, report) in reports {
-            self.summary(out, source, report)?;
-            writeln!(out)?;
-        }
-        if findings {
-            self.findings(out, reports)?;
-        }
-        self.lives(out, reports)
-    }
-
-    fn findings(&self, out: &mut impl Write, reports: &[(Source, Report)]) -> io::Result<()> {
-        let mut findings: Vec<(&Report, &Finding)> = reports
-            .iter()
-            .flat_map(|(_, report)| report.findings.worst_first().into_iter().map(move |finding| (report, finding)))
-            .filter(|(_, finding)| self.filter.shows(finding))
-            .collect();
-        findings.sort_by_key(|(report, finding)| {
-            let time = report.header.as_ref().map_or(0, |header| header.clock.unix_ns(finding.at));
-            (std::cmp::Reverse(finding.severity), time)
-        });
-        for (report, finding) in findings {
-            let Some(header) = &report.header else { continue };
-            if reports.len() > 1 {
-                writeln!(out, "{}", self.palette.dim(format!("on {}", header.host)))?;
-            }
-            let time = header.clock.rfc3339(finding.at);
-            let hierarchy = header
-                .hierarchies
-                .iter()
-                .find(|h| h.id == finding.cgroup.hierarchy)
-                .map(crate::hierarchy::Hierarchy::label);
-            let time = time.get(11..23).unwrap_or(&time).to_owned();
-            let look = Look { palette: self.palette, width: self.width, wide: self.wide, time, hierarchy };
-            write_finding(out, finding, &look)?;
-            writeln!(out)?;
-        }
-        for (_, report) in reports.iter().filter(|(_, report)| report.findings.left_out() > 0) {
-            let left_out = report.findings.left_out();
-            writeln!(out, "{left_out} more findings, less severe, are not shown; --json has them all\n")?;
-        }
-        Ok(())
-    }
-
-    fn lives(&self, out: &mut impl Write, reports: &[(Source, Report)]) -> io::Result<()> {
-        for (_, report) in reports {
-            if let (Some(lives), Some(header)) = (&report.lives, &report.header) {
-                for life in lives.containers.values().filter(|life| self.filter.is_of(&life.container)) {
-                    self.life(out, life, header)?;
-                }
-                if lives.left_out > 0 {
-                    writeln!(out, "{} more containers are not shown", lives.left_out)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn summary(&self, out: &mut impl Write, source: &Source, report: &Report) -> io::Result<()> {
-        let Some(header) = &report.header else { return Ok(()) };
-        let mut field = |name: &str, text: &str| writeln!(out, "{} {text}", self.palette.heading(format!("{name:<9}")));
-        field("trace", &source.names())?;
-        report.summary(header).iter().try_for_each(|(name, text)| field(name, text))
-    }
-
-    /// A container's life as a tree: its cgroups, and the steps of each.
-    fn life(&self, out: &mut impl Write, life: &Life, header: &Header) -> io::Result<()> {
-        let short = |text: String| if self.wide { text } else { shorten(&text).into_owned() };
-        let name = life.container.name.as_ref().map(|name| format!(", {name}")).unwrap_or_default();
-        let title = short(format!("{} ({}{name})", life.container.id, life.container.runtime));
-        writeln!(out, "{}", self.palette.heading(title))?;
-        let labels = HierarchyLabels::of_header(header);
-        let is_legacy = |id| header.hierarchies.iter().any(|hierarchy| hierarchy.id == id && hierarchy.version == 1);
-        let cgroups = life.alike(|id| !self.wide && is_legacy(id));
-        let count = cgroups.len();
-        for (number, Alike { hierarchies, path, steps }) in cgroups.into_iter().enumerate() {
-            let last = number + 1 == count;
-            let (branch, bar) = if last { ("└─", "  ") } else { ("├─", "│ ") };
-            let label = match hierarchies.as_slice() {
-                [one] => labels.of(*one).to_owned(),
-                several => format!("v1×{}", several.len()),
-            };
-            writeln!(out, "{branch} {} ({label})", short(path.printable()))?;
-            let mut before: Option<BootTime> = None;
-            for step in steps {
-                let time = header.clock.rfc3339(step.at);
-                let time = time.get(11..23).unwrap_or(&time);
-                let gap =
-                    before.map(|before| format!("+{}", duration::human(step.at.since(before)))).unwrap_or_default();
-                before = Some(step.at);
-                let what = format!("{:<14}", step.what);
-                let what = if step.failed { self.palette.warning(what).to_string() } else { what };
-                let who = step.who.as_deref().unwrap_or("");
-                let line = format!("{bar}   {time}  {gap:>9}  {what} {who}");
-                writeln!(out, "{}", line.trim_end())?;
-            }
-        }
-        if life.left_out > 0 {
-            writeln!(out, "   {} more steps are not shown", life.left_out)?;
-        }
-        writeln!(out)
+        self.shown.as_mut().map_or(Ok(()), |shown| shown.flush())
     }
 }

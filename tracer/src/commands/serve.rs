@@ -3,29 +3,24 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::ValueEnum;
+use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use crate::cli::Serve;
-use crate::findings::Finding;
+use super::arguments::RecordingArgs;
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, Seq};
-use crate::kernel::{Options, enable_statistics, kernel_version};
-use crate::metrics::{Counting, Metrics, Sampling};
-use crate::output::{Counts, Output};
-use crate::pipeline::{Stream, Turn};
+use crate::kernel::{BackendChoice, Options, enable_statistics, kernel_version};
+use crate::metrics::{Metrics, Sampling};
 use crate::process;
-use crate::recording::{Limits, Place, Recording, default_name};
+use crate::recording::{Destination, Recording, default_name};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
+use crate::serve::agent::{Agent, Beat, say_confined, start_server};
 use crate::serve::systemd::Notifier;
-use crate::serve::{Address, Board, Listener, Names, Posting, serve};
-use crate::tracker::Span;
+use crate::serve::{Address, Board, Listener, Names};
+use crate::stream::Stream;
 
 /// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some tens of
 /// thousands of events, which is a second of the worst churn.
@@ -34,6 +29,60 @@ const RINGS: Options =
 
 /// Nobody looks at an agent's every line: it turns four times a second when nothing happens.
 const BEAT: Duration = Duration::from_millis(250);
+
+/// `cgtrace serve`. Every flag but the first two is a key of the configuration file, and a variable of the environment.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Read settings from FILE (TOML); the environment overrides it, and flags override both
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Say whether the settings are right, and what they are; trace nothing
+    #[arg(long)]
+    pub check_config: bool,
+    /// Listen on ADDRESS, such as 127.0.0.1:9464 or unix:/PATH; may be given several times. Sockets that systemd
+    /// passes on are used instead
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
+    pub listen: Vec<Address>,
+    /// Tell findings also to those who ask for this host by NAME; addresses and localhost always may. May be given several
+    /// times
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub allow_host: Vec<String>,
+    /// Record into trace files in DIR
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    #[command(flatten)]
+    pub recording: RecordingArgs,
+    /// Record also into a directory that other users can write to
+    #[arg(long, requires = "record", value_parser = clap::builder::BoolishValueParser::new())]
+    pub shared_directory: bool,
+    /// How to watch failing calls
+    #[arg(long, value_enum, default_value_t)]
+    pub backend: BackendChoice,
+    /// Have the kernel count the time of the kernel programs; needs CAP_SYS_ADMIN, and makes each run of one cost a little more
+    #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
+    pub bpf_stats: bool,
+}
+
+/// The command with what differs from others that take the same: whatever can be set for the agent can be set in its environment, and
+/// how trace files are written matters only where there are any.
+pub(crate) fn defined(serve: clap::Command) -> clap::Command {
+    let of_files = RecordingArgs::augment_args(clap::Command::new(""));
+    serve.mut_args(|argument| {
+        let is_of_files = of_files.get_arguments().any(|other| other.get_id() == argument.get_id());
+        let argument = if is_of_files { argument.requires("record") } else { argument };
+        let argument = match argument.get_id().as_str() {
+            "keep" => argument.help("Keep at most COUNT files, those of earlier runs included; older ones are removed"),
+            _ => argument,
+        };
+        match argument.get_long() {
+            Some(long) if long != "help" => {
+                let variable = format!("CGTRACE_{}", long.to_uppercase().replace('-', "_"));
+                argument.env(variable)
+            }
+            Some(_) | None => argument,
+        }
+    })
+}
 
 /// Runs the command.
 ///
@@ -61,6 +110,9 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let recording =
         args.record.as_deref().map(|directory| start_recording(&args, directory, session.header())).transpose()?;
     let written = recording.as_ref().map(|recording| recording.written().clone());
+    if let Some(written) = written.clone() {
+        session.begin_parts_when(move || written.wants_part());
+    }
     let metrics = Metrics::default();
     // Every series is there before anybody can ask.
     let sampling = Sampling::new(metrics.clone(), session.header().clock, written.clone(), session.kernel());
@@ -70,7 +122,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     say!("{}", super::begin_line(&session));
     say!("serving: {}", addresses.join(", "));
 
-    let mut agent = Agent { counting: Counting::new(metrics), posting: Posting::new(board.clone()), recording };
+    let mut agent = Agent::new(metrics, board.clone(), recording);
     let status = super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
@@ -78,8 +130,8 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         // A kernel that does not tell its version is taken for an old one.
         let version = kernel_version().unwrap_or((0, 0));
         let bpf = needs_bpf_for_maps(version, process::unprivileged_bpf_disabled());
-        report(confine(&Role::Trace { bpf }));
-        let mut beat = Beat { notifier, board: board.clone(), sampling, ready: false, stopping: false };
+        say_confined(confine(&Role::Trace { bpf }));
+        let mut beat = Beat::new(notifier, board.clone(), sampling);
         let stream = Stream::begin(session.header(), &mut agent)?;
         let reopen = written.clone();
         let stop = async {
@@ -143,13 +195,13 @@ fn settings(args: &Serve) -> String {
     let names = args.allow_host.iter().map(|name| quoted(name.clone())).collect::<Vec<_>>();
     set("allow-host", (!names.is_empty()).then(|| format!("[{}]", names.join(", "))));
     set("record", args.record.as_ref().map(|path| quoted(path.display().to_string())));
-    set("rotate-size", args.rotate_size.map(|size| size.to_string()));
-    set("rotate-every", args.rotate_every.map(time));
-    set("keep", args.keep.map(|keep| keep.to_string()));
-    set("max-total", args.max_total.map(|size| size.to_string()));
+    set("rotate-size", args.recording.rotate_size.map(|size| size.to_string()));
+    set("rotate-every", args.recording.rotate_every.map(time));
+    set("keep", args.recording.keep.map(|keep| keep.to_string()));
+    set("max-total", args.recording.max_total.map(|size| size.to_string()));
     set("shared-directory", args.shared_directory.then(|| "true".to_owned()));
-    set("flight", args.flight.map(time));
-    let on = args.flight_on.iter().map(|on| quoted(on.as_str().to_owned())).collect::<Vec<_>>();
+    set("flight", args.recording.flight.map(time));
+    let on = args.recording.flight_on.iter().map(|on| quoted(on.as_str().to_owned())).collect::<Vec<_>>();
     set("flight-on", (!on.is_empty()).then(|| format!("[{}]", on.join(", "))));
     set(
         "backend",
@@ -178,14 +230,14 @@ fn start_recording(args: &Serve, directory: &Path, header: &Header) -> anyhow::R
         refuse_shared(directory)?;
     }
     let own: PathBuf = directory.to_path_buf();
-    let place = Place {
+    let destination = Destination {
         path: directory.join(default_name(&header.host.printable(), header.clock)),
-        limits: Limits { size: args.rotate_size, age: args.rotate_every, keep: args.keep, total: args.max_total },
+        limits: args.recording.limits(),
         adopts_older: true,
         report: |error| say!("warning: {error}"),
-        confine: Box::new(move || report(confine(&Role::Record(own)))),
+        confine: Box::new(move || say_confined(confine(&Role::Record(own)))),
     };
-    super::begin_recording(place, args.flight, &args.flight_on)
+    args.recording.begin(destination)
 }
 
 /// Old files are removed by their names: in a directory that others can write to, those may not be the agent's.
@@ -201,116 +253,4 @@ fn refuse_shared(directory: &Path) -> anyhow::Result<()> {
         mode & 0o7777
     );
     Ok(())
-}
-
-/// Starts the thread that serves. It has given up its rights when this returns.
-fn start_server(
-    listeners: Vec<Listener>,
-    board: Arc<Board>,
-    names: Names,
-    stop: watch::Receiver<bool>,
-) -> anyhow::Result<std::thread::JoinHandle<()>> {
-    let (started, ready) = mpsc::channel();
-    let work = move || {
-        let runtime = match super::runtime() {
-            Ok(runtime) => runtime,
-            Err(error) => return drop(started.send(Err(error))),
-        };
-        runtime.block_on(async {
-            match serve(listeners, board, names, stop) {
-                Ok(serving) => {
-                    report(confine(&Role::Serve));
-                    let _ = started.send(Ok(()));
-                    serving.await;
-                }
-                Err(error) => drop(started.send(Err(error))),
-            }
-        });
-    };
-    let thread = std::thread::Builder::new().name("serve".into()).spawn(work).context("failed to start a thread")?;
-    ready.recv().context("the thread that serves has died")??;
-    Ok(thread)
-}
-
-/// Says what a thread has given up, or why it has not.
-fn report(confined: anyhow::Result<String>) {
-    match confined {
-        Ok(line) => say!("{line}"),
-        Err(error) => say!("warning: not confined: {error:#}"),
-    }
-}
-
-/// What is done at every turn.
-struct Beat {
-    notifier: Notifier,
-    board: Arc<Board>,
-    sampling: Sampling,
-    ready: bool,
-    stopping: bool,
-}
-
-impl Beat {
-    fn turn(&mut self, turn: &Turn) {
-        self.sampling.turn(turn);
-        let (live, dying) = (turn.tracker.live_cgroups(), turn.tracker.dying_cgroups());
-        self.board.turn(turn.now, live, dying);
-        let status = || format!("tracing; {live} cgroups, {dying} dying");
-        if self.board.is_stopping() && !std::mem::replace(&mut self.stopping, true) {
-            self.notifier.tell("STOPPING=1");
-        }
-        if std::mem::replace(&mut self.ready, true) {
-            self.notifier.alive(status);
-        } else {
-            self.notifier.tell(&format!("READY=1\nSTATUS={}", status()));
-        }
-    }
-}
-
-/// Counts, posts, and records.
-struct Agent {
-    counting: Counting,
-    posting: Posting,
-    recording: Option<Recording>,
-}
-
-impl Agent {
-    fn each(&mut self, mut tell: impl FnMut(&mut dyn Output) -> io::Result<()>) -> io::Result<()> {
-        tell(&mut self.counting)?;
-        tell(&mut self.posting)?;
-        self.recording.as_mut().map_or(Ok(()), |recording| tell(recording))
-    }
-}
-
-impl Output for Agent {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.each(|output| output.header(header))
-    }
-
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        self.each(|output| output.input(seq, input))
-    }
-
-    fn span(&mut self, span: &Span) -> io::Result<()> {
-        self.counting.span(span)
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.each(|output| output.finding(finding))
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        self.each(|output| output.end(at, counts))
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.each(|output| output.flush())
-    }
-
-    fn wants_new_part(&self) -> bool {
-        self.recording.as_ref().is_some_and(Output::wants_new_part)
-    }
-
-    fn new_part(&mut self, header: &Header) -> io::Result<()> {
-        self.recording.as_mut().map_or(Ok(()), |recording| recording.new_part(header))
-    }
 }

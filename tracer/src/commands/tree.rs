@@ -6,17 +6,34 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use clap::Args;
 use serde::Serialize;
 
+use super::arguments::{AboutArgs, FormArgs};
 use crate::cgroupfs::{self, details};
-use crate::cli::Tree as Args;
 use crate::name::Name;
 use crate::output::{ColorChoice, Palette};
 use crate::process;
 use crate::reader::{Answer, Ask, Asker, Readers};
 use crate::records;
 use crate::tree::text::{self, Style};
-use crate::tree::{At, Heading, Records, Row, Tree, View};
+use crate::tree::{self, At, Heading, Records, Row, View};
+
+/// `cgtrace tree`
+#[derive(Debug, Args)]
+pub(crate) struct Tree {
+    #[command(flatten)]
+    pub form: FormArgs,
+    /// In text: each hierarchy as a tree of its own, whole ids and paths, and every empty cgroup on a line of its own. JSON is
+    /// always whole
+    #[arg(long)]
+    pub wide: bool,
+    /// Show so many levels below the first one
+    #[arg(long, value_name = "LEVELS")]
+    pub depth: Option<usize>,
+    #[command(flatten)]
+    pub about: AboutArgs,
+}
 
 /// What is not released is looked at again after this: an idle kernel releases a cgroup within some fifty milliseconds.
 const SECOND_LOOK: Duration = Duration::from_millis(300);
@@ -35,7 +52,7 @@ enum Line {
 ///
 /// # Errors
 /// When no hierarchy is mounted or can be read, two forms are asked for, or stdout cannot be written.
-pub fn run(args: Args) -> anyhow::Result<ExitCode> {
+pub fn run(args: Tree) -> anyhow::Result<ExitCode> {
     let json = args.form.is_json()?;
     let filter = args.about.build()?;
     // Before there is anything that they should not have.
@@ -50,12 +67,12 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let mut records = records::read();
     learn_arguments(&mut records, &mut readers);
     notes(&views, records.whole);
-    let mut tree = Tree::new(views, &records, clock, process::boot_time());
+    let mut tree = tree::Tree::new(views, &records, clock, process::boot_time());
     if tree.all().any(|at| !tree.wrong(at).is_empty()) {
         std::thread::sleep(SECOND_LOOK);
         tree.confirm(details::look_again, details::dying_again);
     }
-    let is_wanted = |tree: &Tree, at: At| filter.is_about(&tree.cgroup(at), tree.container(at).as_ref());
+    let is_wanted = |tree: &tree::Tree, at: At| filter.is_about(&tree.cgroup(at), tree.container(at).as_ref());
     let named = tree.containers(|at| !tree.is_leaked(at) && is_wanted(&tree, at));
     name_containers(&mut tree, &mut readers, named);
     drop(readers);
@@ -138,7 +155,7 @@ fn learn_arguments(records: &mut Records, readers: &mut Readers) {
 }
 
 /// Asks what the host says of containers.
-fn name_containers(tree: &mut Tree, readers: &mut Readers, containers: Vec<(Name, String)>) {
+fn name_containers(tree: &mut tree::Tree, readers: &mut Readers, containers: Vec<(Name, String)>) {
     let asked = containers.into_iter().map(|(id, runtime)| Ask::Standing { id, runtime }).collect();
     let mut unanswered = 0;
     answers(readers, asked, |answer| match answer {

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::findings::{Finding, Severity};
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Input, Seq};
-use crate::output::{Counts, Output};
+use crate::input::BootTime;
+use crate::line::{Line, Output};
 
 /// A finding that was not told anew for so long will not be: stories are closed long before.
 const LAST_WORD: Duration = Duration::from_secs(60 * 60);
@@ -79,9 +79,9 @@ fn record(finding: &Finding, header: &Header) -> Value {
         attribute("cgtrace.finding.cause", finding.cause.as_str()),
         attribute("cgtrace.finding.severity", finding.severity.as_str()),
         attribute("cgtrace.cgroup.path", finding.cgroup.path.to_json_text().into_owned()),
-        attribute("process.pid", finding.actor.pid.0),
-        attribute("cgtrace.attempts", finding.attempt_count),
     ];
+    attributes.extend(finding.actor.as_ref().map(|actor| attribute("process.pid", actor.pid.0)));
+    attributes.push(attribute("cgtrace.attempts", finding.attempt_count));
     if let Some(container) = &finding.container {
         attributes.push(attribute("container.id", container.id.to_json_text().into_owned()));
         attributes.push(attribute("container.runtime", container.runtime.as_str()));
@@ -112,8 +112,12 @@ fn record(finding: &Finding, header: &Header) -> Value {
     })
 }
 
-impl<W: Write> Output for Otlp<W> {
+impl<W: Write> Otlp<W> {
     fn header(&mut self, header: &Header) -> io::Result<()> {
+        if self.header.replace(header.clone()).is_some() {
+            // A later part, with a clock of its own: all of it is one request.
+            return Ok(());
+        }
         let resource = [
             attribute("service.name", "cgtrace"),
             attribute("host.name", header.host.to_json_text().into_owned()),
@@ -126,14 +130,7 @@ impl<W: Write> Output for Otlp<W> {
             self.out,
             "{{\"resourceLogs\":[{{\"resource\":{},\"scopeLogs\":[{{\"scope\":{scope},\"logRecords\":[",
             json!({ "attributes": resource })
-        )?;
-        self.header = Some(header.clone());
-        Ok(())
-    }
-
-    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
-        self.now = self.now.max(input.at());
-        Ok(())
+        )
     }
 
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
@@ -144,12 +141,27 @@ impl<W: Write> Output for Otlp<W> {
         self.write_until(Some(BootTime(old)))
     }
 
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+    fn end(&mut self) -> io::Result<()> {
         if self.header.is_none() {
             return Ok(());
         }
         self.write_until(None)?;
         self.out.write_all(b"]}]}]}\n")
+    }
+}
+
+impl<W: Write> Output for Otlp<W> {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => self.header(header),
+            Line::Input(_, input) | Line::Known(_, input) => {
+                self.now = self.now.max(input.at());
+                Ok(())
+            }
+            Line::Finding(finding) => self.finding(finding),
+            Line::End(..) => self.end(),
+            Line::Span(_) | Line::Passed(_) => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

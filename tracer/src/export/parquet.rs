@@ -19,7 +19,7 @@ use crate::container::Container;
 use crate::findings::Finding;
 use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Cgroup, CgroupId, Change, Exit, HierarchyId, Input, ProcessChange, Seq};
-use crate::output::{Counts, Output};
+use crate::line::{Line, Output};
 
 /// Rows of a row group.
 const ROWS: usize = 65_536;
@@ -28,15 +28,15 @@ const LIVES: usize = 1_048_576;
 
 /// What a column holds. All but the first are nullable.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Type {
     Number,
     Time,
     Text,
 }
 
-use Kind::{Number, Text, Time};
+use Type::{Number, Text, Time};
 
-const INPUTS: &[(&str, Kind)] = &[
+const INPUTS: &[(&str, Type)] = &[
     ("seq", Number),
     ("time", Time),
     ("type", Text),
@@ -57,7 +57,7 @@ const INPUTS: &[(&str, Kind)] = &[
     ("lost", Number),
 ];
 
-const LIFE: &[(&str, Kind)] = &[
+const LIFE: &[(&str, Type)] = &[
     ("hierarchy", Number),
     ("cgroup_id", Number),
     ("path", Text),
@@ -72,7 +72,7 @@ const LIFE: &[(&str, Kind)] = &[
     ("removed_by", Number),
 ];
 
-const FINDINGS: &[(&str, Kind)] = &[
+const FINDINGS: &[(&str, Type)] = &[
     ("attempts", Number),
     ("id", Text),
     ("revision", Number),
@@ -116,33 +116,33 @@ impl Cell {
 /// Rows of one table that wait to be written, and the file of their day.
 struct Table {
     name: &'static str,
-    columns: &'static [(&'static str, Kind)],
+    columns: &'static [(&'static str, Type)],
     rows: Vec<Vec<Cell>>,
     date: String,
     file: Option<SerializedFileWriter<fs::File>>,
 }
 
 impl Table {
-    fn new(name: &'static str, columns: &'static [(&'static str, Kind)]) -> Self {
+    fn new(name: &'static str, columns: &'static [(&'static str, Type)]) -> Self {
         Self { name, columns, rows: Vec::new(), date: String::new(), file: None }
     }
 
     /// Adds a row of a day; another day has another file.
-    fn push(&mut self, place: &Place, date: &str, row: Vec<Cell>) -> io::Result<()> {
+    fn push(&mut self, root: &Root, date: &str, row: Vec<Cell>) -> io::Result<()> {
         if self.date != date {
-            self.close(place)?;
+            self.close(root)?;
             date.clone_into(&mut self.date);
         }
         self.rows.push(row);
-        if self.rows.len() >= ROWS { self.write_rows(place) } else { Ok(()) }
+        if self.rows.len() >= ROWS { self.write_rows(root) } else { Ok(()) }
     }
 
-    fn write_rows(&mut self, place: &Place) -> io::Result<()> {
+    fn write_rows(&mut self, root: &Root) -> io::Result<()> {
         if self.rows.is_empty() {
             return Ok(());
         }
         if self.file.is_none() {
-            self.file = Some(place.create(self.name, &self.date, self.columns)?);
+            self.file = Some(root.create(self.name, &self.date, self.columns)?);
         }
         let rows = std::mem::take(&mut self.rows);
         let Some(file) = &mut self.file else { return Ok(()) };
@@ -177,8 +177,8 @@ impl Table {
         group.close().map(drop).map_err(failed)
     }
 
-    fn close(&mut self, place: &Place) -> io::Result<()> {
-        self.write_rows(place)?;
+    fn close(&mut self, root: &Root) -> io::Result<()> {
+        self.write_rows(root)?;
         match self.file.take() {
             Some(file) => file.close().map(drop).map_err(failed),
             None => Ok(()),
@@ -197,15 +197,15 @@ fn failed(error: ParquetError) -> io::Error {
 }
 
 /// Where the tables are.
-struct Place {
+struct Root {
     directory: PathBuf,
     host: String,
     /// Tells files of different recordings in one directory apart.
     recording: String,
 }
 
-impl Place {
-    fn create(&self, table: &str, date: &str, columns: &[(&str, Kind)]) -> io::Result<SerializedFileWriter<fs::File>> {
+impl Root {
+    fn create(&self, table: &str, date: &str, columns: &[(&str, Type)]) -> io::Result<SerializedFileWriter<fs::File>> {
         let directory = self.directory.join(table).join(format!("host={}", self.host)).join(format!("date={date}"));
         fs::create_dir_all(&directory)?;
         let path = directory.join(format!("{}.parquet", self.recording));
@@ -227,7 +227,7 @@ impl Place {
 
 /// A cgroup's life as far as it has gone.
 #[derive(Default)]
-struct Life {
+struct Phases {
     path: String,
     container: Option<Arc<Container>>,
     times: [Option<BootTime>; 5],
@@ -237,19 +237,19 @@ struct Life {
 
 /// Writes the tables below a directory.
 pub(super) struct Parquet {
-    place: Place,
+    root: Root,
     clock: Clock,
     inputs: Table,
     lives: Table,
     findings: Table,
-    live: HashMap<(HierarchyId, CgroupId), Life>,
+    live: HashMap<(HierarchyId, CgroupId), Phases>,
     order: VecDeque<(HierarchyId, CgroupId)>,
 }
 
 impl Parquet {
     pub fn new(directory: &Path) -> Self {
         Self {
-            place: Place { directory: directory.to_path_buf(), host: String::new(), recording: String::new() },
+            root: Root { directory: directory.to_path_buf(), host: String::new(), recording: String::new() },
             clock: Clock { boot_ns: 0, unix_ns: 0 },
             inputs: Table::new("inputs", INPUTS),
             lives: Table::new("lives", LIFE),
@@ -324,7 +324,7 @@ impl Parquet {
         row.extend(life.times.map(|at| Cell::or_null(at.map(|at| self.time(at)))));
         row.push(Cell::or_null(life.created_by.map(Cell::number)));
         row.push(Cell::or_null(life.removed_by.map(Cell::number)));
-        self.lives.push(&self.place, &date, row)
+        self.lives.push(&self.root, &date, row)
     }
 }
 
@@ -396,25 +396,24 @@ fn cells(seq: Seq, time: Cell, input: &Input) -> Vec<Cell> {
     in_order(INPUTS, named)
 }
 
-fn in_order(columns: &[(&str, Kind)], mut named: Vec<(&str, Cell)>) -> Vec<Cell> {
+fn in_order(columns: &[(&str, Type)], mut named: Vec<(&str, Cell)>) -> Vec<Cell> {
     let mut take = |wanted: &str| {
         named.iter_mut().find(|(name, _)| *name == wanted).map(|(_, cell)| std::mem::replace(cell, Cell::Null))
     };
     columns.iter().map(|(name, _)| Cell::or_null(take(name))).collect()
 }
 
-impl Output for Parquet {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
+impl Parquet {
+    fn header(&mut self, header: &Header) {
         self.clock = header.clock;
         let plain = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '_' };
-        self.place.host = header.host.printable().chars().map(plain).collect();
-        self.place.recording = format!("{}-{}", header.boot_id, header.started).chars().map(plain).collect();
-        Ok(())
+        self.root.host = header.host.printable().chars().map(plain).collect();
+        self.root.recording = format!("{}-{}", header.boot_id, header.started).chars().map(plain).collect();
     }
 
     fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
         let (time, date) = (self.time(input.at()), self.date(input.at()));
-        self.inputs.push(&self.place, &date, cells(seq, time, input))?;
+        self.inputs.push(&self.root, &date, cells(seq, time, input))?;
         match input {
             Input::Event(event) => {
                 let by = event.actor.as_ref().map(|actor| actor.pid.0);
@@ -427,7 +426,7 @@ impl Output for Parquet {
     fn finding(&mut self, finding: &Finding) -> io::Result<()> {
         let date = self.date(finding.at);
         let issues: Vec<&str> = finding.known_issues.iter().map(|issue| issue.id).collect();
-        let container = finding.container.as_ref();
+        let (container, actor) = (finding.container.as_ref(), finding.actor.as_ref());
         let certainty = if finding.because.is_empty() { "certain" } else { "degraded" };
         let row = vec![
             ("attempts", Cell::number(finding.attempt_count)),
@@ -442,8 +441,8 @@ impl Output for Parquet {
             ("path", Cell::text(finding.cgroup.path.to_json_text())),
             ("container", Cell::or_null(container.map(|container| Cell::text(container.id.to_json_text())))),
             ("runtime", Cell::or_null(container.map(|container| Cell::text(container.runtime.as_str())))),
-            ("pid", Cell::number(finding.actor.pid.0)),
-            ("comm", Cell::text(finding.actor.comm.to_json_text())),
+            ("pid", Cell::or_null(actor.map(|actor| Cell::number(actor.pid.0)))),
+            ("comm", Cell::or_null(actor.map(|actor| Cell::text(actor.comm.to_json_text())))),
             (
                 "exit_code",
                 match finding.outcome.exit {
@@ -453,16 +452,31 @@ impl Output for Parquet {
             ),
             ("known_issues", if issues.is_empty() { Cell::Null } else { Cell::text(issues.join(" ")) }),
         ];
-        self.findings.push(&self.place, &date, in_order(FINDINGS, row))
+        self.findings.push(&self.root, &date, in_order(FINDINGS, row))
     }
 
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+    fn end(&mut self) -> io::Result<()> {
         let mut left: Vec<_> = self.live.keys().copied().collect();
         left.sort_unstable();
         left.into_iter().try_for_each(|key| self.end_life(key))?;
-        self.inputs.close(&self.place)?;
-        self.lives.close(&self.place)?;
-        self.findings.close(&self.place)
+        self.inputs.close(&self.root)?;
+        self.lives.close(&self.root)?;
+        self.findings.close(&self.root)
+    }
+}
+
+impl Output for Parquet {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => {
+                self.header(header);
+                Ok(())
+            }
+            Line::Input(seq, input) => self.input(*seq, input),
+            Line::Finding(finding) => self.finding(finding),
+            Line::End(..) => self.end(),
+            Line::Known(..) | Line::Span(_) | Line::Passed(_) => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

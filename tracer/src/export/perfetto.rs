@@ -8,10 +8,12 @@ use prost::Message;
 
 use crate::container::Container;
 use crate::findings::Finding;
-use crate::hierarchy::{Header, HierarchyLabels};
-use crate::input::{Actor, BootTime, Cgroup, Change, HierarchyId, Input, Pid, ProcessChange, Seq};
+use crate::hash::fnv1a;
+use crate::hierarchy::HierarchyLabels;
+use crate::input::{Actor, BootTime, Cgroup, Change, HierarchyId, Input, Pid, ProcessChange};
+use crate::line::{Line, Output};
 use crate::name::Name;
-use crate::output::{Counts, Output};
+use crate::phrases::who;
 
 /// The messages that are written, with the field numbers of Perfetto's own definition.
 #[derive(Clone, PartialEq, Message)]
@@ -185,32 +187,8 @@ impl<W: Write> Perfetto<W> {
         self.track(uuid, "", None, Some(process))?;
         Ok(uuid)
     }
-}
 
-fn note(name: &str, value: impl Into<String>) -> Annotation {
-    Annotation { name: Some(name.to_owned()), string_value: Some(value.into()) }
-}
-
-fn by(actor: Option<&Actor>) -> Vec<Annotation> {
-    actor.map(|actor| note("actor", format!("{}[{}]", actor.comm, actor.pid))).into_iter().collect()
-}
-
-/// A track's number: a hash (FNV-1a) of what it is of, never 0, which is Perfetto's own.
-fn uuid(parts: &[&[u8]]) -> u64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in parts.iter().flat_map(|part| part.iter().chain([&0xff])) {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-    }
-    hash | 1
-}
-
-impl<W: Write> Output for Perfetto<W> {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.labels = HierarchyLabels::of_header(header);
-        Ok(())
-    }
-
-    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
+    fn input(&mut self, input: &Input) -> io::Result<()> {
         match input {
             Input::Event(event) => {
                 if event.change == Change::Existing && event.container.is_none() {
@@ -219,7 +197,11 @@ impl<W: Write> Output for Perfetto<W> {
                 let track = self.cgroup_track(&event.cgroup, event.container.as_deref())?;
                 let (at, notes) = (event.at, by(event.actor.as_ref()));
                 match event.change {
-                    Change::Created | Change::Existing => self.begin(at, track, "exists", notes),
+                    Change::Created | Change::Existing => {
+                        // Another one of the same name, whose end was lost.
+                        self.end_slices(at, track, "exists")?;
+                        self.begin(at, track, "exists", notes)
+                    }
                     Change::Populated => self.begin(at, track, "populated", notes),
                     Change::Emptied => self.end_slices(at, track, "populated"),
                     Change::Removed => {
@@ -271,12 +253,42 @@ impl<W: Write> Output for Perfetto<W> {
         self.event(finding.at, track, INSTANT, Some(&name), vec![note("summary", finding.summary.clone())])
     }
 
-    fn end(&mut self, at: BootTime, _: &Counts) -> io::Result<()> {
-        let open: Vec<(u64, usize)> = self.open.iter().map(|(track, open)| (*track, open.len())).collect();
+    fn end(&mut self, at: BootTime) -> io::Result<()> {
+        let mut open: Vec<(u64, usize)> = self.open.iter().map(|(track, open)| (*track, open.len())).collect();
+        // The same trace gives the same bytes.
+        open.sort_unstable();
         for (track, count) in open {
             (0..count).try_for_each(|_| self.event(at, track, SLICE_END, None, Vec::new()))?;
         }
         Ok(())
+    }
+}
+
+fn note(name: &str, value: impl Into<String>) -> Annotation {
+    Annotation { name: Some(name.to_owned()), string_value: Some(value.into()) }
+}
+
+fn by(actor: Option<&Actor>) -> Vec<Annotation> {
+    actor.map(|actor| note("actor", who(&actor.comm, actor.pid))).into_iter().collect()
+}
+
+/// A track's number: a hash of what it is of, never 0, which is Perfetto's own.
+fn uuid(parts: &[&[u8]]) -> u64 {
+    fnv1a(parts.iter().flat_map(|part| part.iter().chain([&0xff]))) | 1
+}
+
+impl<W: Write> Output for Perfetto<W> {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => {
+                self.labels = HierarchyLabels::of_header(header);
+                Ok(())
+            }
+            Line::Input(_, input) => self.input(input),
+            Line::Finding(finding) => self.finding(finding),
+            Line::End(at, _) => self.end(*at),
+            Line::Known(..) | Line::Span(_) | Line::Passed(_) => Ok(()),
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -13,7 +13,7 @@ use tokio::io::unix::AsyncFd;
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
 use super::ring;
-use super::support::syscall_function;
+use super::trampoline::syscall_function;
 use crate::hierarchy::Probe;
 use crate::input::{BootTime, Input, LossReason, Lost, Pid, Ring};
 use crate::mounts::Watch;

@@ -85,15 +85,12 @@ pub const PROBES: &[ProbeSpec] = &{
 impl ProbeSpec {
     /// The system call it watches.
     pub fn syscall(&self) -> Option<Syscall> {
-        Syscall::ALL.iter().copied().find(|syscall| self.group == Group::Attempts && syscall.as_str() == self.name)
+        Syscall::ALL.into_iter().find(|syscall| self.group == Group::Attempts && syscall.as_str() == self.name)
     }
 
-    /// Whether this architecture has what it watches: arm64 has only the `*at` calls.
+    /// Whether this architecture has what it watches.
     pub fn exists_here(&self) -> bool {
-        self.syscall().is_none_or(|syscall| {
-            let row = syscall.row();
-            if cfg!(target_arch = "aarch64") { row.aarch64 } else { row.x86_64 }.is_some()
-        })
+        self.syscall().is_none_or(|syscall| syscall.number().is_some())
     }
 }
 

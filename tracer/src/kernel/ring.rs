@@ -4,7 +4,7 @@ use crate::argv;
 use crate::errno::Errno;
 use crate::input::{
     Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input,
-    MountChanges, MountId, NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall,
+    MountChanges, MountId, NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall, Task,
 };
 use crate::name::Name;
 use tracer_ebpf::{COMM, MOUNTS_KNOWN, flag, kind};
@@ -46,7 +46,11 @@ fn lifecycle(bytes: &[u8]) -> Option<Event> {
         (kind::ATTACH_TASK, _) => (Change::Attached, false),
         _ => return None,
     };
-    let task = (head.kind == kind::ATTACH_TASK).then(|| Parent { pid: Pid(head.value), comm: comm(&head.task_comm) });
+    let task = (head.kind == kind::ATTACH_TASK).then(|| Task {
+        pid: (head.task_tgid != 0).then_some(Pid(head.task_tgid)),
+        tid: Some(head.value),
+        comm: comm(&head.task_comm),
+    });
     let actor = Actor::new(Pid(head.tgid), head.tid, comm(&head.comm), Some(head.uid));
     Some(Event {
         at: BootTime(head.at),

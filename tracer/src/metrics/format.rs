@@ -5,7 +5,7 @@ use prometheus_client::registry::Registry;
 
 /// A way of telling metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum Exposition {
     /// OpenMetrics text, with exemplars.
     OpenMetrics,
     /// The plain text format.
@@ -14,7 +14,7 @@ pub enum Format {
     Protobuf,
 }
 
-impl Format {
+impl Exposition {
     /// In the order of preference where a scraper has none.
     const ALL: [Self; 3] = [Self::Plain, Self::OpenMetrics, Self::Protobuf];
 
@@ -97,23 +97,23 @@ mod tests {
 
     #[test]
     fn the_accept_header_decides() {
-        let check = |accept: &str, wanted: Format| assert_eq!(Format::wanted(accept), wanted, "{accept}");
-        check("", Format::Plain);
-        check("*/*", Format::Plain);
-        check("text/html,application/xhtml+xml,*/*;q=0.8", Format::Plain);
-        check("application/openmetrics-text", Format::OpenMetrics);
+        let check = |accept: &str, wanted: Exposition| assert_eq!(Exposition::wanted(accept), wanted, "{accept}");
+        check("", Exposition::Plain);
+        check("*/*", Exposition::Plain);
+        check("text/html,application/xhtml+xml,*/*;q=0.8", Exposition::Plain);
+        check("application/openmetrics-text", Exposition::OpenMetrics);
         // What Prometheus 2.42 sends, without and with native histograms.
         check(
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            Format::OpenMetrics,
+            Exposition::OpenMetrics,
         );
         check(
             "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited,application/openmetrics-text;version=1.0.0;q=0.8,text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
-            Format::Protobuf,
+            Exposition::Protobuf,
         );
-        check("application/vnd.google.protobuf", Format::Plain);
-        check("application/openmetrics-text;q=0.2,text/plain;q=0.9", Format::Plain);
-        check("application/openmetrics-text;q=nonsense,;;,,text/plain;q=0.1", Format::Plain);
+        check("application/vnd.google.protobuf", Exposition::Plain);
+        check("application/openmetrics-text;q=0.2,text/plain;q=0.9", Exposition::Plain);
+        check("application/openmetrics-text;q=nonsense,;;,,text/plain;q=0.1", Exposition::Plain);
     }
 
     #[test]

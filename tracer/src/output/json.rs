@@ -4,10 +4,9 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::{Counts, Output};
-use crate::findings::Finding;
-use crate::hierarchy::{Clock, Header};
+use crate::hierarchy::Clock;
 use crate::input::{BootTime, Input, Parent, Process, Seq};
+use crate::line::{Counts, Line, Output};
 
 /// Writes JSON lines.
 pub struct Json<W: Write> {
@@ -17,7 +16,7 @@ pub struct Json<W: Write> {
 
 /// What every line begins with.
 #[derive(Serialize)]
-struct Line<'a, T> {
+struct Object<'a, T> {
     #[serde(rename = "type")]
     kind: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -48,7 +47,7 @@ impl<W: Write> Json<W> {
         Self { out, clock: Clock { boot_ns: 0, unix_ns: 0 } }
     }
 
-    fn line(
+    fn write(
         &mut self,
         kind: &'static str,
         seq: Option<Seq>,
@@ -56,8 +55,23 @@ impl<W: Write> Json<W> {
         body: &impl Serialize,
     ) -> io::Result<()> {
         let time = at.map(|at| self.clock.rfc3339(at));
-        serde_json::to_writer(&mut self.out, &Line { kind, seq, time, body })?;
+        serde_json::to_writer(&mut self.out, &Object { kind, seq, time, body })?;
         self.out.write_all(b"\n")
+    }
+
+    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
+        let (seq, at) = (Some(seq), Some(input.at()));
+        match input {
+            Input::Event(event) => self.write("event", seq, at, event),
+            Input::Attempt(attempt) => self.write("attempt", seq, at, attempt),
+            Input::Process(process) => {
+                let parent = process.parents.first();
+                self.write("process", seq, at, &WithParent { process, parent })
+            }
+            Input::Facts(facts) => self.write("facts", seq, at, facts),
+            Input::Lost(lost) => self.write("lost", seq, at, lost),
+            Input::Tick(tick) => self.write("tick", seq, at, tick),
+        }
     }
 }
 
@@ -86,32 +100,17 @@ impl Json<Vec<u8>> {
 }
 
 impl<W: Write> Output for Json<W> {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.clock = header.clock;
-        self.line("header", None, None, header)
-    }
-
-    fn input(&mut self, seq: Seq, input: &Input) -> io::Result<()> {
-        let (seq, at) = (Some(seq), Some(input.at()));
-        match input {
-            Input::Event(event) => self.line("event", seq, at, event),
-            Input::Attempt(attempt) => self.line("attempt", seq, at, attempt),
-            Input::Process(process) => {
-                let parent = process.parents.first();
-                self.line("process", seq, at, &WithParent { process, parent })
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => {
+                self.clock = header.clock;
+                self.write("header", None, None, header)
             }
-            Input::Facts(facts) => self.line("facts", seq, at, facts),
-            Input::Lost(lost) => self.line("lost", seq, at, lost),
-            Input::Tick(tick) => self.line("tick", seq, at, tick),
+            Line::Input(seq, input) | Line::Known(seq, input) => self.input(*seq, input),
+            Line::Finding(finding) => self.write("finding", None, Some(finding.at), finding),
+            Line::End(at, counts) => self.write("end", None, Some(*at), &End { at: *at, counts }),
+            Line::Span(_) | Line::Passed(_) => Ok(()),
         }
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.line("finding", None, Some(finding.at), finding)
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        self.line("end", None, Some(at), &End { at, counts })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -123,12 +122,12 @@ impl<W: Write> Output for Json<W> {
 mod tests {
     use super::*;
     use crate::errno::Errno;
-    use crate::hierarchy::Setup;
+    use crate::hierarchy::{Header, Setup};
     use crate::input::{
         Actor, Attempt, Cgroup, CgroupId, Change, Event, HierarchyId, Operation, Pid, ProcessChange, Syscall,
     };
     use crate::name::Name;
-    use crate::recording::Line;
+    use crate::recording::TraceLine;
 
     fn header() -> Header {
         Header {
@@ -151,8 +150,8 @@ mod tests {
     fn written(input: &Input) -> serde_json::Value {
         let mut bytes = Vec::new();
         let mut json = Json::new(&mut bytes);
-        json.header(&header()).expect("a vector can be written");
-        json.input(Seq(7), input).expect("a vector can be written");
+        json.line(&Line::Header(&header())).expect("a vector can be written");
+        json.line(&Line::Input(Seq(7), input)).expect("a vector can be written");
         let line = bytes.split(|byte| *byte == b'\n').nth(1).expect("two lines").to_vec();
         serde_json::from_slice(&line).expect("JSON")
     }
@@ -162,8 +161,8 @@ mod tests {
     }
 
     fn read_back(line: &serde_json::Value, what: &str) -> Input {
-        match Line::parse(line.to_string().as_bytes()) {
-            Ok(Line::Input(_, input)) => *input,
+        match TraceLine::parse(line.to_string().as_bytes()) {
+            Ok(TraceLine::Input(_, input)) => *input,
             other => panic!("{what}: {other:?}"),
         }
     }

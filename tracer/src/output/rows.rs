@@ -55,10 +55,10 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    /// For a host with these hierarchies.
-    pub fn of_header(header: &Header) -> Self {
+    /// The host has these hierarchies.
+    pub fn set_hierarchies(&mut self, header: &Header) {
         let legacy = header.hierarchies.iter().filter(|hierarchy| hierarchy.version == 1);
-        Self { legacy: legacy.map(|hierarchy| hierarchy.id).collect(), held: VecDeque::new(), bytes: 0 }
+        self.legacy = legacy.map(|hierarchy| hierarchy.id).collect();
     }
 
     /// Takes in a row. [`Rows::take_due`] gives it back, now or later.

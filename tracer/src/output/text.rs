@@ -4,29 +4,30 @@
 //! terminal as it is.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::io::{self, Write};
 
 use textwrap::core::display_width;
 
+use super::Palette;
 use super::ids::shorten;
 use super::rows::{Row, Rows};
-use super::{Counts, Output, Palette};
 use crate::container::Container;
 use crate::duration;
-use crate::explain;
 use crate::findings::{Certainty, Finding, FindingAttempt, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
-use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Seq};
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Pid};
+use crate::line::{Line, Output};
 use crate::name::Name;
+use crate::phrases;
+use crate::said::LastSaid;
 
 /// Without a terminal, paragraphs are this wide.
 const PARAGRAPH: usize = 100;
 /// Paragraphs are never narrower or wider than this.
 const NARROWEST: usize = 40;
 const WIDEST: usize = 120;
-/// Findings whose last severity is remembered, to tell a changed one from one that only grew.
-const TOLD: usize = 1_024;
+/// Findings whose severity is remembered.
+const SAID: usize = 1_024;
 
 /// Writes text.
 pub struct Text<W: Write> {
@@ -40,7 +41,8 @@ pub struct Text<W: Write> {
     clock: Clock,
     labels: HierarchyLabels,
     label: usize,
-    told: VecDeque<(String, Severity)>,
+    /// How severe each of the last findings was: one that changed is told apart from one that only grew.
+    said: LastSaid<Severity>,
 }
 
 impl<W: Write> Text<W> {
@@ -55,7 +57,7 @@ impl<W: Write> Text<W> {
             clock: Clock { boot_ns: 0, unix_ns: 0 },
             labels: HierarchyLabels::default(),
             label: 2,
-            told: VecDeque::new(),
+            said: LastSaid::new(SAID),
         }
     }
 
@@ -64,14 +66,15 @@ impl<W: Write> Text<W> {
         Self { wide, ..self }
     }
 
-    /// `20:13:04.123` of the day, UTC.
     fn time(&self, at: BootTime) -> String {
-        let text = self.clock.rfc3339(at);
-        text.get(11..23).unwrap_or(&text).to_owned()
+        phrases::time_of_day(self.clock, at)
     }
 
     fn event(&mut self, event: &Event) -> io::Result<()> {
-        let task = event.task.as_ref().map(|task| format!("{}[{}]", task.comm, task.pid));
+        let task = event.task.as_ref().and_then(|task| {
+            // Where only the thread is known, it is named.
+            Some(phrases::who(&task.comm, task.pid.or(task.tid.map(Pid))?))
+        });
         let row = Row {
             at: event.at,
             word: word_of(event),
@@ -130,6 +133,31 @@ impl<W: Write> Text<W> {
             self.palette.dim(time),
             self.palette.warning(format!("lost       {} {ring}: {why}", lost.count))
         )
+    }
+
+    fn header(&mut self, header: &Header) {
+        self.clock = header.clock;
+        self.labels = HierarchyLabels::of_header(header);
+        self.label = self.labels.all().map(display_width).max().unwrap_or(2);
+        self.rows.set_hierarchies(header);
+    }
+
+    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
+        let time = self.time(finding.at);
+        if self.said.say(&finding.id, finding.severity) == Some(finding.severity) {
+            let text = format!(
+                "{} of {time}, now with {} failed calls: {}",
+                finding.kind.as_str(),
+                finding.attempt_count,
+                self.short(&finding.summary)
+            );
+            return writeln!(self.out, "{}  {text}", self.palette.warning("again"));
+        }
+        let hierarchy = Some(self.labels.of(finding.cgroup.hierarchy).to_owned());
+        writeln!(self.out)?;
+        let look = Look { palette: self.palette, width: self.width, wide: self.wide, time, hierarchy };
+        write_finding(&mut self.out, finding, &look)?;
+        writeln!(self.out)
     }
 
     fn add(&mut self, row: Row) -> io::Result<()> {
@@ -215,66 +243,29 @@ fn whose(cgroup: &Cgroup, container: Option<&Container>) -> Option<String> {
 }
 
 impl<W: Write> Output for Text<W> {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.clock = header.clock;
-        self.labels = HierarchyLabels::of_header(header);
-        self.label = self.labels.all().map(display_width).max().unwrap_or(2);
-        self.rows = Rows::of_header(header);
-        Ok(())
-    }
-
-    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
-        match input {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => {
+                self.header(header);
+                Ok(())
+            }
             // What exists at the start is counted in a message, not listed.
-            Input::Event(event) if event.change == Change::Existing => Ok(()),
-            Input::Event(event) => self.event(event),
-            Input::Attempt(attempt) => self.attempt(attempt),
-            Input::Lost(lost) => {
+            Line::Input(_, Input::Event(event)) if event.change == Change::Existing => Ok(()),
+            Line::Input(_, Input::Event(event)) => self.event(event),
+            Line::Input(_, Input::Attempt(attempt)) => self.attempt(attempt),
+            Line::Input(_, Input::Lost(lost)) => {
                 self.write_held()?;
                 self.lost(lost)
             }
-            Input::Process(_) | Input::Facts(_) | Input::Tick(_) => Ok(()),
-        }
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.write_held()?;
-        let before = self.told.iter_mut().find(|(id, _)| *id == finding.id);
-        if let Some((_, severity)) = before
-            && *severity == finding.severity
-        {
-            let time = self.time(finding.at);
-            let text = format!(
-                "{} of {time}, now with {} failed calls: {}",
-                finding.kind.as_str(),
-                finding.attempt_count,
-                self.short(&finding.summary)
-            );
-            return writeln!(self.out, "{}  {text}", self.palette.warning("again"));
-        }
-        match self.told.iter_mut().find(|(id, _)| *id == finding.id) {
-            Some((_, severity)) => *severity = finding.severity,
-            None => {
-                self.told.push_back((finding.id.clone(), finding.severity));
-                if self.told.len() > TOLD {
-                    self.told.pop_front();
-                }
+            Line::Input(_, Input::Process(_) | Input::Facts(_) | Input::Tick(_)) => Ok(()),
+            Line::Finding(finding) => {
+                self.write_held()?;
+                self.finding(finding)
             }
+            Line::Passed(now) => self.write_due(*now),
+            Line::End(..) => self.write_held(),
+            Line::Known(..) | Line::Span(_) => Ok(()),
         }
-        let time = self.time(finding.at);
-        let hierarchy = Some(self.labels.of(finding.cgroup.hierarchy).to_owned());
-        writeln!(self.out)?;
-        let look = Look { palette: self.palette, width: self.width, wide: self.wide, time, hierarchy };
-        write_finding(&mut self.out, finding, &look)?;
-        writeln!(self.out)
-    }
-
-    fn passed(&mut self, now: BootTime) -> io::Result<()> {
-        self.write_due(now)
-    }
-
-    fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
-        self.write_held()
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -361,7 +352,7 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
             Some("Look at what failed first: the teardown only followed it, and did no harm.")
         }
         Severity::Benign => Some("Nothing: it did no harm. Worth knowing if something else fails here."),
-        Severity::Fault | Severity::Undetermined => explain::advice(finding.kind, finding.cause),
+        Severity::Fault | Severity::Undetermined => Some(finding.cause.advice),
     };
     fields.extend(advice.map(|advice| ("what to do", advice.to_owned())));
     fields
@@ -437,7 +428,8 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
             Some(false) => "the runtime's state of the container is gone",
             None => "",
         };
-        steps.push(Deed { at, who: who(&finding.actor), call: "exit", result, what: what.to_owned(), times: 1 });
+        let who = finding.actor.as_ref().map(who).unwrap_or_default();
+        steps.push(Deed { at, who, call: "exit", result, what: what.to_owned(), times: 1 });
     }
     steps.sort_by_key(|step| step.at);
     steps
@@ -476,14 +468,14 @@ fn processes(finding: &Finding) -> Vec<String> {
     let rival = finding.rival.as_ref().and_then(|rival| rival.actor.as_ref());
     let others = finding.attempts.iter().map(|FindingAttempt { actor, .. }| actor);
     let mut actors: Vec<&Actor> = Vec::new();
-    for actor in std::iter::once(&finding.actor).chain(rival).chain(others) {
+    for actor in finding.actor.iter().chain(rival).chain(others) {
         if !actors.iter().any(|told| told.is_same_process_as(actor)) {
             actors.push(actor);
         }
     }
     let parents = |actor: &Actor| -> Option<String> {
         let parents = &actor.identity.as_ref().filter(|identity| !identity.parents.is_empty())?.parents;
-        let names: Vec<String> = parents.iter().map(|parent| format!("{}[{}]", parent.comm, parent.pid)).collect();
+        let names: Vec<String> = parents.iter().map(|parent| phrases::who(&parent.comm, parent.pid)).collect();
         Some(format!("child of {}", names.join(", of ")))
     };
     let mut lines = Vec::new();
@@ -533,7 +525,7 @@ fn describe(container: &Container) -> String {
 }
 
 fn who(actor: &Actor) -> String {
-    format!("{}[{}]", actor.comm, actor.pid)
+    phrases::who(&actor.comm, actor.pid)
 }
 
 fn path_of(cgroup: &Cgroup) -> String {
@@ -595,23 +587,26 @@ fn paragraph(out: &mut dyn Write, first: &str, rest: &str, text: &str, columns: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{HierarchyId, LossReason, Pid, Ring};
+    use crate::input::{HierarchyId, LossReason, Pid, Ring, Seq};
+    use crate::line::Counts;
     use crate::output::{ColorChoice, WINDOW};
-    use crate::pipeline::Stream;
-    use crate::recording::Line;
+    use crate::recording::TraceLine;
+    use crate::stream::Stream;
 
     /// What is told of a recording of a real run.
     fn told(recording: &str, wide: bool) -> String {
         let mut out = Vec::new();
         let mut text = Text::new(&mut out, Palette::new(ColorChoice::Never), None).wide(wide);
-        let mut lines = recording.lines().map(|line| Line::parse(line.as_bytes()).expect("a line"));
-        let Some(Line::Header(header)) = lines.next() else { panic!("the first line is the header") };
+        let mut lines = recording.lines().map(|line| TraceLine::parse(line.as_bytes()).expect("a line"));
+        let Some(TraceLine::Header(header)) = lines.next() else { panic!("the first line is the header") };
         let mut stream = Stream::begin(&header, &mut text).expect("a vector can be written");
         for line in lines {
             match line {
-                Line::Input(seq, mut input) => stream.replay(seq, &mut input).expect("a vector can be written"),
-                Line::End(at) => return (stream.end(at).map(|_| String::from_utf8(out))).expect("ends").expect("text"),
-                Line::Header(_) | Line::Other => {}
+                TraceLine::Input(seq, mut input) => stream.replay(seq, &mut input).expect("a vector can be written"),
+                TraceLine::End(at) => {
+                    return (stream.end(at).map(|_| String::from_utf8(out))).expect("ends").expect("text");
+                }
+                TraceLine::Header(_) | TraceLine::Other => {}
             }
         }
         panic!("the recording has no end")
@@ -644,10 +639,10 @@ mod tests {
     #[test]
     fn a_v1_line_is_held_for_the_window_or_until_something_follows_that_must_not_wait() {
         let recording = include_str!("../../tests/recordings/runc-v1.jsonl");
-        let line = |line: &str| Line::parse(line.as_bytes()).expect("a line");
-        let Some(Line::Header(header)) = recording.lines().next().map(line) else { panic!("the header is first") };
+        let line = |line: &str| TraceLine::parse(line.as_bytes()).expect("a line");
+        let Some(TraceLine::Header(header)) = recording.lines().next().map(line) else { panic!("the header is first") };
         let is_created = |line: &&str| line.contains(r#""change":"created","cgroup":{"hierarchy":1,"#);
-        let Some(Line::Input(seq, created)) = recording.lines().find(is_created).map(line) else {
+        let Some(TraceLine::Input(seq, created)) = recording.lines().find(is_created).map(line) else {
             panic!("a cgroup is made in a v1 hierarchy")
         };
         let at = created.at();
@@ -655,10 +650,10 @@ mod tests {
             let race = include_str!("../../tests/recordings/race.jsonl");
             let mut findings = Findings(Vec::new());
             let mut lines = race.lines().map(line);
-            let Some(Line::Header(header)) = lines.next() else { panic!("the header is first") };
+            let Some(TraceLine::Header(header)) = lines.next() else { panic!("the header is first") };
             let mut stream = Stream::begin(&header, &mut findings).expect("begins");
             for line in lines {
-                if let Line::Input(seq, mut input) = line {
+                if let TraceLine::Input(seq, mut input) = line {
                     stream.replay(seq, &mut input).expect("replays");
                 }
             }
@@ -667,8 +662,8 @@ mod tests {
         };
         let held = || {
             let mut text = Text::new(Vec::new(), Palette::new(ColorChoice::Never), None);
-            text.header(&header).expect("a vector can be written");
-            text.input(seq, &created).expect("a vector can be written");
+            text.line(&Line::Header(&header)).expect("a vector can be written");
+            text.line(&Line::Input(seq, &created)).expect("a vector can be written");
             assert!(text.out.is_empty());
             text
         };
@@ -676,21 +671,21 @@ mod tests {
 
         let mut text = held();
         text.flush().expect("a vector can be written");
-        text.passed(at + WINDOW).expect("a vector can be written");
+        text.line(&Line::Passed(at + WINDOW)).expect("a vector can be written");
         assert!(!is_told(&text), "its likes may still come");
-        text.passed(at + WINDOW + std::time::Duration::from_nanos(1)).expect("a vector can be written");
+        text.line(&Line::Passed(at + WINDOW + std::time::Duration::from_nanos(1))).expect("a vector can be written");
         assert!(is_told(&text));
         let mut text = held();
-        text.end(at, &Counts::default()).expect("a vector can be written");
+        text.line(&Line::End(at, &Counts::default())).expect("a vector can be written");
         assert!(is_told(&text), "nothing is lost at the end");
         let mut text = held();
-        text.finding(&finding).expect("a vector can be written");
+        text.line(&Line::Finding(&finding)).expect("a vector can be written");
         let told = String::from_utf8_lossy(&text.out).into_owned();
         assert!(is_told(&text) && told.find(" created ") < told.find("FAULT"), "{told}");
         let mut text = held();
         let lost =
             Lost { at, ring: Ring::Lifecycle, reason: LossReason::RingFull, pid: None, operation: None, count: 1 };
-        text.input(seq, &Input::Lost(lost)).expect("a vector can be written");
+        text.line(&Line::Input(seq, &Input::Lost(lost))).expect("a vector can be written");
         let told = String::from_utf8_lossy(&text.out).into_owned();
         assert!(told.find(" created ") < told.find(" lost "), "{told}");
     }
@@ -699,20 +694,10 @@ mod tests {
     struct Findings(Vec<Finding>);
 
     impl Output for Findings {
-        fn header(&mut self, _: &Header) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn input(&mut self, _: Seq, _: &Input) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-            self.0.push(finding.clone());
-            Ok(())
-        }
-
-        fn end(&mut self, _: BootTime, _: &Counts) -> io::Result<()> {
+        fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+            if let Line::Finding(finding) = line {
+                self.0.push((*finding).clone());
+            }
             Ok(())
         }
 
@@ -824,7 +809,7 @@ mod tests {
             container: None,
             actor: Some(actor),
         };
-        text.input(Seq(1), &Input::Event(event)).expect("a vector can be written");
+        text.line(&Line::Input(Seq(1), &Input::Event(event))).expect("a vector can be written");
         let text = String::from_utf8(out).expect("text");
         assert_eq!(text.lines().count(), 1);
         assert!(!text.trim_end().chars().any(char::is_control), "{text:?}");

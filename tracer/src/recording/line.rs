@@ -13,7 +13,7 @@ use crate::name::Name;
 
 /// One line of a stream.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Line {
+pub enum TraceLine {
     /// The first one.
     Header(Box<Header>),
     /// What the tracker is to be told.
@@ -56,7 +56,7 @@ struct End {
     at: BootTime,
 }
 
-impl Line {
+impl TraceLine {
     /// Reads a line, without its newline. Types and fields that are not known are passed over.
     ///
     /// # Errors
@@ -173,25 +173,25 @@ mod tests {
 
     #[test]
     fn a_line_is_read_whatever_the_order_of_its_fields() {
-        let tick = Line::Input(Seq(7), Box::new(Input::Tick(Tick { at: BootTime(5) })));
+        let tick = TraceLine::Input(Seq(7), Box::new(Input::Tick(Tick { at: BootTime(5) })));
         for text in [
             r#"{"type":"tick","seq":7,"at":5}"#,
             r#"{"at":5,"seq":7,"type":"tick"}"#,
             r#" { "seq" : 7, "type" : "tick", "at" : 5, "later": [1] }"#,
         ] {
-            assert_eq!(Line::parse(text.as_bytes()).expect(text), tick);
+            assert_eq!(TraceLine::parse(text.as_bytes()).expect(text), tick);
         }
     }
 
     #[test]
     fn what_is_not_known_is_passed_over_and_what_is_wrong_is_said() {
-        assert_eq!(Line::parse(br#"{"type":"later","seq":1}"#).expect("passed over"), Line::Other);
-        assert_eq!(Line::parse(br#"{"type":"finding","id":"x"}"#).expect("passed over"), Line::Other);
+        assert_eq!(TraceLine::parse(br#"{"type":"later","seq":1}"#).expect("passed over"), TraceLine::Other);
+        assert_eq!(TraceLine::parse(br#"{"type":"finding","id":"x"}"#).expect("passed over"), TraceLine::Other);
         let later = br#"{"type":"facts","seq":1,"at":5,"about":"later"}"#;
-        assert_eq!(Line::parse(later).expect("passed over"), Line::Other);
+        assert_eq!(TraceLine::parse(later).expect("passed over"), TraceLine::Other);
         for wrong in [r#"{"type":"tick","seq":1}"#, "", "[]", "{", r#"{"seq":1}"#, r#"{"type":"tick","seq":1,"at":-1}"#]
         {
-            assert!(Line::parse(wrong.as_bytes()).is_err(), "{wrong}");
+            assert!(TraceLine::parse(wrong.as_bytes()).is_err(), "{wrong}");
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::FORMAT;
 use super::events::Lines;
 use super::frames::{Damage, FrameReader, Piece};
-use super::line::Line;
+use super::line::TraceLine;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
 
@@ -154,13 +154,13 @@ impl<R: Read> Reader<R> {
                 }
                 Some(Piece::Line(line)) => brought_up_to_date(line, self.fix_ups)
                     .map_err(Into::into)
-                    .and_then(|line| Line::parse(&line))
+                    .and_then(|line| TraceLine::parse(&line))
                     .map_err(|error| (error, line.len())),
             };
             match line {
-                Ok(Line::Other) => {}
-                Ok(Line::End(at)) => return Ok(Some(Item::End(at))),
-                Ok(Line::Header(header)) => {
+                Ok(TraceLine::Other) => {}
+                Ok(TraceLine::End(at)) => return Ok(Some(Item::End(at))),
+                Ok(TraceLine::Header(header)) => {
                     // A part of the same recording goes on with the numbers.
                     if header.started != self.header.started || header.boot_id != self.header.boot_id {
                         self.seq = Seq(0);
@@ -168,7 +168,7 @@ impl<R: Read> Reader<R> {
                     self.header = (*header).clone();
                     return Ok(Some(Item::Header(header)));
                 }
-                Ok(Line::Input(seq, input)) => {
+                Ok(TraceLine::Input(seq, input)) => {
                     let first = self.seq == Seq(0);
                     if seq <= self.seq && !first {
                         let what = format!("line {} comes after line {}", seq.0, self.seq.0);
@@ -217,8 +217,8 @@ fn read_header(line: &[u8]) -> Result<(Header, &'static [FixUp]), OpenError> {
     let steps = any.format.checked_sub(1).and_then(|older| FIX_UPS.get(older as usize..));
     let steps = steps.ok_or_else(|| no_header(&"there is no format 0"))?;
     let line = brought_up_to_date(line, steps).map_err(|error| no_header(&error))?;
-    match Line::parse(&line) {
-        Ok(Line::Header(header)) => Ok((*header, steps)),
+    match TraceLine::parse(&line) {
+        Ok(TraceLine::Header(header)) => Ok((*header, steps)),
         Ok(_) => Err(no_header(&"another line")),
         Err(error) => Err(no_header(&error)),
     }
@@ -238,7 +238,9 @@ mod tests {
             |line| line["at"] = (line["at"].as_u64().unwrap_or(0) * 1_000).into(),
         ];
         let tick = brought_up_to_date(br#"{"type":"tick","seq":3,"when":5}"#, &steps).expect("JSON");
-        assert!(matches!(Line::parse(&tick), Ok(Line::Input(Seq(3), input)) if input.at() == BootTime(5_000)));
+        assert!(
+            matches!(TraceLine::parse(&tick), Ok(TraceLine::Input(Seq(3), input)) if input.at() == BootTime(5_000))
+        );
         assert!(brought_up_to_date(b"{", &steps).is_err());
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{Attempt, Event, Facts, Lost, Process, Tick};
-use crate::output::Counts;
+use crate::line::Counts;
 
 /// The schema of a line of a trace file, or of `live --json`, which has findings besides.
 pub fn schema() -> Value {

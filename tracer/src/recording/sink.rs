@@ -15,7 +15,8 @@ use anyhow::Context;
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
-use crate::output::{Counts, Json, Output};
+use crate::line::{Counts, Line, Output};
+use crate::output::Json;
 
 /// A frame is closed at the latest when it is this old: with the way here, a second is lost when the machine dies.
 pub(super) const FRAME_AGE: Duration = Duration::from_millis(900);
@@ -73,6 +74,11 @@ impl Written {
     /// Whether something is not where it was to be kept.
     pub fn is_incomplete(&self) -> bool {
         self.lost() > 0 || self.is_misplaced()
+    }
+
+    /// Whether the trace is to go on in a new part: with a header, and all that is known.
+    pub fn wants_part(&self) -> bool {
+        self.wants_part.load(Ordering::Relaxed)
     }
 
     pub(super) fn set_misplaced(&self, misplaced: bool) {
@@ -204,6 +210,17 @@ impl Recording {
         &self.written
     }
 
+    fn input(&mut self, input: &Input) -> io::Result<()> {
+        let number = Seq(self.batch.last.0.0 + 1);
+        self.batch.last = (number, input.at());
+        self.batch.lines += 1;
+        self.json.line(&Line::Input(number, input))?;
+        if self.json.len() >= BATCH {
+            self.hand_over();
+        }
+        Ok(())
+    }
+
     /// Hands over what there is, unless too much waits already: then it is lost.
     fn hand_over(&mut self) {
         if self.batch.lines == 0 {
@@ -244,54 +261,42 @@ impl Drop for Recording {
 }
 
 impl Output for Recording {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        self.hand_over();
-        // Its clock is needed for the lines that follow; the sink writes the line itself.
-        self.json = Json::at(header.clock);
-        self.send(Message::Part(Box::new(header.clone())));
-        Ok(())
-    }
-
-    fn input(&mut self, _: Seq, input: &Input) -> io::Result<()> {
-        let number = Seq(self.batch.last.0.0 + 1);
-        self.batch.last = (number, input.at());
-        self.batch.lines += 1;
-        self.batch.counts.count(input);
-        self.json.input(number, input)?;
-        if self.json.len() >= BATCH {
-            self.hand_over();
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => {
+                self.written.wants_part.store(false, Ordering::Relaxed);
+                self.hand_over();
+                // Its clock is needed for the lines that follow; the sink writes the line itself.
+                self.json = Json::at(header.clock);
+                self.send(Message::Part(Box::new((*header).clone())));
+                Ok(())
+            }
+            Line::Input(_, input) => {
+                self.batch.counts.count(input);
+                self.input(input)
+            }
+            Line::Known(_, input) => self.input(input),
+            Line::Finding(finding) => {
+                if (self.matters)(finding) {
+                    self.send(Message::Finding);
+                }
+                Ok(())
+            }
+            Line::End(at, counts) => {
+                self.hand_over();
+                let rest = std::mem::take(&mut self.batch);
+                self.send(Message::Lines(rest));
+                self.send(Message::End(*at, Box::new((*counts).clone())));
+                self.close();
+                Ok(())
+            }
+            Line::Span(_) | Line::Passed(_) => Ok(()),
         }
-        Ok(())
-    }
-
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        if (self.matters)(finding) {
-            self.send(Message::Finding);
-        }
-        Ok(())
-    }
-
-    fn end(&mut self, at: BootTime, counts: &Counts) -> io::Result<()> {
-        self.hand_over();
-        let rest = std::mem::take(&mut self.batch);
-        self.send(Message::Lines(rest));
-        self.send(Message::End(at, Box::new(counts.clone())));
-        self.close();
-        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.hand_over();
         Ok(())
-    }
-
-    fn wants_new_part(&self) -> bool {
-        self.written.wants_part.load(Ordering::Relaxed)
-    }
-
-    fn new_part(&mut self, header: &Header) -> io::Result<()> {
-        self.written.wants_part.store(false, Ordering::Relaxed);
-        self.header(header)
     }
 }
 

@@ -11,7 +11,7 @@ use std::cmp::Reverse;
 use std::io::{self, Write};
 
 use self::timeline::Timeline;
-use super::Report;
+use super::Trace;
 use crate::findings::{Finding, Severity};
 use crate::hierarchy::{Header, HierarchyLabels};
 use crate::input::BootTime;
@@ -24,18 +24,8 @@ const SCRIPT: &str = include_str!("html/page.js");
 const STYLE_HASH: &str = "6tTkwdC21TPEH5cxAcUWaeGad3zIvZ9/m12gvOkjIJE=";
 const SCRIPT_HASH: &str = "glgRNmZKYAnw+UuXM8bbHl9WCalcqhQJCphTvugfsuc=";
 
-/// One recording's part of the page.
-pub struct Trace<'a> {
-    /// The names of its files.
-    pub files: String,
-    /// What it told.
-    pub report: &'a Report,
-    /// The findings to show.
-    pub findings: Vec<&'a Finding>,
-}
-
 /// Where a finding is on the page, and where it leads to.
-struct Place<'a> {
+struct Anchor<'a> {
     finding: &'a Finding,
     header: &'a Header,
     /// The id of its element.
@@ -50,7 +40,7 @@ struct Place<'a> {
 /// When `out` cannot be written.
 pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
     let several = traces.len() > 1;
-    let mut places: Vec<Vec<Place<'_>>> = traces
+    let mut anchors: Vec<Vec<Anchor<'_>>> = traces
         .iter()
         .enumerate()
         .map(|(number, trace)| {
@@ -59,21 +49,21 @@ pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
                 true => format!("finding-{}-{}", number + 1, finding.id),
                 false => format!("finding-{}", finding.id),
             };
-            trace.findings.iter().map(|finding| Place { finding, header, id: id(finding), link: None }).collect()
+            trace.findings.iter().map(|finding| Anchor { finding, header, id: id(finding), link: None }).collect()
         })
         .collect();
-    let timeline = Timeline::new(traces, &mut places);
-    let mut places: Vec<Place<'_>> = places.into_iter().flatten().collect();
-    places.sort_by_key(|place| (Reverse(place.finding.severity), place.header.clock.unix_ns(place.finding.at)));
+    let timeline = Timeline::new(traces, &mut anchors);
+    let mut anchors: Vec<Anchor<'_>> = anchors.into_iter().flatten().collect();
+    anchors.sort_by_key(|anchor| (Reverse(anchor.finding.severity), anchor.header.clock.unix_ns(anchor.finding.at)));
 
-    head(out, traces, &places)?;
+    head(out, traces, &anchors)?;
     let count = timeline.containers;
     writeln!(
         out,
         "<h1>cgtrace report</h1>\n<p class=\"verdict\">{}</p>\n<nav><a href=\"#findings\">Findings ({})</a> \
          <a href=\"#containers\">Containers ({count})</a></nav>",
-        verdict(&places),
-        places.len()
+        verdict(&anchors),
+        anchors.len()
     )?;
     for trace in traces {
         let Some(header) = &trace.report.header else { continue };
@@ -84,11 +74,11 @@ pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
         writeln!(out, "</dl></section>")?;
     }
     writeln!(out, "<section id=\"findings\"><h2>Findings</h2>")?;
-    if places.is_empty() {
+    if anchors.is_empty() {
         writeln!(out, "<p>None.</p>")?;
     }
-    for place in &places {
-        article(out, place, several)?;
+    for anchor in &anchors {
+        article(out, anchor, several)?;
     }
     let left_out: u64 = traces.iter().map(|trace| trace.report.findings.left_out()).sum();
     if left_out > 0 {
@@ -99,12 +89,12 @@ pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
     writeln!(out, "<script>{SCRIPT}</script></body></html>")
 }
 
-fn head(out: &mut impl Write, traces: &[Trace<'_>], places: &[Place<'_>]) -> io::Result<()> {
+fn head(out: &mut impl Write, traces: &[Trace<'_>], anchors: &[Anchor<'_>]) -> io::Result<()> {
     let mut hosts: Vec<String> =
         traces.iter().filter_map(|trace| trace.report.header.as_ref()).map(|header| header.host.to_string()).collect();
     hosts.sort();
     hosts.dedup();
-    let faults = places.iter().filter(|place| place.finding.severity == Severity::Fault).count();
+    let faults = anchors.iter().filter(|anchor| anchor.finding.severity == Severity::Fault).count();
     let faults = match faults {
         0 => "no fault".to_owned(),
         1 => "1 fault".to_owned(),
@@ -122,9 +112,9 @@ fn head(out: &mut impl Write, traces: &[Trace<'_>], places: &[Place<'_>]) -> io:
     )
 }
 
-fn verdict(places: &[Place<'_>]) -> String {
+fn verdict(anchors: &[Anchor<'_>]) -> String {
     let of = |severity: Severity| {
-        let count = places.iter().filter(|place| place.finding.severity == severity).count();
+        let count = anchors.iter().filter(|anchor| anchor.finding.severity == severity).count();
         let class = if count == 0 { "none" } else { severity.as_str() };
         let plural = if severity == Severity::Fault && count > 1 { "s" } else { "" };
         format!("<b class=\"{class}\">{count} {}{plural}</b>", severity.as_str())
@@ -132,8 +122,8 @@ fn verdict(places: &[Place<'_>]) -> String {
     [Severity::Fault, Severity::Undetermined, Severity::Benign].map(of).join(", ")
 }
 
-fn article(out: &mut impl Write, place: &Place<'_>, several: bool) -> io::Result<()> {
-    let Place { finding, header, id, link } = place;
+fn article(out: &mut impl Write, anchor: &Anchor<'_>, several: bool) -> io::Result<()> {
+    let Anchor { finding, header, id, link } = anchor;
     let severity = finding.severity.as_str();
     writeln!(
         out,

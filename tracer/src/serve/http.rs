@@ -30,14 +30,15 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 
 pub use host::Names;
 use patience::{Due, Patient, Stream};
-use places::{Answering, Entering, Places};
+use places::{Answering, Place, Places};
 use query::Wanted;
 
 use super::{Board, page};
 use crate::findings::Finding;
 use crate::hierarchy::Clock;
-use crate::metrics::Format;
-use crate::output::{Json, Output};
+use crate::line::{Line, Output};
+use crate::metrics::Exposition;
+use crate::output::Json;
 
 /// Connections at once. One more takes the place of whoever has been idle longest.
 const CONNECTIONS: usize = 128;
@@ -228,22 +229,18 @@ async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool
             } => accepted,
         };
         match accepted {
-            Ok(stream) => {
-                site.places.settle().await;
-                match site.places.enter() {
-                    Some(entering) => drop(tokio::spawn(answer(stream, site.clone(), entering, stop.clone()))),
-                    // It is closed at once.
-                    None => site.board.metrics.refused(),
-                }
-            }
+            Ok(stream) => match site.places.enter().await {
+                Some(place) => drop(tokio::spawn(answer(stream, site.clone(), place, stop.clone()))),
+                // It is closed at once.
+                None => site.board.metrics.refused(),
+            },
             // Descriptors are used up, or the other side is gone already.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
         }
     }
 }
 
-async fn answer(stream: Stream, site: Site, entering: Entering, mut stop: watch::Receiver<bool>) {
-    let Some(place) = entering.take().await else { return site.board.metrics.refused() };
+async fn answer(stream: Stream, site: Site, place: Arc<Place>, mut stop: watch::Receiver<bool>) {
     // A browser connects to no UNIX socket.
     let any_host = matches!(stream, Stream::Unix(_));
     let due = Arc::new(Due::default());
@@ -261,12 +258,24 @@ async fn answer(stream: Stream, site: Site, entering: Entering, mut stop: watch:
         .max_headers(HEAD_FIELDS)
         .serve_connection(TokioIo::new(patient), service);
     let mut connection = std::pin::pin!(connection);
-    let done = tokio::select! {
-        done = connection.as_mut() => done,
-        () = place.is_wanted() => return site.board.metrics.refused(),
-        () = stopped(&mut stop) => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let done = loop {
+        tokio::select! {
+            biased;
+            done = connection.as_mut() => break done,
+            () = stopped(&mut stop) => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
+            () = place.is_wanted() => {
+                // What has come may not have been told of yet.
+                due.look_again();
+                let looked = std::future::poll_fn(|context| Poll::Ready(connection.as_mut().poll(context))).await;
+                match looked {
+                    Poll::Ready(done) => break done,
+                    Poll::Pending if place.is_to_be_given_up() => return site.board.metrics.refused(),
+                    Poll::Pending => {}
+                }
+            }
         }
     };
     if done.is_err_and(|error| error.is_timeout() || due.is_over()) {
@@ -340,7 +349,7 @@ fn some_findings(
         text.extend_from_slice(if std::mem::replace(begun, true) { b",\n" } else { b"[\n" });
         let mut json = Json::at(clock);
         // Memory can be written.
-        let _ = json.finding(&finding);
+        let _ = json.line(&Line::Finding(&finding));
         text.extend_from_slice(json.take().trim_ascii_end());
     }
     Some(text.into())
@@ -356,7 +365,7 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
     match request.uri().path() {
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
-            let format = Format::wanted(&accept.collect::<Vec<_>>().join(","));
+            let format = Exposition::wanted(&accept.collect::<Vec<_>>().join(","));
             whole(StatusCode::OK, format.content_type(), board.metrics.tell(format))
         }
         "/healthz" => match board.dead() {

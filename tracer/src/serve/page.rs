@@ -8,6 +8,7 @@ use crate::findings::Finding;
 use crate::hierarchy::Clock;
 use crate::input::{BootTime, Change};
 use crate::name::Name;
+use crate::phrases::date_and_time;
 use crate::process;
 use crate::report::html::escape;
 
@@ -94,8 +95,7 @@ fn rows(out: &mut String, rows: &[(&str, String)]) {
 }
 
 fn row(out: &mut String, finding: &Finding, clock: Clock) {
-    let time = clock.rfc3339(finding.at);
-    let time = time.get(..19).unwrap_or(&time).replace('T', " ");
+    let time = date_and_time(clock, finding.at);
     let _ = writeln!(
         out,
         "<tr><td>{time}</td><td class=\"{0}\">{0}: {1}, {2}</td><td>{3}</td></tr>",

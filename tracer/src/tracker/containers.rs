@@ -5,14 +5,14 @@
 
 use std::sync::Arc;
 
-use super::processes::Known;
-use super::{Place, Tracker};
+use super::Tracker;
 use crate::container::{self, Container, Owner};
 use crate::engine;
 use crate::input::{ContainerFacts, Pid};
 use crate::lxc;
 use crate::name::Name;
 use crate::oci;
+use crate::state::{Known, Place};
 
 /// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
 pub(super) const OWNERS: usize = 4_096;

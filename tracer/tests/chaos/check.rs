@@ -203,7 +203,8 @@ fn failed_class(operation: Operation) -> Option<Class> {
         Operation::Mkdir => Class::FailedMkdir,
         Operation::Rmdir => Class::FailedRmdir,
         Operation::Open => Class::FailedOpen,
-        Operation::Rename | Operation::Attach | Operation::Freeze | Operation::Thaw => return None,
+        Operation::Rename => Class::FailedRename,
+        Operation::Attach | Operation::Freeze | Operation::Thaw => return None,
     })
 }
 
@@ -388,6 +389,7 @@ impl Check<'_> {
                     let class = match text(&attempt["operation"]) {
                         "mkdir" => Class::FailedMkdir,
                         "rmdir" => Class::FailedRmdir,
+                        "rename" => Class::FailedRename,
                         _ => Class::FailedOpen,
                     };
                     self.report.wrong(class, NOBODY, format!("{attempt}\n  truth: nobody did"));
@@ -405,6 +407,7 @@ impl Check<'_> {
             let operation = match made.call.operation {
                 Operation::Mkdir => "mkdir",
                 Operation::Rmdir => "rmdir",
+                Operation::Rename => "rename",
                 _ => "open",
             };
             let is_right = attempt["operation"] == operation

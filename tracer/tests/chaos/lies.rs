@@ -51,6 +51,7 @@ const LIES: &[Lie] = &[
         fits: |line| failed(line, "open"),
         tell: |line| line["cgroup"]["path"] = "/elsewhere".into(),
     },
+    Lie { class: Class::FailedRename, fits: |line| failed(line, "rename"), tell: forget },
     Lie {
         class: Class::Actor,
         fits: |line| failed(line, "mkdir") && line["actor"]["argv"].is_array(),

@@ -18,6 +18,7 @@ pub enum Class {
     FailedMkdir,
     FailedRmdir,
     FailedOpen,
+    FailedRename,
     /// The command line of who did it.
     Actor,
     /// Every removal in vain is told, once.
@@ -38,7 +39,7 @@ pub enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 22] = [
         Self::Created,
         Self::Removed,
         Self::Renamed,
@@ -49,6 +50,7 @@ impl Class {
         Self::FailedMkdir,
         Self::FailedRmdir,
         Self::FailedOpen,
+        Self::FailedRename,
         Self::Actor,
         Self::Told,
         Self::Kind,
@@ -74,6 +76,7 @@ impl Class {
             Self::FailedMkdir => "failed-mkdir",
             Self::FailedRmdir => "failed-rmdir",
             Self::FailedOpen => "failed-open",
+            Self::FailedRename => "failed-rename",
             Self::Actor => "actor",
             Self::Told => "told",
             Self::Kind => "kind",
@@ -98,7 +101,7 @@ impl Class {
             | Self::Populated
             | Self::Emptied
             | Self::Frozen => Some("lifecycle"),
-            Self::FailedMkdir | Self::FailedRmdir | Self::FailedOpen => Some("attempts"),
+            Self::FailedMkdir | Self::FailedRmdir | Self::FailedOpen | Self::FailedRename => Some("attempts"),
             Self::Actor
             | Self::Told
             | Self::Kind

@@ -1,6 +1,8 @@
 //! Exports, read by those they are for.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod rotated;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

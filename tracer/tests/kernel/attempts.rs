@@ -53,19 +53,24 @@ fn call(syscall: Syscall, directory: i32, path: &CString) -> i32 {
             Syscall::Mkdir => libc::syscall(libc::SYS_mkdir, path, mode),
             #[cfg(target_arch = "x86_64")]
             Syscall::Rmdir => libc::syscall(libc::SYS_rmdir, path),
+            #[cfg(target_arch = "x86_64")]
+            Syscall::Rename => libc::syscall(libc::SYS_rename, path, path),
             #[cfg(not(target_arch = "x86_64"))]
-            Syscall::Open | Syscall::Mkdir | Syscall::Rmdir => unreachable!("only the *at calls exist"),
+            Syscall::Open | Syscall::Mkdir | Syscall::Rmdir | Syscall::Rename => {
+                unreachable!("only the *at calls exist")
+            }
             Syscall::Openat => libc::syscall(libc::SYS_openat, directory, path, flags, 0),
             Syscall::Openat2 => libc::syscall(libc::SYS_openat2, directory, path, how.as_ptr(), 24usize),
             Syscall::Mkdirat => libc::syscall(libc::SYS_mkdirat, directory, path, mode),
             Syscall::Unlinkat => libc::syscall(libc::SYS_unlinkat, directory, path, libc::AT_REMOVEDIR),
+            Syscall::Renameat => libc::syscall(libc::SYS_renameat, directory, path, directory, path),
+            Syscall::Renameat2 => libc::syscall(libc::SYS_renameat2, directory, path, directory, path, 0),
         }
     })
 }
 
-fn syscalls() -> Vec<Syscall> {
-    let legacy = [Syscall::Open, Syscall::Mkdir, Syscall::Rmdir];
-    Syscall::ALL.iter().copied().filter(|syscall| cfg!(target_arch = "x86_64") || !legacy.contains(syscall)).collect()
+fn syscalls() -> impl Iterator<Item = Syscall> {
+    Syscall::ALL.into_iter().filter(|syscall| syscall.number().is_some())
 }
 
 #[test]
@@ -79,7 +84,7 @@ fn every_call_is_seen_with_absolute_paths_and_relative_to_descriptor_and_working
         let mut expected = Vec::new();
         let mut pids = Vec::new();
         for syscall in syscalls() {
-            let takes_directory = !matches!(syscall, Syscall::Open | Syscall::Mkdir | Syscall::Rmdir);
+            let takes_directory = syscall.row().directory.is_some();
             // The parent is missing, so that every call fails with ENOENT.
             let absolute = c_path(scratch.path.join("no").join(syscall.as_str()));
             let relative = CString::new(format!("no/{}", syscall.as_str())).unwrap();
@@ -376,4 +381,51 @@ fn a_path_is_followed_by_the_mounts_of_the_moment() {
     // The mount is gone a moment after the call: whether it is resolved depends on when the table is read.
     let mounted = told("/mounted");
     assert!(mounted.contains(&true), "{mounted:?}");
+}
+
+#[test]
+fn a_refused_rename_is_told_of_the_cgroup_that_keeps_its_name() {
+    let v1 = Scratch::v1("pids").expect("this host has cgroup v1, which alone can rename");
+    let v2 = Scratch::new();
+    for place in ["old/child", "taken"] {
+        std::fs::create_dir_all(v1.path.join(place)).unwrap();
+    }
+    std::fs::create_dir(v2.path.join("old")).unwrap();
+    let elsewhere = tempfile::tempdir().unwrap();
+    let agent = Agent::start(&[]);
+    let rename = |from: &std::path::Path, to: &std::path::Path| {
+        let (from, to) = (c_path(from), c_path(to));
+        let forked = fork(|| {
+            // SAFETY: both paths end in a zero.
+            errno(unsafe { libc::rename(from.as_ptr(), to.as_ptr()) }.into())
+        });
+        forked.wait()
+    };
+    let (old, new) = (v1.path.join("old"), v1.path.join("new"));
+    assert_eq!(rename(&old, &v1.path.join("taken")), libc::EEXIST);
+    assert_eq!(rename(&old.join("child"), &new), libc::EIO, "it would have another parent");
+    assert_eq!(rename(&v1.path.join("missing"), &new), libc::ENOENT);
+    assert_eq!(rename(&old.join("tasks"), &old.join("jobs")), libc::ENOTDIR);
+    assert_eq!(rename(&old, &elsewhere.path().join("old")), libc::EXDEV, "says nothing of the cgroup");
+    assert_eq!(rename(&old, &new), 0);
+    assert_eq!(rename(&v2.path.join("old"), &v2.path.join("new")), libc::EPERM, "cgroup2 has no renaming");
+    agent.wait_for("the last one", |line| line["type"] == "attempt" && v2.has(line));
+    let lines = agent.finish();
+    let told: Vec<(&str, &str, &str)> = of_type(&lines, "attempt")
+        .into_iter()
+        .filter(|line| v1.has(line) || v2.has(line))
+        .map(|line| {
+            let path = line["cgroup"]["path"].as_str().unwrap();
+            let below = path.strip_prefix(&v1.cgroup).or_else(|| path.strip_prefix(&v2.cgroup)).unwrap();
+            (line["operation"].as_str().unwrap(), line["errno"].as_str().unwrap(), below)
+        })
+        .collect();
+    let expected =
+        [("EEXIST", "/old"), ("EIO", "/old/child"), ("ENOENT", "/missing"), ("ENOTDIR", "/old"), ("EPERM", "/old")];
+    assert_eq!(told, expected.map(|(errno, below)| ("rename", errno, below)));
+    assert_eq!(v1.changes(&lines, "new"), ["renamed"]);
+    assert!(
+        of_type(&lines, "finding").into_iter().all(|line| !v1.has(line) && !v2.has(line)),
+        "a rename tears nothing down"
+    );
 }

@@ -1,5 +1,7 @@
 //! The cgroup tracepoints.
 
+use std::process::Command;
+
 use cgtrace::input::{Change, Event, Input};
 use cgtrace::kernel::{Options, Plan};
 
@@ -60,11 +62,52 @@ fn a_cgroups_life_is_told_in_order_with_its_id_and_whoever_did_it() {
                 Change::Created => assert_eq!(pid, Some(maker_pid)),
                 Change::Removed => assert_eq!(pid, Some(remover_pid)),
                 Change::Released => assert_eq!(pid, None, "a kernel worker is nobody in particular"),
-                Change::Attached => assert_eq!(event.task.as_ref().map(|task| task.pid.0), Some(member_pid)),
+                Change::Attached => assert_eq!(event.task.as_ref().and_then(|task| task.tid), Some(member_pid)),
                 _ => assert_eq!(pid, Some(member_pid)),
             }
         }
         assert!(changes.contains(&Change::Attached), "{changes:?}");
+    });
+}
+
+#[test]
+fn a_thread_that_is_moved_is_told_by_its_own_id() {
+    both_ways(|plan| {
+        let scratch = Scratch::new();
+        let mut kernel = Kernel::start(plan, &Options::default());
+        std::fs::create_dir_all(scratch.path.join("domain/threads")).unwrap();
+        std::fs::write(scratch.path.join("domain/threads/cgroup.type"), "threaded").unwrap();
+        let program = "
+import threading, os, sys
+def move(file, task):
+    with open(sys.argv[1] + file, 'w') as f:
+        f.write(str(task))
+def of_thread():
+    print(os.getpid(), threading.get_native_id(), flush=True)
+    move('/domain/threads/cgroup.threads', threading.get_native_id())
+move('/domain/cgroup.procs', os.getpid())
+thread = threading.Thread(target=of_thread)
+thread.start()
+thread.join()";
+        let done = Command::new("python3").args(["-c", program]).arg(&scratch.path).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let text = String::from_utf8(done.stdout).unwrap();
+        let numbers: Vec<u32> = text.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [process, thread] = numbers[..] else { panic!("{text}") };
+        let moved = |inputs: &[Input], directory: &str| {
+            let is_it = |event: &&&Event| {
+                event.change == Change::Attached
+                    && event.cgroup.path.to_str().is_some_and(|path| path.ends_with(directory))
+            };
+            events(inputs, &scratch).iter().find(is_it).and_then(|event| event.task.clone())
+        };
+        let inputs = kernel.wait_until("the move of a thread", |inputs| moved(inputs, "/threads").is_some());
+        // The classic tracepoint does not tell the thread group.
+        let of = |tid: u32| Some((Some(tid), (!plan.classic).then_some(process)));
+        let told = |directory: &str| moved(inputs, directory).map(|task| (task.tid, task.pid.map(|pid| pid.0)));
+        assert_eq!(told("/domain"), of(process), "the whole process");
+        assert_eq!(told("/threads"), of(thread), "one thread");
+        assert_ne!(process, thread);
     });
 }
 

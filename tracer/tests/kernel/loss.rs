@@ -158,7 +158,9 @@ fn never_created_beside(flood: Operation) -> (u32, Vec<Value>) {
             for _ in 0..50_000 {
                 match flood {
                     Operation::Mkdir => _ = libc::mkdir(place.as_ptr(), 0o755),
-                    Operation::Rmdir | Operation::Open => _ = libc::open(place.as_ptr(), libc::O_RDONLY),
+                    Operation::Rmdir | Operation::Open | Operation::Rename => {
+                        _ = libc::open(place.as_ptr(), libc::O_RDONLY)
+                    }
                 }
             }
         }

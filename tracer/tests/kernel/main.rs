@@ -5,6 +5,7 @@
 mod support;
 
 mod attempts;
+mod denied;
 mod lifecycle;
 mod loss;
 mod names;

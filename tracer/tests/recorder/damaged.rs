@@ -90,7 +90,7 @@ fn replayed(bytes: &[u8]) -> Option<(Vec<String>, bool)> {
     let mut reader = cgtrace::recording::Reader::open(bytes).ok()?;
     let mut out = Vec::new();
     let mut json = cgtrace::output::Json::new(&mut out);
-    let mut stream = cgtrace::pipeline::Stream::begin(reader.header(), &mut json).unwrap();
+    let mut stream = cgtrace::stream::Stream::begin(reader.header(), &mut json).unwrap();
     let (mut amiss, mut ended) = (false, None);
     while let Some(item) = reader.next_item().unwrap() {
         match item {

@@ -298,19 +298,23 @@ fn every_part_of_a_rotated_recording_is_readable_alone_and_all_together() {
     let scratch = Scratch::new();
     let directory = tempfile::tempdir().unwrap();
     let base = directory.path().join("trace.jsonl.zst");
-    let mut child = record(&base, &["--rotate-size", "8k", "--keep", "4"]);
+    let mut child = record(&base, &["--rotate-size", "4k", "--keep", "4"]);
     let stderr = wait_until_it_traces(&mut child);
-    for _ in 0..12 {
-        churn(&scratch, "churn", 2_000);
-        std::thread::sleep(Duration::from_millis(150));
-    }
+    let parts = || {
+        let mut parts: Vec<PathBuf> =
+            fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        parts.sort();
+        parts
+    };
+    support::wait_for("the removal of the first part", || {
+        churn(&scratch, "churn", 500);
+        parts().first().is_some_and(|first| !first.to_string_lossy().contains(".0000.")).then_some(())
+    });
     signal(child.id(), libc::SIGINT);
     assert!(child.wait().unwrap().success());
     drop(stderr);
-    let mut parts: Vec<PathBuf> = fs::read_dir(directory.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-    parts.sort();
+    let parts = parts();
     assert_eq!(parts.len(), 4, "{parts:?}");
-    assert!(!parts[0].to_string_lossy().contains(".0000."), "older ones are removed: {parts:?}");
     for part in &parts {
         let all = lines(part);
         assert_eq!(all[0]["type"], "header");
@@ -325,6 +329,13 @@ fn every_part_of_a_rotated_recording_is_readable_alone_and_all_together() {
         1,
         "the parts are one recording"
     );
+    // What later parts repeat is counted once.
+    let existing = |lines: &[Value]| of_type(lines, "event").iter().filter(|line| line["change"] == "existing").count();
+    let told = parse(&run(&["report", "--json", directory.path().to_str().unwrap()]).stdout);
+    let counts = &told.last().unwrap()["counts"];
+    assert_eq!(counts["events"]["existing"], existing(&lines(&parts[0])), "{counts}");
+    let all: Vec<Value> = parts.iter().flat_map(|part| lines(part)).collect();
+    assert!(existing(&all) > 2 * existing(&lines(&parts[0])), "each part has them");
 }
 
 #[test]
@@ -337,6 +348,7 @@ fn a_flight_recorder_writes_only_around_what_matters() {
     let stderr = wait_until_it_traces(&mut child);
     let files = || fs::read_dir(directory.path()).unwrap().count();
     churn(&scratch, "early", 10);
+    // More than the time that is kept: there is nothing else to wait for.
     std::thread::sleep(Duration::from_millis(2_500));
     assert_eq!(files(), 0, "nothing happened that matters");
     churn(&scratch, "before", 10);
@@ -344,7 +356,9 @@ fn a_flight_recorder_writes_only_around_what_matters() {
     assert_eq!(fork(|| rmdir(&missing)).wait(), libc::ENOENT);
     support::wait_for("the file", || (files() == 1).then_some(()));
     churn(&scratch, "after", 10);
-    std::thread::sleep(Duration::from_millis(2_500));
+    let first = directory.path().join("flight.0000.jsonl.zst");
+    let is_over = || lines(&first).last().is_some_and(|line| line["type"] == "end");
+    support::wait_for("the end of the file", || is_over().then_some(()));
     churn(&scratch, "late", 10);
     // The same path again would be the same story.
     let another = c_path(scratch.path.join("another"));
@@ -353,7 +367,6 @@ fn a_flight_recorder_writes_only_around_what_matters() {
     signal(child.id(), libc::SIGINT);
     assert!(child.wait().unwrap().success());
     drop(stderr);
-    let first = directory.path().join("flight.0000.jsonl.zst");
     let all = lines(&first);
     assert_eq!((&all[0]["type"], &all.last().unwrap()["type"]), (&"header".into(), &"end".into()));
     let has = |name: &str| {
@@ -375,18 +388,21 @@ fn a_trace_is_followed_while_it_is_written() {
     let mut child = record(&path, &[]);
     let stderr = wait_until_it_traces(&mut child);
     support::wait_for("the header", || fs::metadata(&path).is_ok_and(|file| file.len() > 0).then_some(()));
-    let follower = Command::new(CGTRACE)
-        .args(["report", "--follow", "--format", "json"])
-        .arg(&path)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let results = directory.path().join("followed");
+    let mut follower = Running(
+        Command::new(CGTRACE)
+            .args(["report", "--follow", "--format", "json"])
+            .arg(&path)
+            .stdout(fs::File::create(&results).unwrap())
+            .spawn()
+            .unwrap(),
+    );
     let missing = c_path(scratch.path.join("missing"));
     assert_eq!(fork(|| rmdir(&missing)).wait(), libc::ENOENT);
-    std::thread::sleep(Duration::from_millis(300));
+    let is_told = || of_type(&parse(&fs::read(&results).unwrap()), "finding").into_iter().any(|line| scratch.has(line));
+    support::wait_for("the finding, while the trace is written", || is_told().then_some(()));
     signal(child.id(), libc::SIGINT);
     assert!(child.wait().unwrap().success());
     drop(stderr);
-    let followed = parse(&follower.wait_with_output().unwrap().stdout);
-    assert!(of_type(&followed, "finding").into_iter().any(|line| scratch.has(line)), "{followed:?}");
+    assert!(follower.wait().unwrap().success(), "it ends when the trace does");
 }

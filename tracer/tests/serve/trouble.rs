@@ -63,10 +63,10 @@ fn malformed_requests_are_refused_and_nothing_else_happens() {
     agent.end();
 }
 
-/// Gives the agent something to write for so long.
-fn busy(scratch: &Scratch, seconds: u32) {
+/// Gives the agent something to write until something is so.
+fn busy_until(what: &str, scratch: &Scratch, is_so: impl Fn() -> bool) {
     let path = c_path(scratch.path.join("busy"));
-    for _ in 0..seconds {
+    wait_for(what, || {
         let churned = fork(|| {
             for _ in 0..300 {
                 if mkdir(&path) != 0 || rmdir(&path) != 0 {
@@ -76,8 +76,8 @@ fn busy(scratch: &Scratch, seconds: u32) {
             0
         });
         assert_eq!(churned.wait(), 0);
-        std::thread::sleep(Duration::from_secs(1));
-    }
+        is_so().then_some(())
+    });
 }
 
 #[test]
@@ -89,15 +89,12 @@ fn a_full_disk_is_counted_and_tracing_goes_on() {
         Serving::within(&format!("mount -t tmpfs -o size=128k,mode=700 none {at}"), &["--record", &at.to_string()]);
     let inside = format!("/proc/{}/root{at}/filler", agent.pid());
     let _ = std::fs::write(&inside, vec![0u8; 256 << 10]);
-    busy(&scratch, 3);
-    wait_for("the count", || (agent.sample("cgtrace_trace_write_errors_total") > 0.0).then_some(()));
-    wait_for("the loss", || {
-        (agent.sample("cgtrace_events_lost_total{ring=\"recording\",reason=\"not-written\"}") > 0.0).then_some(())
-    });
+    busy_until("the count", &scratch, || agent.sample("cgtrace_trace_write_errors_total") > 0.0);
+    let lost = "cgtrace_events_lost_total{ring=\"recording\",reason=\"not-written\"}";
+    busy_until("the loss", &scratch, || agent.sample(lost) > 0.0);
     let before = agent.sample("cgtrace_trace_bytes_total");
     std::fs::remove_file(&inside).unwrap();
-    busy(&scratch, 3);
-    wait_for("writing to go on", || (agent.sample("cgtrace_trace_bytes_total") > before).then_some(()));
+    busy_until("writing to go on", &scratch, || agent.sample("cgtrace_trace_bytes_total") > before);
     assert!(
         agent.said().contains("warning: failed to write") && agent.said().contains("No space left"),
         "{}",
@@ -114,8 +111,7 @@ fn a_record_directory_that_vanishes_is_said_and_tracing_goes_on() {
     let record = directory.path().join("traces");
     let agent = Serving::start(&["--record", record.to_str().unwrap()]);
     std::fs::remove_dir_all(&record).unwrap();
-    busy(&scratch, 3);
-    wait_for("the warning", || agent.said().contains("it was removed").then_some(()));
+    busy_until("the warning", &scratch, || agent.said().contains("it was removed"));
     demo("duplicate");
     agent.wait_for_finding("duplicate-teardown");
     assert_eq!(agent.stop(), Some(2));
@@ -155,11 +151,10 @@ fn a_clock_that_jumps_changes_no_duration() {
         format!("exec unshare --time --boottime 1000000 {} serve --listen 127.0.0.1:0", crate::support::CGTRACE);
     let agent = Serving::from_script(&script);
     let scratch = Scratch::new();
-    busy(&scratch, 1);
-    wait_for("the releases", || (agent.sample("cgtrace_release_seconds_count") > 0.0).then_some(()));
-    let (sum, count) =
-        (agent.sample("cgtrace_cgroup_lifetime_seconds_sum"), agent.sample("cgtrace_cgroup_lifetime_seconds_count"));
-    assert!(count >= 300.0 && sum / count < 60.0, "{sum} seconds in {count} lives");
+    let of = |phase: &str, what: &str| agent.sample(&format!("cgtrace_{phase}_seconds_{what}"));
+    busy_until("lives", &scratch, || of("cgroup_lifetime", "count") >= 300.0 && of("release", "count") > 0.0);
+    let (sum, count) = (of("cgroup_lifetime", "sum"), of("cgroup_lifetime", "count"));
+    assert!(sum / count < 60.0, "{sum} seconds in {count} lives");
     agent.end();
 }
 

@@ -10,11 +10,12 @@ use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use super::picture::{Span, rectangle, shapes, spans};
-use super::{Place, Trace, escape};
+use super::{Anchor, Trace, escape};
 use crate::duration;
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
 use crate::input::{BootTime, HierarchyId};
 use crate::name::Name;
+use crate::phrases::time_of_day;
 use crate::report::{Life, Step};
 
 /// Rows at most. Containers in trouble come first; that others are left out is said.
@@ -93,8 +94,8 @@ struct Entry<'a> {
 }
 
 impl Timeline {
-    /// Draws all traces' lives on one axis, and tells each finding where its place in it is.
-    pub(super) fn new(traces: &[Trace<'_>], places: &mut [Vec<Place<'_>>]) -> Self {
+    /// Draws all traces' lives on one axis, and tells each finding where it is on it.
+    pub(super) fn new(traces: &[Trace<'_>], anchors: &mut [Vec<Anchor<'_>>]) -> Self {
         let mut timeline = Self {
             containers: 0,
             axis: Axis::of(traces),
@@ -104,27 +105,27 @@ impl Timeline {
             left_out: Vec::new(),
         };
         if let Some(axis) = timeline.axis {
-            for (trace, places) in traces.iter().zip(places) {
-                timeline.host(trace, places, axis, traces.len() > 1);
+            for (trace, anchors) in traces.iter().zip(anchors) {
+                timeline.host(trace, anchors, axis, traces.len() > 1);
             }
         }
         timeline
     }
 
-    fn host(&mut self, trace: &Trace<'_>, places: &mut [Place<'_>], axis: Axis, several: bool) {
+    fn host(&mut self, trace: &Trace<'_>, anchors: &mut [Anchor<'_>], axis: Axis, several: bool) {
         let (Some(header), Some(lives), Some((first, last))) =
             (&trace.report.header, &trace.report.lives, trace.report.span)
         else {
             return;
         };
         let mut findings: HashMap<&Name, Vec<usize>> = HashMap::new();
-        for (number, place) in places.iter().enumerate() {
-            if let Some(container) = &place.finding.container {
+        for (number, anchor) in anchors.iter().enumerate() {
+            if let Some(container) = &anchor.finding.container {
                 findings.entry(&container.id).or_default().push(number);
             }
         }
         for numbers in findings.values_mut() {
-            numbers.sort_by_key(|number| Reverse(places[*number].finding.severity));
+            numbers.sort_by_key(|number| Reverse(anchors[*number].finding.severity));
         }
         let mut entries: Vec<Entry<'_>> = lives
             .containers
@@ -141,7 +142,7 @@ impl Timeline {
             .collect();
         // Trouble first: the worst finding, then any failed call, then by time.
         entries.sort_by_key(|entry| {
-            let worst = entry.findings.first().map(|number| places[*number].finding.severity);
+            let worst = entry.findings.first().map(|number| anchors[*number].finding.severity);
             (Reverse(worst), entry.failed == 0, entry.first)
         });
         if several {
@@ -158,7 +159,7 @@ impl Timeline {
                 continue;
             }
             self.containers += 1;
-            self.life(entry, places, header, (first, last), axis);
+            self.life(entry, anchors, header, (first, last), axis);
         }
         let _ = writeln!(self.html, "</div>");
         if without > 0 {
@@ -184,7 +185,7 @@ impl Timeline {
     fn life(
         &mut self,
         entry: &Entry<'_>,
-        places: &mut [Place<'_>],
+        anchors: &mut [Anchor<'_>],
         header: &Header,
         span: (BootTime, BootTime),
         axis: Axis,
@@ -199,13 +200,13 @@ impl Timeline {
         let short = short(&id);
         let name = container.name.as_ref().map(|name| format!(" {name}")).unwrap_or_default();
         let runtime = Name::from(container.runtime.as_str()).printable();
-        let worst = entry.findings.first().map(|number| &places[*number]);
-        let link = worst.map(|place| {
-            let severity = place.finding.severity.as_str();
+        let worst = entry.findings.first().map(|number| &anchors[*number]);
+        let link = worst.map(|anchor| {
+            let severity = anchor.finding.severity.as_str();
             let more = if entry.findings.len() > 1 { format!(" +{}", entry.findings.len() - 1) } else { String::new() };
-            format!("<a class=\"{severity}\" href=\"#{}\">{severity}</a>{more}", place.id)
+            format!("<a class=\"{severity}\" href=\"#{}\">{severity}</a>{more}", anchor.id)
         });
-        let trouble = worst.map(|place| format!(", {}", place.finding.severity.as_str())).unwrap_or_default();
+        let trouble = worst.map(|anchor| format!(", {}", anchor.finding.severity.as_str())).unwrap_or_default();
         let _ = write!(self.html, "<div class=\"life\">");
         let first_row = self.rows;
         let mut rows: BTreeMap<(HierarchyId, &Name), usize> = BTreeMap::new();
@@ -262,12 +263,12 @@ impl Timeline {
         }
         let _ = writeln!(self.html, "</div>");
         for number in &entry.findings {
-            let Some(place) = places.get_mut(*number) else { continue };
-            let cgroup = &place.finding.cgroup;
+            let Some(anchor) = anchors.get_mut(*number) else { continue };
+            let cgroup = &anchor.finding.cgroup;
             let row = rows.get(&(cgroup.hierarchy, &cgroup.path)).copied().unwrap_or(first_row);
-            let (from, to) = extent(place);
+            let (from, to) = extent(anchor);
             let (from, to) = (axis.since(header.clock, from), axis.since(header.clock, to));
-            place.link = Some(format!(
+            anchor.link = Some(format!(
                 "<a class=\"goto\" href=\"#row-{row}\" data-from=\"{from}\" data-to=\"{to}\">show in the timeline</a>"
             ));
         }
@@ -384,8 +385,8 @@ struct Picture {
 }
 
 /// When a finding's story begins and ends.
-fn extent(place: &Place<'_>) -> (BootTime, BootTime) {
-    let finding = place.finding;
+fn extent(anchor: &Anchor<'_>) -> (BootTime, BootTime) {
+    let finding = anchor.finding;
     let attempts = finding.attempts.iter().map(|attempt| attempt.at);
     let times = attempts.chain(finding.rival.as_ref().map(|rival| rival.at)).chain(finding.outcome.exit_at);
     times.fold((finding.at, finding.at), |(from, to), at| (from.min(at), to.max(at)))
@@ -408,9 +409,8 @@ fn in_words(steps: &[Step], header: &Header) -> String {
         });
         words.collect::<Vec<_>>().join(", ")
     };
-    let time = header.clock.rfc3339(first.at);
-    let mut text =
-        format!("from {} for {}", time.get(11..23).unwrap_or(&time), duration::human(last.at.since(first.at)));
+    let began = time_of_day(header.clock, first.at);
+    let mut text = format!("from {began} for {}", duration::human(last.at.since(first.at)));
     for (word, list) in [("", count(false)), ("failed: ", count(true))] {
         if !list.is_empty() {
             let _ = write!(text, "; {word}{list}");

@@ -2,30 +2,41 @@
 
 use std::future::Future;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Until when an answer must have been taken.
+/// What is due of whoever has connected, and to it.
 #[derive(Default)]
-pub(super) struct Due(AtomicU64);
+pub(super) struct Due {
+    /// Until when an answer must have been taken.
+    answer: AtomicU64,
+    /// The socket itself is to be asked what has come.
+    look: AtomicBool,
+}
 
 impl Due {
     pub fn answer_within(&self, time: Duration) {
-        self.0.store(millis(Instant::now() + time), Ordering::Relaxed);
+        self.answer.store(millis(Instant::now() + time), Ordering::Relaxed);
+    }
+
+    /// Has the socket itself read when the stream is next: the event loop tells of what has come only after it was waited for.
+    pub fn look_again(&self) {
+        self.look.store(true, Ordering::Relaxed);
     }
 
     pub fn is_over(&self) -> bool {
-        let due = self.0.load(Ordering::Relaxed);
+        let due = self.answer.load(Ordering::Relaxed);
         due > 0 && millis(Instant::now()) >= due
     }
 
     fn left(&self) -> Duration {
-        Duration::from_millis(self.0.load(Ordering::Relaxed).saturating_sub(millis(Instant::now())))
+        Duration::from_millis(self.answer.load(Ordering::Relaxed).saturating_sub(millis(Instant::now())))
     }
 }
 
@@ -41,6 +52,15 @@ fn millis(at: Instant) -> u64 {
 pub(super) enum Stream {
     Tcp(tokio::net::TcpStream),
     Unix(tokio::net::UnixStream),
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(tcp) => tcp.as_fd(),
+            Self::Unix(unix) => unix.as_fd(),
+        }
+    }
 }
 
 /// A stream that waits for no reader longer than an answer may take.
@@ -63,6 +83,13 @@ impl AsyncRead for Patient {
         context: &mut std::task::Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        // An error is told by the stream as well; the usual one is that nothing has come.
+        if self.due.look.swap(false, Ordering::Relaxed)
+            && let Ok(length) = rustix::io::read(&self.stream, buffer.initialize_unfilled())
+        {
+            buffer.advance(length);
+            return Poll::Ready(Ok(()));
+        }
         match &mut self.stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_read(context, buffer),
             Stream::Unix(unix) => Pin::new(unix).poll_read(context, buffer),
@@ -103,5 +130,34 @@ impl AsyncWrite for Patient {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_shutdown(context),
             Stream::Unix(unix) => Pin::new(unix).poll_shutdown(context),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_waits_in_the_socket_is_read_before_the_event_loop_tells_of_it() {
+        let (mut asking, answering) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        answering.set_nonblocking(true).expect("set");
+        let stream = tokio::net::UnixStream::from_std(answering).expect("a stream");
+        let due = Arc::new(Due::default());
+        let mut patient = Patient::new(Stream::Unix(stream), due.clone());
+        let mut room = [0; 16];
+        let mut read = |patient: &mut Patient| {
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            let mut buffer = ReadBuf::new(&mut room);
+            let polled = Pin::new(patient).poll_read(&mut context, &mut buffer);
+            polled.map(|done| done.map(|()| buffer.filled().to_vec()).expect("read"))
+        };
+        asking.write_all(b"GET /").expect("written");
+        assert_eq!(read(&mut patient), Poll::Pending, "nobody has waited for events yet");
+        due.look_again();
+        assert_eq!(read(&mut patient), Poll::Ready(b"GET /".to_vec()));
+        due.look_again();
+        assert_eq!(read(&mut patient), Poll::Pending, "there is no more");
     }
 }

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_query_is_read_or_explained() {
         let wanted = Wanted::parse("kind=duplicate-teardown&severity=fault&container=a%2Fb+c&since=15m").expect("read");
-        assert_eq!((wanted.kind, wanted.severity), (Some(Kind::DuplicateTeardown), Some(Severity::Fault)));
+        assert_eq!((wanted.kind, wanted.severity), (Some(Kind::named("duplicate-teardown")), Some(Severity::Fault)));
         assert_eq!(wanted.container.as_deref(), Some("a/b c"));
         assert_eq!(wanted.since, Some(Since::Ago(jiff::SignedDuration::from_mins(15))));
         assert!(matches!(Wanted::parse("since=2026-11-24T04:33:30Z").expect("read").since, Some(Since::Time(_))));

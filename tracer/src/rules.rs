@@ -1,0 +1,362 @@
+//! The rules: which kinds of finding there are, one file a kind, and one list of them, [`RULES`].
+//!
+//! A rule says what a story of its kind begins with, what joins it, when it is judged and what it then claims. All else that knows kinds
+//! derives from the list: `--fail-on`, `explain`, `docs/findings.md`, the schema, labels of metrics. A new kind is a file and its entry in
+//! the list.
+//!
+//! ```text
+//! failed call ─► call ────────► Case ─┐                 ┌─► joins ─► an open story ─┐
+//! event ───────► event ───────► Case ─┼─────────────────┤                           ├─► due ─► judge ─► Finding
+//!                  └► deadline ─► Case ┘                 └─► a new story ────────────┘
+//! ```
+//!
+//! A rule keeps nothing: what it needs to know is asked of [`World`], and what it wants to know later is a deadline.
+
+mod denied_teardown;
+mod duplicate_teardown;
+mod gone;
+mod judge;
+mod missing_path_teardown;
+mod severity;
+mod wording;
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+use crate::container::Container;
+use crate::findings::{Cause, Explanation, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
+use crate::input::{Actor, BootTime, Change, Event};
+use crate::state::{
+    Case, Cgroups, Course, Coverage, Deadline, Existing, Member, Note, Notes, Participant, Place, Processes, Stories,
+    Story,
+};
+pub(crate) use judge::judge;
+
+/// The list.
+const RULES: &[&Rule] = &[
+    // Of two rules that make something of one failed call, the first one has it.
+    &duplicate_teardown::RULE,
+    &missing_path_teardown::RULE,
+    &denied_teardown::RULE,
+];
+
+/// One kind's rule.
+#[derive(Debug)]
+pub(crate) struct Rule {
+    /// What is said of the kind.
+    pub explanation: Explanation,
+    /// Known problems that show as such a finding.
+    pub known: &'static [Pattern],
+    /// What a failed call is to it: the case that a story begins with, or goes on with. `None` if it is nothing to it.
+    pub call: Option<fn(&Call, &World) -> Option<Case>>,
+    /// What it makes of events: the beginning of a story, or something to be looked at later.
+    pub event: Option<OnEvent>,
+    /// What it makes of the deadlines that it had asked for.
+    pub deadline: Option<OnDeadline>,
+    /// How its stories go.
+    pub course: Course,
+    /// What a story did to one who has a part in it, or, without one, to whom it may concern.
+    pub hurt: fn(Option<&Participant>, &Story, &World) -> Severity,
+    /// What is claimed of a story as far as it is known. `None` if there is nothing to be told of it: it is dropped, if nothing was.
+    pub judge: fn(&Weighed, &World) -> Option<Judgement>,
+}
+
+/// Events that a rule wants to see.
+#[derive(Debug)]
+pub(crate) struct OnEvent {
+    /// It is asked about no others.
+    pub of: &'static [Change],
+    /// What it is.
+    pub begins: fn(&Event, &World) -> Option<Beginning>,
+}
+
+/// A rule's deadlines.
+#[derive(Debug)]
+pub(crate) struct OnDeadline {
+    /// Events on the cgroup after which it wants to know no more.
+    pub withdrawn_by: &'static [Change],
+    /// What it is when the time has come: nothing, if it is not so any more.
+    pub begins: fn(&Deadline, &World) -> Option<Beginning>,
+}
+
+/// What a rule makes of an event, or of a deadline.
+#[derive(Debug)]
+#[cfg_attr(not(test), expect(dead_code, reason = "the kinds that exist begin with failed calls"))]
+pub(crate) enum Beginning {
+    /// A story begins, or goes on. It is of this actor, if of anybody.
+    Story(Box<Case>, Option<Actor>),
+    /// If it is still so in so long, it may be one: the rule is asked again then.
+    Deadline(Duration),
+}
+
+/// What a rule may ask.
+#[derive(Clone, Copy)]
+pub(crate) struct World<'a> {
+    pub cgroups: &'a Cgroups,
+    pub coverage: &'a Coverage,
+    pub processes: &'a Processes,
+    pub notes: &'a Notes,
+    pub stories: &'a Stories,
+}
+
+impl World<'_> {
+    /// When the last failed creation was that is not remembered any more.
+    fn forgotten_creation(&self) -> Option<BootTime> {
+        self.notes.forgotten_creation().max(self.stories.forgotten_creation())
+    }
+}
+
+/// A failed call that rules are asked about.
+pub(crate) struct Call<'a> {
+    pub note: &'a Note,
+    /// The cgroup, if there is one at the place.
+    pub existing: Option<Existing>,
+    /// The container that the cgroup belongs to, or would.
+    pub container: Option<&'a Arc<Container>>,
+    /// What it is as a teardown of what is not there, for whoever asks first.
+    gone: OnceCell<Option<Case>>,
+}
+
+impl<'a> Call<'a> {
+    pub fn new(note: &'a Note, existing: Option<Existing>, container: Option<&'a Arc<Container>>) -> Self {
+        Self { note, existing, container, gone: OnceCell::new() }
+    }
+
+    fn place(&self) -> &Place {
+        &self.note.place
+    }
+}
+
+/// What is the same for every kind, weighed first.
+pub(crate) struct Weighed<'a> {
+    pub story: &'a Story,
+    /// The participant that the finding is about: the first that was hurt, else the first of which that is not known, else
+    /// the first. `None` if nobody has a part in the story.
+    pub main: Option<&'a Participant>,
+    /// The cgroup that it came to first.
+    pub member: &'a Member,
+    pub outcome: &'a Outcome,
+    pub severity: Severity,
+    pub first_failure: Option<&'a FindingAttempt>,
+}
+
+impl<'a> Weighed<'a> {
+    /// Whoever failed first: of a story that begins with a failed call.
+    fn caller(&self) -> &'a Participant {
+        self.main.expect("a story that begins with a call has a caller")
+    }
+}
+
+/// What a kind's own rule says.
+#[derive(Debug)]
+pub(crate) struct Judgement {
+    pub cause: Cause,
+    /// What could not be seen. Empty when certain.
+    pub because: Vec<String>,
+    pub summary: String,
+    pub rival: Option<Rival>,
+}
+
+/// A known problem, and how it is recognised by the shape of a finding.
+#[derive(Debug)]
+pub(crate) struct Pattern {
+    pub issue: KnownIssue,
+    pub is: fn(&Finding, &Processes) -> bool,
+}
+
+/// A list of rules, and which events its rules want to see at all.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    list: &'static [&'static Rule],
+    /// A bit for each change, by what happens to it there.
+    begin: u16,
+    follow: u16,
+    withdraw: u16,
+}
+
+impl Rules {
+    /// Those of this version.
+    pub const fn all() -> Self {
+        Self::new(RULES)
+    }
+
+    pub const fn new(list: &'static [&'static Rule]) -> Self {
+        let mut rules = Self { list, begin: 0, follow: 0, withdraw: 0 };
+        let mut index = 0;
+        while index < list.len() {
+            if let Some(event) = &list[index].event {
+                rules.begin |= bits(event.of);
+            }
+            // A creation ends whatever had that id before.
+            if let Some(deadline) = &list[index].deadline {
+                rules.withdraw |= bits(deadline.withdrawn_by) | bit(Change::Created);
+            }
+            if !list[index].course.follows.is_empty() {
+                rules.follow |= bits(list[index].course.follows) | bit(Change::Created);
+            }
+            index += 1;
+        }
+        rules
+    }
+
+    /// All of them, with their kinds.
+    pub fn iter(&self) -> impl Iterator<Item = (Kind, &'static Rule)> + use<> {
+        self.iter_if(true)
+    }
+
+    /// All of them, or none.
+    fn iter_if(&self, any: bool) -> impl Iterator<Item = (Kind, &'static Rule)> + use<> {
+        let list = if any { self.list } else { &[] };
+        list.iter().enumerate().map(|(index, rule)| (Kind::new(index, &rule.explanation), *rule))
+    }
+
+    /// The rule of a kind of this list.
+    pub fn of(&self, kind: Kind) -> &'static Rule {
+        self.list[kind.index()]
+    }
+
+    /// Whether an event can be anything to any rule: what can be nothing costs no more than this.
+    pub fn want(&self, change: Change) -> bool {
+        (self.begin | self.follow | self.withdraw) & bit(change) != 0
+    }
+
+    /// Whether a story of any rule may have to be judged for it.
+    pub fn follow(&self, change: Change) -> bool {
+        self.follow & bit(change) != 0
+    }
+
+    /// The rules whose deadlines about the cgroup are over with it.
+    pub fn that_withdraw(&self, change: Change) -> impl Iterator<Item = (Kind, &'static Rule)> + use<> {
+        let is_over = move |own: &OnDeadline| change == Change::Created || own.withdrawn_by.contains(&change);
+        let all = self.iter_if(self.withdraw & bit(change) != 0);
+        all.filter(move |(_, rule)| rule.deadline.as_ref().is_some_and(is_over))
+    }
+
+    /// The rules that something can begin with it of, and what asks them.
+    pub fn that_begin_with(&self, change: Change) -> impl Iterator<Item = (Kind, &'static OnEvent)> + use<> {
+        let own = move |(kind, rule): (Kind, &'static Rule)| Some((kind, rule.event.as_ref()?));
+        let all = self.iter_if(self.begin & bit(change) != 0);
+        all.filter_map(own).filter(move |(_, own)| own.of.contains(&change))
+    }
+}
+
+const fn bit(change: Change) -> u16 {
+    1 << change as u16
+}
+
+const fn bits(changes: &[Change]) -> u16 {
+    let (mut bits, mut index) = (0, 0);
+    while index < changes.len() {
+        bits |= bit(changes[index]);
+        index += 1;
+    }
+    bits
+}
+
+impl Kind {
+    /// All of them, in the order of the list.
+    pub const ALL: [Self; RULES.len()] = {
+        let mut all = [Self::new(0, &RULES[0].explanation); RULES.len()];
+        let mut index = 1;
+        while index < RULES.len() {
+            all[index] = Self::new(index, &RULES[index].explanation);
+            index += 1;
+        }
+        all
+    };
+}
+
+impl Cause {
+    /// Every cause of every kind, in the order of the list; a word that several kinds have comes once.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let all = || Kind::ALL.into_iter().flat_map(|kind| kind.explanation().causes);
+        let is_first = move |(index, cause): &(usize, &Self)| all().take(*index).all(|before| before != *cause);
+        all().enumerate().filter(is_first).map(|(_, cause)| *cause)
+    }
+}
+
+#[cfg(test)]
+impl Kind {
+    /// The kind of that word.
+    pub(crate) fn named(word: &str) -> Self {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word).expect("a kind of the list")
+    }
+}
+
+#[cfg(test)]
+impl Cause {
+    /// The cause of that word, of any kind.
+    pub(crate) fn named(word: &str) -> Self {
+        Self::all().find(|cause| cause.word == word).expect("a cause of a kind")
+    }
+}
+
+/// All known problems, for listings.
+pub(crate) fn known_issues() -> impl Iterator<Item = &'static KnownIssue> {
+    RULES.iter().flat_map(|rule| rule.known).map(|known| &known.issue)
+}
+
+/// One of these words, each with what it means.
+fn one_of(about: &str, words: impl Iterator<Item = (&'static str, String)>) -> Schema {
+    let words: Vec<_> = words
+        .map(|(word, means)| serde_json::json!({ "const": word, "description": means, "type": "string" }))
+        .collect();
+    json_schema!({ "description": about, "oneOf": words })
+}
+
+impl JsonSchema for Kind {
+    fn schema_name() -> Cow<'static, str> {
+        "Kind".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        one_of(
+            "What is claimed.",
+            Self::ALL.into_iter().map(|kind| (kind.as_str(), kind.explanation().claim.to_owned())),
+        )
+    }
+}
+
+impl JsonSchema for Cause {
+    fn schema_name() -> Cow<'static, str> {
+        "Cause".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        let words = Self::all().map(|cause| {
+            let of = |kind: Kind| {
+                let own = kind.explanation().causes.iter().find(|own| **own == cause)?;
+                Some(format!("{}: {}", kind.as_str(), own.meaning))
+            };
+            (cause.word, Kind::ALL.into_iter().filter_map(of).collect::<Vec<_>>().join(" "))
+        });
+        one_of("Why it happened.", words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_is_explained_and_has_a_word_of_its_own() {
+        for (index, kind) in Kind::ALL.into_iter().enumerate() {
+            let Explanation { word: _, claim, evidence, confirm, causes, false_positives: _ } = kind.explanation();
+            assert_eq!(kind.index(), index);
+            assert!(!claim.is_empty() && !evidence.is_empty() && !confirm.is_empty() && !causes.is_empty());
+            for (place, cause) in causes.iter().enumerate() {
+                assert!(!cause.meaning.is_empty() && !cause.advice.is_empty(), "{kind:?} {cause:?}");
+                assert!(!causes[..place].contains(cause), "{kind:?} {cause:?}");
+            }
+            assert!(Kind::ALL[..index].iter().all(|before| before.as_str() != kind.as_str()), "{kind:?}");
+        }
+        for (kind, rule) in Rules::all().iter() {
+            assert!(rule.call.is_some() || rule.event.is_some(), "nothing begins {kind:?}");
+            assert!(rule.deadline.is_none() || rule.event.is_some(), "nobody asks for a deadline of {kind:?}");
+        }
+    }
+}

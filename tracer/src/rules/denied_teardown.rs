@@ -1,0 +1,162 @@
+//! `denied-teardown`: a removal of a cgroup that is there was refused, for lack of rights or by a read-only mount.
+//!
+//! The kernel looks at rights only when it has found the directory, but a read-only mount answers before: that the cgroup was there is
+//! then known from its life alone. One that is gone by the time its story is judged was removed in another way, and nothing is told of it
+//! unless a teardown failed of the refusal.
+
+use super::{Call, Judgement, Rule, Weighed, World, gone, wording};
+use crate::errno::Errno;
+use crate::findings::{Cause, Explanation, Job, Severity};
+use crate::input::{Change, Exit, Operation};
+use crate::state::{Case, Course, Member, Participant, Story};
+
+pub(super) const RULE: Rule = Rule {
+    explanation: Explanation {
+        word: "denied-teardown",
+        claim: "Somebody tried to remove a cgroup that is there, and was refused for lack of rights or by a read-only mount.",
+        evidence: &[
+            "the failed rmdir or unlinkat (EROFS, EACCES or EPERM)",
+            "that the cgroup was there: its creation, or the walk at the start, and no removal since",
+            "the exit status of whoever tried, whether its state file of the container is left, and whether the cgroup is",
+        ],
+        confirm: &[
+            (
+                "look whether cgroupfs is mounted read-only for the process",
+                "grep -E ' - cgroup2? ' /proc/PID/mountinfo",
+            ),
+            ("look who may remove the cgroup: who may write to the one around it", "ls -ld /sys/fs/cgroup/PATH/.."),
+            ("look whether it is still there", "ls -d /sys/fs/cgroup/PATH"),
+        ],
+        causes: &[READ_ONLY_MOUNT, PERMISSION],
+        false_positives: &[
+            "A process that tries whether it may remove a cgroup, and does without, makes the same calls. If it exits 0 the finding is \
+             benign; a shell, a daemon or a plain rmdir leaves it undetermined.",
+            "A cgroup whose removal was lost looks as if it were there still. The finding is then degraded and says \"may\".",
+        ],
+    },
+    known: &[],
+    call: Some(call),
+    event: None,
+    deadline: None,
+    course: Course { follows: &[Change::Removed], ..gone::COURSE },
+    hurt,
+    judge,
+};
+
+const READ_ONLY_MOUNT: Cause = Cause {
+    word: "read-only-mount",
+    meaning: "cgroupfs is mounted read-only for the process that tried.",
+    advice: "Let the cgroup be removed from where cgroupfs is writable: by whoever made it there. A runtime that makes cgroups in a \
+             container needs a writable cgroupfs for its whole life (a delegated cgroup and a cgroup namespace of its own); look what \
+             remounted it if it was writable before.",
+    is_routine: false,
+};
+
+const PERMISSION: Cause = Cause {
+    word: "permission",
+    meaning: "The process has no right to remove it: whoever may write to the cgroup around it has.",
+    advice: "Remove it as the user who made it, or as root. For a rootless runtime, delegate the cgroup around the container's to its \
+             user (systemd: Delegate=yes), before the container is made.",
+    is_routine: true,
+};
+
+fn cause_of(errno: Errno) -> Option<Cause> {
+    match errno {
+        Errno::EROFS => Some(READ_ONLY_MOUNT),
+        Errno::EACCES | Errno::EPERM => Some(PERMISSION),
+        _ => None,
+    }
+}
+
+fn call(call: &Call, _: &World) -> Option<Case> {
+    let attempt = &call.note.attempt;
+    cause_of(attempt.errno).filter(|_| attempt.operation == Operation::Rmdir)?;
+    let existing = Some(call.existing?);
+    Some(Case { existing, container: call.container.cloned(), ..Case::default() })
+}
+
+/// Whether the cgroup is still there.
+fn is_left(member: &Member, world: &World) -> Option<bool> {
+    world.cgroups.is_left(member.place.hierarchy, member.existing.as_ref()?)
+}
+
+/// What the refusal did to one who tried.
+fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Severity {
+    let Some(participant) = participant else { return Severity::Undetermined };
+    let member = story.member_of(Some(participant));
+    let left = is_left(member, world);
+    let remover = world.cgroups.removal(&member.place).filter(|_| left == Some(false));
+    if remover.and_then(|removal| removal.actor.as_ref()).is_some_and(|actor| participant.is(actor)) {
+        return Severity::Benign;
+    }
+    let Some(exit) = participant.exit() else { return Severity::Undetermined };
+    // A start that fails clears up what it has made; what was there before is none of its.
+    let started = participant.actor.identity.as_ref().and_then(|identity| identity.started);
+    let created = member.existing.and_then(|existing| existing.created);
+    let is_own = created.zip(started).is_some_and(|(created, started)| created.at >= started);
+    match (participant.job, exit) {
+        // Whoever killed it is to blame for what it left behind.
+        (_, Exit::Signal(_)) => Severity::Undetermined,
+        // What it was there for could not be read: its exit status may mean anything.
+        (Job::Other, _) if participant.is_unread => Severity::Undetermined,
+        (Job::Teardown, Exit::Code(0)) if left == Some(true) || participant.state_left == Some(true) => Severity::Fault,
+        (Job::Teardown, Exit::Code(0)) if left.is_none() => Severity::Undetermined,
+        (Job::Teardown, Exit::Code(code)) if code != 0 => Severity::Fault,
+        (_, Exit::Code(0)) => Severity::Benign,
+        (Job::Start, _) if participant.state_left == Some(true) || left == Some(true) && is_own => Severity::Fault,
+        (Job::Removal, _) if left == Some(false) => Severity::Benign,
+        (Job::Teardown | Job::Start | Job::Removal | Job::Other, _) => Severity::Undetermined,
+    }
+}
+
+fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
+    let (story, member, main) = (weighed.story, weighed.member, weighed.caller());
+    let left = weighed.outcome.cgroup_left;
+    let failed_of_it = weighed.severity == Severity::Fault && main.job == Job::Teardown;
+    let has_failed = failed_of_it && main.exit().is_some_and(|exit| !exit.is_success());
+    if story.told.is_none() && left == Some(false) && !has_failed {
+        return None;
+    }
+    // What is not found by its path is not there, whatever the mount said first: its removal was lost.
+    let is_missing = |errno: Errno| matches!(errno, Errno::ENOENT | Errno::ENODEV);
+    let mut of_it = story.kept_calls().filter(|note| note.place == member.place && note.file.is_none());
+    let is_missed = left != Some(false) && of_it.any(|note| is_missing(note.attempt.errno));
+    if story.told.is_none() && is_missed {
+        return None;
+    }
+    let errno = main.errno?;
+    let cause = cause_of(errno)?;
+    let since = member.existing.and_then(|existing| existing.created).map(|created| created.at);
+    let mut because = world.coverage.gaps_in_lifecycle(since.unwrap_or_default());
+    because.extend(weighed.gaps_in_processes(world, None));
+    if is_missed {
+        because.push("a later call did not find it".to_owned());
+    }
+    if left.is_none() {
+        because.push("one that has its id now may be another one".to_owned());
+    }
+    let is = match left {
+        Some(false) => wording::verb(&because, "was there", "may have been there"),
+        Some(true) | None => wording::verb(&because, "is there", "may be there"),
+    };
+    let why = match (cause == READ_ONLY_MOUNT, main.actor.uid) {
+        (true, _) => format!("cgroupfs is mounted read-only for it ({errno})"),
+        (false, Some(uid)) => format!("user {uid} has no right to ({errno})"),
+        (false, None) => format!("it has no right to ({errno})"),
+    };
+    let behind = match (weighed.severity, weighed.outcome.state_left, left) {
+        (_, Some(true), _) => " and left the container's state behind",
+        (Severity::Fault, _, Some(true)) => " and left the cgroup behind",
+        _ => "",
+    };
+    let summary = format!(
+        "{} tried to tear down {}, which {is}, but was refused: {why}; {}{behind}",
+        wording::subject(weighed, None),
+        wording::whose(weighed),
+        wording::end(weighed, world),
+    );
+    Some(Judgement { cause, because, summary, rival: None })
+}
+
+#[cfg(test)]
+mod tests;

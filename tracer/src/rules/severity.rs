@@ -1,0 +1,37 @@
+//! Whether a teardown hurt. The rule in words is in [`crate::explain`].
+
+use super::{Job, Rule, Severity, World};
+use crate::input::Exit;
+use crate::state::{Participant, Story};
+
+/// What a teardown of what is not there did to one who tried.
+pub(super) fn of_teardown(participant: Option<&Participant>, story: &Story, _: &World) -> Severity {
+    let member = story.member_of(participant);
+    let is_renamed = member.renaming.is_some() && member.removal.is_none();
+    let Some(participant) = participant else { return Severity::Undetermined };
+    let Some(exit) = participant.exit() else { return Severity::Undetermined };
+    match (participant.job, exit, participant.state_left) {
+        // Whoever killed it is to blame for what it left behind.
+        (_, Exit::Signal(_), _) => Severity::Undetermined,
+        // What it was there for could not be read: its exit status may mean anything.
+        (Job::Other, _, _) if participant.is_unread => Severity::Undetermined,
+        (Job::Teardown, _, Some(true)) => Severity::Fault,
+        // The state is that of the container which it has started.
+        (Job::Start, Exit::Code(0), _) => Severity::Benign,
+        (Job::Start, _, Some(true)) => Severity::Fault,
+        (Job::Start, _, Some(false)) => Severity::Benign,
+        (Job::Teardown | Job::Removal | Job::Other, Exit::Code(0), _) if is_renamed => Severity::Undetermined,
+        (Job::Teardown | Job::Removal | Job::Other, Exit::Code(0), _) => Severity::Benign,
+        (Job::Teardown, Exit::Code(_), Some(false) | None) => Severity::Fault,
+        // It is not there, which is what was wanted; a renamed one still is.
+        (Job::Removal, Exit::Code(_), _) if !is_renamed => Severity::Benign,
+        (Job::Removal | Job::Start | Job::Other, Exit::Code(_), _) => Severity::Undetermined,
+    }
+}
+
+/// What it was to all. Those that are not followed may have been hurt.
+pub(super) fn of_all(rule: &Rule, story: &Story, world: &World) -> Severity {
+    let others = story.has_more_that_matter.then_some(Severity::Undetermined);
+    let each = story.participants.iter().map(|participant| (rule.hurt)(Some(participant), story, world));
+    each.chain(others).max().unwrap_or_else(|| (rule.hurt)(None, story, world))
+}

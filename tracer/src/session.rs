@@ -1,0 +1,366 @@
+//! One tracing session: from the kernel's rings to the stream.
+//!
+//! ```text
+//! kernel ─► gatherer (adds facts from the host) ─► merge (order of time) ─► stream: tracker ─► output
+//! ```
+
+mod merge;
+mod rewalk;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::io;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+pub use rewalk::WalkReason;
+
+use crate::cgroupfs;
+use crate::container;
+use crate::gather::Gatherer;
+use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
+use crate::input::{About, BootTime, Event, Facts, Input, Pid, Ring};
+use crate::kernel;
+use crate::line::Counts;
+use crate::name::Name;
+use crate::process;
+use crate::reader::Readers;
+use crate::recording;
+use crate::stream::Stream;
+use crate::tracker::Tracker;
+use merge::{HOLD, LAG, Merge};
+
+/// So long the start waits for what is said of the containers that are there already. What is answered later is told later.
+const STANDING: Duration = Duration::from_secs(2);
+/// How often the rings are looked at when nothing wakes us, and a story may fall due.
+const BEAT: Duration = Duration::from_millis(50);
+/// How often the kernel side's loss counters are read.
+const LOSS_EVERY: Duration = Duration::from_millis(500);
+/// Whoever does not get to run for so long may have missed what it should have looked at.
+const STALL: Duration = Duration::from_secs(5);
+/// Mount points that cannot be watched are named up to this.
+const UNWATCHED: usize = 3;
+/// After the command's end or a signal, stories that are not told yet get this long.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Kernel programs in place, and the state of the host at that moment.
+pub struct Session {
+    tracer: kernel::Tracer,
+    gatherer: Gatherer,
+    merge: Merge,
+    header: Header,
+    existing: Vec<Input>,
+    beat: Duration,
+    /// Why cgroupfs is to be walked again.
+    again: Option<WalkReason>,
+    /// When it may be.
+    not_before: Instant,
+    /// Mount points of cgroupfs that cannot be watched, as far as that was said.
+    unwatched: BTreeSet<Name>,
+    /// Whether a new part of the trace is wanted: its file is rotated.
+    wants_part: Box<dyn Fn() -> bool>,
+}
+
+/// What whoever runs a session may look at, at every turn of it: one a beat when nothing happens.
+pub struct Turn<'a> {
+    /// Boot time.
+    pub now: BootTime,
+    /// What is known.
+    pub tracker: &'a Tracker,
+    /// The kernel side.
+    pub kernel: &'a kernel::Tracer,
+    /// Cgroupfs was just walked again, for this reason.
+    pub walked_again: Option<WalkReason>,
+}
+
+impl Session {
+    /// Attaches the kernel programs, then walks cgroupfs, in this order, so that nothing falls between.
+    ///
+    /// # Errors
+    /// When this host cannot be traced.
+    pub fn start(
+        tracefs: kernel::Tracefs,
+        plan: &kernel::Plan,
+        options: &kernel::Options,
+        readers: Readers,
+    ) -> anyhow::Result<Self> {
+        let tracer = kernel::Tracer::start(plan, options)?;
+        // Back to the host's own mount namespace, before its mounts are read.
+        drop(tracefs);
+        // All programs are in place: from here on everything is seen.
+        let clock = process::clock();
+        let at = BootTime(clock.boot_ns);
+        let (setup, hierarchies) = cgroupfs::hierarchies()?;
+        let mut session = Self {
+            tracer,
+            gatherer: Gatherer::new(hierarchies.clone(), readers),
+            merge: Merge::default(),
+            header: header(clock, setup, hierarchies),
+            existing: Vec::new(),
+            beat: BEAT,
+            again: None,
+            not_before: Instant::now(),
+            unwatched: BTreeSet::new(),
+            wants_part: Box::new(|| false),
+        };
+        session.header.backend = session.tracer.backend().as_str().to_owned();
+        session.header.probes = session.tracer.probes().to_vec();
+        // A runtime may be gone in a moment, and its bundle with it: what has come is looked at between the steps.
+        session.gather(None)?;
+        let is_mounts = |input: &Input| matches!(input, Input::Facts(Facts { about: About::Mounts { .. }, .. }));
+        let mut existing = session.merge.pick(is_mounts);
+        existing.extend(session.gatherer.at_start(at));
+        session.gather(None)?;
+        let mut events = Vec::new();
+        let hierarchies = session.header.hierarchies.clone();
+        let (mut looked, mut failed) = (Instant::now(), None);
+        let walked = cgroupfs::walk(&hierarchies, process::boot_time, &mut |event| {
+            events.push(event);
+            if looked.elapsed() >= LAG {
+                failed = failed.take().or(session.gather(None).err());
+                looked = Instant::now();
+            }
+        });
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        session.ask_of_standing(&events, at)?;
+        // Mount tables come first, as they were read: what arrived last may have happened first.
+        existing.extend(session.merge.pick(is_mounts));
+        let is_standing = |input: &Input| match input {
+            Input::Facts(Facts { about: About::Container(facts), .. }) => facts.pid.is_none(),
+            _ => false,
+        };
+        existing.extend(session.merge.pick(is_standing));
+        existing.extend(events.into_iter().map(Input::Event));
+        let about = About::Walked { cgroups: walked.cgroups, unreadable: walked.unreadable, again: None };
+        existing.push(Input::Facts(Facts { at: process::boot_time(), about }));
+        session.existing = existing;
+        // While the programs were put in place, one after the other, some was missed: what was seen is half the truth.
+        session.merge.retain(|input| is_about_processes(input) || input.at() >= at);
+        release_memory();
+        Ok(session)
+    }
+
+    /// The probes, attached or not.
+    pub fn probes(&self) -> &[Probe] {
+        &self.header.probes
+    }
+
+    /// The kernel side.
+    pub fn kernel(&self) -> &kernel::Tracer {
+        &self.tracer
+    }
+
+    /// The stream's first line.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// How often it looks when nothing wakes it: what is rarer costs an idle host less, and tells events later. Failed calls and
+    /// processes, and a ring that fills, wake it at once all the same.
+    pub fn set_beat(&mut self, beat: Duration) {
+        self.beat = beat;
+    }
+
+    /// Begins a new part of the trace, a header with the clock of then and all that is known, whenever `wanted` says so.
+    pub fn begin_parts_when(&mut self, wanted: impl Fn() -> bool + 'static) {
+        self.wants_part = Box::new(wanted);
+    }
+
+    /// Names the process that is traced, `live -- CMD`.
+    pub fn set_command(&mut self, command: Option<Pid>) {
+        self.header.command = command;
+    }
+
+    /// How many cgroups exist, and how many of them belong to containers.
+    pub fn existing(&self) -> (usize, usize) {
+        let cgroups = self.existing.iter().filter_map(|input| match input {
+            Input::Event(event) => Some(&event.cgroup.path),
+            _ => None,
+        });
+        let (mut all, mut containers) = (0, 0);
+        for path in cgroups {
+            all += 1;
+            containers += usize::from(container::from_path(path).is_some());
+        }
+        (all, containers)
+    }
+
+    /// Traces until `stop` is ready, then until what happened by then is told (see [`Tracker::is_settled`]), at most two seconds.
+    /// `watch` is shown every turn.
+    ///
+    /// # Errors
+    /// When the output cannot be written, or the rings cannot be waited for.
+    pub async fn run(
+        mut self,
+        mut stream: Stream<'_>,
+        stop: impl Future<Output = ()>,
+        watch: &mut dyn FnMut(&Turn),
+    ) -> anyhow::Result<Counts> {
+        for mut input in std::mem::take(&mut self.existing) {
+            stream.feed(&mut input)?;
+        }
+        let mut stop = std::pin::pin!(stop);
+        let mut beat = tokio::time::interval(self.beat);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut asked = process::boot_time();
+        let mut last_words: Option<(BootTime, tokio::time::Instant)> = None;
+        let mut turned = process::boot_time();
+        loop {
+            tokio::select! {
+                () = &mut stop, if last_words.is_none() => {
+                    last_words = Some((process::boot_time(), tokio::time::Instant::now() + LAST_WORDS));
+                }
+                ready = self.tracer.readable() => ready.context("failed to wait for the kernel's rings")?,
+                () = tokio::time::sleep(LAG), if self.gatherer.is_waiting() => {}
+                _ = beat.tick() => {}
+            }
+            let now = process::boot_time();
+            if now.since(turned) >= STALL {
+                self.again.get_or_insert(WalkReason::Stall);
+            }
+            // A story that is about to be told is judged by what is lost, too.
+            if now.since(asked) >= LOSS_EVERY || stream.tracker().next_due().is_some_and(|due| due <= now) {
+                asked = now;
+                self.losses(&mut stream, now)?;
+            }
+            self.gather(Some(stream.tracker()))?;
+            feed_all(&mut stream, self.merge.take(now))?;
+            turned = now;
+            let walked_again = self.walk_again(&mut stream)?;
+            if walked_again.is_some() {
+                // However long that took: it is no stall.
+                turned = process::boot_time();
+            }
+            stream.tick(self.merge.watermark(now))?;
+            if (self.wants_part)() {
+                stream.begin_part(&Header { clock: process::clock(), ..self.header.clone() })?;
+            }
+            stream.flush()?;
+            watch(&Turn { now, tracker: stream.tracker(), kernel: &self.tracer, walked_again });
+            if let Some((ended, until)) = last_words {
+                // What happened by the end has arrived, and is no longer held.
+                let is_told = self.merge.watermark(now) >= ended && stream.tracker().is_settled(ended);
+                if is_told || tokio::time::Instant::now() >= until {
+                    break;
+                }
+            }
+        }
+        // The programs go one after the other: what some still tell when others are gone is half the truth.
+        let cut = process::boot_time();
+        self.tracer.detach();
+        self.gather(Some(stream.tracker()))?;
+        self.losses(&mut stream, cut)?;
+        let asked = Instant::now();
+        while self.gatherer.is_waiting() && asked.elapsed() < HOLD {
+            self.gatherer.wait(LAG);
+            self.take_answers();
+        }
+        for (ticket, arrived) in self.gatherer.give_up() {
+            self.merge.answered(ticket, arrived, cut);
+        }
+        let rest = self.merge.take_all().filter(|input| is_about_processes(input) || input.at() <= cut);
+        feed_all(&mut stream, rest)?;
+        Ok(stream.end(cut)?)
+    }
+
+    fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
+        for mut lost in self.tracer.losses(now) {
+            if matches!(&lost, Input::Lost(lost) if lost.ring == Ring::Lifecycle) {
+                self.again = Some(WalkReason::RingFull);
+            }
+            stream.feed(&mut lost)?;
+        }
+        Ok(())
+    }
+
+    /// Takes in what has arrived, with the facts that belong to it, and what was answered.
+    fn gather(&mut self, tracker: Option<&Tracker>) -> anyhow::Result<()> {
+        let now = process::boot_time();
+        // Before there is a tracker, it will be told of all tables.
+        let knows = |namespace| tracker.is_none_or(|tracker| tracker.knows_mounts(namespace));
+        for input in self.tracer.arrived() {
+            let at = input.at();
+            self.merge.extend(self.gatherer.arrived(input, &knows), at, now);
+        }
+        self.take_answers();
+        let Some(watch) = self.gatherer.take_watch() else { return Ok(()) };
+        let told = self.tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted");
+        for mount_point in told? {
+            // Who may mount may mount very much.
+            if self.unwatched.len() < UNWATCHED && self.unwatched.insert(mount_point.clone()) {
+                let more = if self.unwatched.len() == UNWATCHED { "; nothing is said of others" } else { "" };
+                say!(
+                    "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or too \
+                     long{more}"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn take_answers(&mut self) {
+        let now = process::boot_time();
+        for (ticket, arrived) in self.gatherer.answered() {
+            self.merge.answered(ticket, arrived, now);
+        }
+    }
+
+    /// Asks what the host says of the containers whose cgroups exist, and waits a while for the answers.
+    fn ask_of_standing(&mut self, events: &[Event], at: BootTime) -> anyhow::Result<()> {
+        let containers = events.iter().filter_map(|event| container::from_path(&event.cgroup.path));
+        let known: BTreeMap<Name, String> = containers.map(|container| (container.id, container.runtime)).collect();
+        for (id, runtime) in known {
+            self.merge.expect(self.gatherer.standing(id, runtime, at), at);
+        }
+        let asked = Instant::now();
+        while self.gatherer.is_waiting() && asked.elapsed() < STANDING {
+            self.gatherer.wait(LAG);
+            self.gather(None)?;
+        }
+        Ok(())
+    }
+}
+
+/// The stream's first line, without what the kernel side says of itself.
+fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
+    let system = process::system();
+    Header {
+        format: recording::FORMAT,
+        tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
+        host: system.host,
+        kernel: system.kernel,
+        arch: system.arch,
+        boot_id: system.boot_id,
+        started: clock.rfc3339(BootTime(clock.boot_ns)),
+        clock,
+        setup,
+        hierarchies,
+        backend: String::new(),
+        probes: Vec::new(),
+        command: None,
+    }
+}
+
+/// Gives back what starting up took, most of it for the kernel's type information.
+fn release_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: a call without memory of ours.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Who a process is and how it ended, and what was read of it, is true whenever it comes.
+fn is_about_processes(input: &Input) -> bool {
+    match input {
+        Input::Process(_) | Input::Facts(_) => true,
+        Input::Event(_) | Input::Attempt(_) | Input::Lost(_) | Input::Tick(_) => false,
+    }
+}
+
+fn feed_all(stream: &mut Stream<'_>, mut batch: impl Iterator<Item = Input>) -> io::Result<()> {
+    batch.try_for_each(|mut input| stream.feed(&mut input))
+}

@@ -1,0 +1,22 @@
+//! What is true, and what happened, as far as is known: cgroups, processes, failed calls, stories. Each has a cap, an age and a share
+//! of memory, and counts what has to go.
+//!
+//! It says nothing of what that means: that is for [`crate::rules`], which ask it, and for [`crate::tracker`], which feeds it.
+
+mod cgroups;
+mod coverage;
+mod notes;
+mod place;
+mod processes;
+mod renamings;
+mod stories;
+mod story;
+
+pub(crate) use cgroups::{Cgroups, Followed, Key};
+pub(crate) use coverage::Coverage;
+pub(crate) use notes::{Note, Notes};
+pub(crate) use place::{Creation, Existing, Place, Removal};
+pub(crate) use processes::{Known, Processes};
+pub(crate) use renamings::Renaming;
+pub(crate) use stories::{Deadline, Due, STORY_AGE, Stories, TOGETHER};
+pub(crate) use story::{Caller, Case, Course, End, Member, Moment, Participant, Story, Told};

@@ -1,0 +1,663 @@
+//! Every cgroup that is, and the ones that lately were.
+//!
+//! A cgroup that exists is keyed by hierarchy and id; its path is an attribute, with an index. A removed one leaves a
+//! [`Removal`] behind, keyed by path, because that is all a later attempt on it can name.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::place::{Creation, Existing, Place, Removal};
+use super::renamings::{Renaming, Renamings};
+use crate::budget::{self, Scale, Table, slot, weigh};
+use crate::container::Container;
+use crate::input::{Actor, BootTime, Cgroup, CgroupId, HierarchyId, Seq};
+use crate::name::Name;
+use crate::recent::Recent;
+
+/// Removals kept at most; the oldest goes first.
+const REMOVALS: usize = 65_536;
+/// How long a removal is kept.
+const REMOVAL_AGE: Duration = Duration::from_secs(15 * 60);
+/// Paths of its own that a cgroup is remembered by at most.
+const FORMER: usize = 16;
+/// Removed cgroups that the kernel has not released: kept at most, and how long.
+const DYING: usize = 65_536;
+const DYING_AGE: Duration = Duration::from_secs(60 * 60);
+
+pub(crate) type Key = (HierarchyId, CgroupId);
+
+/// What one that exists takes besides what it refers to: its places in two tables, and an allocation.
+const LIVE: usize =
+    slot(size_of::<Key>() + size_of::<usize>()) + slot(size_of::<(Place, CgroupId)>()) + size_of::<Live>() + 16;
+
+/// A cgroup that exists, as far as is known.
+#[derive(Clone, Debug)]
+pub(crate) struct Live {
+    pub path: Name,
+    pub level: Option<u32>,
+    /// `None` if it was there before tracing began, or its creation was lost.
+    pub created: Option<Creation>,
+    pub container: Option<Arc<Container>>,
+    /// `path` is cut short, and leads to nothing.
+    pub truncated: bool,
+    /// When it was last known to exist: it was made, or found by a walk.
+    confirmed: BootTime,
+    /// When its last process left it. `None` while it has some, or if it never had.
+    pub emptied: Option<BootTime>,
+    /// The places that it has had, or that the cgroups around it gave it: the last ones, before it was renamed.
+    former: Vec<Place>,
+}
+
+impl Live {
+    /// As a story knows it.
+    pub fn as_existing(&self, id: CgroupId) -> Existing {
+        Existing { id, level: self.level, created: self.created }
+    }
+}
+
+weigh! {
+    Live: path, container, former;
+    Dying: container;
+}
+
+/// What became of a cgroup that somebody named by a path that it has no more, or did not have yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Followed<'a> {
+    /// The renaming that took the path from it, or gave it.
+    pub renaming: &'a Renaming,
+    /// Where it is, or was when it was removed.
+    pub place: Place,
+    /// `None` while it exists.
+    pub removal: Option<&'a Removal>,
+}
+
+impl Followed<'_> {
+    /// When its life under the path that it was named by was over.
+    pub fn over(&self) -> BootTime {
+        self.removal.map_or(self.renaming.at, |removal| removal.at.min(self.renaming.at))
+    }
+}
+
+/// A cgroup that was removed and not yet released.
+#[derive(Clone, Debug)]
+pub(crate) struct Dying {
+    pub since: BootTime,
+    /// When its last process had left it.
+    pub emptied: Option<BootTime>,
+    pub container: Option<Arc<Container>>,
+}
+
+/// The cgroups of all hierarchies.
+#[derive(Debug)]
+pub(crate) struct Cgroups {
+    live: Table<Key, Box<Live>>,
+    by_path: Table<Place, CgroupId>,
+    scale: Scale,
+    dying: Recent<Key, Dying>,
+    /// How many are dying that there is no room for, and when the last of them was removed.
+    dying_beyond: (usize, BootTime),
+    removals: Recent<Place, Removal>,
+    renamings: Renamings,
+    /// A removal or renaming before this may have been forgotten.
+    forgotten_before: BootTime,
+    /// When there was last no room for a cgroup that exists. Those that are known stay known: nobody can push them out.
+    overfull: Option<BootTime>,
+    /// Cgroups that there was no room for.
+    beyond: u64,
+}
+
+impl Default for Cgroups {
+    fn default() -> Self {
+        Self {
+            live: Table::default(),
+            by_path: Table::default(),
+            scale: Scale::default(),
+            dying: Recent::new(DYING, budget::DYING),
+            dying_beyond: (0, BootTime(0)),
+            removals: Recent::new(REMOVALS, budget::REMOVALS),
+            renamings: Renamings::default(),
+            forgotten_before: BootTime(0),
+            overfull: None,
+            beyond: 0,
+        }
+    }
+}
+
+impl Cgroups {
+    pub fn get(&self, hierarchy: HierarchyId, id: CgroupId) -> Option<&Live> {
+        self.live.get(&(hierarchy, id)).map(Box::as_ref)
+    }
+
+    /// What was forgotten, or not remembered, for want of room.
+    pub fn evicted(&self) -> u64 {
+        self.beyond + self.dying.evicted + self.removals.evicted + self.renamings.evicted
+    }
+
+    /// Whether every cgroup that was seen to exist is known.
+    pub fn is_whole(&self) -> bool {
+        self.overfull.is_none()
+    }
+
+    /// Whether some that there was no room for may have room now: a quarter of the share is free. Till then a walk would leave out
+    /// as many again.
+    pub fn has_room_again(&self) -> bool {
+        !self.is_whole() && self.bytes() <= budget::CGROUPS / 4 * 3
+    }
+
+    /// What those that exist take.
+    fn bytes(&self) -> usize {
+        self.scale.bytes() + self.live.len() * LIVE
+    }
+
+    pub fn at_path(&self, place: &Place) -> Option<(CgroupId, &Live)> {
+        let id = *self.by_path.get(place)?;
+        Some((id, self.get(place.hierarchy, id)?))
+    }
+
+    /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.
+    pub fn is_left(&self, hierarchy: HierarchyId, existing: &Existing) -> Option<bool> {
+        let Some(live) = self.get(hierarchy, existing.id) else { return Some(false) };
+        (live.created.is_some() || existing.created.is_none()).then_some(live.created == existing.created)
+    }
+
+    pub fn removal(&self, place: &Place) -> Option<&Removal> {
+        self.removals.get(place)
+    }
+
+    pub fn len(&self) -> usize {
+        self.live.len()
+    }
+
+    /// A cgroup came to be, or was found. A creation starts a new generation of its id; finding one that is known
+    /// already changes nothing.
+    pub fn appeared(
+        &mut self,
+        at: BootTime,
+        cgroup: &Cgroup,
+        created: Option<Creation>,
+        container: Option<Arc<Container>>,
+    ) {
+        let Some(id) = cgroup.id else { return };
+        let key = (cgroup.hierarchy, id);
+        if created.is_none()
+            && let Some(known) = self.live.get_mut(&key)
+            && (known.path == cgroup.path || cgroup.truncated)
+        {
+            known.confirmed = known.confirmed.max(at);
+            return;
+        }
+        self.forget(key);
+        let live = Box::new(Live {
+            path: cgroup.path.clone(),
+            level: cgroup.level,
+            created,
+            container,
+            truncated: cgroup.truncated,
+            confirmed: at,
+            emptied: None,
+            former: Vec::new(),
+        });
+        if !cgroup.truncated {
+            self.by_path.insert(Place::of(cgroup), id);
+        }
+        self.scale.put(live.as_ref());
+        self.live.insert(key, live);
+        self.leave_out(at, std::iter::once(key));
+    }
+
+    /// Those that came last are not remembered if there is no room for them.
+    fn leave_out(&mut self, at: BootTime, latest: impl Iterator<Item = Key>) {
+        for key in latest {
+            if self.bytes() <= budget::CGROUPS {
+                return;
+            }
+            self.forget(key);
+            self.beyond += 1;
+            self.overfull = self.overfull.max(Some(at));
+        }
+    }
+
+    /// A cgroup was removed. One that was not known is remembered all the same. Returns when it had been made, if that was seen.
+    pub fn removed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) -> Option<BootTime> {
+        let known = cgroup.id.and_then(|id| self.forget((cgroup.hierarchy, id)));
+        if let Some(id) = cgroup.id {
+            let (emptied, container) =
+                known.as_ref().map(|live| (live.emptied, live.container.clone())).unwrap_or_default();
+            for (_, gone) in self.dying.tell((cgroup.hierarchy, id), Dying { since: at, emptied, container }) {
+                let (count, latest) = self.dying_beyond;
+                self.dying_beyond = (count + 1, latest.max(gone.since));
+            }
+        }
+        let made = known.as_ref().and_then(|live| live.created.as_ref()).map(|created| created.at);
+        if cgroup.truncated {
+            return made;
+        }
+        let (created, container, former) =
+            known.map(|live| (live.created, live.container, live.former)).unwrap_or_default();
+        let place = Place::of(cgroup);
+        let removal = Removal { seq, at, actor, cgroup: cgroup.clone(), created, container };
+        if let Some(id) = cgroup.id.filter(|_| !former.is_empty()) {
+            let forgotten = self.renamings.removed(id, &former, &removal);
+            self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
+        }
+        for (_, forgotten) in self.removals.tell(place, removal) {
+            self.forgotten_before = self.forgotten_before.max(forgotten.at);
+        }
+        made
+    }
+
+    /// The kernel let go of a removed cgroup.
+    pub fn released(&mut self, cgroup: &Cgroup) -> Option<Dying> {
+        let dying = self.dying.take(&(cgroup.hierarchy, cgroup.id?));
+        if dying.is_none() {
+            self.dying_beyond.0 = self.dying_beyond.0.saturating_sub(1);
+        }
+        dying
+    }
+
+    /// A v1 cgroup has a new name, and so has every one below it.
+    pub fn renamed(&mut self, seq: Seq, at: BootTime, cgroup: &Cgroup, actor: Option<Actor>) {
+        let Some(id) = cgroup.id else { return };
+        let hierarchy = cgroup.hierarchy;
+        let Some(old) = self.live.get(&(hierarchy, id)).map(|live| live.path.clone()) else {
+            return self.appeared(at, cgroup, None, None);
+        };
+        if old == cgroup.path {
+            return;
+        }
+        let renaming = Renaming { seq, at, actor, from: Place { hierarchy, path: old }, to: cgroup.path.clone() };
+        let place_of = |live: &Live| Place { hierarchy, path: live.path.clone() };
+        let mut moved: Vec<(CgroupId, Place)> = self
+            .live
+            .iter()
+            .filter(|((of, _), _)| *of == hierarchy)
+            .filter_map(|((_, id), live)| Some((*id, renaming.forward(&place_of(live))?)))
+            .collect();
+        // What is told must not depend on the order of a table.
+        moved.sort_by_key(|(id, _)| *id);
+        // All leave their old paths before any takes its new one: that may be another's old one. A path leads to one of them, even
+        // if two are known by it because a removal was lost.
+        let (mut left, mut taken) = (Vec::with_capacity(moved.len()), Vec::with_capacity(moved.len()));
+        for (id, place) in moved {
+            let Some(live) = self.live.get_mut(&(hierarchy, id)) else { continue };
+            self.scale.take(live.as_ref());
+            let path = std::mem::replace(&mut live.path, place.path.clone());
+            live.truncated |= cgroup.truncated;
+            let before = Place { hierarchy, path };
+            if self.by_path.get(&before) == Some(&id) {
+                self.by_path.remove(&before);
+                if live.former.len() >= FORMER {
+                    live.former.remove(0);
+                }
+                live.former.push(before.clone());
+                left.push((id, before));
+                taken.push((place, id));
+            }
+            self.scale.put(live.as_ref());
+        }
+        let latest: Vec<Key> = taken.iter().rev().map(|(_, id)| (hierarchy, *id)).collect();
+        self.by_path.extend(taken);
+        self.leave_out(at, latest.into_iter());
+        let forgotten = self.renamings.add(renaming, left.into_iter());
+        self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
+    }
+
+    /// What became of the cgroup that was once at `place` or, if there was none, of one that `place` became the path of after
+    /// its end, by renaming a cgroup around it. Only where that is more recent than anything else known of the place.
+    pub fn follow(&self, place: &Place) -> Option<Followed<'_>> {
+        let removed_here = self.removal(place).map(|removal| removal.at);
+        let is_news = |at: BootTime| removed_here.is_none_or(|removed| removed < at);
+        if let Some(left) = self.renamings.left(place).filter(|left| is_news(left.renaming.at)) {
+            let renaming = left.renaming.as_ref();
+            let live = self.get(place.hierarchy, left.id).filter(|live| live.former.contains(place));
+            let place = match (&left.removal, live) {
+                (Some(removal), _) => Place::of(&removal.cgroup),
+                (None, Some(live)) => Place { hierarchy: place.hierarchy, path: live.path.clone() },
+                // Its removal was lost.
+                (None, None) => renaming.forward(place)?,
+            };
+            return Some(Followed { renaming, place, removal: left.removal.as_ref() });
+        }
+        // One that was removed before the cgroup around it was renamed.
+        self.renamings.earlier(place).into_iter().find_map(|(renaming, place)| {
+            let removal = self.removal(&place).filter(|removal| removal.at < renaming.at && is_news(removal.at))?;
+            Some(Followed { renaming, place, removal: Some(removal) })
+        })
+    }
+
+    /// Whether a cgroup at `place` may have been removed before a cgroup around it was renamed: at its path of then another
+    /// one was removed since, and only the last removal of a path is remembered.
+    pub fn is_past_unclear(&self, place: &Place) -> bool {
+        self.renamings
+            .earlier(place)
+            .into_iter()
+            .any(|(renaming, place)| self.removal(&place).is_some_and(|removal| removal.at > renaming.at))
+    }
+
+    /// The container of a cgroup became known after its creation.
+    pub fn set_container(&mut self, hierarchy: HierarchyId, id: CgroupId, container: Arc<Container>) {
+        if let Some(live) = self.live.get_mut(&(hierarchy, id)) {
+            self.scale.take(&live.container);
+            live.container = Some(container);
+            self.scale.put(&live.container);
+        }
+    }
+
+    /// Since when a cgroup at `place` could not have come and gone unseen: the time at which a cgroup around it was
+    /// itself created under our eyes. `None` if all around it is older than the trace, or if what was removed since
+    /// may have been forgotten.
+    pub fn covered_since(&self, place: &Place) -> Option<BootTime> {
+        let mut around = place.parent();
+        while let Some(place) = around {
+            let created = match self.at_path(&place) {
+                Some((_, live)) => live.created.as_ref(),
+                None => self.removals.get(&place).and_then(|removal| removal.created.as_ref()),
+            };
+            if let Some(created) = created {
+                return (created.at >= self.forgotten_before).then_some(created.at);
+            }
+            around = place.parent();
+        }
+        None
+    }
+
+    /// Whether a removal at or after `since` may have been forgotten.
+    pub fn remembers_since(&self, since: BootTime) -> bool {
+        since >= self.forgotten_before
+    }
+
+    /// Forgets what a walk that began at `began` did not find: it went unseen. Returns how many they were.
+    pub fn forget_unconfirmed(&mut self, began: BootTime, hierarchies: &[HierarchyId]) -> usize {
+        let gone: Vec<(HierarchyId, CgroupId)> = self
+            .live
+            .iter()
+            .filter(|((hierarchy, _), live)| hierarchies.contains(hierarchy) && live.confirmed < began)
+            .map(|(key, _)| *key)
+            .collect();
+        gone.iter().for_each(|key| drop(self.forget(*key)));
+        // All that the walk found had room.
+        self.overfull = self.overfull.filter(|at| *at >= began);
+        gone.len()
+    }
+
+    /// How many of the cgroups that a walk found are not known, and how many known ones it did not find.
+    pub fn differences(&self, found: &[Cgroup], hierarchies: &[HierarchyId]) -> u64 {
+        let found: HashSet<(HierarchyId, CgroupId)> =
+            found.iter().filter_map(|cgroup| Some((cgroup.hierarchy, cgroup.id?))).collect();
+        let unknown = found.iter().filter(|key| !self.live.contains_key(*key)).count();
+        let gone = self.live.keys().filter(|key| hierarchies.contains(&key.0) && !found.contains(*key)).count();
+        (unknown + gone) as u64
+    }
+
+    /// Removed cgroups that the kernel has not released, as far as is known.
+    pub fn dying(&self) -> usize {
+        self.dying.len() + self.dying_beyond.0
+    }
+
+    /// A cgroup was emptied, or populated.
+    pub fn populated(&mut self, cgroup: &Cgroup, emptied: Option<BootTime>) {
+        if let Some(live) = cgroup.id.and_then(|id| self.live.get_mut(&(cgroup.hierarchy, id))) {
+            live.emptied = emptied;
+        }
+    }
+
+    /// All that exist, in the order of hierarchy and path: a cgroup comes after the one around it.
+    pub fn all(&self) -> Vec<Cgroup> {
+        let mut all: Vec<Cgroup> = self
+            .live
+            .iter()
+            .map(|((hierarchy, id), live)| Cgroup {
+                hierarchy: *hierarchy,
+                id: Some(*id),
+                path: live.path.clone(),
+                level: live.level,
+                truncated: live.truncated,
+            })
+            .collect();
+        all.sort_by(|a, b| (a.hierarchy, &a.path, a.id).cmp(&(b.hierarchy, &b.path, b.id)));
+        all
+    }
+
+    /// Drops removals that are too old.
+    pub fn sweep(&mut self, now: BootTime) {
+        while self.dying.oldest().is_some_and(|(_, dying)| now.since(dying.since) > DYING_AGE) {
+            self.dying.take_oldest();
+        }
+        if now.since(self.dying_beyond.1) > DYING_AGE {
+            self.dying_beyond.0 = 0;
+        }
+        let forgotten = self.renamings.sweep(now, REMOVAL_AGE);
+        self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
+        while self.removals.oldest().is_some_and(|(_, removal)| now.since(removal.at) > REMOVAL_AGE) {
+            let oldest = self.removals.take_oldest();
+            self.forgotten_before =
+                self.forgotten_before.max(oldest.map(|(_, removal)| removal.at).unwrap_or_default());
+        }
+    }
+
+    fn forget(&mut self, key: (HierarchyId, CgroupId)) -> Option<Live> {
+        let live = *self.live.remove(&key)?;
+        self.scale.take(&live);
+        let place = Place { hierarchy: key.0, path: live.path.clone() };
+        if self.by_path.get(&place) == Some(&key.1) {
+            self.by_path.remove(&place);
+        }
+        Some(live)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cgroup(id: u64, path: &str) -> Cgroup {
+        Cgroup {
+            hierarchy: HierarchyId(0),
+            id: Some(CgroupId(id)),
+            path: path.into(),
+            level: Some(1),
+            truncated: false,
+        }
+    }
+
+    fn place(path: &str) -> Place {
+        Place { hierarchy: HierarchyId(0), path: path.into() }
+    }
+
+    fn creation(at: u64) -> Option<Creation> {
+        Some(Creation { seq: Seq(at), at: BootTime(at) })
+    }
+
+    #[test]
+    fn an_id_that_is_reused_starts_a_new_generation() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(BootTime(0), &cgroup(7, "/old"), creation(1), None);
+        cgroups.appeared(BootTime(0), &cgroup(7, "/new"), creation(2), None);
+        assert!(cgroups.at_path(&place("/old")).is_none(), "its removal was lost; the id tells that it is gone");
+        assert_eq!(cgroups.at_path(&place("/new")).map(|(id, _)| id), Some(CgroupId(7)));
+    }
+
+    #[test]
+    fn a_path_that_was_cut_short_is_told_as_one() {
+        let mut cgroups = Cgroups::default();
+        let cut = Cgroup { truncated: true, ..cgroup(8, "/cut") };
+        cgroups.appeared(BootTime(0), &cgroup(7, "/whole"), None, None);
+        cgroups.appeared(BootTime(0), &cut, creation(1), None);
+        let told: Vec<(Name, bool)> = cgroups.all().into_iter().map(|told| (told.path, told.truncated)).collect();
+        assert_eq!(told, [("/cut".into(), true), ("/whole".into(), false)]);
+        assert!(cgroups.at_path(&place("/cut")).is_none(), "it leads to nothing");
+    }
+
+    #[test]
+    fn the_walk_does_not_overwrite_a_creation_that_was_seen() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(BootTime(0), &cgroup(7, "/a"), creation(5), None);
+        cgroups.appeared(BootTime(0), &cgroup(7, "/a"), None, None);
+        assert!(cgroups.get(HierarchyId(0), CgroupId(7)).is_some_and(|live| live.created.is_some()));
+    }
+
+    #[test]
+    fn a_place_is_covered_when_something_around_it_was_made_under_our_eyes() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(BootTime(0), &cgroup(1, "/old"), None, None);
+        cgroups.appeared(BootTime(0), &cgroup(2, "/old/new"), creation(9), None);
+        assert_eq!(cgroups.covered_since(&place("/old/never")), None);
+        assert_eq!(cgroups.covered_since(&place("/old/new/a/b")), Some(BootTime(9)));
+        cgroups.removed(Seq(10), BootTime(10), &cgroup(2, "/old/new"), None);
+        assert_eq!(cgroups.covered_since(&place("/old/new/a/b")), Some(BootTime(9)), "also when it is gone again");
+    }
+
+    #[test]
+    fn what_may_have_been_forgotten_covers_nothing() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(BootTime(0), &cgroup(2, "/new"), creation(9), None);
+        cgroups.removed(Seq(10), BootTime(10), &cgroup(3, "/other"), None);
+        cgroups.sweep(BootTime(10) + REMOVAL_AGE + Duration::from_secs(1));
+        assert_eq!(cgroups.covered_since(&place("/new/a")), None);
+    }
+
+    #[test]
+    fn removals_are_bounded_and_the_oldest_goes_first() {
+        let mut cgroups = Cgroups::default();
+        let count = REMOVALS as u64;
+        for number in 1..=count {
+            cgroups.removed(Seq(number), BootTime(number), &cgroup(number, &format!("/{number}")), None);
+        }
+        let forgotten = cgroups.removals.evicted;
+        assert!(cgroups.removals.bytes() <= budget::REMOVALS && forgotten > 0 && cgroups.evicted() >= forgotten);
+        assert!(cgroups.removal(&place(&format!("/{forgotten}"))).is_none());
+        assert!(cgroups.removal(&place(&format!("/{}", forgotten + 1))).is_some());
+        assert!(!cgroups.remembers_since(BootTime(forgotten - 1)) && cgroups.remembers_since(BootTime(forgotten)));
+    }
+
+    #[test]
+    fn twenty_thousand_cgroups_with_ordinary_names_have_room() {
+        let mut cgroups = Cgroups::default();
+        for id in 0..20_000 {
+            cgroups.appeared(
+                BootTime(1),
+                &cgroup(id, &format!("/system.slice/some-service@{id}.service/worker")),
+                None,
+                None,
+            );
+        }
+        assert_eq!((cgroups.len(), cgroups.evicted(), cgroups.is_whole()), (20_000, 0, true));
+    }
+
+    #[test]
+    fn dying_cgroups_are_counted_all_of_them_also_those_that_there_is_no_room_for() {
+        let mut cgroups = Cgroups::default();
+        for id in 0..20_000 {
+            cgroups.removed(Seq(id), BootTime(id), &cgroup(id, "/a"), None);
+        }
+        assert!(cgroups.dying() == 20_000 && cgroups.dying.evicted > 10_000, "{}", cgroups.dying.evicted);
+        (0..20_000).for_each(|id| drop(cgroups.released(&cgroup(id, "/a"))));
+        assert_eq!((cgroups.dying(), cgroups.dying.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn seven_thousand_removals_of_ordinary_names_have_room() {
+        let mut cgroups = Cgroups::default();
+        for id in 0..7_000 {
+            let gone = cgroup(id, &format!("/system.slice/some-service@{id}.service/worker"));
+            cgroups.removed(Seq(id), BootTime(id), &gone, None);
+            cgroups.released(&gone);
+        }
+        assert_eq!((cgroups.removals.len(), cgroups.evicted()), (7_000, 0));
+    }
+
+    #[test]
+    fn what_is_known_stays_known_and_what_there_is_no_room_for_is_counted() {
+        let mut cgroups = Cgroups::default();
+        let long = "x".repeat(4_000);
+        let name = |id: u64| cgroup(id, &format!("/{id}{long}"));
+        (0..4_000).for_each(|id| cgroups.appeared(BootTime(id), &name(id), creation(id), None));
+        assert!(cgroups.bytes() <= budget::CGROUPS && cgroups.len() > 2_000 && !cgroups.is_whole());
+        assert_eq!(cgroups.len() as u64 + cgroups.evicted(), 4_000);
+        assert!(
+            cgroups.get(HierarchyId(0), CgroupId(0)).is_some()
+                && cgroups.get(HierarchyId(0), CgroupId(3_999)).is_none()
+        );
+        // Some go: a walk is worth its while when a quarter is free, and only then.
+        assert!(!cgroups.has_room_again());
+        let gone = |cgroups: &mut Cgroups, ids: std::ops::Range<u64>| {
+            for id in ids {
+                cgroups.removed(Seq(9), BootTime(4_500), &name(id), None);
+            }
+        };
+        gone(&mut cgroups, 100..200);
+        assert!(!cgroups.has_room_again(), "not a quarter");
+        gone(&mut cgroups, 200..1_000);
+        assert!(cgroups.has_room_again() && !cgroups.is_whole());
+        // A later walk finds few, and there is room for all of them.
+        (0..10).for_each(|id| cgroups.appeared(BootTime(5_001), &name(id), None, None));
+        cgroups.forget_unconfirmed(BootTime(5_000), &[HierarchyId(0)]);
+        assert!(cgroups.is_whole() && cgroups.len() == 10 && !cgroups.has_room_again());
+        for id in 0..10 {
+            cgroups.removed(Seq(9), BootTime(6_000), &name(id), None);
+        }
+        assert_eq!(cgroups.bytes(), 0);
+    }
+
+    #[test]
+    fn a_place_that_is_removed_over_and_over_takes_no_more_room() {
+        let mut cgroups = Cgroups::default();
+        cgroups.removed(Seq(1), BootTime(1), &cgroup(1, "/once"), None);
+        for number in 2..5 * REMOVALS as u64 {
+            cgroups.removed(Seq(number), BootTime(number), &cgroup(number, "/again"), None);
+            cgroups.released(&cgroup(number, "/again"));
+        }
+        assert_eq!(cgroups.removals.len(), 2);
+        assert!(cgroups.remembers_since(BootTime(1)));
+    }
+
+    #[test]
+    fn what_a_later_walk_does_not_find_is_gone() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(BootTime(1), &cgroup(1, "/stays"), None, None);
+        cgroups.appeared(BootTime(1), &cgroup(2, "/went"), creation(1), None);
+        let found = [cgroup(1, "/stays"), cgroup(3, "/came")];
+        assert_eq!(cgroups.differences(&found, &[HierarchyId(0)]), 2);
+        found.iter().for_each(|found| cgroups.appeared(BootTime(10), found, None, None));
+        // Made while it was walked, behind its back.
+        cgroups.appeared(BootTime(11), &cgroup(4, "/new"), creation(11), None);
+        assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(1)]), 0);
+        assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(0)]), 1);
+        assert!(cgroups.at_path(&place("/went")).is_none() && cgroups.at_path(&place("/new")).is_some());
+        assert_eq!(cgroups.len(), 3);
+    }
+
+    #[test]
+    fn a_rename_moves_all_below() {
+        let mut cgroups = Cgroups::default();
+        cgroups.appeared(BootTime(0), &cgroup(1, "/a"), None, None);
+        cgroups.appeared(BootTime(0), &cgroup(2, "/a/b"), None, None);
+        cgroups.appeared(BootTime(0), &cgroup(3, "/ab"), None, None);
+        cgroups.renamed(Seq(1), BootTime(0), &cgroup(1, "/z"), None);
+        assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
+        assert_eq!(cgroups.at_path(&place("/ab")).map(|(id, _)| id), Some(CgroupId(3)));
+        assert!(cgroups.at_path(&place("/a")).is_none());
+    }
+
+    #[test]
+    fn of_two_that_are_known_by_one_path_the_one_that_it_leads_to_is_found_after_a_rename() {
+        // The order of a table differs from one to the next.
+        for _ in 0..16 {
+            let mut cgroups = Cgroups::default();
+            cgroups.appeared(BootTime(0), &cgroup(1, "/a"), None, None);
+            for id in [3, 2] {
+                cgroups.appeared(BootTime(0), &cgroup(id, "/a/b"), None, None);
+            }
+            cgroups.renamed(Seq(1), BootTime(0), &cgroup(1, "/z"), None);
+            assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
+        }
+    }
+
+    #[test]
+    fn the_parent_of_a_first_level_cgroup_is_the_root_which_has_none() {
+        assert_eq!(place("/a").parent(), Some(place("/")));
+        assert_eq!(place("/a/b").parent(), Some(place("/a")));
+        assert_eq!(place("/").parent(), None);
+    }
+}

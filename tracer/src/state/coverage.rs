@@ -1,0 +1,312 @@
+//! What could not be seen, and what that does to a claim.
+//!
+//! A loss weakens only what it can make wrong:
+//!
+//! | lost | what may be wrong |
+//! |---|---|
+//! | a lifecycle event | that a cgroup was never there, and that it was gone: all that is told of lives since |
+//! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
+//! | a failed `rmdir` or opening | nothing that is claimed: a story is not told, or tells of fewer calls and processes, but those that it tells of are real, and so is what became of the cgroup |
+//! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
+//!
+//! A failed `mkdir` of which it is not known where it leads is as good as lost, for cgroups of the name that it would have made.
+
+use std::time::Duration;
+
+use crate::hierarchy::Header;
+use crate::input::{BootTime, Lost, Operation, Pid, Ring};
+use crate::name::Name;
+
+/// The probes without which a cgroup can come or go unseen.
+const ESSENTIAL: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
+
+/// What could not be seen so far.
+#[derive(Debug)]
+pub(crate) struct Coverage {
+    began: BootTime,
+    missing_probes: Vec<String>,
+    missing_attempts: Vec<String>,
+    unreadable: u64,
+    walked: bool,
+    lifecycle_lost: Option<BootTime>,
+    /// Failed calls that may have been a `mkdir` by anybody.
+    attempts_lost: Option<BootTime>,
+    /// Failed `mkdir`s whose thread group is known.
+    mkdirs_lost: Vec<MkdirsLost>,
+    /// Failed `mkdir`s of which it is not known where they lead, by the name that each would have made; the latest last.
+    unresolved: Vec<(Name, Span)>,
+    /// Those of which the name is not known either.
+    unresolved_of_any_name: Option<Span>,
+}
+
+/// From the first time to the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    first: BootTime,
+    last: BootTime,
+}
+
+/// Failed `mkdir`s of a thread group were lost, last at that time.
+#[derive(Debug)]
+struct MkdirsLost {
+    pid: Pid,
+    comm: Option<Name>,
+    at: BootTime,
+}
+
+/// Probes and thread groups that are named at most; who lost calls longest ago gives way to nobody in particular.
+const NAMED: usize = 16;
+/// The kernel's own threads have the longest names.
+const LONGEST_COMM: usize = 63;
+/// Names that are kept of failed `mkdir`s which lead nobody knows where; the one that was met longest ago becomes any name.
+const UNRESOLVED: usize = 64;
+/// No file system of the kernel makes a longer name: it is refused for that, wherever it is.
+const LONGEST_NAME: usize = 255;
+
+impl Coverage {
+    pub fn new(header: &Header) -> Self {
+        let missing = |wanted: &dyn Fn(&str) -> bool| -> Vec<String> {
+            let probes = header.probes.iter().filter(|probe| !probe.attached && wanted(&probe.name));
+            probes.take(NAMED).map(|probe| probe.name.clone()).collect()
+        };
+        Self {
+            began: BootTime(header.clock.boot_ns),
+            missing_probes: missing(&|name| ESSENTIAL.contains(&name)),
+            missing_attempts: missing(&|name| name.starts_with("mkdir")),
+            unreadable: 0,
+            walked: false,
+            lifecycle_lost: None,
+            attempts_lost: None,
+            mkdirs_lost: Vec::new(),
+            unresolved: Vec::new(),
+            unresolved_of_any_name: None,
+        }
+    }
+
+    /// Something was lost, by a thread group of that name if it is known.
+    pub fn lost(&mut self, lost: &Lost, comm: Option<&Name>) {
+        // Whatever the reason: what is gone is gone.
+        match (lost.ring, lost.operation) {
+            (Ring::Lifecycle, _) => later(&mut self.lifecycle_lost, lost.at),
+            (Ring::Attempts, Some(Operation::Rmdir | Operation::Open | Operation::Rename)) => {}
+            (Ring::Attempts, Some(Operation::Mkdir) | None) => match lost.pid {
+                Some(pid) => {
+                    let comm = comm.filter(|comm| comm.as_bytes().len() <= LONGEST_COMM).cloned();
+                    self.lost_mkdirs(MkdirsLost { pid, comm, at: lost.at });
+                }
+                None => later(&mut self.attempts_lost, lost.at),
+            },
+            (Ring::Recording, _) => {
+                later(&mut self.lifecycle_lost, lost.at);
+                later(&mut self.attempts_lost, lost.at);
+            }
+        }
+    }
+
+    fn lost_mkdirs(&mut self, lost: MkdirsLost) {
+        self.mkdirs_lost.retain(|known| known.pid != lost.pid);
+        if self.mkdirs_lost.len() >= NAMED {
+            let oldest = self.mkdirs_lost.remove(0);
+            later(&mut self.attempts_lost, oldest.at);
+        }
+        self.mkdirs_lost.push(lost);
+    }
+
+    /// A `mkdir` failed of which it is not known where it leads. `None` for a name that is not known.
+    pub fn unresolved_mkdir(&mut self, name: Option<Name>, at: BootTime) {
+        let once = Span { first: at, last: at };
+        let Some(name) = name else { return self.unresolved_of_any_name(once) };
+        if name.as_bytes().len() > LONGEST_NAME {
+            return;
+        }
+        let known = self.unresolved.iter().position(|(known, _)| *known == name);
+        let span = known.map_or(once, |place| self.unresolved.remove(place).1.and(once));
+        self.unresolved.push((name, span));
+        if self.unresolved.len() > UNRESOLVED {
+            let (_, oldest) = self.unresolved.remove(0);
+            self.unresolved_of_any_name(oldest);
+        }
+    }
+
+    fn unresolved_of_any_name(&mut self, span: Span) {
+        self.unresolved_of_any_name = Some(self.unresolved_of_any_name.map_or(span, |known| known.and(span)));
+    }
+
+    pub fn walked(&mut self, unreadable: u64) {
+        self.walked = true;
+        self.unreadable = unreadable;
+    }
+
+    /// Directories that the walk at the start could not read.
+    pub fn unreadable(&self) -> u64 {
+        self.unreadable
+    }
+
+    /// How long tracing had been on at `at`.
+    pub fn age(&self, at: BootTime) -> Duration {
+        at.since(self.began)
+    }
+
+    /// Whether tracing had begun by then.
+    pub fn is_whole_since(&self, since: BootTime) -> bool {
+        since >= self.began
+    }
+
+    /// Why a cgroup may have come or gone unseen since `since`.
+    pub fn gaps_in_lifecycle(&self, since: BootTime) -> Vec<String> {
+        let mut gaps = Vec::new();
+        if !self.missing_probes.is_empty() {
+            gaps.push(format!("no probe on {}", self.missing_probes.join(", ")));
+        }
+        if self.lifecycle_lost.is_some_and(|at| at >= since) {
+            gaps.push("lifecycle events were lost meanwhile".to_owned());
+        }
+        gaps
+    }
+
+    /// Why a cgroup that is older than the trace may not be known.
+    pub fn gaps_in_walk(&self) -> Vec<String> {
+        let mut gaps = Vec::new();
+        if !self.walked {
+            gaps.push("cgroupfs had not been walked to its end".to_owned());
+        }
+        if self.unreadable > 0 {
+            gaps.push(format!("{} cgroup directories could not be read", self.unreadable));
+        }
+        gaps
+    }
+
+    /// Why a failed creation of a cgroup of that name may have been among those of which it is not known where they lead.
+    pub fn gaps_in_resolution(&self, name: &[u8], since: BootTime, until: BootTime) -> Option<&'static str> {
+        let covers = |span: &Span| span.last >= since && span.first <= until;
+        if self.unresolved.iter().any(|(known, span)| known.as_bytes() == name && covers(span)) {
+            return Some("where a failed mkdir of that name leads is not known");
+        }
+        let any = self.unresolved_of_any_name.as_ref().is_some_and(covers);
+        any.then_some("where some failed mkdir calls lead is not known")
+    }
+
+    /// Why a failed creation may have happened unseen since `since`.
+    pub fn gaps_in_attempts(&self, since: BootTime) -> Vec<String> {
+        let mut gaps = Vec::new();
+        if !self.missing_attempts.is_empty() {
+            gaps.push(format!("no probe on {}", self.missing_attempts.join(", ")));
+        }
+        if self.attempts_lost.is_some_and(|at| at >= since) {
+            gaps.push("failed calls were lost meanwhile".to_owned());
+        }
+        let whose: Vec<String> =
+            self.mkdirs_lost.iter().filter(|lost| lost.at >= since).map(MkdirsLost::whose).collect();
+        match whose.as_slice() {
+            [] => {}
+            [one] => gaps.push(format!("failed mkdir calls of {one} were lost meanwhile")),
+            [one, others @ ..] => gaps
+                .push(format!("failed mkdir calls of {one} and {} more processes were lost meanwhile", others.len())),
+        }
+        gaps
+    }
+}
+
+impl Span {
+    fn and(self, other: Self) -> Self {
+        Self { first: self.first.min(other.first), last: self.last.max(other.last) }
+    }
+}
+
+impl MkdirsLost {
+    fn whose(&self) -> String {
+        match &self.comm {
+            Some(comm) => format!("{comm} ({})", self.pid),
+            None => format!("process {}", self.pid),
+        }
+    }
+}
+
+fn later(known: &mut Option<BootTime>, at: BootTime) {
+    *known = (*known).max(Some(at));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::LossReason;
+
+    fn coverage() -> Coverage {
+        Coverage {
+            began: BootTime(0),
+            missing_probes: Vec::new(),
+            missing_attempts: Vec::new(),
+            unreadable: 0,
+            walked: true,
+            lifecycle_lost: None,
+            attempts_lost: None,
+            mkdirs_lost: Vec::new(),
+            unresolved: Vec::new(),
+            unresolved_of_any_name: None,
+        }
+    }
+
+    fn denied(at: u64, pid: Option<u32>, operation: Option<Operation>) -> Lost {
+        let some = Lost::some(BootTime(at), Ring::Attempts, LossReason::RateLimited, 7);
+        Lost { pid: pid.map(Pid), operation, ..some }
+    }
+
+    #[test]
+    fn only_what_may_have_been_a_mkdir_weakens_that_nobody_tried() {
+        let check = |pid, operation, gap: &[&str]| {
+            let mut coverage = coverage();
+            coverage.lost(&denied(10, pid, operation), Some(&"flood".into()));
+            assert_eq!(coverage.gaps_in_attempts(BootTime(5)), gap, "{pid:?} {operation:?}");
+            assert!(coverage.gaps_in_attempts(BootTime(11)).is_empty(), "it was before");
+            assert!(coverage.gaps_in_lifecycle(BootTime(5)).is_empty());
+        };
+        check(Some(7), Some(Operation::Open), &[]);
+        check(Some(7), Some(Operation::Rmdir), &[]);
+        check(Some(7), Some(Operation::Mkdir), &["failed mkdir calls of flood (7) were lost meanwhile"]);
+        check(None, Some(Operation::Mkdir), &["failed calls were lost meanwhile"]);
+        check(None, None, &["failed calls were lost meanwhile"]);
+    }
+
+    #[test]
+    fn a_mkdir_that_leads_nobody_knows_where_weakens_what_is_said_of_its_name_and_time() {
+        let mut coverage = coverage();
+        coverage.unresolved_mkdir(Some("web".into()), BootTime(10));
+        coverage.unresolved_mkdir(Some("web".into()), BootTime(20));
+        let gap = |coverage: &Coverage, name: &str, since, until| {
+            coverage.gaps_in_resolution(name.as_bytes(), BootTime(since), BootTime(until))
+        };
+        assert_eq!(gap(&coverage, "web", 15, 25), Some("where a failed mkdir of that name leads is not known"));
+        assert_eq!(gap(&coverage, "web", 1, 9), None, "it came later");
+        assert_eq!(gap(&coverage, "web", 21, 30), None, "it was before");
+        assert_eq!(gap(&coverage, "bar", 15, 25), None);
+        coverage.unresolved_mkdir(None, BootTime(30));
+        assert_eq!(gap(&coverage, "bar", 30, 40), Some("where some failed mkdir calls lead is not known"));
+        assert_eq!(gap(&coverage, "bar", 31, 40), None);
+    }
+
+    #[test]
+    fn very_many_names_of_mkdirs_that_lead_nobody_knows_where_become_any_name() {
+        let mut coverage = coverage();
+        for number in 0..1_000 {
+            coverage.unresolved_mkdir(Some(format!("{number}").as_str().into()), BootTime(number));
+            coverage.unresolved_mkdir(Some("x".repeat(256).as_str().into()), BootTime(number));
+        }
+        assert_eq!(coverage.unresolved.len(), UNRESOLVED);
+        let oldest = 1_000 - UNRESOLVED as u64;
+        let gap = |since| coverage.gaps_in_resolution(b"other", BootTime(since), BootTime(2_000)).is_some();
+        assert!(gap(oldest - 1) && !gap(oldest));
+    }
+
+    #[test]
+    fn very_many_who_lost_mkdirs_are_remembered_as_nobody_in_particular() {
+        let mut coverage = coverage();
+        for pid in 0..1_000 {
+            coverage.lost(&denied(u64::from(pid), Some(pid), Some(Operation::Mkdir)), None);
+        }
+        assert_eq!(coverage.mkdirs_lost.len(), NAMED);
+        let gaps = coverage.gaps_in_attempts(BootTime(0));
+        let named = "failed mkdir calls of process 984 and 15 more processes were lost meanwhile";
+        assert_eq!(gaps, ["failed calls were lost meanwhile", named]);
+        assert_eq!(coverage.gaps_in_attempts(BootTime(999)).len(), 1, "those that are forgotten lost theirs before");
+    }
+}

@@ -1,0 +1,136 @@
+//! Failed calls that belong to no story yet, and may come to: those that came before it, and what was tried around it.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::place::Place;
+use crate::budget::{self, Scale, Table, Weigh, slot};
+use crate::findings::FindingAttempt;
+use crate::input::{BootTime, Operation};
+use crate::name::Name;
+
+/// How long a failed call is remembered that belongs to no story yet: as long as a removal, which it may have come after.
+const NOTE_AGE: Duration = Duration::from_secs(15 * 60);
+/// Failed calls remembered that belong to no story yet: for one place, and in all.
+const NOTES_AT_A_PLACE: usize = 64;
+const NOTES: usize = 65_536;
+
+/// A failed call and the place it was about.
+#[derive(Clone, Debug)]
+pub(crate) struct Note {
+    pub place: Place,
+    /// The control file below `place` that was opened; `None` for the cgroup's directory.
+    pub file: Option<Name>,
+    pub attempt: FindingAttempt,
+}
+
+impl Weigh for Note {
+    fn weigh(&self, scale: &mut Scale) {
+        // A list that grows has twice the room.
+        scale.add(2 * size_of::<Self>());
+        (&self.place, &self.file).weigh(scale);
+        self.attempt.weigh(scale);
+    }
+}
+
+/// Failed calls that belong to no story yet.
+#[derive(Debug, Default)]
+pub(crate) struct Notes {
+    /// In the order they came.
+    notes: BTreeMap<u64, Note>,
+    at_place: Table<Place, VecDeque<u64>>,
+    next: u64,
+    scale: Scale,
+    /// The last failed creation that had to be forgotten.
+    forgotten_creation: Option<BootTime>,
+    /// Those that made room for others.
+    pub evicted: u64,
+}
+
+impl Notes {
+    /// What a note takes besides what it refers to: its place in three tables.
+    const ENTRY: usize = slot(size_of::<(Place, VecDeque<u64>)>()) + 128;
+
+    pub fn push(&mut self, note: Note) {
+        self.scale.put(&note);
+        let at_place = self.at_place.entry(note.place.clone()).or_default();
+        at_place.push_back(self.next);
+        let first = at_place.front().copied().filter(|_| at_place.len() > NOTES_AT_A_PLACE);
+        self.notes.insert(self.next, note);
+        self.next += 1;
+        if let Some(first) = first {
+            self.forget(first);
+        }
+        while self.notes.len() > NOTES || self.scale.bytes() + self.notes.len() * Self::ENTRY > budget::NOTES {
+            let Some((oldest, _)) = self.notes.first_key_value() else { break };
+            self.forget(*oldest);
+            self.evicted += 1;
+        }
+    }
+
+    pub fn at(&self, place: &Place) -> impl DoubleEndedIterator<Item = &Note> {
+        self.at_place.get(place).into_iter().flatten().filter_map(|number| self.notes.get(number))
+    }
+
+    /// Takes the notes of a place out: a story has them now.
+    pub fn take(&mut self, place: &Place) -> Vec<Note> {
+        let numbers = self.at_place.remove(place).unwrap_or_default();
+        let notes: Vec<Note> = numbers.iter().filter_map(|number| self.notes.remove(number)).collect();
+        notes.iter().for_each(|note| self.scale.take(note));
+        notes
+    }
+
+    /// Takes the failed calls at `place` out, and tells those of the same actors on the control files of the cgroup around it shortly
+    /// before they tried to make this one: runc tries to enable controllers there first.
+    pub fn take_with_context(&mut self, place: &Place) -> Vec<Note> {
+        let mut calls: Vec<Note> = self.take(place);
+        let makers: Vec<FindingAttempt> = calls
+            .iter()
+            .filter(|note| note.attempt.operation == Operation::Mkdir)
+            .map(|note| note.attempt.clone())
+            .collect();
+        if let Some(parent) = place.parent() {
+            let by_a_maker = |call: &FindingAttempt| {
+                makers.iter().any(|mkdir| {
+                    mkdir.actor.is_same_process_as(&call.actor) && mkdir.at.since(call.at) <= Duration::from_secs(1)
+                })
+            };
+            calls.extend(self.at(&parent).filter(|note| note.file.is_some() && by_a_maker(&note.attempt)).cloned());
+        }
+        calls
+    }
+
+    pub fn sweep(&mut self, now: BootTime) {
+        while let Some((oldest, note)) = self.notes.first_key_value() {
+            if now.since(note.attempt.at) <= NOTE_AGE {
+                return;
+            }
+            self.forget(*oldest);
+        }
+    }
+
+    /// Forgets the oldest note of a place.
+    fn forget(&mut self, number: u64) {
+        let Some(note) = self.notes.remove(&number) else { return };
+        self.scale.take(&note);
+        if let Some(at_place) = self.at_place.get_mut(&note.place) {
+            at_place.pop_front();
+            if at_place.is_empty() {
+                self.at_place.remove(&note.place);
+            }
+        }
+        if note.attempt.is_failed_creation() {
+            self.forgotten_creation = self.forgotten_creation.max(Some(note.attempt.at));
+        }
+    }
+
+    /// The last call at a place that failed to make a cgroup there.
+    pub fn failed_creation(&self, place: &Place) -> Option<BootTime> {
+        self.at(place).rev().find(|note| note.attempt.is_failed_creation()).map(|note| note.attempt.at)
+    }
+
+    /// When the last failed creation was that is not remembered any more.
+    pub fn forgotten_creation(&self) -> Option<BootTime> {
+        self.forgotten_creation
+    }
+}

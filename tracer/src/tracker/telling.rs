@@ -1,0 +1,109 @@
+//! From what happens to findings: rules are asked what it is, stories begin and go on, and are judged when they fall due.
+
+use std::sync::Arc;
+
+use super::Tracker;
+use crate::container::Container;
+use crate::findings::Kind;
+use crate::input::{Actor, Event, Seq};
+use crate::rules::{self, Beginning, Call, World};
+use crate::state::{Caller, Case, Deadline, Due, Existing, Key, Moment, Note, Place};
+
+impl Tracker {
+    /// A call failed on a cgroup, or on what would be one.
+    pub(super) fn failed(&mut self, note: Note, existing: Option<Existing>, container: Option<&Arc<Container>>) {
+        let call = Call::new(&note, existing, container);
+        let world = self.world();
+        let case = self.rules.iter().find_map(|(kind, rule)| Some((kind, (rule.call?)(&call, &world)?)));
+        match case {
+            Some((kind, case)) => self.tell(kind, Moment::Call(note), case),
+            None => {
+                if let Some(note) = self.stories.add_context(note) {
+                    self.notes.push(note);
+                }
+            }
+        }
+    }
+
+    /// Something happened to a cgroup, and is known by now.
+    pub(super) fn happened(&mut self, seq: Seq, event: &Event) {
+        if !self.rules.want(event.change) {
+            return;
+        }
+        let Some(id) = event.cgroup.id else { return };
+        let cgroup = (event.cgroup.hierarchy, id);
+        if self.rules.follow(event.change) {
+            self.stories.happened(event.change, cgroup, event.at);
+        }
+        if self.stories.has_deadlines() {
+            for (kind, _) in self.rules.that_withdraw(event.change) {
+                self.stories.withdraw(kind, cgroup);
+            }
+        }
+        for (kind, own) in self.rules.that_begin_with(event.change) {
+            match (own.begins)(event, &self.world()) {
+                Some(Beginning::Story(case, actor)) => {
+                    let place = Place::of(&event.cgroup);
+                    self.tell(kind, Moment::Event { seq, at: event.at, place, actor }, *case);
+                }
+                Some(Beginning::Deadline(after)) => self.stories.ask(kind, cgroup, (seq, event.at), event.at + after),
+                None => {}
+            }
+        }
+    }
+
+    /// A deadline has fallen due.
+    fn fallen_due(&mut self, deadline: &Deadline) {
+        let Deadline { kind, cgroup, seq, since, .. } = *deadline;
+        let Some(own) = &self.rules.of(kind).deadline else { return };
+        match (own.begins)(deadline, &self.world()) {
+            Some(Beginning::Story(case, actor)) => {
+                let Some(place) = self.place_of(cgroup, &case) else { return };
+                self.tell(kind, Moment::Event { seq, at: since, place, actor }, *case);
+            }
+            Some(Beginning::Deadline(after)) => self.stories.ask(kind, cgroup, (seq, since), self.now + after),
+            None => {}
+        }
+    }
+
+    /// Where a cgroup is, or was when it was removed.
+    fn place_of(&self, (hierarchy, id): Key, case: &Case) -> Option<Place> {
+        let live = self.cgroups.get(hierarchy, id).map(|live| Place { hierarchy, path: live.path.clone() });
+        live.or_else(|| case.removal.as_ref().map(|removal| Place::of(&removal.cgroup)))
+    }
+
+    fn tell(&mut self, kind: Kind, moment: Moment, case: Case) {
+        let course = &self.rules.of(kind).course;
+        let caller = moment.actor().map(|actor| self.caller(actor)).unwrap_or_default();
+        self.stories.tell((kind, course), moment, case, caller, &mut self.notes);
+    }
+
+    fn caller(&self, actor: &Actor) -> Caller {
+        let known = self.processes.of(actor);
+        Caller {
+            failed_before: known.and_then(|known| known.last_failure.as_deref()).cloned(),
+            is_unread: known.is_some_and(|known| known.is_unread),
+        }
+    }
+
+    /// Has everything judged that is due, and keeps what is to be told.
+    pub(super) fn tell_due(&mut self) {
+        while let Some(due) = self.stories.take_due(self.now) {
+            match due {
+                Due::Story(number, story) => {
+                    let finding = rules::judge(self.rules.of(story.kind), &story, &self.world());
+                    self.findings.extend(self.stories.give_back(number, story, finding, &mut self.notes));
+                }
+                Due::Deadline(deadline) => self.fallen_due(&deadline),
+            }
+        }
+    }
+
+    fn world(&self) -> World<'_> {
+        let Self { cgroups, coverage, processes, notes, stories, .. } = self;
+        World { cgroups, coverage, processes, notes, stories }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! Rules that begin with events and with deadlines, as no kind does yet: what the engine promises them.
+
+use std::time::Duration;
+
+use super::*;
+use crate::findings::{Cause, Explanation, Finding, Severity};
+use crate::input::{BootTime, CgroupId, Change, Exit, HierarchyId, Input, Tick};
+use crate::rules::{Judgement, OnDeadline, OnEvent, Rule, Rules, Weighed};
+use crate::state::{Course, Story, Told};
+use crate::tracker::tests::Play;
+
+const NEVER: Cause = Cause { word: "never-used", meaning: "m", advice: "a", is_routine: false };
+/// How long a cgroup may be there.
+const SPAN: Duration = Duration::from_secs(30);
+
+const fn explanation(word: &'static str) -> Explanation {
+    Explanation { word, claim: "c", evidence: &["e"], confirm: &[], causes: &[NEVER], false_positives: &[] }
+}
+
+const COURSE: Course = Course {
+    joins: |story, moment, case, _| story.member_at(moment.place()).is_some_and(|own| own.is_same_life(case)),
+    gathers: |_, _| false,
+    patience: Duration::ZERO,
+    follows: &[Change::Removed],
+    is_news: |told: &Told, finding: &Finding| told.severity != finding.severity,
+};
+
+fn is_left(story: &Story, world: &World) -> bool {
+    let member = story.member_of(None);
+    let left = member.existing.and_then(|existing| world.cgroups.is_left(member.place.hierarchy, &existing));
+    left != Some(false)
+}
+
+fn case_of((hierarchy, id): Key, world: &World) -> Option<Box<Case>> {
+    let live = world.cgroups.get(hierarchy, id)?;
+    let existing = Some(live.as_existing(id));
+    Some(Box::new(Case { existing, container: live.container.clone(), ..Case::default() }))
+}
+
+/// A cgroup that is still there so long after it was made.
+static OLD: Rule = Rule {
+    explanation: explanation("old-cgroup"),
+    known: &[],
+    call: None,
+    event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN)) }),
+    deadline: Some(OnDeadline {
+        withdrawn_by: &[Change::Removed],
+        begins: |deadline, world| Some(Beginning::Story(case_of(deadline.cgroup, world)?, None)),
+    }),
+    course: COURSE,
+    hurt: |_, story, world| if is_left(story, world) { Severity::Fault } else { Severity::Benign },
+    judge: told,
+};
+
+/// A cgroup that somebody made, who then ended: nothing to be told of one that is gone by then.
+static MADE: Rule = Rule {
+    explanation: explanation("made-cgroup"),
+    known: &[],
+    call: None,
+    event: Some(OnEvent {
+        of: &[Change::Created],
+        begins: |event, world| {
+            let case = case_of((event.cgroup.hierarchy, event.cgroup.id?), world)?;
+            Some(Beginning::Story(case, event.actor.clone()))
+        },
+    }),
+    deadline: None,
+    course: Course { patience: Duration::from_secs(2), ..COURSE },
+    hurt: |maker, _, _| match maker.and_then(|maker| maker.exit()) {
+        Some(Exit::Code(0)) => Severity::Benign,
+        Some(_) => Severity::Fault,
+        None => Severity::Undetermined,
+    },
+    judge: |weighed, world| is_left(weighed.story, world).then(|| told(weighed, world)).flatten(),
+};
+
+fn told(weighed: &Weighed, world: &World) -> Option<Judgement> {
+    let summary = if is_left(weighed.story, world) { "it is there" } else { "it was there" };
+    Some(Judgement { cause: NEVER, because: Vec::new(), summary: summary.to_owned(), rival: None })
+}
+
+fn play(list: &'static [&'static Rule]) -> Play {
+    Play::with_rules(Rules::new(list))
+}
+
+const ONLY_OLD: &[&Rule] = &[&OLD];
+const ONLY_MADE: &[&Rule] = &[&MADE];
+
+/// What was told, in order: the summary, the revision, the severity.
+fn said(play: &Play) -> Vec<(&str, u32, Severity)> {
+    play.findings.iter().map(|finding| (finding.summary.as_str(), finding.revision, finding.severity)).collect()
+}
+
+#[test]
+fn what_is_still_so_is_told_at_its_deadline_and_not_before() {
+    let mut play = play(ONLY_OLD);
+    let made = play.event(Change::Created, 0, 7, "/a", 20);
+    let began = play.now;
+    assert_eq!(play.tracker.next_due(), Some(BootTime(began) + SPAN));
+    play.pass(SPAN - Duration::from_millis(10));
+    assert!(play.findings.is_empty());
+    play.pass(Duration::from_millis(10));
+    assert_eq!(said(&play), [("it is there", 0, Severity::Fault)]);
+    let finding = &play.findings[0];
+    assert_eq!(
+        (finding.kind.as_str(), finding.at, finding.evidence.clone()),
+        ("old-cgroup", BootTime(began), vec![Seq(made)])
+    );
+    assert_eq!((finding.cgroup.id, finding.outcome.cgroup_left), (Some(CgroupId(7)), Some(true)));
+    assert_eq!((finding.actor.clone(), finding.attempt_count, play.tracker.next_due()), (None, 0, None));
+    // Time alone is no news.
+    play.pass(SPAN * 10);
+    play.tracker.finish(BootTime(play.now));
+    assert_eq!(play.findings.len(), 1);
+}
+
+#[test]
+fn what_is_over_before_its_deadline_is_not_told() {
+    let mut play = play(ONLY_OLD);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    assert_eq!(play.tracker.next_due(), None);
+    play.pass(SPAN * 2);
+    assert!(play.findings.is_empty());
+}
+
+#[test]
+fn a_later_event_revises_what_was_told() {
+    let mut play = play(ONLY_OLD);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.pass(SPAN);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    assert_eq!(said(&play), [("it is there", 0, Severity::Fault), ("it was there", 1, Severity::Benign)]);
+    assert_eq!(play.findings[0].id, play.findings[1].id);
+}
+
+#[test]
+fn a_creation_with_the_same_id_is_the_end_of_what_was_there() {
+    let mut play = play(ONLY_OLD);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.pass(SPAN);
+    // Its removal was lost.
+    play.event(Change::Created, 0, 7, "/b", 20);
+    assert_eq!(said(&play), [("it is there", 0, Severity::Fault), ("it was there", 1, Severity::Benign)]);
+    play.pass(SPAN);
+    assert_eq!((play.findings.len(), play.findings[2].cgroup.path.to_string()), (3, "/b".to_owned()));
+}
+
+#[test]
+fn what_a_walk_or_a_snapshot_says_again_begins_nothing_twice() {
+    let mut play = play(ONLY_OLD);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.pass(SPAN / 2);
+    let due = play.tracker.next_due();
+    let snapshot = play.tracker.snapshot();
+    assert!(snapshot.iter().any(|input| matches!(input, Input::Event(event) if event.change == Change::Existing)));
+    for input in snapshot {
+        play.feed(input);
+    }
+    assert_eq!(play.tracker.next_due(), due);
+    play.pass(SPAN);
+    assert_eq!(play.findings.len(), 1);
+    // A part that begins with the snapshot says nothing of when it was made: it is no creation.
+    let mut next = self::play(ONLY_OLD);
+    for input in play.tracker.snapshot() {
+        next.feed(input);
+    }
+    next.pass(SPAN * 2);
+    assert!(next.findings.is_empty());
+}
+
+#[test]
+fn deadlines_are_bounded_and_those_that_make_room_are_counted() {
+    let mut play = play(ONLY_OLD);
+    for id in 0..20_000 {
+        play.event(Change::Created, 0, 100 + id, &format!("/{id}"), 20);
+    }
+    let evicted = play.tracker.evicted();
+    assert!(evicted > 0 && evicted < 20_000, "{evicted}");
+    play.pass(SPAN * 2);
+    assert_eq!(play.findings.len() as u64 + evicted, 20_000, "the last ones are told");
+    assert_eq!(play.tracker.next_due(), None);
+}
+
+#[test]
+fn a_replay_tells_the_same() {
+    let mut play = play(ONLY_OLD);
+    for id in 0..20 {
+        play.event(Change::Created, 0, 100 + id, &format!("/{id}"), 20);
+        play.pass(Duration::from_secs(3));
+        if id % 3 == 0 {
+            play.event(Change::Removed, 0, 100 + id / 2, &format!("/{}", id / 2), 20);
+        }
+    }
+    play.pass(SPAN * 2);
+    assert!(play.findings.len() > 10);
+    let mut again = self::play(ONLY_OLD);
+    let mut findings = Vec::new();
+    for (mut input, seq) in play.inputs.clone().into_iter().zip(1..) {
+        findings.extend(again.tracker.apply(Seq(seq), &mut input));
+    }
+    assert_eq!(findings, play.findings);
+}
+
+#[test]
+fn what_an_event_began_is_told_when_its_actor_has_ended() {
+    for (exit, severity) in [(Exit::Code(0), Severity::Benign), (Exit::Code(1), Severity::Fault)] {
+        let mut play = play(ONLY_MADE);
+        play.exec(20, "runc run a");
+        let made = play.event(Change::Created, 0, 7, "/a", 20);
+        let ended = play.exit(20, exit);
+        assert!(play.findings.is_empty());
+        play.pass(Duration::from_millis(200));
+        assert_eq!(said(&play), [("it is there", 0, severity)]);
+        assert_eq!((play.findings[0].pid().0, play.findings[0].evidence.clone()), (20, vec![Seq(made), Seq(ended)]));
+    }
+}
+
+#[test]
+fn what_an_event_began_and_an_event_made_good_is_not_told() {
+    let mut play = play(ONLY_MADE);
+    play.exec(20, "runc run a");
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.exit(20, Exit::Code(1));
+    play.pass(SPAN);
+    assert_eq!(play.tracker.next_due(), None);
+    assert!(play.findings.is_empty() && play.tracker.finish(BootTime(play.now)).is_empty());
+}
+
+#[test]
+fn a_rule_is_asked_for_the_events_that_it_wants_and_for_no_others() {
+    let rules = Rules::new(ONLY_OLD);
+    assert!(rules.want(Change::Created) && rules.want(Change::Removed));
+    assert!(!rules.want(Change::Attached) && !rules.want(Change::Populated) && !rules.want(Change::Existing));
+    let mut play = play(&[]);
+    play.feed(Input::Tick(Tick { at: BootTime(0) }));
+    play.event(Change::Created, HierarchyId(0).0, 7, "/a", 20);
+    assert_eq!(play.tracker.next_due(), None);
+}
