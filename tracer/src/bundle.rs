@@ -3,7 +3,7 @@
 
 mod docker;
 pub mod ending;
-mod state;
+pub(crate) mod state;
 mod storage;
 
 use std::collections::HashMap;

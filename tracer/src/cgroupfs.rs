@@ -1,7 +1,9 @@
 //! The cgroup hierarchies of this host and what exists in them. The only reader of cgroupfs.
 
+pub mod details;
+
 use std::ffi::CString;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
@@ -83,6 +85,11 @@ pub struct Walked {
 /// Tells every cgroup that exists as an `existing` event, stamped with a time before its directory was read: whatever
 /// the kernel reports of it later is later. One that vanishes meanwhile is told or not, and its removal is.
 pub fn walk(hierarchies: &[Hierarchy], now: impl Fn() -> BootTime, tell: &mut dyn FnMut(Event)) -> Walked {
+    visit(hierarchies, now, &mut |_, event| tell(event))
+}
+
+/// As [`walk`], with each cgroup's directory.
+fn visit(hierarchies: &[Hierarchy], now: impl Fn() -> BootTime, tell: &mut dyn FnMut(BorrowedFd<'_>, Event)) -> Walked {
     let mut walked = Walked::default();
     for hierarchy in hierarchies {
         let Some(mount) = &hierarchy.mount else { continue };
@@ -96,7 +103,7 @@ pub fn walk(hierarchies: &[Hierarchy], now: impl Fn() -> BootTime, tell: &mut dy
             continue;
         };
         let mut walk = Walk { hierarchy: hierarchy.id, now: &now, tell, walked: &mut walked };
-        walk.told(at, CgroupId(stat.st_ino), b"/", 0);
+        walk.told(root.as_fd(), at, CgroupId(stat.st_ino), b"/", 0);
         walk.below(root);
     }
     walked
@@ -109,7 +116,7 @@ fn directory_flags() -> OFlags {
 struct Walk<'a, F: Fn() -> BootTime> {
     hierarchy: HierarchyId,
     now: &'a F,
-    tell: &'a mut dyn FnMut(Event),
+    tell: &'a mut dyn FnMut(BorrowedFd<'_>, Event),
     walked: &'a mut Walked,
 }
 
@@ -122,7 +129,7 @@ struct Level {
 }
 
 impl<F: Fn() -> BootTime> Walk<'_, F> {
-    fn told(&mut self, at: BootTime, id: CgroupId, path: &[u8], level: u32) {
+    fn told(&mut self, directory: BorrowedFd<'_>, at: BootTime, id: CgroupId, path: &[u8], level: u32) {
         self.walked.cgroups += 1;
         let cgroup = Cgroup {
             hierarchy: self.hierarchy,
@@ -132,7 +139,8 @@ impl<F: Fn() -> BootTime> Walk<'_, F> {
             truncated: false,
         };
         let change = Change::Existing;
-        (self.tell)(Event { at, change, cgroup, requested: false, task: None, container: None, actor: None });
+        let event = Event { at, change, cgroup, requested: false, task: None, container: None, actor: None };
+        (self.tell)(directory, event);
     }
 
     /// Depth first, relative to descriptors: a path may be longer than any system call takes.
@@ -157,7 +165,7 @@ impl<F: Fn() -> BootTime> Walk<'_, F> {
             let parent_length = path.len();
             path.push(b'/');
             path.extend_from_slice(name.as_bytes());
-            self.told(at, CgroupId(stat.st_ino), &path, levels.len() as u32);
+            self.told(fd.as_fd(), at, CgroupId(stat.st_ino), &path, levels.len() as u32);
             if levels.len() >= DEEPEST {
                 self.walked.unreadable += 1;
                 path.truncate(parent_length);

@@ -29,6 +29,8 @@ enum Command {
     Export(commands::export::Export),
     /// Run as an agent: metrics for Prometheus, health, the last findings, and trace files if asked
     Serve(commands::serve::Serve),
+    /// Show the cgroups that exist now as a tree: whose they are, and what may be wrong with them
+    Tree(commands::tree::Tree),
     /// Say what this kernel and this user can trace, and how to fix what is missing
     Doctor(commands::doctor::Doctor),
     /// Explain a kind of finding: claim, evidence, how to confirm it by hand, what to do
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => commands::report::run(args),
         Command::Export(args) => commands::export::run(&args),
         Command::Serve(args) => commands::serve::run(args),
+        Command::Tree(args) => commands::tree::run(args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Demo(args) => commands::demo::run(&args),

@@ -10,6 +10,7 @@ pub mod record;
 mod replay;
 pub mod report;
 pub mod serve;
+pub mod tree;
 
 use std::io::{self, IsTerminal, Write};
 

@@ -103,6 +103,7 @@ const RULES: &[Rule] = &[
     Rule { name: "buildkit", runtime: "buildkit", read: buildkit },
     Rule { name: BARE_ID_RULE, runtime: "buildkit", read: buildkit_bare },
     Rule { name: "docker-directory", runtime: "docker", read: docker_directory },
+    Rule { name: "ecs-task", runtime: "ecs", read: ecs_task },
     Rule { name: "kubepods-directory", runtime: "kubernetes", read: kubepods_directory },
     Rule { name: "cri-containerd-unit", runtime: "containerd", read: containerd_unit },
     Rule { name: "containerd-namespace", runtime: "containerd", read: containerd_namespace },
@@ -110,6 +111,7 @@ const RULES: &[Rule] = &[
     Rule { name: "runc-scope", runtime: "runc", read: |here| bare_scope(here, "runc-") },
     Rule { name: "crun-scope", runtime: "crun", read: |here| bare_scope(here, "crun-") },
     Rule { name: LXC_RULE, runtime: "lxc", read: lxc },
+    Rule { name: "libvirt-lxc-scope", runtime: "libvirt-lxc", read: libvirt_lxc },
     Rule { name: "machine-scope", runtime: "nspawn", read: machine },
     Rule { name: "nomad-scope", runtime: "nomad", read: nomad },
 ];
@@ -197,6 +199,10 @@ fn is_hex_id(id: &str) -> bool {
     id.len() == 64 && id.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
 /// A UUID with dashes or, as in systemd's slices, underscores.
 fn is_uuid(text: &str) -> bool {
     text.len() == 36
@@ -254,6 +260,13 @@ fn docker_directory(here: &Here) -> Option<String> {
     (in_place && is_hex_id(here.name)).then(|| here.name.to_owned())
 }
 
+/// `TASK-NUMBER` in `ecs`: 32 hexadecimal digits, a dash, digits.
+fn ecs_task(here: &Here) -> Option<String> {
+    let (task, number) = here.name.split_once('-')?;
+    let is_task = task.len() == 32 && task.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    (here.parent() == "ecs" && is_task && is_number(number)).then(|| here.name.to_owned())
+}
+
 /// An id in a pod's directory.
 fn kubepods_directory(here: &Here) -> Option<String> {
     (pod_uid(here.parent()).is_some() && is_hex_id(here.name)).then(|| here.name.to_owned())
@@ -278,8 +291,7 @@ fn containerd_namespace(here: &Here) -> Option<String> {
 /// `buildah-buildah123456` and `buildah-NAME123456` at the root: buildah's `run`.
 fn buildah(here: &Here) -> Option<String> {
     let id = here.name.strip_prefix("buildah-")?;
-    let is_id =
-        id.strip_prefix("buildah").is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_digit()));
+    let is_id = id.strip_prefix("buildah").is_some_and(is_number);
     (is_id && here.before.is_empty()).then(|| id.to_owned())
 }
 
@@ -296,14 +308,31 @@ fn lxc(here: &Here) -> Option<String> {
     }
 }
 
-/// `machine-NAME.scope` in `machine.slice`, and the service form `systemd-nspawn@NAME.service`.
+/// The machine of `machine-MACHINE.scope` in `machine.slice`, where systemd-machined puts them.
+fn machine_scope<'a>(here: &Here<'a>) -> Option<&'a str> {
+    let scope = here.name.strip_suffix(".scope")?.strip_prefix("machine-")?;
+    (here.parent() == "machine.slice").then_some(scope)
+}
+
+/// The name in `DRIVER-NUMBER-NAME`, as libvirt calls a machine.
+fn libvirt_name<'a>(machine: &'a str, driver: &str) -> Option<&'a str> {
+    let (number, name) = machine.strip_prefix(driver)?.strip_prefix('-')?.split_once('-')?;
+    (is_number(number) && !name.is_empty()).then_some(name)
+}
+
+/// `machine-lxc-NUMBER-NAME.scope`: libvirt's driver for containers.
+fn libvirt_lxc(here: &Here) -> Option<String> {
+    libvirt_name(machine_scope(here)?, "lxc").map(str::to_owned)
+}
+
+/// `machine-NAME.scope`, and the service form `systemd-nspawn@NAME.service`. libvirt's virtual machines are called the same way.
 fn machine(here: &Here) -> Option<String> {
-    if here.parent() != "machine.slice" {
-        return None;
-    }
-    let service = || here.name.strip_prefix("systemd-nspawn@")?.strip_suffix(".service");
-    let id = here.scope().and_then(|scope| scope.strip_prefix("machine-")).or_else(service)?;
-    (!id.is_empty()).then(|| id.to_owned())
+    let scope = || machine_scope(here).filter(|machine| libvirt_name(machine, "qemu").is_none());
+    let service = || {
+        let name = here.name.strip_prefix("systemd-nspawn@")?.strip_suffix(".service");
+        name.filter(|_| here.parent() == "machine.slice")
+    };
+    scope().or_else(service).filter(|id| !id.is_empty()).map(str::to_owned)
 }
 
 /// `ALLOCATION.TASK.scope` in nomad's slice.
@@ -352,7 +381,7 @@ mod tests {
             }
             rows += 1;
         }
-        assert!(rows >= 42, "{rows} rows");
+        assert!(rows >= 58, "{rows} rows");
     }
 
     #[test]

@@ -87,7 +87,8 @@ impl Filter {
         self.container.is_some() || self.cgroup.is_some() || self.runtime.is_some()
     }
 
-    fn is_about(&self, cgroup: &Cgroup, container: Option<&Container>) -> bool {
+    /// Whether a cgroup is wanted, and whose it is.
+    pub fn is_about(&self, cgroup: &Cgroup, container: Option<&Container>) -> bool {
         let by_container =
             self.container.is_none() && self.runtime.is_none() || container.is_some_and(|known| self.is_of(known));
         let by_path = self.cgroup.as_ref().is_none_or(|glob| {

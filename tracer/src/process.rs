@@ -196,6 +196,14 @@ pub fn own_mounts() -> io::Result<Vec<u8>> {
     fs::read("/proc/self/mountinfo")
 }
 
+/// How many cgroups each hierarchy has, a line for each controller.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn cgroup_counts() -> io::Result<String> {
+    fs::read_to_string("/proc/cgroups")
+}
+
 /// The mount namespace that this thread is in, to come back to.
 ///
 /// # Errors

@@ -105,6 +105,33 @@ impl Root {
         Some(bytes)
     }
 
+    /// The names in a directory; none if it is not there. `None` if that cannot be told, or there are more than so many.
+    pub fn list(&self, path: &Path, most: usize) -> Option<Vec<Name>> {
+        let _assumed = self.rights.assume()?;
+        let found = match self.find(path) {
+            Ok(found) => found,
+            Err(Errno::NOENT | Errno::NOTDIR) => return Some(Vec::new()),
+            Err(_) => return None,
+        };
+        let reading = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let directory = match openat(&found, ".", reading, Mode::empty()) {
+            Ok(directory) => Dir::read_from(directory).ok()?,
+            Err(Errno::NOTDIR) => return Some(Vec::new()),
+            Err(_) => return None,
+        };
+        let mut names = Vec::new();
+        for entry in directory {
+            let name = Name::new(entry.ok()?.file_name().to_bytes());
+            if name != "." && name != ".." {
+                names.push(name);
+            }
+            if names.len() > most {
+                return None;
+            }
+        }
+        Some(names)
+    }
+
     /// The names in a directory; none if it cannot be read.
     pub fn names(&self, path: &Path) -> Vec<Name> {
         let Some(_assumed) = self.rights.assume() else { return Vec::new() };

@@ -77,9 +77,11 @@ pub const RUNTIMES: &[Runtime] = &[
         oci: false,
         state: None,
     },
+    Runtime { name: "libvirt-lxc", programs: &["libvirt_lxc", "virtlxcd"], oci: false, state: None },
     Runtime { name: "nspawn", programs: &["systemd-nspawn"], oci: false, state: None },
     Runtime { name: "nomad", programs: &["nomad"], oci: false, state: None },
     Runtime { name: "kubernetes", programs: &["kubelet"], oci: false, state: None },
+    Runtime { name: "ecs", programs: &[], oci: false, state: None },
 ];
 
 /// The longest name a thread can have.

@@ -157,6 +157,8 @@ struct Config {
 pub struct Said {
     /// The cgroup, from the root of its hierarchy or of what the runtime sees of it.
     pub cgroups_path: Option<Name>,
+    /// That one and those of other v1 hierarchies, each once.
+    pub cgroups: Vec<Name>,
     /// The bundle's directory.
     pub bundle: Option<Name>,
 }
@@ -176,8 +178,15 @@ fn parse(text: &[u8]) -> Option<Said> {
         (path.len() > 1 && path.starts_with('/')).then_some(path)
     };
     let label = |config: Config| config.labels.iter().find_map(|label| label.strip_prefix("bundle=").map(Name::from));
+    let mut cgroups: Vec<Name> = Vec::new();
+    for path in state.cgroup_path.into_iter().chain(state.cgroup_paths.iter().filter_map(within)).map(Name::from) {
+        if !cgroups.contains(&path) {
+            cgroups.push(path);
+        }
+    }
     Some(Said {
-        cgroups_path: state.cgroup_path.or_else(|| state.cgroup_paths.iter().find_map(within)).map(Name::from),
+        cgroups_path: cgroups.first().cloned(),
+        cgroups,
         bundle: state.bundle.map(Name::from).or_else(|| state.config.and_then(label)),
     })
 }

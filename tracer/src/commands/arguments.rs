@@ -88,6 +88,17 @@ pub(crate) struct FilterArgs {
     /// Only lines of this class; may be given several times
     #[arg(long, value_name = "CLASS", value_enum, value_delimiter = ',')]
     only: Vec<Class>,
+    #[command(flatten)]
+    about: AboutArgs,
+    /// Also report routine teardowns that did no harm
+    #[arg(long)]
+    benign: bool,
+}
+
+/// Which cgroups are wanted.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Filters")]
+pub(crate) struct AboutArgs {
     /// Only containers whose id begins with ID, and what is nested in them
     #[arg(long, value_name = "ID")]
     container: Option<String>,
@@ -101,26 +112,22 @@ pub(crate) struct FilterArgs {
         value_parser = PossibleValuesParser::new(RUNTIMES.iter().map(|runtime| runtime.name))
     )]
     runtime: Option<String>,
-    /// Also report routine teardowns that did no harm
-    #[arg(long)]
-    benign: bool,
 }
 
 impl FilterArgs {
+    pub fn build(self) -> anyhow::Result<Filter> {
+        Ok(Filter { only: self.only, benign: self.benign, ..self.about.build()? })
+    }
+}
+
+impl AboutArgs {
     pub fn build(self) -> anyhow::Result<Filter> {
         let glob = |text: String| -> anyhow::Result<_> {
             let glob = GlobBuilder::new(&text).literal_separator(false).backslash_escape(true).build();
             Ok(glob.with_context(|| format!("failed to read the pattern {text:?}"))?.compile_matcher())
         };
         let cgroup = self.cgroup.map(glob).transpose()?;
-        Ok(Filter {
-            only: self.only,
-            container: self.container,
-            cgroup,
-            runtime: self.runtime,
-            benign: self.benign,
-            context: false,
-        })
+        Ok(Filter { container: self.container, cgroup, runtime: self.runtime, ..Filter::default() })
     }
 }
 

@@ -38,7 +38,7 @@ fn check_error(output: &Output, wanted: &[&str]) {
 #[test]
 fn help_names_every_command_and_option() {
     let help = stdout(&run(&["--help"]));
-    for command in ["live", "doctor", "explain", "demo"] {
+    for command in ["live", "tree", "doctor", "explain", "demo"] {
         assert!(help.contains(command), "{help}");
     }
     let help = stdout(&run(&["live", "--help"]));
