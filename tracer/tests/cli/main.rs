@@ -68,7 +68,7 @@ fn what_is_mistyped_is_told_with_the_nearest_valid_one() {
     check_error(&run(&["demo", "mising-path"]), &["invalid value", "missing-path"]);
     check_error(&run(&["explain", "duplicate-teardow"]), &["invalid value", "duplicate-teardown"]);
     check_error(&run(&["lve"]), &["unrecognized subcommand", "live"]);
-    check_error(&run(&["live", "--duration", "5"]), &["a time with its unit, such as 30s"]);
+    check_error(&run(&["live", "--duration", "5"]), &["a time above zero with its unit, such as 30s"]);
     check_error(&run(&["live", "--cgroup", "a[", "--", "true"]), &["failed to read the pattern \"a[\""]);
 }
 
