@@ -325,7 +325,8 @@ fn libvirt_lxc(here: &Here) -> Option<String> {
     libvirt_name(machine_scope(here)?, "lxc").map(str::to_owned)
 }
 
-/// `machine-NAME.scope`, and the service form `systemd-nspawn@NAME.service`. libvirt's virtual machines are called the same way.
+/// `machine-NAME.scope`, and the service form `systemd-nspawn@NAME.service`. libvirt's virtual machines are called the
+/// same way.
 fn machine(here: &Here) -> Option<String> {
     let scope = || machine_scope(here).filter(|machine| libvirt_name(machine, "qemu").is_none());
     let service = || {

@@ -1,8 +1,8 @@
-//! What runtimes and engines have on this host of their containers: under which names they keep states, bundles and configurations,
-//! and which cgroup a low-level runtime's state names.
+//! What runtimes and engines have on this host of their containers: under which names they keep states, bundles and
+//! configurations, and which cgroup a low-level runtime's state names.
 //!
-//! Only whether there is a record is of interest, so names are read, and of files the states of low-level runtimes. The places are those
-//! that runtimes and engines take as root when nobody says otherwise.
+//! Only whether there is a record is of interest, so names are read, and of files the states of low-level runtimes. The
+//! places are those that runtimes and engines take as root when nobody says otherwise.
 
 use std::path::{Path, PathBuf};
 

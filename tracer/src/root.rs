@@ -105,7 +105,8 @@ impl Root {
         Some(bytes)
     }
 
-    /// The names in a directory; none if it is not there. `None` if that cannot be told, or there are more than so many.
+    /// The names in a directory; none if it is not there. `None` if that cannot be told, or there are more than so
+    /// many.
     pub fn list(&self, path: &Path, most: usize) -> Option<Vec<Name>> {
         let _assumed = self.rights.assume()?;
         let found = match self.find(path) {

@@ -1,8 +1,9 @@
-//! The cgroups that exist now, as one look at cgroupfs tells them: whose each is, what is in it, and what may be wrong with it.
+//! The cgroups that exist now, as one look at cgroupfs tells them: whose each is, what is in it, and what may be wrong
+//! with it.
 //!
-//! A [`View`] is what was read of one hierarchy; [`Tree::new`] judges all views together. Pure: [`crate::cgroupfs`] reads them,
-//! [`crate::records`] reads what else knows of containers, [`text`] prints. What one look cannot show is not said: nobody knows when a
-//! cgroup became empty, or when one that is not released yet was removed.
+//! A [`View`] is what was read of one hierarchy; [`Tree::new`] judges all views together. Pure: [`crate::cgroupfs`]
+//! reads them, [`crate::records`] reads what else knows of containers, [`text`] prints. What one look cannot show is
+//! not said: nobody knows when a cgroup became empty, or when one that is not released yet was removed.
 
 mod judge;
 pub mod text;
@@ -26,7 +27,8 @@ use crate::name::Name;
 /// Names of controllers. Most cgroups share theirs with others.
 pub type Controllers = Arc<[String]>;
 
-/// What the files of a cgroup's directory say. `None`: it could not be read, or this version of cgroups does not say it.
+/// What the files of a cgroup's directory say. `None`: it could not be read, or this version of cgroups does not say
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Details {
     /// Whether there is a process in it or below it. v2 only.
@@ -45,8 +47,9 @@ pub struct Details {
     pub dying: Option<u64>,
     /// The user that the directory belongs to.
     pub uid: Option<u32>,
-    /// It was there by then at the latest, in nanoseconds since 1970. The kernel keeps no time of its creation. A directory's times are
-    /// those of its inode, which the kernel makes at the first look, and again after memory ran short.
+    /// It was there by then at the latest, in nanoseconds since 1970. The kernel keeps no time of its creation. A
+    /// directory's times are those of its inode, which the kernel makes at the first look, and again after memory ran
+    /// short.
     pub there_since: Option<i64>,
 }
 
@@ -68,9 +71,11 @@ pub struct Seen {
 pub struct View {
     /// Which.
     pub hierarchy: Hierarchy,
-    /// The cgroup that is the root of the mount, as this process's cgroup namespace names it: `/` if all of it is mounted.
+    /// The cgroup that is the root of the mount, as this process's cgroup namespace names it: `/` if all of it is
+    /// mounted.
     pub root: Name,
-    /// Whether that is the hierarchy's own root, and not one that a cgroup namespace or a mount begins at. `None` if that cannot be told.
+    /// Whether that is the hierarchy's own root, and not one that a cgroup namespace or a mount begins at. `None` if
+    /// that cannot be told.
     pub is_whole: Option<bool>,
     /// Cgroup namespaces are boundaries of delegation (the mount option `nsdelegate`).
     pub nsdelegate: bool,
@@ -87,7 +92,8 @@ pub struct View {
 /// What else on this host knows of containers.
 #[derive(Clone, Debug, Default)]
 pub struct Records {
-    /// Names under which runtimes and engines keep something of a container: a state, a bundle, a configuration, a shim.
+    /// Names under which runtimes and engines keep something of a container: a state, a bundle, a configuration, a
+    /// shim.
     pub names: HashSet<Name>,
     /// All places that are known could be read.
     pub whole: bool,
@@ -400,8 +406,8 @@ impl Tree {
         &self.judged(at).wrong
     }
 
-    /// Takes back what a second look does not confirm. `look` reads a cgroup again, and gives `None` if it is gone; of the first cgroup of
-    /// a v1 hierarchy, `dying` counts again what is not released.
+    /// Takes back what a second look does not confirm. `look` reads a cgroup again, and gives `None` if it is gone; of
+    /// the first cgroup of a v1 hierarchy, `dying` counts again what is not released.
     pub fn confirm(&mut self, look: impl Fn(&View, &Name) -> Option<Details>, dying: impl Fn(&View) -> Option<u64>) {
         for at in self.all().filter(|at| !self.wrong(*at).is_empty()).collect::<Vec<_>>() {
             let view = &self.views[at.view];

@@ -24,8 +24,8 @@ use crate::tree::{self, At, Heading, Records, Row, View};
 pub(crate) struct Tree {
     #[command(flatten)]
     pub form: FormArgs,
-    /// In text: each hierarchy as a tree of its own, whole ids and paths, and every empty cgroup on a line of its own. JSON is
-    /// always whole
+    /// In text: each hierarchy as a tree of its own, whole ids and paths, and every empty cgroup on a line of its own.
+    /// JSON is always whole
     #[arg(long)]
     pub wide: bool,
     /// Show so many levels below the first one

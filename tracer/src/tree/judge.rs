@@ -1,4 +1,5 @@
-//! What one look at all cgroups says of each: whose it is, where the chain of controllers breaks, and what may be wrong.
+//! What one look at all cgroups says of each: whose it is, where the chain of controllers breaks, and what may be
+//! wrong.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -55,8 +56,9 @@ pub(super) fn all(views: &[View], records: &Records, now: i64) -> Vec<Vec<Judged
     judged
 }
 
-/// Makes the most of what is known of ages. A hierarchy gives its ids in ascending order and none twice (`__kernfs_new_node`, since
-/// 5.5): a cgroup was there whenever one with a greater id was. Nothing was there before the host was booted.
+/// Makes the most of what is known of ages. A hierarchy gives its ids in ascending order and none twice
+/// (`__kernfs_new_node`, since 5.5): a cgroup was there whenever one with a greater id was. Nothing was there before
+/// the host was booted.
 pub(super) fn settle_times(view: &mut View, boot: i64) {
     let mut cgroups: Vec<&mut Seen> = view.cgroups.iter_mut().collect();
     cgroups.sort_unstable_by_key(|seen| std::cmp::Reverse(seen.id));
@@ -124,7 +126,8 @@ fn of_state(id: &Name, runtime: &str, path: &Name) -> Container {
     }
 }
 
-/// What acts on the parent and not on the child is lost between the two; what did not act on the parent is lost above it.
+/// What acts on the parent and not on the child is lost between the two; what did not act on the parent is lost above
+/// it.
 fn missing(view: &View, parent: usize, seen: &Seen, above: &[Missing]) -> Vec<Missing> {
     let (Some(around), Some(own)) = (&view.cgroups[parent].details.controllers, &seen.details.controllers) else {
         return Vec::new();
@@ -215,7 +218,8 @@ fn without_number(name: &Name) -> Option<Name> {
     (is_number && !base.is_empty()).then(|| Name::from(base))
 }
 
-/// LXC's container `web` that runs in `web-1`, and is not called so: its own name was taken by what is still there, and empty.
+/// LXC's container `web` that runs in `web-1`, and is not called so: its own name was taken by what is still there, and
+/// empty.
 fn stale(view: &View, place: usize, judged: &[Judged], records: &Records) -> Option<Wrong> {
     let container = own_container(view, place, &judged[place]).filter(|container| container.rule == LXC_RULE)?;
     let is_left = records.whole && judged[place].populated == Some(false) && view.cgroups[place].details.uid == Some(0);

@@ -38,8 +38,8 @@ fn kinds(row: &Value) -> Vec<&str> {
     row["wrong"].as_array().into_iter().flatten().map(|wrong| wrong["kind"].as_str().unwrap()).collect()
 }
 
-/// Runs a script in a mount namespace of its own in which nothing but cgroup2 is mounted at `/sys/fs/cgroup`. Returns what it
-/// printed.
+/// Runs a script in a mount namespace of its own in which nothing but cgroup2 is mounted at `/sys/fs/cgroup`. Returns
+/// what it printed.
 fn unified(script: &str) -> String {
     let begin = "mount --make-rprivate /; umount -R /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup";
     let script = format!("{begin}\n{script}");
@@ -280,7 +280,8 @@ fn a_part_of_a_hierarchy_and_a_cgroup_namespace_are_told_as_such() {
     assert!(row(&lines, &format!("{}/below", scratch.cgroup)).is_some());
     let namespace = unified(&format!(
         "echo $$ > '/sys/fs/cgroup{}/cgroup.procs'
-         unshare --cgroup --mount sh -euc 'umount /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; {CGTRACE} tree --json 2>&1'",
+         unshare --cgroup --mount sh -euc 'umount /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup
+         {CGTRACE} tree --json 2>&1'",
         scratch.cgroup
     ));
     assert!(namespace.contains("note: / of v2 is this cgroup namespace's, not the host's"), "{namespace}");
@@ -322,8 +323,8 @@ fn a_container_that_docker_keeps_has_its_name_and_is_not_leaked() {
         row(&lines(&["--cgroup", &path]), &path).filter(|row| kinds(row) == ["leaked-cgroup"])
     });
     let script = format!(
-        "mount -t tmpfs none /var/lib; mkdir -p /var/lib/docker/containers/{id}
-         echo '{{\"Name\":\"/web\",\"Config\":{{\"Image\":\"nginx:1\"}}}}' > /var/lib/docker/containers/{id}/config.v2.json
+        "mount -t tmpfs none /var/lib; mkdir -p /var/lib/docker/containers/{id}; cd /var/lib/docker/containers/{id}
+         echo '{{\"Name\":\"/web\",\"Config\":{{\"Image\":\"nginx:1\"}}}}' > config.v2.json
          {CGTRACE} tree --json --cgroup '{path}'"
     );
     let kept = parse(unified(&script).as_bytes());
