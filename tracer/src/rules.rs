@@ -18,7 +18,7 @@ mod gone;
 mod judge;
 mod missing_path_teardown;
 mod severity;
-mod wording;
+pub(crate) mod wording;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -90,7 +90,7 @@ pub(crate) struct OnDeadline {
 pub(crate) enum Beginning {
     /// A story begins, or goes on. It is of this actor, if of anybody.
     Story(Box<Case>, Option<Actor>),
-    /// If it is still so in so long, it may be one: the rule is asked again then.
+    /// If it is still so in so long, it may be one: the rule is asked again then, but never at once.
     Deadline(Duration),
 }
 
@@ -136,20 +136,13 @@ impl<'a> Call<'a> {
 pub(crate) struct Weighed<'a> {
     pub story: &'a Story,
     /// The participant that the finding is about: the first that was hurt, else the first of which that is not known,
-    /// else the first. `None` if nobody has a part in the story.
+    /// else the first. `None` if nobody has a part in the story: one that began with a failed call has its caller.
     pub main: Option<&'a Participant>,
     /// The cgroup that it came to first.
     pub member: &'a Member,
     pub outcome: &'a Outcome,
     pub severity: Severity,
     pub first_failure: Option<&'a FindingAttempt>,
-}
-
-impl<'a> Weighed<'a> {
-    /// Whoever failed first: of a story that begins with a failed call.
-    fn caller(&self) -> &'a Participant {
-        self.main.expect("a story that begins with a call has a caller")
-    }
 }
 
 /// What a kind's own rule says.

@@ -113,7 +113,7 @@ fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Seve
 }
 
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
-    let (story, member, main) = (weighed.story, weighed.member, weighed.caller());
+    let (story, member, main) = (weighed.story, weighed.member, weighed.main?);
     let left = weighed.outcome.cgroup_left;
     let failed_of_it = weighed.severity == Severity::Fault && main.job == Job::Teardown;
     let has_failed = failed_of_it && main.exit().is_some_and(|exit| !exit.is_success());
