@@ -73,7 +73,7 @@ pub(super) fn end(weighed: &Weighed, world: &World) -> String {
         calls if calls >= MANY => format!("after {calls} failed calls "),
         _ => String::new(),
     };
-    let has_coped = weighed.severity != Severity::Fault && weighed.outcome.state_left != Some(true);
+    let has_coped = weighed.severity == Severity::Benign && weighed.outcome.state_left != Some(true);
     let end = match weighed.outcome.exit {
         Some(Exit::Code(0)) if has_coped => "it coped and exited 0".to_owned(),
         Some(Exit::Code(code)) => format!("it exited {code}"),
