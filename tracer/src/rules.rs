@@ -339,9 +339,11 @@ mod tests {
     #[test]
     fn every_kind_is_explained_and_has_a_word_of_its_own() {
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
-            let Explanation { word: _, claim, evidence, confirm, causes, false_positives: _ } = kind.explanation();
+            let Explanation { word: _, claim, evidence, confirm, causes, severity, false_positives: _ } =
+                kind.explanation();
             assert_eq!(kind.index(), index);
-            assert!(!claim.is_empty() && !evidence.is_empty() && !confirm.is_empty() && !causes.is_empty());
+            assert!(!claim.is_empty() && !evidence.is_empty() && !confirm.is_empty());
+            assert!(!causes.is_empty() && !severity.is_empty());
             for (place, cause) in causes.iter().enumerate() {
                 assert!(!cause.meaning.is_empty() && !cause.advice.is_empty(), "{kind:?} {cause:?}");
                 assert!(!causes[..place].contains(cause), "{kind:?} {cause:?}");

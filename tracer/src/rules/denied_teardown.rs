@@ -32,6 +32,17 @@ pub(super) const RULE: Rule = Rule {
             ("look whether it still exists", "ls -d /sys/fs/cgroup/PATH"),
         ],
         causes: &[READ_ONLY_MOUNT, PERMISSION],
+        severity: &[
+            "To tear down: `fault` if it exited with another status than 0, or if the cgroup or the runtime's state of \
+             the container is left; `undetermined` if it exited 0 and nobody knows whether the cgroup is left; else \
+             `benign`.",
+            "To start: `benign` if it exited 0. `fault` if it failed and left the runtime's state of the container, or \
+             a cgroup that it had made itself. Else `undetermined`.",
+            "To remove a directory: `benign` if the cgroup is gone, else `undetermined`.",
+            "Anything else: `benign` if it exited 0 and the cgroup is gone, else `undetermined`.",
+            "Whatever it was there for: `benign` if it removed the cgroup itself after all.",
+            "On cgroup v1, the cgroup is gone only if it is gone from every hierarchy that the finding is about.",
+        ],
         false_positives: &[
             "A process that only tests whether it may remove a cgroup makes the same calls. The finding is \
              undetermined while the cgroup is left.",

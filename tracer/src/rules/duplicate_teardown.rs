@@ -24,6 +24,7 @@ pub(super) const RULE: Rule = Rule {
             ("look whether the cgroup is gone", "ls -d /sys/fs/cgroup/PATH"),
         ],
         causes: &[REMOVED_BY_OTHER, REMOVED_BY_SELF],
+        severity: severity::OF_TEARDOWN,
         false_positives: &[
             "containerd deletes a container twice by design, systemd often removes a scope before the runtime does, \
              and runc on cgroup2 tears down twice after every failed start; all cope. Such findings are benign and \

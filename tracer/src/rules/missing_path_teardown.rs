@@ -32,6 +32,7 @@ pub(super) const RULE: Rule = Rule {
             ("look for the runtime's state that was left", "ls /run/runc/ID/state.json"),
         ],
         causes: &[READ_ONLY_MOUNT, CREATION_FAILED, NEVER_CREATED, RENAMED],
+        severity: severity::OF_TEARDOWN,
         false_positives: &[
             "A cgroup that came and went before tracing began looks as if it never existed. The finding is then \
              degraded and says \"may never have been created\".",

@@ -14,7 +14,15 @@ const NEVER: Cause = Cause { word: "never-used", meaning: "m", advice: "a", is_r
 const SPAN: Duration = Duration::from_secs(30);
 
 const fn explanation(word: &'static str) -> Explanation {
-    Explanation { word, claim: "c", evidence: &["e"], confirm: &[], causes: &[NEVER], false_positives: &[] }
+    Explanation {
+        word,
+        claim: "c",
+        evidence: &["e"],
+        confirm: &[],
+        causes: &[NEVER],
+        severity: &["s"],
+        false_positives: &[],
+    }
 }
 
 const COURSE: Course = Course {
