@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::errno::Errno;
 use crate::findings::{Cause, Explanation, Finding, Severity};
 use crate::input::{About, BootTime, CgroupId, Change, Exit, Facts, HierarchyId, Input, Tick, WalkedAgain};
+use crate::input::{NamespaceId, Syscall};
 use crate::rules::{Judgement, OnDeadline, OnEvent, Rule, Rules, Weighed, wording};
 use crate::state::{Course, Story, Told};
 use crate::tracker::tests::Play;
@@ -265,6 +267,23 @@ fn what_a_walk_does_not_find_is_over() {
     play.feed(Input::Facts(Facts { at: BootTime(0), about }));
     assert_eq!(said(&play)[1..], [("it was there", 1, Severity::Benign)]);
     assert_eq!(play.tracker.next_due(), None, "nor is a deadline of it waited for");
+}
+
+#[test]
+fn what_a_story_that_came_to_nothing_had_borrowed_is_not_given_back_twice() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 5, "/a", 20);
+    play.event(Change::Created, 0, 7, "/a/web", 20);
+    play.exec(21, "rmdir /a/web");
+    let controllers = "/sys/fs/cgroup/unified/a/cgroup.subtree_control";
+    play.attempt(Syscall::Openat, Errno::EROFS, controllers, NamespaceId(1), 21);
+    play.attempt(Syscall::Mkdirat, Errno::EROFS, "/sys/fs/cgroup/unified/a/web", NamespaceId(1), 21);
+    play.rmdir(Errno::EROFS, "/a/web", 21);
+    play.event(Change::Removed, 0, 7, "/a/web", 20);
+    play.exit(21, Exit::Code(1));
+    play.pass(SPAN);
+    let notes = |path: &str| play.tracker.notes.at(&Place { hierarchy: HierarchyId(0), path: path.into() }).count();
+    assert_eq!((play.findings.len(), notes("/a"), notes("/a/web")), (0, 1, 2));
 }
 
 #[test]
