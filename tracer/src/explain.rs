@@ -8,37 +8,24 @@ use crate::rules;
 pub fn severity(severity: Severity) -> &'static str {
     match severity {
         Severity::Fault => {
-            "it hurt: the runtime's state was left behind, or a process failed whose job the teardown was"
+            "it hurt: a cgroup or the runtime's state was left behind, or a process failed whose job the teardown was"
         }
         Severity::Benign => "the same calls, and the goal was reached",
         Severity::Undetermined => "it is not known whether it hurt",
     }
 }
 
-/// Who has which job, and what decides whether a teardown hurt such a process.
+/// What a process is there for, and which processes are.
 pub fn job(job: Job) -> (&'static str, &'static str) {
     match job {
         Job::Teardown => (
-            "to tear down: an OCI runtime's `delete` or `kill`, a containerd shim's `delete`, `podman rm`, `stop`, \
-             `kill` or `container cleanup`, `lxc-stop`, `lxc-destroy`",
-            "`fault` if it exited with another status than 0, or if the runtime's state of the container is still \
-             there after it; else `benign`",
+            "to tear down",
+            "an OCI runtime's `delete` or `kill`, a containerd shim's `delete`, `podman rm`, `stop`, `kill` or \
+             `container cleanup`, `lxc-stop`, `lxc-destroy`",
         ),
-        Job::Start => (
-            "to start: an OCI runtime's `create`, `run` or `restore`, which cleans up when it fails",
-            "`benign` if it exited 0, or if it failed and its state of the container is gone: it failed for a reason \
-             of its own, and `first_failure` names what failed first on cgroupfs, if anything did. `fault` if it \
-             failed and its state is still there. `undetermined` if nobody could look",
-        ),
-        Job::Removal => (
-            "to remove a directory: `rmdir`, `rm`, `cgdelete`",
-            "`benign`, whatever its status: the cgroup is not there, which is what it wanted. `undetermined` if the \
-             cgroup exists under another name",
-        ),
-        Job::Other => (
-            "anything else: `exec`, a shell, a daemon, a program that is not known",
-            "`benign` if it exited 0, else `undetermined`: its status alone proves nothing",
-        ),
+        Job::Start => ("to start", "an OCI runtime's `create`, `run` or `restore`, which cleans up when it fails"),
+        Job::Removal => ("to remove a directory", "`rmdir`, `rm`, `cgdelete`"),
+        Job::Other => ("anything else", "`exec`, a shell, a daemon, a program that is not known"),
     }
 }
 
@@ -86,16 +73,17 @@ fn page() -> String {
     out.push_str(
         "\n## What decides the severity\n\nAn exit status other than 0 alone proves nothing: a process that starts a \
          container can fail for many reasons. It depends on what a process was there for, as its command line \
-         tells:\n\n| job | severity |\n|---|---|\n",
+         tells:\n\n| what it is there for | which processes |\n|---|---|\n",
     );
     for each in Job::ALL {
-        let (who, decides) = job(each);
-        let _ = writeln!(out, "| {who} | {decides} |");
+        let (what_for, who) = job(each);
+        let _ = writeln!(out, "| {what_for} | {who} |");
     }
     out.push_str(
-        "\nA process that still runs, whose end was not seen, or that was killed by a signal leaves it `undetermined`, \
-         and so does one of an unknown job whose command line could not be read in time. A story with several \
-         processes is a `fault` if it is one for any of them, `benign` if it is so for all, else `undetermined`.\n\n\
+        "\nEach kind says below what that decides. A process that still runs, whose end was not seen, or that was \
+         killed by a signal leaves it `undetermined`, and so does one of an unknown job whose command line could not \
+         be read in time. A story with several processes is a `fault` if it is one for any of them, `benign` if it is \
+         so for all, else `undetermined`.\n\n\
          ## How far to trust it\n",
     );
     out.push_str(
@@ -104,7 +92,7 @@ fn page() -> String {
          attempts) is reported again with the same `id` and a higher `revision`.\n",
     );
     for kind in Kind::ALL {
-        let Explanation { word, claim, evidence, confirm, causes, false_positives } = kind.explanation();
+        let Explanation { word, claim, evidence, confirm, causes, severity, false_positives } = kind.explanation();
         let _ = writeln!(out, "\n## `{word}`\n\n{claim}\n\n### Evidence\n");
         for line in *evidence {
             let _ = writeln!(out, "* {line}");
@@ -112,6 +100,10 @@ fn page() -> String {
         out.push_str("\n### Causes\n\n");
         for cause in *causes {
             let _ = writeln!(out, "* `{}`: {}\n  *What to do:* {}", cause.word, cause.meaning, cause.advice);
+        }
+        out.push_str("\n### Severity\n\n");
+        for line in *severity {
+            let _ = writeln!(out, "* {line}");
         }
         out.push_str("\n### Confirm by hand\n\n");
         for (what, command) in *confirm {

@@ -27,7 +27,7 @@ pub struct Kind {
     explanation: &'static Explanation,
 }
 
-/// What a kind claims, how to confirm it by hand, and what to do about it.
+/// What a kind claims, what decides its severity, how to confirm it by hand, and what to do about it.
 #[derive(Debug)]
 pub struct Explanation {
     /// The word of the contract.
@@ -40,6 +40,8 @@ pub struct Explanation {
     pub confirm: &'static [(&'static str, &'static str)],
     /// Why it can happen.
     pub causes: &'static [Cause],
+    /// What decides whether it hurt, a sentence for each case: what the rule's `hurt` does.
+    pub severity: &'static [&'static str],
     /// When the claim is made and nothing is wrong.
     pub false_positives: &'static [&'static str],
 }

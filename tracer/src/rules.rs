@@ -18,7 +18,7 @@ mod gone;
 mod judge;
 mod missing_path_teardown;
 mod severity;
-mod wording;
+pub(crate) mod wording;
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -90,7 +90,7 @@ pub(crate) struct OnDeadline {
 pub(crate) enum Beginning {
     /// A story begins, or goes on. It is of this actor, if of anybody.
     Story(Box<Case>, Option<Actor>),
-    /// If it is still so in so long, it may be one: the rule is asked again then.
+    /// If it is still so in so long, it may be one: the rule is asked again then, but never at once.
     Deadline(Duration),
 }
 
@@ -136,20 +136,13 @@ impl<'a> Call<'a> {
 pub(crate) struct Weighed<'a> {
     pub story: &'a Story,
     /// The participant that the finding is about: the first that was hurt, else the first of which that is not known,
-    /// else the first. `None` if nobody has a part in the story.
+    /// else the first. `None` if nobody has a part in the story: one that began with a failed call has its caller.
     pub main: Option<&'a Participant>,
     /// The cgroup that it came to first.
     pub member: &'a Member,
     pub outcome: &'a Outcome,
     pub severity: Severity,
     pub first_failure: Option<&'a FindingAttempt>,
-}
-
-impl<'a> Weighed<'a> {
-    /// Whoever failed first: of a story that begins with a failed call.
-    fn caller(&self) -> &'a Participant {
-        self.main.expect("a story that begins with a call has a caller")
-    }
 }
 
 /// What a kind's own rule says.
@@ -346,9 +339,11 @@ mod tests {
     #[test]
     fn every_kind_is_explained_and_has_a_word_of_its_own() {
         for (index, kind) in Kind::ALL.into_iter().enumerate() {
-            let Explanation { word: _, claim, evidence, confirm, causes, false_positives: _ } = kind.explanation();
+            let Explanation { word: _, claim, evidence, confirm, causes, severity, false_positives: _ } =
+                kind.explanation();
             assert_eq!(kind.index(), index);
-            assert!(!claim.is_empty() && !evidence.is_empty() && !confirm.is_empty() && !causes.is_empty());
+            assert!(!claim.is_empty() && !evidence.is_empty() && !confirm.is_empty());
+            assert!(!causes.is_empty() && !severity.is_empty());
             for (place, cause) in causes.iter().enumerate() {
                 assert!(!cause.meaning.is_empty() && !cause.advice.is_empty(), "{kind:?} {cause:?}");
                 assert!(!causes[..place].contains(cause), "{kind:?} {cause:?}");

@@ -49,6 +49,7 @@ pub struct Tracker {
     hierarchies_beyond: u64,
     mount_tables: Parted<NamespaceId, MountTable>,
     told: Told,
+    /// What a name alone says, so that it need not be worked out again. Nothing is lost with one that makes room.
     owners: Recent<Name, Owner>,
     cgroups: Cgroups,
     processes: Processes,
@@ -246,7 +247,8 @@ impl Tracker {
         self.cgroups.differences(found, hierarchies)
     }
 
-    /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded.
+    /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded. What can be worked out
+    /// again (`owners`) is not counted.
     pub fn evicted(&self) -> u64 {
         let stories = self.notes.evicted + self.stories.evicted();
         let others = self.hierarchies_beyond + self.mount_tables.evicted() + self.told.evicted() + self.command.evicted;
@@ -388,7 +390,8 @@ impl Tracker {
                 self.coverage.walked(*unreadable);
                 // What could not be read may hold what was not found.
                 if let Some(WalkedAgain { began, hierarchies }) = again.as_ref().filter(|_| *unreadable == 0) {
-                    self.cgroups.forget_unconfirmed(*began, hierarchies);
+                    let gone = self.cgroups.forget_unconfirmed(*began, hierarchies);
+                    self.vanished(&gone);
                 }
             }
         }

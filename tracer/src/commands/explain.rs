@@ -64,6 +64,10 @@ fn whole(out: &mut impl Write, explanation: &Explanation, palette: Palette, widt
         fill(out, "    ", cause.meaning, width)?;
         fill(out, "    what to do: ", cause.advice, width)?;
     }
+    writeln!(out, "\n{}", palette.heading("severity"))?;
+    for line in explanation.severity {
+        fill(out, "  - ", line, width)?;
+    }
     writeln!(out, "\n{}", palette.heading("confirm by hand"))?;
     for (what, command) in explanation.confirm {
         fill(out, "  - ", what, width)?;

@@ -13,7 +13,7 @@ use super::ids::shorten;
 use super::rows::{Row, Rows};
 use crate::container::Container;
 use crate::duration;
-use crate::findings::{Certainty, Finding, FindingAttempt, Severity};
+use crate::findings::{self, Certainty, Finding, FindingAttempt, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
 use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Pid};
 use crate::line::{Line, Output};
@@ -332,7 +332,10 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
     };
     let hierarchy = hierarchy.map(|name| format!(" ({name}{in_all})")).unwrap_or_default();
     let left = match finding.outcome.cgroup_left {
-        Some(true) => "; it exists now under another name",
+        Some(true) if finding.rival.as_ref().is_some_and(|rival| rival.operation == findings::Deed::Rename) => {
+            "; it exists now under another name"
+        }
+        Some(true) => "; still there",
         Some(false) => "; not there now",
         None => "",
     };
@@ -610,6 +613,23 @@ mod tests {
             }
         }
         panic!("the recording has no end")
+    }
+
+    #[test]
+    fn what_is_left_is_under_another_name_only_if_it_was_renamed() {
+        let told = told(include_str!("../../tests/recordings/denied.jsonl"), true);
+        assert!(told.contains("; still there") && !told.contains("under another name"), "{told}");
+        let rename = findings::Rival {
+            actor: None,
+            operation: findings::Deed::Rename,
+            to: Some("/b".into()),
+            at: BootTime(0),
+            before_ms: 1.0,
+        };
+        let outcome = findings::Outcome { cgroup_left: Some(true), ..findings::Outcome::default() };
+        let renamed = Finding { rival: Some(rename), outcome, ..Finding::example("a", 0) };
+        let is_said = |(_, text): &(&str, String)| text.ends_with("; it exists now under another name");
+        assert!(particulars(&renamed, None).iter().any(is_said));
     }
 
     /// Lines of events and failed calls: how many each stands for, its time, and what it says.

@@ -1,14 +1,16 @@
 //! `denied-teardown`: a removal of a cgroup that exists was refused, for lack of rights or by a read-only mount.
 //!
-//! The kernel looks at rights only when it has found the directory, but a read-only mount answers before: that the
-//! cgroup was there is then known from its life alone. One that is gone by the time its story is judged was removed in
-//! another way, and nothing is told of it unless a teardown failed of the refusal.
+//! The refusal alone does not prove that the cgroup was there: a read-only mount answers before the kernel looks, and
+//! so does a directory on the way that the process may not pass. It is known from the cgroup's life. One that is gone
+//! by the time its story is judged was removed in another way, and nothing is told of it unless a teardown failed of
+//! the refusal, or still may.
 
+use super::judge::{any_is_left, is_there};
 use super::{Call, Judgement, Rule, Weighed, World, gone, wording};
 use crate::errno::Errno;
 use crate::findings::{Cause, Explanation, Job, Severity};
-use crate::input::{Change, Exit, Operation};
-use crate::state::{Case, Course, Member, Participant, Story};
+use crate::input::{Actor, Change, Exit, Operation};
+use crate::state::{Case, Cgroups, Course, Member, Participant, Story};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -30,9 +32,20 @@ pub(super) const RULE: Rule = Rule {
             ("look whether it still exists", "ls -d /sys/fs/cgroup/PATH"),
         ],
         causes: &[READ_ONLY_MOUNT, PERMISSION],
+        severity: &[
+            "To tear down: `fault` if it exited with another status than 0, or if the cgroup or the runtime's state of \
+             the container is left; `undetermined` if it exited 0 and nobody knows whether the cgroup is left; else \
+             `benign`.",
+            "To start: `benign` if it exited 0. `fault` if it failed and left the runtime's state of the container, or \
+             a cgroup that it had made itself. Else `undetermined`.",
+            "To remove a directory: `benign` if the cgroup is gone, else `undetermined`.",
+            "Anything else: `benign` if it exited 0 and the cgroup is gone, else `undetermined`.",
+            "Whatever it was there for: `benign` if it removed the cgroup itself after all.",
+            "On cgroup v1, the cgroup is gone only if it is gone from every hierarchy that the finding is about.",
+        ],
         false_positives: &[
-            "A process that only tests whether it may remove a cgroup, and copes if not, makes the same calls. If it \
-             exits 0 the finding is benign; a shell, a daemon or a plain rmdir leaves it undetermined.",
+            "A process that only tests whether it may remove a cgroup makes the same calls. The finding is \
+             undetermined while the cgroup is left.",
             "A cgroup whose removal was lost looks as if it still existed. The finding is then degraded and says \
              \"may\".",
         ],
@@ -57,9 +70,12 @@ const READ_ONLY_MOUNT: Cause = Cause {
 
 const PERMISSION: Cause = Cause {
     word: "permission",
-    meaning: "The process has no right to remove it: that takes the right to write to the cgroup around it.",
-    advice: "Remove it as the user who made it, or as root. For a rootless runtime, delegate the cgroup around the \
-             container's to its user (systemd: Delegate=yes), before the container is made.",
+    meaning: "The process has no right to remove it: that takes the right to write to the cgroup around it, and to \
+              pass every directory on the way there.",
+    advice: "Remove it as the user who made it, or as root. If root itself is refused, look for a capability that the \
+             process gave up, a rule of AppArmor or SELinux (journalctl -k), a seccomp filter, or a user namespace. \
+             For a rootless runtime, delegate the cgroup around the container's to its user (systemd: Delegate=yes), \
+             before the container is made.",
     is_routine: true,
 };
 
@@ -74,29 +90,37 @@ fn cause_of(errno: Errno) -> Option<Cause> {
 fn call(call: &Call, _: &World) -> Option<Case> {
     let attempt = &call.note.attempt;
     cause_of(attempt.errno).filter(|_| attempt.operation == Operation::Rmdir)?;
-    let existing = Some(call.existing?);
-    Some(Case { existing, container: call.container.cloned(), ..Case::default() })
+    let existing = call.existing?;
+    // A call that did not find it before it was made was not about this one.
+    let since = existing.created.map(|created| created.at);
+    Some(Case { existing: Some(existing), since, container: call.container.cloned(), ..Case::default() })
 }
 
-/// Whether the cgroup is still there.
-fn is_left(member: &Member, world: &World) -> Option<bool> {
-    world.cgroups.is_left(member.place.hierarchy, member.existing.as_ref()?)
+/// Who removed it after the refusal. `None` if it is there, or if that was not seen.
+fn remover<'a>(member: &Member, story: &Story, cgroups: &'a Cgroups) -> Option<&'a Actor> {
+    let existing = member.existing.as_ref()?;
+    let removal = cgroups.removal(&member.place).filter(|removal| removal.at >= story.began)?;
+    let is_of_it = removal.cgroup.id == Some(existing.id) && removal.created == existing.created;
+    removal.actor.as_ref().filter(|_| is_of_it)
 }
 
 /// What the refusal did to one who tried.
 fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Severity {
     let Some(participant) = participant else { return Severity::Undetermined };
-    let member = story.member_of(Some(participant));
-    let left = is_left(member, world);
-    let remover = world.cgroups.removal(&member.place).filter(|_| left == Some(false));
-    if remover.and_then(|removal| removal.actor.as_ref()).is_some_and(|actor| participant.is(actor)) {
+    let left = any_is_left(story, world.cgroups);
+    let has_removed =
+        |member: &Member| remover(member, story, world.cgroups).is_some_and(|actor| participant.is(actor));
+    if left == Some(false) && story.members.iter().all(has_removed) {
         return Severity::Benign;
     }
     let Some(exit) = participant.exit() else { return Severity::Undetermined };
     // A start that fails clears up what it has made; what was there before is none of its.
     let started = participant.actor.identity.as_ref().and_then(|identity| identity.started);
-    let created = member.existing.and_then(|existing| existing.created);
-    let is_own = created.zip(started).is_some_and(|(created, started)| created.at >= started);
+    let is_own = |member: &&Member| {
+        let created = member.existing.and_then(|existing| existing.created);
+        created.zip(started).is_some_and(|(created, started)| created.at >= started)
+    };
+    let leaves_own = || story.members.iter().filter(is_own).any(|own| is_there(own, world.cgroups));
     match (participant.job, exit) {
         // Whoever killed it is to blame for what it left behind.
         (_, Exit::Signal(_)) => Severity::Undetermined,
@@ -105,25 +129,31 @@ fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Seve
         (Job::Teardown, Exit::Code(0)) if left == Some(true) || participant.state_left == Some(true) => Severity::Fault,
         (Job::Teardown, Exit::Code(0)) if left.is_none() => Severity::Undetermined,
         (Job::Teardown, Exit::Code(code)) if code != 0 => Severity::Fault,
-        (_, Exit::Code(0)) => Severity::Benign,
-        (Job::Start, _) if participant.state_left == Some(true) || left == Some(true) && is_own => Severity::Fault,
-        (Job::Removal, _) if left == Some(false) => Severity::Benign,
+        (Job::Teardown | Job::Start, Exit::Code(0)) => Severity::Benign,
+        (Job::Start, _) if participant.state_left == Some(true) || leaves_own() => Severity::Fault,
+        (Job::Removal, _) | (Job::Other, Exit::Code(0)) if left == Some(false) => Severity::Benign,
         (Job::Teardown | Job::Start | Job::Removal | Job::Other, _) => Severity::Undetermined,
     }
 }
 
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
-    let (story, member, main) = (weighed.story, weighed.member, weighed.caller());
+    let (story, member, main) = (weighed.story, weighed.member, weighed.main?);
     let left = weighed.outcome.cgroup_left;
     let failed_of_it = weighed.severity == Severity::Fault && main.job == Job::Teardown;
     let has_failed = failed_of_it && main.exit().is_some_and(|exit| !exit.is_success());
-    if story.told.is_none() && left == Some(false) && !has_failed {
+    // Whether a teardown fails of it shows at its end, however long that takes.
+    let may_fail = |who: &Participant| {
+        who.job == Job::Teardown && who.ended.is_none() && hurt(Some(who), story, world) != Severity::Benign
+    };
+    let nothing_came_of_it = !has_failed && !story.participants.iter().any(may_fail);
+    if story.told.is_none() && left == Some(false) && nothing_came_of_it {
         return None;
     }
     // What is not found by its path is not there, whatever the mount said first: its removal was lost.
     let is_missing = |errno: Errno| matches!(errno, Errno::ENOENT | Errno::ENODEV);
     let mut of_it = story.kept_calls().filter(|note| note.place == member.place && note.file.is_none());
-    let is_missed = left != Some(false) && of_it.any(|note| is_missing(note.attempt.errno));
+    let is_missed =
+        left != Some(false) && of_it.any(|note| note.attempt.at > story.began && is_missing(note.attempt.errno));
     if story.told.is_none() && is_missed {
         return None;
     }
@@ -144,7 +174,11 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     };
     let why = match (cause == READ_ONLY_MOUNT, main.actor.uid) {
         (true, _) => format!("cgroupfs is mounted read-only for it ({errno})"),
-        (false, Some(uid)) => format!("user {uid} has no right to ({errno})"),
+        // Its real user: root may have given up rights, and a program may have those of its file's owner.
+        (false, Some(0)) => format!(
+            "run by root, it gave up rights, or AppArmor, SELinux, seccomp or a user namespace forbids it ({errno})"
+        ),
+        (false, Some(uid)) => format!("run by user {uid}, it has no right to ({errno})"),
         (false, None) => format!("it has no right to ({errno})"),
     };
     let behind = match (weighed.severity, weighed.outcome.state_left, left) {

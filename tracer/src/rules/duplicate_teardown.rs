@@ -4,7 +4,7 @@ use super::{Judgement, Rule, Weighed, World, gone, severity, wording};
 use crate::duration;
 use crate::errno::Errno;
 use crate::findings::{Cause, Deed, Explanation, Rival};
-use crate::state::Note;
+use crate::state::{Note, Participant};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -24,6 +24,7 @@ pub(super) const RULE: Rule = Rule {
             ("look whether the cgroup is gone", "ls -d /sys/fs/cgroup/PATH"),
         ],
         causes: &[REMOVED_BY_OTHER, REMOVED_BY_SELF],
+        severity: severity::OF_TEARDOWN,
         false_positives: &[
             "containerd deletes a container twice by design, systemd often removes a scope before the runtime does, \
              and runc on cgroup2 tears down twice after every failed start; all cope. Such findings are benign and \
@@ -61,7 +62,7 @@ const REMOVED_BY_SELF: Cause = Cause {
 
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let removal = weighed.member.removal.as_ref().expect("a duplicate's members carry the removal that came first");
-    let main = weighed.caller();
+    let main = weighed.main?;
     let remover = removal.actor.as_ref();
     let cause = match remover {
         Some(remover) if remover.is_same_process_as(&main.actor) => REMOVED_BY_SELF,
@@ -71,7 +72,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     if remover.is_none() {
         because.push("who removed it was not seen".to_owned());
     }
-    if !is_proved_gone(weighed) && !world.cgroups.is_whole() {
+    if !is_proved_gone(weighed, main) && !world.cgroups.is_whole() {
         because.push("not all cgroups could be remembered: it may have been created again".to_owned());
     }
     because.extend(weighed.gaps_in_processes(world, remover.map(|remover| (remover, removal.at))));
@@ -105,8 +106,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
 
 /// Whether a call proves that the cgroup was not there when the first one was made: a read-only mount refuses before it
 /// looks. What is gone later was gone before: had it been removed once more, that would have been another life.
-fn is_proved_gone(weighed: &Weighed) -> bool {
-    let main = weighed.caller();
+fn is_proved_gone(weighed: &Weighed, main: &Participant) -> bool {
     let is_gone = |errno: Errno| matches!(errno, Errno::ENOENT | Errno::ENODEV);
     let is_of_it = |note: &&Note| note.place == weighed.member.place && note.file.is_none();
     let mut later = weighed.story.kept_calls().filter(is_of_it).map(|note| &note.attempt);

@@ -12,11 +12,13 @@ pub(crate) fn judge(rule: &Rule, story: &Story, world: &World) -> Option<Finding
     let severity = severity::of_all(rule, story, world);
     let was_hurt = |participant: &&Participant| (rule.hurt)(Some(*participant), story, world) == severity;
     let main = story.participants.iter().find(was_hurt).or(story.participants.first());
-    let member = story.member_of(main);
+    let own = story.member_of(main);
+    // On v1, what is left may be elsewhere than where that participant began.
+    let member = [own].into_iter().chain(&story.members).find(|member| is_there(member, world.cgroups)).unwrap_or(own);
     let outcome = Outcome {
         exit: main.and_then(Participant::exit),
         exit_at: main.and_then(|main| main.ended).map(|end| end.at),
-        cgroup_left: is_left(member, world.cgroups),
+        cgroup_left: is_left(story, member, world.cgroups),
         state_left: main.and_then(|main| main.state_left),
     };
     let first_failure = main.and_then(first_failure);
@@ -69,9 +71,9 @@ impl Weighed<'_> {
 
 /// Whether the cgroup is there now: by another name, if it was renamed. `None` if it is not known where that is,
 /// because another one has left the place since, or whose the cgroup is that is found at the place.
-fn is_left(member: &Member, cgroups: &Cgroups) -> Option<bool> {
-    if let Some(existing) = &member.existing {
-        return cgroups.is_left(member.place.hierarchy, existing);
+fn is_left(story: &Story, member: &Member, cgroups: &Cgroups) -> Option<bool> {
+    if member.existing.is_some() {
+        return any_is_left(story, cgroups);
     }
     let Some(renaming) = &member.renaming else {
         // There was nothing when the story began: what was made since is another life's.
@@ -79,6 +81,18 @@ fn is_left(member: &Member, cgroups: &Cgroups) -> Option<bool> {
     };
     let followed = cgroups.follow(&member.place).filter(|followed| followed.renaming.seq == renaming.seq)?;
     Some(followed.removal.is_none())
+}
+
+/// Of a story about what exists: whether any of it is left, in whichever hierarchy. `None` if that is not known.
+pub(super) fn any_is_left(story: &Story, cgroups: &Cgroups) -> Option<bool> {
+    let each = story.members.iter().map(|member| cgroups.is_left(member.place.hierarchy, member.existing.as_ref()?));
+    // What is there outweighs what is not known, and that what is gone.
+    each.max_by_key(|left| left.map_or(1, |is_left| 2 * u8::from(is_left)))?
+}
+
+/// Whether what a story found there is there still.
+pub(super) fn is_there(member: &Member, cgroups: &Cgroups) -> bool {
+    member.existing.as_ref().is_some_and(|existing| cgroups.is_left(member.place.hierarchy, existing) == Some(true))
 }
 
 /// What failed first in a start that failed.

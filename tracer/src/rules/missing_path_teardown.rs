@@ -10,7 +10,7 @@ use crate::duration;
 use crate::errno::Errno;
 use crate::findings::{Cause, Deed, Explanation, Finding, FindingAttempt, Job, KnownIssue, Rival, Severity};
 use crate::input::{Exit, Operation};
-use crate::state::{Note, Processes, Renaming};
+use crate::state::{Note, Participant, Processes, Renaming};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -32,6 +32,7 @@ pub(super) const RULE: Rule = Rule {
             ("look for the runtime's state that was left", "ls /run/runc/ID/state.json"),
         ],
         causes: &[READ_ONLY_MOUNT, CREATION_FAILED, NEVER_CREATED, RENAMED],
+        severity: severity::OF_TEARDOWN,
         false_positives: &[
             "A cgroup that came and went before tracing began looks as if it never existed. The finding is then \
              degraded and says \"may never have been created\".",
@@ -88,9 +89,9 @@ const RENAMED: Cause = Cause {
 
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let story = weighed.story;
-    let main = weighed.caller();
+    let main = weighed.main?;
     if let Some(renaming) = &weighed.member.renaming {
-        return Some(renamed(weighed, world, renaming));
+        return Some(renamed(weighed, main, world, renaming));
     }
     let before = |note: &&Note| note.attempt.is_failed_creation() && note.attempt.at <= story.began;
     let creation = story.kept_calls().filter(before).last();
@@ -102,7 +103,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         None if read_only => READ_ONLY_MOUNT,
         None => NEVER_CREATED,
     };
-    let mut because = gaps(weighed, world, creation, cause);
+    let mut because = gaps(weighed, main, world, creation, cause);
     because.extend(weighed.gaps_in_processes(world, None));
     if !world.cgroups.is_whole() {
         because.push("not all cgroups could be remembered: it may be one of them".to_owned());
@@ -142,8 +143,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
 }
 
 /// It is not there under that name, because it has another one now.
-fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
-    let main = weighed.caller();
+fn renamed(weighed: &Weighed, main: &Participant, world: &World, renaming: &Renaming) -> Judgement {
     let before = main.at.since(renaming.at);
     let mut because = world.coverage.gaps_in_lifecycle(renaming.at);
     because.extend(weighed.gaps_in_processes(world, None));
@@ -171,9 +171,8 @@ fn renamed(weighed: &Weighed, world: &World, renaming: &Renaming) -> Judgement {
     Judgement { cause: RENAMED, because, summary, rival: Some(rival) }
 }
 
-fn gaps(weighed: &Weighed, world: &World, creation: Option<&Note>, cause: Cause) -> Vec<String> {
-    let story = weighed.story;
-    let (main, member) = (weighed.caller(), weighed.member);
+fn gaps(weighed: &Weighed, main: &Participant, world: &World, creation: Option<&Note>, cause: Cause) -> Vec<String> {
+    let (story, member) = (weighed.story, weighed.member);
     // Whoever starts a container means the one that it would have made: nothing was there when it began, or it would be
     // known.
     let began = || {

@@ -1,8 +1,21 @@
-//! Whether a teardown hurt. The rule in words is in [`crate::explain`].
+//! Whether a teardown of what is not there hurt, and in which order what participants tell counts.
 
 use super::{Job, Rule, Severity, World};
 use crate::input::Exit;
 use crate::state::{Participant, Story};
+
+/// What [`of_teardown`] does, in words.
+pub(super) const OF_TEARDOWN: &[&str] = &[
+    "To tear down: `fault` if it exited with another status than 0, or if the runtime's state of the container is \
+     still there after it; else `benign`, but `undetermined` if the cgroup exists under another name.",
+    "To start: `benign` if it exited 0, or if it failed and its state of the container is gone: it failed for a \
+     reason of its own, and `first_failure` names what failed first on cgroupfs, if anything did. `fault` if it \
+     failed and its state is still there. `undetermined` if nobody could look.",
+    "To remove a directory: `benign`, whatever its status: the cgroup is not there, which is what it wanted. \
+     `undetermined` if the cgroup exists under another name.",
+    "Anything else: `benign` if it exited 0, else `undetermined`: its status alone proves nothing. `undetermined`, \
+     too, if the cgroup exists under another name.",
+];
 
 /// What a teardown of what is not there did to one who tried.
 pub(super) fn of_teardown(participant: Option<&Participant>, story: &Story, _: &World) -> Severity {

@@ -22,9 +22,9 @@ pub(super) fn somebody(actor: &Option<Actor>) -> String {
 
 /// Who tried, and how many besides. What failed first in a failed start comes before all else, but for a call that the
 /// sentence has as its cause.
-pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> String {
-    let main = weighed.caller();
-    let others = weighed.story.participants.iter().filter(|other| !other.is(&main.actor));
+pub(crate) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> String {
+    let main = weighed.main.map(|main| &main.actor);
+    let others = weighed.story.participants.iter().filter(|other| main.is_none_or(|main| !other.is(main)));
     let mut others: Vec<&Actor> = others.map(|other| &other.actor).collect();
     others.dedup_by(|one, other| one.is_same_process_as(other));
     let also = match others.len() {
@@ -33,7 +33,7 @@ pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
         1 => " (and one more process)".to_owned(),
         more => format!(" (and {more} more processes)"),
     };
-    let actor = who(&main.actor);
+    let actor = main.map_or_else(|| "somebody".to_owned(), who);
     match weighed.first_failure.filter(|first| cause.is_none_or(|cause| cause.seq != first.seq)) {
         Some(call) => format!(
             "{actor} failed to start a container after its {} of {} failed with {}; to clear up it{also}",
@@ -47,7 +47,7 @@ pub(super) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
 
 /// `the cgroup of container ID` where there is one, `cgroup /the/path in container ID` for one below that, else
 /// `cgroup /the/path`.
-pub(super) fn whose(weighed: &Weighed) -> String {
+pub(crate) fn whose(weighed: &Weighed) -> String {
     let path = &weighed.member.place.path;
     let depth = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
     match (&weighed.member.container, &weighed.story.container) {
@@ -68,12 +68,12 @@ fn name(container: &Container) -> String {
 
 /// `it exited 1` and the like: how the main actor ended.
 pub(super) fn end(weighed: &Weighed, world: &World) -> String {
-    let main = weighed.caller();
+    let Some(main) = weighed.main else { return "its end was not seen".to_owned() };
     let ladder = match main.calls {
         calls if calls >= MANY => format!("after {calls} failed calls "),
         _ => String::new(),
     };
-    let has_coped = weighed.severity != Severity::Fault && weighed.outcome.state_left != Some(true);
+    let has_coped = weighed.severity == Severity::Benign && weighed.outcome.state_left != Some(true);
     let end = match weighed.outcome.exit {
         Some(Exit::Code(0)) if has_coped => "it coped and exited 0".to_owned(),
         Some(Exit::Code(code)) => format!("it exited {code}"),
@@ -89,16 +89,16 @@ pub(super) fn end(weighed: &Weighed, world: &World) -> String {
 }
 
 /// How the main actor of a teardown of what is not there ended, and what became of what it was to remove.
-pub(super) fn outcome(weighed: &Weighed, world: &World) -> String {
+pub(crate) fn outcome(weighed: &Weighed, world: &World) -> String {
     let Outcome { exit, state_left, exit_at: _, cgroup_left: _ } = weighed.outcome;
     let has_failed = !exit.is_some_and(Exit::is_success);
-    let left = match (weighed.caller().job, weighed.severity, state_left) {
-        (Job::Start, Severity::Fault, _) | (Job::Teardown | Job::Removal | Job::Other, _, Some(true)) => {
+    let left = match (weighed.main.map(|main| main.job), weighed.severity, state_left) {
+        (Some(Job::Start), Severity::Fault, _) | (Some(Job::Teardown | Job::Removal | Job::Other), _, Some(true)) => {
             " and left the container's state behind"
         }
-        (Job::Start, Severity::Benign, Some(false)) if has_failed => ", and nothing was left behind",
-        (Job::Removal, Severity::Benign, _) if has_failed => ", though there was nothing to remove",
-        (Job::Teardown | Job::Removal | Job::Start | Job::Other, _, _) => "",
+        (Some(Job::Start), Severity::Benign, Some(false)) if has_failed => ", and nothing was left behind",
+        (Some(Job::Removal), Severity::Benign, _) if has_failed => ", though there was nothing to remove",
+        (Some(Job::Teardown | Job::Removal | Job::Start | Job::Other) | None, _, _) => "",
     };
     format!("{}{left}", end(weighed, world))
 }

@@ -369,9 +369,9 @@ impl Cgroups {
         since >= self.forgotten_before
     }
 
-    /// Forgets what a walk that began at `began` did not find: it went unseen. Returns how many they were.
-    pub fn forget_unconfirmed(&mut self, began: BootTime, hierarchies: &[HierarchyId]) -> usize {
-        let gone: Vec<(HierarchyId, CgroupId)> = self
+    /// Forgets what a walk that began at `began` did not find: it went unseen. Returns which they were.
+    pub fn forget_unconfirmed(&mut self, began: BootTime, hierarchies: &[HierarchyId]) -> Vec<Key> {
+        let gone: Vec<Key> = self
             .live
             .iter()
             .filter(|((hierarchy, _), live)| hierarchies.contains(hierarchy) && live.confirmed < began)
@@ -380,7 +380,7 @@ impl Cgroups {
         gone.iter().for_each(|key| drop(self.forget(*key)));
         // All that the walk found had room.
         self.overfull = self.overfull.filter(|at| *at >= began);
-        gone.len()
+        gone
     }
 
     /// How many of the cgroups that a walk found are not known, and how many known ones it did not find.
@@ -624,8 +624,8 @@ mod tests {
         found.iter().for_each(|found| cgroups.appeared(BootTime(10), found, None, None));
         // Made while it was walked, behind its back.
         cgroups.appeared(BootTime(11), &cgroup(4, "/new"), creation(11), None);
-        assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(1)]), 0);
-        assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(0)]), 1);
+        assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(1)]), []);
+        assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(0)]).len(), 1);
         assert!(cgroups.at_path(&place("/went")).is_none() && cgroups.at_path(&place("/new")).is_some());
         assert_eq!(cgroups.len(), 3);
     }

@@ -125,13 +125,44 @@ impl Notes {
         }
     }
 
-    /// The last call at a place that failed to make a cgroup there.
+    /// The last call at a place that failed to make a cgroup there. Those that a story gave back came before others.
     pub fn failed_creation(&self, place: &Place) -> Option<BootTime> {
-        self.at(place).rev().find(|note| note.attempt.is_failed_creation()).map(|note| note.attempt.at)
+        self.at(place).filter(|note| note.attempt.is_failed_creation()).map(|note| note.attempt.at).max()
     }
 
     /// When the last failed creation was that is not remembered any more.
     pub fn forgotten_creation(&self) -> Option<BootTime> {
         self.forgotten_creation
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::errno::Errno;
+    use crate::input::{Actor, HierarchyId, Pid, Seq, Syscall};
+
+    #[test]
+    fn the_last_failed_creation_is_the_latest_also_if_an_older_one_was_given_back() {
+        let place = Place { hierarchy: HierarchyId(0), path: "/a".into() };
+        let failed = |at| Note {
+            place: place.clone(),
+            file: None,
+            attempt: FindingAttempt {
+                seq: Seq(at),
+                at: BootTime(at),
+                operation: Operation::Mkdir,
+                syscall: Syscall::Mkdir,
+                errno: Errno::EROFS,
+                path: "/a".into(),
+                actor: Actor::new(Pid(1), 1, "runc".into(), None),
+            },
+        };
+        let mut notes = Notes::default();
+        notes.push(failed(1));
+        let given_back = notes.take(&place);
+        notes.push(failed(2));
+        given_back.into_iter().for_each(|note| notes.push(note));
+        assert_eq!(notes.failed_creation(&place), Some(BootTime(2)));
     }
 }

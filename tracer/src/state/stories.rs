@@ -36,13 +36,15 @@ pub(crate) struct Deadline {
     pub seq: Seq,
     /// When the event was.
     pub since: BootTime,
+    /// Where the cgroup was then.
+    pub place: Place,
     due: BootTime,
 }
 
 /// Whose deadline: a kind has one for a cgroup, the last that it asked for.
 type Asked = (Kind, Key);
 
-weigh! { Deadline:; }
+weigh! { Deadline: place; }
 
 /// What falls due, in this order of two at one time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -219,14 +221,14 @@ impl Stories {
         });
         let Some(story) = self.open.get_mut(&number) else { return };
         let actor = moment.actor().cloned();
-        let (place, at) = (moment.place().clone(), moment.at());
+        let (place, since) = (moment.place().clone(), moment.since());
         let is_known = actor.as_ref().is_some_and(|actor| story.lasts(actor));
         let is_followed = is_known || story.enter(&moment, &case, caller, &mut self.scale);
         story.include(&place, &case, notes, &mut self.scale);
         story.add(moment, &mut self.scale);
         let is_outgrown = story.told.as_ref().is_some_and(|told| told.is_outgrown(story.calls));
         if story.told.is_none() || !is_known || is_outgrown {
-            self.set_due(number, at + course.patience);
+            self.set_due(number, since + course.patience);
         }
         self.index(number, &place, actor.as_ref().filter(|_| is_followed), &case);
     }
@@ -256,9 +258,10 @@ impl Stories {
     }
 
     /// A rule asks for a deadline about a cgroup, so long after an event. One that it had asked for before is moved.
-    pub fn ask(&mut self, kind: Kind, cgroup: Key, (seq, since): (Seq, BootTime), due: BootTime) {
+    pub fn ask(&mut self, kind: Kind, cgroup: Key, event: (Seq, BootTime, Place), due: BootTime) {
         self.withdraw(kind, cgroup);
-        let deadline = Deadline { kind, cgroup, seq, since, due };
+        let (seq, since, place) = event;
+        let deadline = Deadline { kind, cgroup, seq, since, place, due };
         self.due.insert((due, Ticket::Deadline((kind, cgroup))));
         for (asked, gone) in self.deadlines.tell((kind, cgroup), deadline) {
             self.due.remove(&(gone.due, Ticket::Deadline(asked)));
@@ -391,8 +394,15 @@ impl Stories {
         if story.told.is_some() {
             self.open.insert(number, story);
         } else {
-            self.let_go(&story);
-            story.first_calls.into_iter().chain(story.last_calls).for_each(|call| notes.push(call));
+            self.scale.take(story.as_ref());
+            // Its calls are remembered again, but for the ones in the middle of very many.
+            let is_kept = |at: &BootTime| {
+                story.kept_calls().any(|note| note.attempt.is_failed_creation() && note.attempt.at == *at)
+            };
+            self.forgotten_creation = self.forgotten_creation.max(story.failed_creation.filter(|at| !is_kept(at)));
+            // What was tried around it never ceased to be a note.
+            let own = story.kept_calls().filter(|note| story.member_at(&note.place).is_some());
+            own.cloned().for_each(|call| notes.push(call));
         }
         news
     }

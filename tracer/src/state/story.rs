@@ -54,6 +54,8 @@ pub(crate) enum Moment {
         /// The event's line.
         seq: Seq,
         at: BootTime,
+        /// When it came to this: at the event, or at the deadline.
+        since: BootTime,
         place: Place,
         /// Who the story is about. `None` if nobody in particular did anything.
         actor: Option<Actor>,
@@ -65,6 +67,14 @@ impl Moment {
         match self {
             Self::Call(note) => note.attempt.at,
             Self::Event { at, .. } => *at,
+        }
+    }
+
+    /// When it came to this, which may be long after the event that gave reason for it.
+    pub fn since(&self) -> BootTime {
+        match self {
+            Self::Call(note) => note.attempt.at,
+            Self::Event { since, .. } => *since,
         }
     }
 
@@ -92,7 +102,8 @@ pub(crate) struct Case {
     pub removal: Option<Removal>,
     /// The renaming that took the path away, or gave it to a cgroup that had been removed.
     pub renaming: Option<Renaming>,
-    /// When the last life of a cgroup at the place was over, if that was seen: earlier calls were about that.
+    /// When the last life of a cgroup at the place was over, or this one began, if that was seen: earlier calls were
+    /// about something else.
     pub since: Option<BootTime>,
     pub container: Option<Arc<Container>>,
 }
@@ -372,8 +383,8 @@ impl Story {
     pub fn add(&mut self, moment: Moment, scale: &mut Scale) {
         match moment {
             Moment::Call(note) => self.add_call(note, scale),
-            Moment::Event { seq, at, .. } => {
-                self.last_at = self.last_at.max(at);
+            Moment::Event { seq, since, .. } => {
+                self.last_at = self.last_at.max(since);
                 if self.events.len() < EVENTS {
                     self.events.push(seq);
                 }

@@ -2,11 +2,12 @@
 //! due.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Tracker;
 use crate::container::Container;
 use crate::findings::Kind;
-use crate::input::{Actor, Event, Seq};
+use crate::input::{Actor, Change, Event, Seq};
 use crate::rules::{self, Beginning, Call, World};
 use crate::state::{Caller, Case, Deadline, Due, Existing, Key, Moment, Note, Place};
 
@@ -45,9 +46,12 @@ impl Tracker {
             match (own.begins)(event, &self.world()) {
                 Some(Beginning::Story(case, actor)) => {
                     let place = Place::of(&event.cgroup);
-                    self.tell(kind, Moment::Event { seq, at: event.at, place, actor }, *case);
+                    self.tell(kind, Moment::Event { seq, at: event.at, since: event.at, place, actor }, *case);
                 }
-                Some(Beginning::Deadline(after)) => self.stories.ask(kind, cgroup, (seq, event.at), event.at + after),
+                Some(Beginning::Deadline(after)) => {
+                    let at = (seq, event.at, Place::of(&event.cgroup));
+                    self.stories.ask(kind, cgroup, at, event.at + after);
+                }
                 None => {}
             }
         }
@@ -55,22 +59,38 @@ impl Tracker {
 
     /// A deadline has fallen due.
     fn fallen_due(&mut self, deadline: &Deadline) {
-        let Deadline { kind, cgroup, seq, since, .. } = *deadline;
+        let Deadline { kind, cgroup, seq, since: at, .. } = *deadline;
         let Some(own) = &self.rules.of(kind).deadline else { return };
         match (own.begins)(deadline, &self.world()) {
             Some(Beginning::Story(case, actor)) => {
-                let Some(place) = self.place_of(cgroup, &case) else { return };
-                self.tell(kind, Moment::Event { seq, at: since, place, actor }, *case);
+                let place = self.place_of(deadline, &case);
+                self.tell(kind, Moment::Event { seq, at, since: self.now, place, actor }, *case);
             }
-            Some(Beginning::Deadline(after)) => self.stories.ask(kind, cgroup, (seq, since), self.now + after),
+            Some(Beginning::Deadline(after)) => {
+                // Time stands still here: one that were due at once would be asked for without an end.
+                let due = self.now + after.max(Duration::from_nanos(1));
+                self.stories.ask(kind, cgroup, (seq, at, deadline.place.clone()), due);
+            }
             None => {}
         }
     }
 
-    /// Where a cgroup is, or was when it was removed.
-    fn place_of(&self, (hierarchy, id): Key, case: &Case) -> Option<Place> {
+    /// A walk did not find these: they were removed unseen, which whoever told of them takes for their removal.
+    pub(super) fn vanished(&mut self, gone: &[Key]) {
+        for cgroup in gone {
+            self.stories.happened(Change::Removed, *cgroup, self.now);
+            for (kind, _) in self.rules.that_withdraw(Change::Removed) {
+                self.stories.withdraw(kind, *cgroup);
+            }
+        }
+    }
+
+    /// Where the cgroup of a deadline is, or was when it was removed, or else when the deadline was asked for.
+    fn place_of(&self, deadline: &Deadline, case: &Case) -> Place {
+        let (hierarchy, id) = deadline.cgroup;
         let live = self.cgroups.get(hierarchy, id).map(|live| Place { hierarchy, path: live.path.clone() });
-        live.or_else(|| case.removal.as_ref().map(|removal| Place::of(&removal.cgroup)))
+        let removed = || case.removal.as_ref().map(|removal| Place::of(&removal.cgroup));
+        live.or_else(removed).unwrap_or_else(|| deadline.place.clone())
     }
 
     fn tell(&mut self, kind: Kind, moment: Moment, case: Case) {

@@ -125,7 +125,7 @@ fn explain_tells_every_kind() {
         let whole = run(&["explain", kind.as_str()]);
         assert!(whole.status.success());
         let whole = stdout(&whole);
-        for part in ["evidence", "causes", "confirm by hand", "known false positives", "what to do"] {
+        for part in ["evidence", "causes", "severity", "confirm by hand", "known false positives", "what to do"] {
             assert!(whole.contains(part), "{whole}");
         }
     }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::*;
+use crate::errno::Errno;
 use crate::findings::{Cause, Explanation, Finding, Severity};
-use crate::input::{BootTime, CgroupId, Change, Exit, HierarchyId, Input, Tick};
-use crate::rules::{Judgement, OnDeadline, OnEvent, Rule, Rules, Weighed};
+use crate::input::{About, BootTime, CgroupId, Change, Exit, Facts, HierarchyId, Input, Tick, WalkedAgain};
+use crate::input::{NamespaceId, Syscall};
+use crate::rules::{Judgement, OnDeadline, OnEvent, Rule, Rules, Weighed, wording};
 use crate::state::{Course, Story, Told};
 use crate::tracker::tests::Play;
 
@@ -14,7 +16,15 @@ const NEVER: Cause = Cause { word: "never-used", meaning: "m", advice: "a", is_r
 const SPAN: Duration = Duration::from_secs(30);
 
 const fn explanation(word: &'static str) -> Explanation {
-    Explanation { word, claim: "c", evidence: &["e"], confirm: &[], causes: &[NEVER], false_positives: &[] }
+    Explanation {
+        word,
+        claim: "c",
+        evidence: &["e"],
+        confirm: &[],
+        causes: &[NEVER],
+        severity: &["s"],
+        false_positives: &[],
+    }
 }
 
 const COURSE: Course = Course {
@@ -38,7 +48,7 @@ fn case_of((hierarchy, id): Key, world: &World) -> Option<Box<Case>> {
 }
 
 /// A cgroup that is still there so long after it was made.
-static OLD: Rule = Rule {
+const OLD: Rule = Rule {
     explanation: explanation("old-cgroup"),
     known: &[],
     call: None,
@@ -85,6 +95,9 @@ fn play(list: &'static [&'static Rule]) -> Play {
 
 const ONLY_OLD: &[&Rule] = &[&OLD];
 const ONLY_MADE: &[&Rule] = &[&MADE];
+const ONLY_VERY_OLD: &[&Rule] = &[&VERY_OLD];
+const ONLY_HASTY: &[&Rule] = &[&HASTY];
+const ONLY_LOST: &[&Rule] = &[&LOST];
 
 /// What was told, in order: the summary, the revision, the severity.
 fn said(play: &Play) -> Vec<(&str, u32, Severity)> {
@@ -180,6 +193,97 @@ fn deadlines_are_bounded_and_those_that_make_room_are_counted() {
     play.pass(SPAN * 2);
     assert_eq!(play.findings.len() as u64 + evicted, 20_000, "the last ones are told");
     assert_eq!(play.tracker.next_due(), None);
+}
+
+/// A cgroup that is still there long after it was made, longer than stories are kept; of that nothing is told at once.
+const VERY_OLD: Rule = Rule {
+    explanation: explanation("very-old-cgroup"),
+    event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN * 40)) }),
+    course: Course { patience: Duration::from_secs(2), ..COURSE },
+    ..OLD
+};
+
+/// A rule that asks for what it may not have: to be asked again at once.
+const HASTY: Rule = Rule {
+    explanation: explanation("hasty-cgroup"),
+    deadline: Some(OnDeadline { withdrawn_by: &[], begins: |_, _| Some(Beginning::Deadline(Duration::ZERO)) }),
+    ..OLD
+};
+
+/// A cgroup of which only the deadline is left, and nobody's.
+const LOST: Rule = Rule {
+    explanation: explanation("lost-cgroup"),
+    deadline: Some(OnDeadline {
+        withdrawn_by: &[],
+        begins: |_, _| Some(Beginning::Story(Box::<Case>::default(), None)),
+    }),
+    judge: |weighed, world| {
+        let (who, whose) = (wording::subject(weighed, None), wording::whose(weighed));
+        let summary = format!("{who} lost {whose}; {}", wording::outcome(weighed, world));
+        Some(Judgement { cause: NEVER, because: Vec::new(), summary, rival: None })
+    },
+    ..OLD
+};
+
+#[test]
+fn what_a_deadline_begins_is_as_young_as_the_deadline() {
+    let mut play = play(ONLY_VERY_OLD);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.pass(SPAN * 40);
+    assert!(play.findings.is_empty(), "its patience begins at the deadline");
+    play.pass(Duration::from_secs(2));
+    assert_eq!(said(&play), [("it is there", 0, Severity::Fault)]);
+    // Old things are dropped with the next event: it is none of them.
+    play.event(Change::Attached, 0, 8, "/b", 20);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    assert_eq!(said(&play)[1..], [("it was there", 1, Severity::Benign)]);
+}
+
+#[test]
+fn a_deadline_of_no_time_does_not_hold_time_up() {
+    let mut play = play(ONLY_HASTY);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.pass(SPAN);
+    assert_eq!(play.tracker.next_due(), Some(BootTime(play.now + 1)));
+}
+
+#[test]
+fn a_story_of_nobody_about_what_is_not_known_any_more_is_told_with_its_last_place() {
+    let mut play = play(ONLY_LOST);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.pass(SPAN);
+    assert_eq!(play.findings[0].summary, "somebody lost cgroup /a; its end was not seen");
+}
+
+#[test]
+fn what_a_walk_does_not_find_is_over() {
+    let mut play = play(ONLY_OLD);
+    play.event(Change::Created, 0, 7, "/a", 20);
+    play.pass(SPAN);
+    play.event(Change::Created, 0, 8, "/b", 20);
+    let again = Some(WalkedAgain { began: BootTime(play.now + 1), hierarchies: vec![HierarchyId(0)] });
+    let about = About::Walked { cgroups: 0, unreadable: 0, again };
+    play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+    assert_eq!(said(&play)[1..], [("it was there", 1, Severity::Benign)]);
+    assert_eq!(play.tracker.next_due(), None, "nor is a deadline of it waited for");
+}
+
+#[test]
+fn what_a_story_that_came_to_nothing_had_borrowed_is_not_given_back_twice() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 5, "/a", 20);
+    play.event(Change::Created, 0, 7, "/a/web", 20);
+    play.exec(21, "rmdir /a/web");
+    let controllers = "/sys/fs/cgroup/unified/a/cgroup.subtree_control";
+    play.attempt(Syscall::Openat, Errno::EROFS, controllers, NamespaceId(1), 21);
+    play.attempt(Syscall::Mkdirat, Errno::EROFS, "/sys/fs/cgroup/unified/a/web", NamespaceId(1), 21);
+    play.rmdir(Errno::EROFS, "/a/web", 21);
+    play.event(Change::Removed, 0, 7, "/a/web", 20);
+    play.exit(21, Exit::Code(1));
+    play.pass(SPAN);
+    let notes = |path: &str| play.tracker.notes.at(&Place { hierarchy: HierarchyId(0), path: path.into() }).count();
+    assert_eq!((play.findings.len(), notes("/a"), notes("/a/web")), (0, 1, 2));
 }
 
 #[test]
