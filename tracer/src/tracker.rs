@@ -133,6 +133,21 @@ impl Tracker {
         std::mem::take(&mut self.findings)
     }
 
+    /// Takes in what a part of a trace begins with and only restates, and fills in its derived fields. Nothing follows
+    /// from it: what is known keeps its place in the order that things are forgotten in, and the time at which it was
+    /// last seen.
+    pub fn restated(&mut self, input: &mut Input) {
+        if let Input::Event(event) = input {
+            event.container = self.container_in(event);
+        }
+    }
+
+    /// Forgets the cgroups that were not told of at `at`, when all that exist were: lines are missing that told of
+    /// their end.
+    pub fn forget_untold(&mut self, at: BootTime) {
+        self.cgroups.forget_untold(at);
+    }
+
     /// The phases of cgroups' lives that ended with the last input.
     pub fn take_spans(&mut self) -> Vec<Span> {
         std::mem::take(&mut self.spans)
@@ -275,10 +290,23 @@ impl Tracker {
         if let Some(actor) = &mut event.actor {
             self.processes.identify(actor, event.at);
         }
+        event.container = self.container_in(event);
+        self.command.event(event);
+        // What a walk or a snapshot says again has not happened again.
+        let is_news = event.change != Change::Existing
+            || event.cgroup.id.is_some_and(|id| self.cgroups.get(event.cgroup.hierarchy, id).is_none());
+        self.learn_event(seq, event);
+        if is_news {
+            self.happened(seq, event);
+        }
+    }
+
+    /// The container that the cgroup of an event is of.
+    fn container_in(&mut self, event: &Event) -> Option<Arc<Container>> {
         let known = event.cgroup.id.and_then(|id| self.cgroups.get(event.cgroup.hierarchy, id));
         let known = known.filter(|_| event.change != Change::Created).and_then(|live| live.container.clone());
         let pid = event.actor.as_ref().map(|actor| actor.pid);
-        event.container = match known {
+        match known {
             Some(container) if !self.may_say_more(&container, &event.cgroup.path, pid) => Some(container),
             Some(container) => {
                 let more = self.container_of(&Place::of(&event.cgroup), pid).unwrap_or(container);
@@ -288,14 +316,6 @@ impl Tracker {
                 Some(more)
             }
             None => self.container_of(&Place::of(&event.cgroup), pid),
-        };
-        self.command.event(event);
-        // What a walk or a snapshot says again has not happened again.
-        let is_news = event.change != Change::Existing
-            || event.cgroup.id.is_some_and(|id| self.cgroups.get(event.cgroup.hierarchy, id).is_none());
-        self.learn_event(seq, event);
-        if is_news {
-            self.happened(seq, event);
         }
     }
 

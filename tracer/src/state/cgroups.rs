@@ -371,15 +371,24 @@ impl Cgroups {
 
     /// Forgets what a walk that began at `began` did not find: it went unseen. Returns how many they were.
     pub fn forget_unconfirmed(&mut self, began: BootTime, hierarchies: &[HierarchyId]) -> usize {
-        let gone: Vec<(HierarchyId, CgroupId)> = self
+        self.forget_older(began, |hierarchy| hierarchies.contains(&hierarchy))
+    }
+
+    /// Forgets what was not among those that were told of at `at`, when all were. Returns how many they were.
+    pub fn forget_untold(&mut self, at: BootTime) -> usize {
+        self.forget_older(at, |_| true)
+    }
+
+    fn forget_older(&mut self, than: BootTime, is_in: impl Fn(HierarchyId) -> bool) -> usize {
+        let gone: Vec<Key> = self
             .live
             .iter()
-            .filter(|((hierarchy, _), live)| hierarchies.contains(hierarchy) && live.confirmed < began)
+            .filter(|((hierarchy, _), live)| is_in(*hierarchy) && live.confirmed < than)
             .map(|(key, _)| *key)
             .collect();
         gone.iter().for_each(|key| drop(self.forget(*key)));
-        // All that the walk found had room.
-        self.overfull = self.overfull.filter(|at| *at >= began);
+        // All that were found had room.
+        self.overfull = self.overfull.filter(|at| *at >= than);
         gone.len()
     }
 

@@ -224,7 +224,7 @@ impl Play {
     }
 }
 
-fn header(missing: &[&str]) -> Header {
+pub(crate) fn header(missing: &[&str]) -> Header {
     let hierarchy = |id, version, minor| Hierarchy {
         id: HierarchyId(id),
         version,
