@@ -10,6 +10,7 @@ pub mod record;
 mod replay;
 pub mod report;
 pub mod serve;
+mod verdict;
 
 use std::io::{self, IsTerminal, Write};
 

@@ -206,7 +206,7 @@ impl Play {
     }
 
     /// runc's calls of the incident; the deleter ends with `how`.
-    fn incident(&mut self, how: Exit) {
+    pub fn incident(&mut self, how: Exit) {
         let cgroup = "/sys/fs/cgroup/irpsym10jqj937p3dxo13jky1";
         let freeze = format!("{cgroup}/cgroup.freeze");
         self.exec(10, "buildkit-runc run --keep irpsym10jqj937p3dxo13jky1");
