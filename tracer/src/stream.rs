@@ -161,7 +161,7 @@ impl<'a> Stream<'a> {
     /// of a trace are missing, and when a walk finds what was lost.
     fn restates(&self, input: &Input, opens: bool) -> bool {
         match input {
-            Input::Event(event) => event.change == Change::Existing && self.tracker.knows_cgroup(&event.cgroup),
+            Input::Event(event) => self.tracker.is_told(event),
             Input::Process(process) => opens && self.tracker.knows_process(process.pid),
             Input::Facts(Facts { about, .. }) => match about {
                 About::Mounts { namespace, .. } => opens && self.tracker.knows_mounts(*namespace),

@@ -183,10 +183,9 @@ impl Tracker {
         self.mount_tables.get(&namespace).is_some()
     }
 
-    /// Whether a cgroup is known to exist, by this path.
-    pub fn knows_cgroup(&self, cgroup: &Cgroup) -> bool {
-        let known = cgroup.id.and_then(|id| self.cgroups.get(cgroup.hierarchy, id));
-        known.is_some_and(|known| known.path == cgroup.path || cgroup.truncated)
+    /// Whether an event only tells again that a cgroup exists: nothing happened.
+    pub fn is_told(&self, event: &Event) -> bool {
+        event.change == Change::Existing && self.cgroups.is_told(&event.cgroup)
     }
 
     /// Whether something was said already of a container, by this user's processes or by those that are believed more.
@@ -293,8 +292,7 @@ impl Tracker {
         event.container = self.container_in(event);
         self.command.event(event);
         // What a walk or a snapshot says again has not happened again.
-        let is_news = event.change != Change::Existing
-            || event.cgroup.id.is_some_and(|id| self.cgroups.get(event.cgroup.hierarchy, id).is_none());
+        let is_news = !self.is_told(event);
         self.learn_event(seq, event);
         if is_news {
             self.happened(seq, event);
@@ -406,6 +404,7 @@ impl Tracker {
             About::Unanswered { question: Question::Container | Question::State | Question::Mounts, .. } => {}
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
+                self.cgroups.walked();
                 // What could not be read may hold what was not found.
                 if let Some(WalkedAgain { began, hierarchies }) = again.as_ref().filter(|_| *unreadable == 0) {
                     self.cgroups.forget_unconfirmed(*began, hierarchies);

@@ -58,7 +58,11 @@ fn begin<'a>(header: &Header, output: &'a mut Parts) -> Stream<'a> {
 
 fn knows(stream: &Stream<'_>, ids: &[u64]) -> Vec<bool> {
     let path = |id: &u64| if *id == 1 { "/a".to_owned() } else { format!("/a/{id}") };
-    ids.iter().map(|id| stream.tracker().knows_cgroup(&cgroup(*id, &path(id)))).collect()
+    let is_told = |id: &u64| match event(0, Change::Existing, *id, &path(id)) {
+        Input::Event(event) => stream.tracker().is_told(&event),
+        _ => false,
+    };
+    ids.iter().map(is_told).collect()
 }
 
 /// A trace in three parts: 2 is made in the first one, and goes in the second one, where 3 is made.
@@ -124,4 +128,29 @@ fn a_part_that_begins_within_a_walk_confirms_nothing() {
     assert_eq!(knows(&stream, &[1, 2]), [true, false]);
     let mut replayed = Parts::default();
     assert_eq!(knows(&read(&parts.0, &mut replayed), &[1, 2]), [true, false]);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_counted_once_however_often_it_is_found() {
+    let (mut parts, header) = (Parts::default(), header(&[]));
+    let mut stream = begin(&header, &mut parts);
+    let long = "x".repeat(4_000);
+    let found = |at: u64| -> Vec<Input> {
+        (10..4_000).map(|id| event(at, Change::Existing, id, &format!("/{id}{long}"))).collect()
+    };
+    let mut full = Parts::default();
+    let mut first = Stream::begin(&header, &mut full).expect("kept");
+    feed(&mut first, &found(START));
+    feed(&mut first, &[walked(START + 1, 3_990, None)]);
+    let (existing, evicted) = (first.counts.events["existing"], first.tracker().evicted());
+    assert!(existing == 3_990 && evicted > 1_000, "{existing} {evicted}");
+    for round in 1..4 {
+        let began = START + 100 * round;
+        feed(&mut first, &found(began + 1));
+        feed(&mut first, &[walked(began + 2, 3_990, Some(began))]);
+    }
+    assert_eq!((first.counts.events["existing"], first.tracker().evicted()), (existing, evicted));
+    // One that is found where all are known is news.
+    feed(&mut stream, &[event(START + 2, Change::Existing, 2, "/a/2"), walked(START + 3, 2, Some(START + 1))]);
+    assert_eq!(stream.counts.events["existing"], 2);
 }
