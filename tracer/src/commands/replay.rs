@@ -154,7 +154,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
             match reader.next_item().with_context(|| format!("failed to read {}", file.display()))? {
                 Some(Item::Input(seq, mut input)) => {
                     last = last.max(input.at());
-                    before = Some((seq, input.at()));
+                    before = Some((seq, last));
                     stream.replay(seq, &mut input)?;
                 }
                 Some(Item::End(at)) => {

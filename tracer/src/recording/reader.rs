@@ -184,7 +184,8 @@ impl<R: Read> Reader<R> {
                         return Ok(Some(Item::Damage(Damage { frame, offset, what })));
                     }
                     let before = if first { self.before } else { Some((self.seq, self.at)) };
-                    (self.seq, self.at) = (seq, input.at());
+                    // What is told again is of an older time.
+                    (self.seq, self.at) = (seq, self.at.max(input.at()));
                     // What could not be written is told by the recorder itself.
                     let is_told = matches!(&*input, Input::Lost(lost) if lost.ring == Ring::Recording);
                     let item = Item::Input(seq, input);

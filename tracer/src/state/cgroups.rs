@@ -448,6 +448,12 @@ impl Cgroups {
         all
     }
 
+    /// The ids of the containers whose cgroups exist, and of those around them.
+    pub fn containers(&self) -> HashSet<Name> {
+        let containers = self.live.values().filter_map(|live| live.container.as_ref());
+        containers.flat_map(|container| container.chain.iter().cloned()).collect()
+    }
+
     /// Drops removals that are too old.
     pub fn sweep(&mut self, now: BootTime) {
         while self.dying.oldest().is_some_and(|(_, dying)| now.since(dying.since) > DYING_AGE) {
