@@ -191,7 +191,8 @@ impl Sink for Flight {
         self.counts.clone_from(&batch.counts);
     }
 
-    fn finding(&mut self) {
+    fn finding(&mut self, counts: &Counts) {
+        self.counts.clone_from(counts);
         let until = Instant::now() + self.window;
         if self.is_writing() { self.until = Some(until) } else { self.begin_file(until) }
     }

@@ -161,7 +161,7 @@ impl Sink for Recorder {
         self.journal.took(batch);
     }
 
-    fn finding(&mut self) {}
+    fn finding(&mut self, _: &Counts) {}
 
     fn wants_part(&self) -> bool {
         if self.refused.is_some_and(|refused| refused.elapsed() < AGAIN) {
