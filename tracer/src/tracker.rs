@@ -258,8 +258,8 @@ impl Tracker {
         self.cgroups.differences(found, hierarchies)
     }
 
-    /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded. Whose path it is can be
-    /// found out again: that is not forgotten.
+    /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded. Whose a path is can be
+    /// worked out again: that is not forgotten.
     pub fn evicted(&self) -> u64 {
         let stories = self.notes.evicted + self.stories.evicted();
         let others = self.hierarchies_beyond + self.tables.evicted() + self.told.evicted() + self.command.evicted;

@@ -1,7 +1,7 @@
 //! Three tables for query engines: `inputs`, `lives` and `findings`, partitioned `host=…/date=…`.
 //!
-//! Each table is written in row groups as the trace goes by: memory depends on the live cgroups, not on the length. A life
-//! is told when it is over and is filed by its beginning, so around midnight rows of several days take turns.
+//! Each table is written in row groups as the trace goes by: memory depends on the live cgroups, not on the length. A
+//! life is told when it is over and is filed by its beginning, so around midnight rows of several days take turns.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;

@@ -163,7 +163,8 @@ const DAYS: &str = r#"
 import duckdb, json, sys
 def rows(table, time):
     files = f"read_parquet('{sys.argv[1]}/{table}/**/*.parquet', hive_partitioning=true)"
-    return duckdb.sql(f"select date::varchar, {time}::date::varchar, count(*) from {files} group by all order by all").fetchall()
+    days = f"date::varchar, {time}::date::varchar"
+    return duckdb.sql(f"select {days}, count(*) from {files} group by all order by all").fetchall()
 print(json.dumps([rows("inputs", "time"), rows("lives", "created")]))
 "#;
 
