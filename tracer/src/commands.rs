@@ -11,6 +11,7 @@ mod replay;
 pub mod report;
 pub mod serve;
 pub mod tree;
+mod verdict;
 
 use std::io::{self, IsTerminal, Write};
 

@@ -39,9 +39,9 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
         self.entries.len()
     }
 
-    /// All of them, in no order.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.entries.iter().map(|(key, entry)| (key, &entry.1))
+    /// All of them, the one that was told longest ago first.
+    pub fn in_order(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.order.values().filter_map(|key| Some((key, self.get(key)?)))
     }
 
     /// The one that was told longest ago.
@@ -110,6 +110,24 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
         gone
     }
 
+    /// Drops the oldest ones as long as they are too old. One that `renew` makes young is the latest again; for one
+    /// that is to go it says `false`.
+    pub fn retire(&mut self, is_old: impl Fn(&V) -> bool, mut renew: impl FnMut(&K, &mut V) -> bool) {
+        while let Some((key, value)) = self.oldest()
+            && is_old(value)
+        {
+            let key = key.clone();
+            let mut stays = false;
+            self.touch(&key, |value| {
+                stays = renew(&key, value) && !is_old(value);
+                stays
+            });
+            if !stays {
+                self.take(&key);
+            }
+        }
+    }
+
     pub fn take_oldest(&mut self) -> Option<(K, V)> {
         let (_, key) = self.order.first_key_value()?;
         let key = key.clone();
@@ -139,10 +157,22 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Parted<K, V> {
         self.hosts.get(key).or_else(|| self.others.get(key))
     }
 
-    /// All of them, in no order, and whether each is the host's.
-    pub fn iter(&self) -> impl Iterator<Item = (&K, bool, &V)> {
-        let hosts = self.hosts.iter().map(|(key, value)| (key, true, value));
-        hosts.chain(self.others.iter().map(|(key, value)| (key, false, value)))
+    /// All of them, and whether each is the host's; of each part the one that was told longest ago first.
+    pub fn in_order(&self) -> impl Iterator<Item = (&K, bool, &V)> {
+        let hosts = self.hosts.in_order().map(|(key, value)| (key, true, value));
+        hosts.chain(self.others.in_order().map(|(key, value)| (key, false, value)))
+    }
+
+    /// As [`Recent::touch`].
+    pub fn touch(&mut self, key: &K, mut change: impl FnMut(&mut V) -> bool) {
+        self.hosts.touch(key, &mut change);
+        self.others.touch(key, change);
+    }
+
+    /// As [`Recent::retire`].
+    pub fn retire(&mut self, is_old: impl Fn(&V) -> bool, mut renew: impl FnMut(&K, &mut V) -> bool) {
+        self.hosts.retire(&is_old, &mut renew);
+        self.others.retire(is_old, renew);
     }
 
     /// Takes an entry out, to be told anew.
@@ -188,7 +218,26 @@ mod tests {
         assert!(recent.tell(Pid(1), 3).is_empty());
         assert_eq!(recent.tell(Pid(3), 4), [(Pid(2), 2)]);
         assert_eq!((recent.get(&Pid(1)), recent.get(&Pid(2)), recent.get(&Pid(3))), (Some(&3), None, Some(&4)));
-        assert_eq!((recent.iter().count(), recent.evicted), (2, 1));
+        assert_eq!((recent.in_order().count(), recent.evicted), (2, 1));
+    }
+
+    #[test]
+    fn what_is_too_old_goes_unless_it_is_renewed() {
+        let mut recent = Recent::new(9, ENOUGH);
+        for (pid, at) in [(4, 1), (3, 2), (2, 3), (1, 9)] {
+            recent.tell(Pid(pid), at);
+        }
+        recent.retire(
+            |at| *at < 5,
+            |pid, at| {
+                *at = 10;
+                *pid == Pid(3)
+            },
+        );
+        let left: Vec<(u32, u64)> = recent.in_order().map(|(pid, at)| (pid.0, *at)).collect();
+        assert_eq!((left, recent.evicted), (vec![(1, 9), (3, 10)], 0));
+        recent.retire(|_| true, |_, _| true);
+        assert_eq!((recent.len(), recent.bytes()), (0, 0), "one that stays old goes");
     }
 
     #[test]

@@ -274,7 +274,9 @@ impl Report {
         if !is_found_later {
             self.counts.count(input);
         }
-        let at = input.at();
+        // A part that begins the trace tells of processes and facts that are older than itself.
+        let began = self.header.as_ref().map(|header| BootTime(header.clock.boot_ns));
+        let at = input.at().max(began.unwrap_or_default());
         match input {
             Input::Event(event) if event.change == Change::Existing => return,
             Input::Facts(facts) => {

@@ -4,16 +4,27 @@ use std::io;
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{About, BootTime, Change, Facts, Input, ProcessChange, Seq, Tick};
+use crate::input::{About, BootTime, Change, Facts, Input, ProcessChange, Ring, Seq, Tick};
 use crate::line::{Counts, Line, Output};
 use crate::tracker::Tracker;
+
+/// How far a part of a trace has told again what was known, which it does in this order.
+#[derive(Clone, Copy)]
+enum Opening {
+    /// Mount tables, containers and processes.
+    Facts,
+    /// So many cgroups, all of one time; then that these are all.
+    Cgroups(BootTime, u64),
+}
 
 /// A stream, from its header to its end.
 pub struct Stream<'a> {
     tracker: Tracker,
     seq: Seq,
     /// A later part of the trace has begun, and all that was known is told again.
-    in_opening: bool,
+    opening: Option<Opening>,
+    /// Lines are missing since all that was known was last told.
+    gap: bool,
     /// What went through so far.
     pub counts: Counts,
     output: &'a mut dyn Output,
@@ -26,7 +37,8 @@ impl<'a> Stream<'a> {
     /// When the output cannot be written.
     pub fn begin(header: &Header, output: &'a mut dyn Output) -> io::Result<Self> {
         output.line(&Line::Header(header))?;
-        Ok(Self { tracker: Tracker::new(header), seq: Seq(0), in_opening: false, counts: Counts::default(), output })
+        let tracker = Tracker::new(header);
+        Ok(Self { tracker, seq: Seq(0), opening: None, gap: false, counts: Counts::default(), output })
     }
 
     /// What the tracker knows.
@@ -53,8 +65,20 @@ impl<'a> Stream<'a> {
     /// When the output cannot be written.
     pub fn replay(&mut self, seq: Seq, input: &mut Input) -> io::Result<()> {
         self.seq = seq;
-        let restates = self.restates(input);
-        let findings = self.tracker.apply(seq, input);
+        self.gap |= matches!(input, Input::Lost(lost) if lost.ring == Ring::Recording);
+        let before = self.opening;
+        let opens = self.opens(input);
+        let restates = self.restates(input, opens);
+        let findings = if opens && restates && !self.gap {
+            self.tracker.restated(input);
+            Vec::new()
+        } else {
+            self.tracker.apply(seq, input)
+        };
+        if opens && self.gap && is_whole(before, input) {
+            self.tracker.forget_untold(input.at());
+            self.gap = false;
+        }
         if restates {
             self.output.line(&Line::Known(seq, input))?;
         } else {
@@ -97,43 +121,55 @@ impl<'a> Stream<'a> {
     pub fn begin_part(&mut self, header: &Header) -> io::Result<()> {
         self.output.line(&Line::Header(header))?;
         self.part_begins();
-        self.tracker.snapshot().iter_mut().try_for_each(|input| self.feed(input))
+        let told = self.tracker.snapshot().iter_mut().try_for_each(|input| self.feed(input));
+        // Where there was no room to remember all cgroups, nothing says that these are all.
+        self.opening = None;
+        told
     }
 
     /// The inputs that follow were read from a later part of the same trace, which begins with all that was known.
     pub fn part_begins(&mut self) {
-        self.in_opening = true;
+        self.opening = Some(Opening::Facts);
+    }
+
+    /// Whether an input is of what a part of the trace begins with. Whatever else comes ends that.
+    fn opens(&mut self, input: &Input) -> bool {
+        let Some(opening) = self.opening else { return false };
+        let next = match (input, opening) {
+            // Lines that were not written are told of where writing goes on.
+            (Input::Lost(_), _) => return false,
+            (Input::Process(process), Opening::Facts) if process.change == ProcessChange::Seen => Some(opening),
+            (Input::Facts(Facts { about: About::Mounts { .. } | About::Container(_), .. }), Opening::Facts) => {
+                Some(opening)
+            }
+            (Input::Event(event), Opening::Facts) if event.change == Change::Existing => {
+                Some(Opening::Cgroups(event.at, 1))
+            }
+            // What a walk finds has times of its own.
+            (Input::Event(event), Opening::Cgroups(at, count))
+                if event.change == Change::Existing && event.at == at =>
+            {
+                Some(Opening::Cgroups(at, count + 1))
+            }
+            _ => None,
+        };
+        self.opening = next;
+        next.is_some() || matches!(input, Input::Facts(Facts { about: About::Walked { again: None, .. }, .. }))
     }
 
     /// Whether an input only restates what is known. What nobody has said yet is news wherever it is told: where parts
     /// of a trace are missing, and when a walk finds what was lost.
-    fn restates(&mut self, input: &Input) -> bool {
-        if let Input::Event(event) = input
-            && event.change == Change::Existing
-        {
-            return self.tracker.knows_cgroup(&event.cgroup);
-        }
-        if !self.in_opening {
-            return false;
-        }
+    fn restates(&self, input: &Input, opens: bool) -> bool {
         match input {
-            Input::Process(process) if process.change == ProcessChange::Seen => self.tracker.knows_process(process.pid),
+            Input::Event(event) => self.tracker.is_told(event),
+            Input::Process(process) => opens && self.tracker.knows_process(process.pid),
             Input::Facts(Facts { about, .. }) => match about {
-                About::Mounts { namespace, .. } => self.tracker.knows_mounts(*namespace),
-                About::Container(said) => self.tracker.knows_container(said),
-                About::Walked { again, .. } => {
-                    self.in_opening = false;
-                    again.is_none()
-                }
+                About::Mounts { namespace, .. } => opens && self.tracker.knows_mounts(*namespace),
+                About::Container(said) => opens && self.tracker.knows_container(said),
+                About::Walked { .. } => opens,
                 About::State { .. } | About::Unread(_) | About::Unanswered { .. } => false,
             },
-            // Lines that were not written are told of where writing goes on.
-            Input::Lost(_) => false,
-            // Where there was no room to remember all cgroups, no walk ends the opening.
-            Input::Event(_) | Input::Attempt(_) | Input::Process(_) | Input::Tick(_) => {
-                self.in_opening = false;
-                false
-            }
+            Input::Attempt(_) | Input::Lost(_) | Input::Tick(_) => false,
         }
     }
 
@@ -153,3 +189,15 @@ impl<'a> Stream<'a> {
         Ok(())
     }
 }
+
+/// Whether an input ends what a part of the trace began with, of which nothing is missing.
+fn is_whole(opening: Option<Opening>, input: &Input) -> bool {
+    let told = match opening {
+        Some(Opening::Cgroups(_, count)) => count,
+        Some(Opening::Facts) | None => 0,
+    };
+    matches!(input, Input::Facts(Facts { about: About::Walked { cgroups, again: None, .. }, .. }) if *cgroups == told)
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@
 
 mod command;
 mod containers;
+mod tables;
 mod telling;
 mod told;
 
@@ -24,19 +25,22 @@ use crate::findings::{Finding, FindingAttempt};
 use crate::hierarchy::Header;
 use crate::input::{
     About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Facts, HierarchyId, Input,
-    NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
+    Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
 };
-use crate::mounts::{self, MountTable, Resolution};
+use crate::mounts::{self, Resolution};
 use crate::name::Name;
 use crate::oci;
-use crate::recent::{Parted, Recent};
+use crate::recent::Recent;
 use crate::rules::Rules;
 use crate::state::{Cgroups, Coverage, Creation, End, Note, Notes, Place, Processes, Stories};
 use command::Command;
+use tables::Tables;
 use told::Told;
 
 /// Old things are dropped this often.
 const SWEEP: Duration = Duration::from_secs(10);
+/// What is kept for a day, and what is only kept to be had sooner, is looked through this often.
+const SWEEP_OF_FACTS: Duration = Duration::from_secs(60 * 60);
 /// cgroup file systems kept at most: a kernel has a dozen, and a trace file names as many as it likes.
 const HIERARCHIES: usize = 256;
 
@@ -47,7 +51,7 @@ pub struct Tracker {
     hierarchies: HashMap<Device, HierarchyId>,
     /// cgroup file systems that there was no room for.
     hierarchies_beyond: u64,
-    mount_tables: Parted<NamespaceId, MountTable>,
+    tables: Tables,
     told: Told,
     /// What a name alone says, so that it need not be worked out again. Nothing is lost with one that makes room.
     owners: Recent<Name, Owner>,
@@ -59,6 +63,7 @@ pub struct Tracker {
     stories: Stories,
     now: BootTime,
     next_sweep: BootTime,
+    next_sweep_of_facts: BootTime,
     findings: Vec<Finding>,
     spans: Vec<Span>,
 }
@@ -97,7 +102,7 @@ impl Tracker {
             rules,
             hierarchies: hierarchies.take(HIERARCHIES).collect(),
             hierarchies_beyond: 0,
-            mount_tables: mounts::tables(),
+            tables: Tables::new(),
             told: Told::new(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
             cgroups: Cgroups::default(),
@@ -108,6 +113,7 @@ impl Tracker {
             stories: Stories::default(),
             now: BootTime(header.clock.boot_ns),
             next_sweep: BootTime(header.clock.boot_ns),
+            next_sweep_of_facts: BootTime(header.clock.boot_ns) + SWEEP_OF_FACTS,
             findings: Vec::new(),
             spans: Vec::new(),
         }
@@ -132,6 +138,22 @@ impl Tracker {
         }
         self.tell_due();
         std::mem::take(&mut self.findings)
+    }
+
+    /// Takes in what a part of a trace begins with and only restates, and fills in its derived fields. Nothing follows
+    /// from it: what is known keeps its place in the order that things are forgotten in, and the time at which it was
+    /// last seen.
+    pub fn restated(&mut self, input: &mut Input) {
+        if let Input::Event(event) = input {
+            event.container = self.container_in(event);
+        }
+    }
+
+    /// Forgets the cgroups that were not told of at `at`, when all that exist were: lines are missing that told of
+    /// their end.
+    pub fn forget_untold(&mut self, at: BootTime) {
+        let gone = self.cgroups.forget_untold(at);
+        self.vanished(&gone);
     }
 
     /// The phases of cgroups' lives that ended with the last input.
@@ -166,13 +188,12 @@ impl Tracker {
 
     /// What is known of the mounts of a namespace.
     pub fn knows_mounts(&self, namespace: NamespaceId) -> bool {
-        self.mount_tables.get(&namespace).is_some()
+        self.tables.get(namespace).is_some()
     }
 
-    /// Whether a cgroup is known to exist, by this path.
-    pub fn knows_cgroup(&self, cgroup: &Cgroup) -> bool {
-        let known = cgroup.id.and_then(|id| self.cgroups.get(cgroup.hierarchy, id));
-        known.is_some_and(|known| known.path == cgroup.path || cgroup.truncated)
+    /// Whether an event only tells again that a cgroup exists: nothing happened.
+    pub fn is_told(&self, event: &Event) -> bool {
+        event.change == Change::Existing && self.cgroups.is_told(&event.cgroup)
     }
 
     /// Whether something was said already of a container, by this user's processes or by those that are believed more.
@@ -190,20 +211,12 @@ impl Tracker {
         self.processes.get(pid)?.command.as_ref()
     }
 
-    /// What is known now, as inputs: with these a trace can be read that begins here. Taking them in again changes
-    /// nothing.
+    /// What is known now, as inputs: with these a trace can be read that begins here. Of each map what goes first comes
+    /// first, with the time that its age counts from; the cgroups are all of now.
     pub fn snapshot(&self) -> Vec<Input> {
         let at = self.now;
-        let mut tables: Vec<(&NamespaceId, bool, &MountTable)> = self.mount_tables.iter().collect();
-        tables.sort_by_key(|(namespace, ..)| **namespace);
-        let mounts = tables.into_iter().map(|(namespace, host, table)| About::Mounts {
-            namespace: *namespace,
-            mounts: table.mounts().to_vec(),
-            too_many: 0,
-            host,
-        });
-        let containers = self.told.all().into_iter().map(About::Container);
-        let about = |about| Input::Facts(Facts { at, about });
+        let containers = self.told.all().map(|(at, said)| (at, About::Container(said.clone())));
+        let fact = |(at, about)| Input::Facts(Facts { at, about });
         let cgroups = self.cgroups.all();
         let walked =
             About::Walked { cgroups: cgroups.len() as u64, unreadable: self.coverage.unreadable(), again: None };
@@ -218,10 +231,10 @@ impl Tracker {
                 actor: None,
             })
         });
-        let processes = self.processes.alive(at).into_iter().map(Input::Process);
-        let facts = mounts.chain(containers).map(about);
+        let processes = self.processes.alive().into_iter().map(Input::Process);
+        let facts = self.tables.all().chain(containers).map(fact);
         // If there was no room for all, a reader is not told that these are.
-        let walked = self.cgroups.is_whole().then(|| about(walked));
+        let walked = self.cgroups.is_whole().then(|| fact((at, walked)));
         facts.chain(processes).chain(existing).chain(walked).collect()
     }
 
@@ -251,7 +264,7 @@ impl Tracker {
     /// again (`owners`) is not counted.
     pub fn evicted(&self) -> u64 {
         let stories = self.notes.evicted + self.stories.evicted();
-        let others = self.hierarchies_beyond + self.mount_tables.evicted() + self.told.evicted() + self.command.evicted;
+        let others = self.hierarchies_beyond + self.tables.evicted() + self.told.evicted() + self.command.evicted;
         self.cgroups.evicted() + self.processes.evicted() + stories + others
     }
 
@@ -270,6 +283,18 @@ impl Tracker {
         self.notes.sweep(self.now);
         self.stories.sweep(self.now);
         self.tell_due();
+        self.sweep_facts();
+    }
+
+    fn sweep_facts(&mut self) {
+        if self.now < self.next_sweep_of_facts {
+            return;
+        }
+        self.next_sweep_of_facts = self.now + SWEEP_OF_FACTS;
+        let (namespaces, containers) = (self.processes.mount_namespaces(), self.cgroups.containers());
+        self.tables.sweep(self.now, |namespace| namespaces.contains(&namespace));
+        self.told.sweep(self.now, |id| containers.contains(id));
+        self.owners.retire(|_| true, |_, _| false);
     }
 
     fn event(&mut self, seq: Seq, event: &mut Event) {
@@ -277,10 +302,22 @@ impl Tracker {
         if let Some(actor) = &mut event.actor {
             self.processes.identify(actor, event.at);
         }
+        event.container = self.container_in(event);
+        self.command.event(event);
+        // What a walk or a snapshot says again has not happened again.
+        let is_news = !self.is_told(event);
+        self.learn_event(seq, event);
+        if is_news {
+            self.happened(seq, event);
+        }
+    }
+
+    /// The container that the cgroup of an event is of.
+    fn container_in(&mut self, event: &Event) -> Option<Arc<Container>> {
         let known = event.cgroup.id.and_then(|id| self.cgroups.get(event.cgroup.hierarchy, id));
         let known = known.filter(|_| event.change != Change::Created).and_then(|live| live.container.clone());
         let pid = event.actor.as_ref().map(|actor| actor.pid);
-        event.container = match known {
+        match known {
             Some(container) if !self.may_say_more(&container, &event.cgroup.path, pid) => Some(container),
             Some(container) => {
                 let more = self.container_of(&Place::of(&event.cgroup), pid).unwrap_or(container);
@@ -290,14 +327,6 @@ impl Tracker {
                 Some(more)
             }
             None => self.container_of(&Place::of(&event.cgroup), pid),
-        };
-        self.command.event(event);
-        // What a walk or a snapshot says again has not happened again.
-        let is_news = event.change != Change::Existing
-            || event.cgroup.id.is_some_and(|id| self.cgroups.get(event.cgroup.hierarchy, id).is_none());
-        self.learn_event(seq, event);
-        if is_news {
-            self.happened(seq, event);
         }
     }
 
@@ -360,17 +389,19 @@ impl Tracker {
 
     fn facts(&mut self, facts: &Facts) {
         match &facts.about {
-            About::Mounts { namespace, mounts, too_many: _, host } => {
+            About::Mounts { namespace, mounts, too_many, host } => {
+                let known = self.tables.get(*namespace);
+                let is_new = |mount: &Mount| known.is_none_or(|known| !known.mounts().contains(mount));
                 for mount in mounts.iter().filter(|mount| mount.file_system == "cgroup2") {
                     if self.hierarchies.len() < HIERARCHIES || self.hierarchies.contains_key(&mount.device) {
                         self.hierarchies.insert(mount.device, HierarchyId(0));
-                    } else {
+                    } else if is_new(mount) {
                         self.hierarchies_beyond += 1;
                     }
                 }
-                self.mount_tables.tell(*namespace, *host, MountTable::new(mounts.clone()));
+                self.tables.learn(facts.at, *namespace, *host, mounts, *too_many);
             }
-            About::Container(said) => self.told.learn(said),
+            About::Container(said) => self.told.learn(facts.at, said),
             About::State { id, pid, path: _, present } => {
                 let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
                 // It was looked at the end of the process, which is the last one known of that number.
@@ -388,6 +419,7 @@ impl Tracker {
             About::Unanswered { question: Question::Container | Question::State | Question::Mounts, .. } => {}
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
+                self.cgroups.walked();
                 // What could not be read may hold what was not found.
                 if let Some(WalkedAgain { began, hierarchies }) = again.as_ref().filter(|_| *unreadable == 0) {
                     let gone = self.cgroups.forget_unconfirmed(*began, hierarchies);
@@ -398,6 +430,10 @@ impl Tracker {
     }
 
     fn attempt(&mut self, seq: Seq, attempt: &mut Attempt) {
+        // Whoever told of the call knows this table to be known: it must not go before it is gone by.
+        if let Some(namespace) = attempt.mount_namespace {
+            self.tables.used(namespace, attempt.at);
+        }
         self.sweep();
         self.processes.identify(&mut attempt.actor, attempt.at);
         let Some((place, file)) = self.resolve(attempt) else {
@@ -454,14 +490,14 @@ impl Tracker {
         // One whose path was cut short is deeper than anybody climbs.
         let on_cgroupfs = |directory: &&Directory| !directory.outside && !directory.truncated;
         let Some(directory) = attempt.directory.as_ref().filter(on_cgroupfs) else { return false };
-        let table = attempt.mount_namespace.and_then(|namespace| self.mount_tables.get(&namespace));
+        let table = attempt.mount_namespace.and_then(|namespace| self.tables.get(namespace));
         let root = table.and_then(|table| table.root_of(directory)).cloned().unwrap_or_else(|| Name::from("/"));
         mounts::climbs_out_of(&root, &directory.path, &attempt.path)
     }
 
     /// Where a path leads that does not start on cgroupfs, or not only there.
     fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
-        let table = self.mount_tables.get(&attempt.mount_namespace?)?;
+        let table = self.tables.get(attempt.mount_namespace?)?;
         match &attempt.directory {
             Some(directory) if directory.truncated => None,
             Some(directory) => Some(table.resolve_from(directory, &attempt.path)),

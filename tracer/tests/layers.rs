@@ -54,11 +54,13 @@ const OUTSIDE: [&str; 13] = [
 ];
 
 /// A word, and the only files that may have it: one reader for each part of the host.
-const ONLY_IN: [(&str, &[&str]); 6] = [
+const ONLY_IN: [(&str, &[&str]); 7] = [
     ("aya::", &["kernel.rs", "kernel/"]),
     ("aya_log", &["kernel/"]),
     // A path; messages may name it.
     ("\"/proc/", &["process.rs", "demo/"]),
+    // A path below it that is opened; rules may name it in what they advise.
+    ("\"/sys/fs/cgroup/", &["cgroupfs.rs", "demo/"]),
     ("fs::read_dir(", &["process.rs"]),
     ("Dir::read_from(", &["cgroupfs.rs", "root.rs", "demo/"]),
     ("libc::fork(", &["reader/keeper.rs", "demo/"]),
@@ -145,6 +147,12 @@ fn names(line: &str, word: &str) -> bool {
 fn wrongs(file: &str, lines: &[(usize, String)], edges: &[String]) -> Vec<String> {
     let mut wrong = Vec::new();
     if is_core(file) {
+        for (number, path) in standard_paths(lines) {
+            let named = path.join("::");
+            for word in OUTSIDE.iter().filter(|word| names(&named, word)) {
+                wrong.push(format!("{file}:{number}: the core names `{word}`: {named}"));
+            }
+        }
         for (number, path) in paths(file, lines) {
             if path.first().is_some_and(|module| edges.contains(module)) {
                 wrong.push(format!("{file}:{number}: the core names `crate::{}`", path.join("::")));
@@ -153,7 +161,8 @@ fn wrongs(file: &str, lines: &[(usize, String)], edges: &[String]) -> Vec<String
     }
     for (number, line) in lines {
         if is_core(file) {
-            for word in OUTSIDE.iter().filter(|word| names(line, word)) {
+            let is_path = |word: &&&str| word.starts_with("std::");
+            for word in OUTSIDE.iter().filter(|word| !is_path(word) && names(line, word)) {
                 wrong.push(format!("{file}:{number}: the core names `{word}`: {}", line.trim()));
             }
         }
@@ -173,8 +182,8 @@ fn module(file: &str) -> Vec<&str> {
     if matches!(file, "lib" | "main") { Vec::new() } else { file.split('/').collect() }
 }
 
-/// The paths that begin with `crate::` or `super::` in a file, from the root of the crate, each with its line.
-fn paths(file: &str, lines: &[(usize, String)]) -> Vec<(usize, Vec<String>)> {
+/// The text of some lines, and where in it each begins.
+fn joined(lines: &[(usize, String)]) -> (String, Vec<(usize, usize)>) {
     let mut text = String::new();
     let mut starts = Vec::new();
     for (number, line) in lines {
@@ -182,6 +191,28 @@ fn paths(file: &str, lines: &[(usize, String)]) -> Vec<(usize, Vec<String>)> {
         text.push_str(line);
         text.push('\n');
     }
+    (text, starts)
+}
+
+/// The paths that begin with `std::`, each with its line.
+fn standard_paths(lines: &[(usize, String)]) -> Vec<(usize, Vec<String>)> {
+    let (text, starts) = joined(lines);
+    let mut paths = Vec::new();
+    for (at, word) in text.match_indices("std::") {
+        if text[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_') {
+            continue;
+        }
+        let line = starts.iter().rev().find(|(start, _)| *start <= at).unwrap().1;
+        let mut found = Vec::new();
+        spell_out(&text[at + word.len()..], &["std".to_owned()], &mut found);
+        paths.extend(found.into_iter().map(|path| (line, path)));
+    }
+    paths
+}
+
+/// The paths that begin with `crate::` or `super::` in a file, from the root of the crate, each with its line.
+fn paths(file: &str, lines: &[(usize, String)]) -> Vec<(usize, Vec<String>)> {
+    let (text, starts) = joined(lines);
     let mut paths = Vec::new();
     for word in ["crate::", "super::"] {
         for (at, _) in text.match_indices(word) {
@@ -343,12 +374,16 @@ fn no_wall_is_broken() {
 
 #[test]
 fn a_broken_wall_is_told_with_its_file_and_line() {
+    const SYSFS: &str = "gather.rs:1: `\"/sys/fs/cgroup/` is for [\"cgroupfs.rs\", \"demo/\"] alone";
     let edges = edges();
     let check = |file: &str, text: &str, told: Option<&str>| {
         let wrong = wrongs(file, &code(text), &edges);
         assert_eq!(wrong.first().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(": ")).as_deref(), told);
     };
     check("tracker/stories.rs", "use std::fs;\n", Some("tracker/stories.rs:1: the core names `std::fs`"));
+    check("state/x.rs", "use std::{\n    fmt, process,\n};", Some("state/x.rs:1: the core names `std::process`"));
+    check("oci.rs", "use std::{fs::{self, File}, fmt};", Some("oci.rs:1: the core names `std::fs`"));
+    check("gather.rs", "fs::read(\"/sys/fs/cgroup/x\")", Some(SYSFS));
     check("findings.rs", "\n    let now = Instant::now();", Some("findings.rs:2: the core names `Instant`"));
     check("container.rs", "use crate::process;", Some("container.rs:1: the core names `crate::process`"));
     check(

@@ -15,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::arguments::{FailOn, FilterArgs, FormArgs, KindParser, Tracing, WideArgs};
+use super::verdict::Verdict;
 use crate::filter::{Filter, Filtered};
 use crate::input::Pid;
 use crate::kernel::Options;
@@ -93,10 +94,8 @@ impl Job {
         }
         session.set_command(child.as_ref().and_then(Child::id).map(Pid));
 
-        let mut failed = false;
-        let mut tell = |finding: &crate::findings::Finding| {
-            failed |= self.fail_on.iter().any(|wanted| wanted.is_met_by(finding));
-        };
+        let mut verdict = Verdict::new(&self.fail_on);
+        let mut tell = |finding: &crate::findings::Finding| verdict.take(finding);
         let mut filtered = Filtered::new(&self.filter, output, &mut tell);
         let mut ended = None;
         let traced = async {
@@ -110,7 +109,7 @@ impl Job {
             Err(error) if super::is_closed_pipe(&error) => {}
             Err(error) => return Err(error.context("failed to write the results")),
         }
-        if failed {
+        if verdict.is_met() {
             return Ok(ExitCode::from(1));
         }
         match (child, ended) {

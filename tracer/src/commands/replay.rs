@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use rustix::fs::{Mode, OFlags};
 
 use crate::hierarchy::Header;
-use crate::input::BootTime;
+use crate::input::{BootTime, Seq};
 use crate::line::Output;
 use crate::recording::{Item, OpenError, Reader, next_part_name};
 use crate::stream::Stream;
@@ -135,10 +135,14 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
     let mut output = Some(output);
     let mut ended = None;
     let mut last = BootTime(0);
+    let mut before: Option<(Seq, BootTime)> = None;
     let mut number = 0;
     while let Some(file) = source.files.get(number).cloned() {
         number += 1;
         let mut reader = open(&file, follow)?;
+        if let Some((seq, at)) = before {
+            reader = reader.after(seq, at);
+        }
         let header = source.header.get_or_insert_with(|| reader.header().clone()).clone();
         let mut progress = ProgressBar::new(&file);
         match output.take() {
@@ -150,6 +154,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
             match reader.next_item().with_context(|| format!("failed to read {}", file.display()))? {
                 Some(Item::Input(seq, mut input)) => {
                     last = last.max(input.at());
+                    before = Some((seq, last));
                     stream.replay(seq, &mut input)?;
                 }
                 Some(Item::End(at)) => {

@@ -8,6 +8,7 @@ use clap::{Args, ValueEnum};
 
 use super::arguments::{FailOn, FilterArgs, KindParser, WideArgs, one_form};
 use super::replay::{replay, sources};
+use super::verdict::Verdict;
 use crate::filter::Showing;
 use crate::line::{Line, Output};
 use crate::output::{ColorChoice, Json, Palette, Text};
@@ -81,9 +82,10 @@ pub fn run(args: Report) -> anyhow::Result<ExitCode> {
             Format::Text | Format::Html => None,
         };
         let showing = Showing::new(&filter);
-        let mut gathering = Gathering { report: &mut report, shown, showing, fail_on: &args.fail_on, failed: false };
+        let verdict = Verdict::new(&args.fail_on);
+        let mut gathering = Gathering { report: &mut report, shown, showing, verdict };
         whole &= replay(&mut source, &mut gathering, args.follow)?;
-        failed |= gathering.failed;
+        failed |= gathering.verdict.is_met();
         drop(gathering);
         reports.push((source, report));
     }
@@ -116,8 +118,7 @@ struct Gathering<'a> {
     report: &'a mut report::Report,
     shown: Option<Box<dyn Output + 'a>>,
     showing: Showing<'a>,
-    fail_on: &'a [FailOn],
-    failed: bool,
+    verdict: Verdict<'a>,
 }
 
 impl Output for Gathering<'_> {
@@ -127,7 +128,9 @@ impl Output for Gathering<'_> {
             Line::Header(_) | Line::End(..) => true,
             Line::Finding(finding) => {
                 let shows = self.showing.shows(finding);
-                self.failed |= shows && self.fail_on.iter().any(|wanted| wanted.is_met_by(finding));
+                if shows {
+                    self.verdict.take(finding);
+                }
                 shows
             }
             // What happened is summed up, not listed.

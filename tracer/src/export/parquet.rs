@@ -1,8 +1,9 @@
 //! Three tables for query engines: `inputs`, `lives` and `findings`, partitioned `host=…/date=…`.
 //!
-//! Each table is written in row groups as the trace goes by: memory depends on the live cgroups, not on the length.
+//! Each table is written in row groups as the trace goes by: memory depends on the live cgroups, not on the length. A
+//! life is told when it is over and is filed by its beginning, so around midnight rows of several days take turns.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -21,8 +22,10 @@ use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Cgroup, CgroupId, Change, Exit, HierarchyId, Input, ProcessChange, Seq};
 use crate::line::{Line, Output};
 
-/// Rows of a row group.
+/// Rows of a row group at most, and rows of a table that wait to be written.
 const ROWS: usize = 65_536;
+/// Days whose files are open at a time. One that comes again after that has another file.
+const DAYS: usize = 4;
 /// Cgroups whose life is not over and that are kept for the table of lives.
 const LIVES: usize = 1_048_576;
 
@@ -113,39 +116,59 @@ impl Cell {
     }
 }
 
-/// Rows of one table that wait to be written, and the file of their day.
+/// One table: a file a day.
 struct Table {
     name: &'static str,
     columns: &'static [(&'static str, Type)],
-    rows: Vec<Vec<Cell>>,
+    /// Those that are open, the one that a row was added to last at the end.
+    days: Vec<Day>,
+    /// How many files each day has.
+    files: BTreeMap<String, u64>,
+}
+
+/// Rows of one day that wait to be written, and its file.
+struct Day {
     date: String,
+    rows: Vec<Vec<Cell>>,
     file: Option<SerializedFileWriter<fs::File>>,
 }
 
 impl Table {
     fn new(name: &'static str, columns: &'static [(&'static str, Type)]) -> Self {
-        Self { name, columns, rows: Vec::new(), date: String::new(), file: None }
+        Self { name, columns, days: Vec::new(), files: BTreeMap::new() }
     }
 
-    /// Adds a row of a day; another day has another file.
+    /// Adds a row of a day.
     fn push(&mut self, root: &Root, date: &str, row: Vec<Cell>) -> io::Result<()> {
-        if self.date != date {
-            self.close(root)?;
-            date.clone_into(&mut self.date);
+        let mut day = match self.days.iter().position(|day| day.date == date) {
+            Some(place) => self.days.remove(place),
+            None => Day { date: date.to_owned(), rows: Vec::new(), file: None },
+        };
+        day.rows.push(row);
+        self.days.push(day);
+        if self.days.len() > DAYS {
+            let oldest = self.days.remove(0);
+            self.close_day(root, oldest)?;
         }
-        self.rows.push(row);
-        if self.rows.len() >= ROWS { self.write_rows(root) } else { Ok(()) }
+        if self.days.iter().map(|day| day.rows.len()).sum::<usize>() >= ROWS {
+            let mut days = std::mem::take(&mut self.days);
+            days.iter_mut().try_for_each(|day| self.write_rows(root, day))?;
+            self.days = days;
+        }
+        Ok(())
     }
 
-    fn write_rows(&mut self, root: &Root) -> io::Result<()> {
-        if self.rows.is_empty() {
+    fn write_rows(&mut self, root: &Root, day: &mut Day) -> io::Result<()> {
+        if day.rows.is_empty() {
             return Ok(());
         }
-        if self.file.is_none() {
-            self.file = Some(root.create(self.name, &self.date, self.columns)?);
+        if day.file.is_none() {
+            let files = self.files.entry(day.date.clone()).or_default();
+            *files += 1;
+            day.file = Some(root.create(self.name, &day.date, *files, self.columns)?);
         }
-        let rows = std::mem::take(&mut self.rows);
-        let Some(file) = &mut self.file else { return Ok(()) };
+        let rows = std::mem::take(&mut day.rows);
+        let Some(file) = &mut day.file else { return Ok(()) };
         let mut group = file.next_row_group().map_err(failed)?;
         let mut index = 0;
         while let Some(mut column) = group.next_column().map_err(failed)? {
@@ -177,12 +200,16 @@ impl Table {
         group.close().map(drop).map_err(failed)
     }
 
-    fn close(&mut self, root: &Root) -> io::Result<()> {
-        self.write_rows(root)?;
-        match self.file.take() {
+    fn close_day(&mut self, root: &Root, mut day: Day) -> io::Result<()> {
+        self.write_rows(root, &mut day)?;
+        match day.file {
             Some(file) => file.close().map(drop).map_err(failed),
             None => Ok(()),
         }
+    }
+
+    fn close(&mut self, root: &Root) -> io::Result<()> {
+        std::mem::take(&mut self.days).into_iter().try_for_each(|day| self.close_day(root, day))
     }
 }
 
@@ -205,10 +232,20 @@ struct Root {
 }
 
 impl Root {
-    fn create(&self, table: &str, date: &str, columns: &[(&str, Type)]) -> io::Result<SerializedFileWriter<fs::File>> {
+    /// Makes a file of a day, which is its first one or a later one.
+    fn create(
+        &self,
+        table: &str,
+        date: &str,
+        number: u64,
+        columns: &[(&str, Type)],
+    ) -> io::Result<SerializedFileWriter<fs::File>> {
         let directory = self.directory.join(table).join(format!("host={}", self.host)).join(format!("date={date}"));
         fs::create_dir_all(&directory)?;
-        let path = directory.join(format!("{}.parquet", self.recording));
+        let path = directory.join(match number {
+            1 => format!("{}.parquet", self.recording),
+            later => format!("{}-{later}.parquet", self.recording),
+        });
         let file = fs::OpenOptions::new().write(true).create_new(true).open(path)?;
         let fields: String = columns
             .iter()

@@ -108,7 +108,7 @@ impl Flight {
 
     fn end_file(&mut self) {
         let end = self.journal.own_line(&Line::End(self.journal.last().1, &self.counts));
-        let written = self.journal.line(&end).and_then(|()| self.journal.close_frame());
+        let written = self.journal.own(&end).and_then(|()| self.journal.close_frame());
         self.heed(written);
         self.journal.drop_file();
     }
@@ -120,16 +120,34 @@ impl Flight {
         }
         if let Some((count, line)) = self.journal.loss_line(before) {
             self.journal.loss_is_told(count);
-            self.take(&line);
+            self.take_own(&line);
         }
     }
 
-    /// Writes a line, or keeps it. Where neither can be done it is of a time that is passed over.
+    /// Writes a line of the stream, or keeps it.
     fn take(&mut self, line: &[u8]) {
-        if self.is_writing() {
-            let written = self.journal.line(line);
-            return self.heed(written);
+        match self.is_writing() {
+            true => {
+                let written = self.journal.line(line);
+                self.heed(written);
+            }
+            false => self.keep(line),
         }
+    }
+
+    /// Writes a line that is not the stream's, or keeps it.
+    fn take_own(&mut self, line: &[u8]) {
+        match self.is_writing() {
+            true => {
+                let written = self.journal.own(line);
+                self.heed(written);
+            }
+            false => self.keep(line),
+        }
+    }
+
+    /// Keeps a line. Where that cannot be done it is of a time that is passed over.
+    fn keep(&mut self, line: &[u8]) {
         let Some(part) = self.parts.back_mut() else { return };
         // A vector can be written.
         let _ = part.frames.line(line);
@@ -153,11 +171,11 @@ impl Sink for Flight {
         let line = self.journal.header_line();
         if self.is_writing() {
             // A file began while this was on its way: it goes on.
-            return self.take(&line);
+            return self.take_own(&line);
         }
         let Ok(frames) = FrameWriter::new(Vec::new()) else { return };
         self.parts.push_back(Part { begun: Instant::now(), frames });
-        self.take(&line);
+        self.take_own(&line);
         self.tell_loss(self.journal.last().0);
         // A part is dropped when the one after it is old enough by itself.
         while self.parts.get(1).is_some_and(|next| next.begun.elapsed() >= self.window) {
@@ -173,7 +191,8 @@ impl Sink for Flight {
         self.counts.clone_from(&batch.counts);
     }
 
-    fn finding(&mut self) {
+    fn finding(&mut self, counts: &Counts) {
+        self.counts.clone_from(counts);
         let until = Instant::now() + self.window;
         if self.is_writing() { self.until = Some(until) } else { self.begin_file(until) }
     }

@@ -81,20 +81,30 @@ impl Journal {
         self.file = None;
     }
 
-    /// Writes a line; its frame is closed if it is full.
+    /// Writes a line of the stream; its frame is closed if it is full.
     pub fn line(&mut self, line: &[u8]) -> Result<(), Failed> {
+        self.add(line, 1)
+    }
+
+    /// Writes a line that is the recorder's own: none of the stream is lost with it.
+    pub fn own(&mut self, line: &[u8]) -> Result<(), Failed> {
+        self.add(line, 0)
+    }
+
+    /// Adds what are so many lines of the stream.
+    fn add(&mut self, line: &[u8], lines: u64) -> Result<(), Failed> {
         if let Some(open) = &mut self.file {
             if open.frames.pending() == 0 {
                 open.frame_begun = Instant::now();
             }
-            open.unclosed += 1;
+            open.unclosed += lines;
         }
-        self.write(|frames| frames.line(line))
+        self.write(lines, |frames| frames.line(line))
     }
 
     /// Closes the frame, if there is anything in it.
     pub fn close_frame(&mut self) -> Result<(), Failed> {
-        self.write(FrameWriter::close_frame)
+        self.write(0, FrameWriter::close_frame)
     }
 
     /// Closes the frame if it is as old as one may be.
@@ -103,8 +113,13 @@ impl Journal {
         if self.file.as_ref().is_some_and(is_old) { self.close_frame() } else { Ok(()) }
     }
 
-    /// Writes to the file, if there is one, and counts what became of it.
-    fn write(&mut self, what: impl FnOnce(&mut FrameWriter<TraceFile>) -> io::Result<()>) -> Result<(), Failed> {
+    /// Writes to the file, if there is one, and counts what became of it. What comes last are so many lines of the
+    /// stream.
+    fn write(
+        &mut self,
+        last: u64,
+        what: impl FnOnce(&mut FrameWriter<TraceFile>) -> io::Result<()>,
+    ) -> Result<(), Failed> {
         let Some(open) = &mut self.file else { return Ok(()) };
         let before = open.frames.written();
         let done = what(&mut open.frames);
@@ -112,7 +127,7 @@ impl Journal {
         self.written.add_bytes(bytes);
         self.shelf.resize(open.frames.get_ref().size());
         // What was closed is written: all but the line that came last.
-        let unclosed = if bytes > 0 { 1 } else { open.unclosed };
+        let unclosed = if bytes > 0 { last } else { open.unclosed };
         open.unclosed = if open.frames.pending() > 0 { unclosed } else { 0 };
         done.map_err(|error| {
             // A frame that could not be written is gone.
@@ -180,5 +195,37 @@ impl Journal {
     /// The last line's number and time.
     pub fn last(&self) -> (Seq, BootTime) {
         self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::recording::frames::FRAME;
+    use crate::recording::shelf::Limits;
+
+    #[test]
+    fn what_is_lost_are_lines_of_the_stream_and_no_others() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("t.jsonl.zst");
+        let mut journal = Journal::new(Shelf::new(path.clone(), Limits::default(), false, |_| {}), |_| {});
+        journal.begin_file(&[]).expect("made");
+        let lost = |journal: &Journal| (journal.written().lost(), journal.untold);
+        assert!(journal.own(b"header\n").and_then(|()| journal.line(b"1\n")).is_ok());
+        assert!(journal.close_frame().is_ok() && lost(&journal) == (0, 0));
+        // Nothing can be written to what was removed.
+        std::fs::remove_file(&path).expect("removed");
+        assert!(journal.line(b"2\n").and_then(|()| journal.own(b"loss\n")).and_then(|()| journal.line(b"3\n")).is_ok());
+        assert!(journal.close_frame().is_err());
+        assert_eq!(lost(&journal), (2, 2));
+        // However often that is tried to be said.
+        for _ in 0..3 {
+            assert!(journal.own(b"loss\n").and_then(|()| journal.close_frame()).is_err());
+        }
+        assert_eq!(lost(&journal), (2, 2));
+        // A line that does not fit into the frame is lost with it.
+        let long = vec![b'x'; FRAME - 1];
+        assert!(journal.line(&long).and_then(|()| journal.line(&long)).is_err());
+        assert_eq!(lost(&journal), (4, 4));
     }
 }

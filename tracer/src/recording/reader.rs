@@ -90,6 +90,8 @@ pub struct Reader<R: Read> {
     /// The last input's number.
     seq: Seq,
     at: BootTime,
+    /// The last input of the file before this one.
+    before: Option<(Seq, BootTime)>,
     /// What comes after a loss that was told by a gap in the numbers.
     held: Option<Item>,
 }
@@ -113,7 +115,14 @@ impl<R: Read> Reader<R> {
             });
         };
         let at = BootTime(header.clock.boot_ns);
-        Ok(Self { frames, lines: Lines::default(), fix_ups, header, seq: Seq(0), at, held: None })
+        Ok(Self { frames, lines: Lines::default(), fix_ups, header, seq: Seq(0), at, before: None, held: None })
+    }
+
+    /// The same recording goes on here from another file, whose last input that was: what is missing between the two is
+    /// told.
+    #[must_use]
+    pub fn after(self, seq: Seq, at: BootTime) -> Self {
+        Self { before: Some((seq, at)), ..self }
     }
 
     /// The trace's header.
@@ -174,17 +183,18 @@ impl<R: Read> Reader<R> {
                         let what = format!("line {} comes after line {}", seq.0, self.seq.0);
                         return Ok(Some(Item::Damage(Damage { frame, offset, what })));
                     }
-                    let missing = seq.0.saturating_sub(self.seq.0).saturating_sub(1);
-                    let before = std::mem::replace(&mut self.at, input.at());
-                    self.seq = seq;
+                    let before = if first { self.before } else { Some((self.seq, self.at)) };
+                    // What is told again is of an older time.
+                    (self.seq, self.at) = (seq, self.at.max(input.at()));
                     // What could not be written is told by the recorder itself.
                     let is_told = matches!(&*input, Input::Lost(lost) if lost.ring == Ring::Recording);
                     let item = Item::Input(seq, input);
-                    if missing == 0 || first || is_told {
+                    let missing = before.map_or(0, |(before, _)| seq.0.saturating_sub(before.0).saturating_sub(1));
+                    let Some((_, since)) = before.filter(|_| missing > 0 && !is_told) else {
                         return Ok(Some(item));
-                    }
+                    };
                     self.held = Some(item);
-                    let lost = Lost::some(before, Ring::Recording, LossReason::Malformed, missing);
+                    let lost = Lost::some(since, Ring::Recording, LossReason::Malformed, missing);
                     return Ok(Some(Item::Input(Seq(seq.0 - 1), Box::new(Input::Lost(lost)))));
                 }
                 Err((error, length)) => {

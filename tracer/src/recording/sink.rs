@@ -154,8 +154,8 @@ pub(super) trait Sink: Send {
     fn part(&mut self, header: &Header);
     /// Lines.
     fn lines(&mut self, batch: &Batch);
-    /// A finding was made that is worth writing for.
-    fn finding(&mut self);
+    /// A finding was made that is worth writing for; so many there were of everything then.
+    fn finding(&mut self, counts: &Counts);
     /// Whether what follows should begin with a header and all that is known.
     fn wants_part(&self) -> bool;
     /// Time has passed.
@@ -169,7 +169,7 @@ pub(super) trait Sink: Send {
 enum Message {
     Part(Box<Header>),
     Lines(Batch),
-    Finding,
+    Finding(Box<Counts>),
     End(BootTime, Box<Counts>),
 }
 
@@ -214,7 +214,8 @@ impl Recording {
 
     fn input(&mut self, input: &Input) -> io::Result<()> {
         let number = Seq(self.batch.last.0.0 + 1);
-        self.batch.last = (number, input.at());
+        // What is told again is of an older time.
+        self.batch.last = (number, self.batch.last.1.max(input.at()));
         self.batch.lines += 1;
         self.json.line(&Line::Input(number, input))?;
         if self.json.len() >= BATCH {
@@ -279,8 +280,9 @@ impl Output for Recording {
             }
             Line::Known(_, input) => self.input(input),
             Line::Finding(finding) => {
+                self.batch.counts.count_finding(finding);
                 if (self.matters)(finding) {
-                    self.send(Message::Finding);
+                    self.send(Message::Finding(Box::new(self.batch.counts.clone())));
                 }
                 Ok(())
             }
@@ -312,7 +314,7 @@ fn work(mut sink: impl Sink, from: &Receiver<Message>) {
                 sink.part(&header);
             }
             Ok(Message::Lines(batch)) => sink.lines(&batch),
-            Ok(Message::Finding) => sink.finding(),
+            Ok(Message::Finding(counts)) => sink.finding(&counts),
             Ok(Message::End(at, counts)) => sink.end(at, &counts),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

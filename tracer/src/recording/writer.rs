@@ -91,7 +91,7 @@ impl Recorder {
         let closed = self.journal.close_frame();
         self.heed(closed);
         if self.failing.is_none() {
-            let written = self.journal.line(line).and_then(|()| self.journal.close_frame());
+            let written = self.journal.own(line).and_then(|()| self.journal.close_frame());
             self.heed(written);
         }
     }
@@ -161,7 +161,7 @@ impl Sink for Recorder {
         self.journal.took(batch);
     }
 
-    fn finding(&mut self) {}
+    fn finding(&mut self, _: &Counts) {}
 
     fn wants_part(&self) -> bool {
         if self.refused.is_some_and(|refused| refused.elapsed() < AGAIN) {

@@ -105,6 +105,8 @@ pub(crate) struct Cgroups {
     overfull: Option<BootTime>,
     /// Cgroups that there was no room for.
     beyond: u64,
+    /// All that exist have been told of once.
+    walked: bool,
 }
 
 impl Default for Cgroups {
@@ -120,6 +122,7 @@ impl Default for Cgroups {
             forgotten_before: BootTime(0),
             overfull: None,
             beyond: 0,
+            walked: false,
         }
     }
 }
@@ -132,6 +135,18 @@ impl Cgroups {
     /// What was forgotten, or not remembered, for want of room.
     pub fn evicted(&self) -> u64 {
         self.beyond + self.dying.evicted + self.removals.evicted + self.renamings.evicted
+    }
+
+    /// All that exist have been told of, those too that there was no room for.
+    pub fn walked(&mut self) {
+        self.walked = true;
+    }
+
+    /// Whether it was told of before that this cgroup exists: it is known by this path; or it may be one of those that
+    /// there was no room for, which every walk finds again.
+    pub fn is_told(&self, cgroup: &Cgroup) -> bool {
+        let known = cgroup.id.and_then(|id| self.get(cgroup.hierarchy, id));
+        self.walked && !self.is_whole() || known.is_some_and(|known| known.path == cgroup.path || cgroup.truncated)
     }
 
     /// Whether every cgroup that was seen to exist is known.
@@ -187,6 +202,7 @@ impl Cgroups {
             known.confirmed = known.confirmed.max(at);
             return;
         }
+        let is_news = created.is_some() || !self.is_told(cgroup);
         self.forget(key);
         let live = Box::new(Live {
             path: cgroup.path.clone(),
@@ -203,19 +219,21 @@ impl Cgroups {
         }
         self.scale.put(live.as_ref());
         self.live.insert(key, live);
-        self.leave_out(at, std::iter::once(key));
+        self.beyond += self.leave_out(at, std::iter::once(key)) * u64::from(is_news);
     }
 
-    /// Those that came last are not remembered if there is no room for them.
-    fn leave_out(&mut self, at: BootTime, latest: impl Iterator<Item = Key>) {
+    /// Those that came last are not remembered if there is no room for them. Returns how many are not.
+    fn leave_out(&mut self, at: BootTime, latest: impl Iterator<Item = Key>) -> u64 {
+        let mut beyond = 0;
         for key in latest {
             if self.bytes() <= budget::CGROUPS {
-                return;
+                break;
             }
             self.forget(key);
-            self.beyond += 1;
+            beyond += 1;
             self.overfull = self.overfull.max(Some(at));
         }
+        beyond
     }
 
     /// A cgroup was removed. One that was not known is remembered all the same. Returns when it had been made, if that
@@ -299,7 +317,7 @@ impl Cgroups {
         }
         let latest: Vec<Key> = taken.iter().rev().map(|(_, id)| (hierarchy, *id)).collect();
         self.by_path.extend(taken);
-        self.leave_out(at, latest.into_iter());
+        self.beyond += self.leave_out(at, latest.into_iter());
         let forgotten = self.renamings.add(renaming, left.into_iter());
         self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
     }
@@ -371,15 +389,24 @@ impl Cgroups {
 
     /// Forgets what a walk that began at `began` did not find: it went unseen. Returns which they were.
     pub fn forget_unconfirmed(&mut self, began: BootTime, hierarchies: &[HierarchyId]) -> Vec<Key> {
+        self.forget_older(began, |hierarchy| hierarchies.contains(&hierarchy))
+    }
+
+    /// Forgets what was not among those that were told of at `at`, when all were. Returns which they were.
+    pub fn forget_untold(&mut self, at: BootTime) -> Vec<Key> {
+        self.forget_older(at, |_| true)
+    }
+
+    fn forget_older(&mut self, than: BootTime, is_in: impl Fn(HierarchyId) -> bool) -> Vec<Key> {
         let gone: Vec<Key> = self
             .live
             .iter()
-            .filter(|((hierarchy, _), live)| hierarchies.contains(hierarchy) && live.confirmed < began)
+            .filter(|((hierarchy, _), live)| is_in(*hierarchy) && live.confirmed < than)
             .map(|(key, _)| *key)
             .collect();
         gone.iter().for_each(|key| drop(self.forget(*key)));
-        // All that the walk found had room.
-        self.overfull = self.overfull.filter(|at| *at >= began);
+        // All that were found had room.
+        self.overfull = self.overfull.filter(|at| *at >= than);
         gone
     }
 
@@ -419,6 +446,12 @@ impl Cgroups {
             .collect();
         all.sort_by(|a, b| (a.hierarchy, &a.path, a.id).cmp(&(b.hierarchy, &b.path, b.id)));
         all
+    }
+
+    /// The ids of the containers whose cgroups exist, and of those around them.
+    pub fn containers(&self) -> HashSet<Name> {
+        let containers = self.live.values().filter_map(|live| live.container.as_ref());
+        containers.flat_map(|container| container.chain.iter().cloned()).collect()
     }
 
     /// Drops removals that are too old.

@@ -1,5 +1,6 @@
 //! The thread groups that matter, kept for a while after their end.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -186,13 +187,17 @@ impl Processes {
         Incarnation(self.incarnations)
     }
 
-    /// Those that are alive, as records of `now`, in the order of their numbers.
-    pub fn alive(&self, now: BootTime) -> Vec<Process> {
-        let mut alive: Vec<Process> = self
-            .running
-            .iter()
+    /// The mount namespaces of those that are alive.
+    pub fn mount_namespaces(&self) -> HashSet<NamespaceId> {
+        self.running.in_order().filter_map(|(_, known)| known.mount_namespace).collect()
+    }
+
+    /// Those that are alive, as records of when each was last heard of, the one that was heard of longest ago first.
+    pub fn alive(&self) -> Vec<Process> {
+        self.running
+            .in_order()
             .map(|(pid, known)| Process {
-                at: now,
+                at: known.heard,
                 pid: *pid,
                 change: ProcessChange::Seen,
                 comm: known.comm.clone(),
@@ -208,9 +213,7 @@ impl Processes {
                 started: known.started,
                 exit: None,
             })
-            .collect();
-        alive.sort_by_key(|process| process.pid);
-        alive
+            .collect()
     }
 
     /// Drops those that ended long ago, or were not heard of for long.
@@ -373,7 +376,7 @@ mod tests {
     #[test]
     fn a_command_line_that_was_cut_short_is_told_as_one_until_another_one_is_known() {
         let (mut processes, cgroups) = (Processes::default(), Cgroups::default());
-        let cut = |processes: &Processes| processes.alive(BootTime(20))[0].argv_truncated;
+        let cut = |processes: &Processes| processes.alive()[0].argv_truncated;
         processes.learn(&Process { argv_truncated: true, ..record(ProcessChange::Exec, Some("tar"), 1) }, &cgroups);
         assert!(cut(&processes));
         processes.learn(&record(ProcessChange::Seen, None, 1), &cgroups);
@@ -404,14 +407,14 @@ mod tests {
             let known = processes.get(Pid(42)).expect("known");
             assert!(known.command.is_some() && known.identity.argv.is_some());
             assert_eq!((known.exit, known.exited), (Some(Exit::Code(1)), Some(BootTime(500))));
-            assert!(processes.alive(BootTime(600)).is_empty());
+            assert!(processes.alive().is_empty());
             // Known from its beginning to its end, and told of again.
             assert_eq!(processes.learn(&late(change, 450), &cgroups), (ended, None));
-            assert!(processes.alive(BootTime(600)).is_empty());
+            assert!(processes.alive().is_empty());
             // Another one with the same number.
             let next = Process { started: None, ..late(change, 501) };
             assert_ne!(processes.learn(&next, &cgroups).0, ended);
-            assert_eq!(processes.alive(BootTime(600)).len(), 1);
+            assert_eq!(processes.alive().len(), 1);
         }
     }
 

@@ -206,7 +206,7 @@ impl Play {
     }
 
     /// runc's calls of the incident; the deleter ends with `how`.
-    fn incident(&mut self, how: Exit) {
+    pub fn incident(&mut self, how: Exit) {
         let cgroup = "/sys/fs/cgroup/irpsym10jqj937p3dxo13jky1";
         let freeze = format!("{cgroup}/cgroup.freeze");
         self.exec(10, "buildkit-runc run --keep irpsym10jqj937p3dxo13jky1");
@@ -224,7 +224,7 @@ impl Play {
     }
 }
 
-fn header(missing: &[&str]) -> Header {
+pub(crate) fn header(missing: &[&str]) -> Header {
     let hierarchy = |id, version, minor| Hierarchy {
         id: HierarchyId(id),
         version,
@@ -1493,4 +1493,92 @@ fn a_place_that_is_used_again_changes_nothing_of_what_was_told() {
     let last_words = play.tracker.finish(at);
     assert!(last_words.is_empty(), "{last_words:#?}");
     assert_eq!(play.only().outcome.cgroup_left, Some(false));
+}
+
+fn tables_in(snapshot: &[Input]) -> Vec<(NamespaceId, u64)> {
+    let table = |input: &Input| match input {
+        Input::Facts(Facts { about: About::Mounts { namespace, too_many, .. }, .. }) => Some((*namespace, *too_many)),
+        _ => None,
+    };
+    snapshot.iter().filter_map(table).collect()
+}
+
+#[test]
+fn a_snapshot_has_what_goes_first_first_with_the_time_that_its_age_counts_from() {
+    let mut play = Play::new();
+    play.feed(fact(About::Mounts { namespace: HOST, mounts: Vec::new(), too_many: 3, host: false }));
+    let mut heard = Vec::new();
+    for pid in [30, 10, 20] {
+        play.exec(pid, "runc list");
+        heard.push((Pid(pid), BootTime(play.now)));
+    }
+    for id in ["b", "a"] {
+        play.feed(fact(About::Container(ContainerFacts::new(id.into(), "runc", "/b/config.json".into()))));
+    }
+    play.pass(Duration::from_secs(5));
+    let snapshot = play.tracker.snapshot();
+    assert_eq!(tables_in(&snapshot), [(CONTAINER_NS, 0), (HOST, 3)], "how many mounts are missing is known still");
+    let process = |input: &Input| match input {
+        Input::Process(process) => Some((process.pid, process.at)),
+        _ => None,
+    };
+    assert_eq!(snapshot.iter().filter_map(process).collect::<Vec<_>>(), heard);
+    let container = |input: &Input| match input {
+        Input::Facts(Facts { at, about: About::Container(said) }) => {
+            Some((said.id.to_string(), *at < BootTime(play.now)))
+        }
+        _ => None,
+    };
+    let containers: Vec<_> = snapshot.iter().filter_map(container).collect();
+    assert_eq!(containers, [("b".to_owned(), true), ("a".to_owned(), true)]);
+}
+
+#[test]
+fn what_nobody_goes_by_for_a_day_is_dropped() {
+    const IDLE: NamespaceId = NamespaceId(3);
+    const USED: NamespaceId = NamespaceId(4);
+    let mut play = Play::new();
+    for namespace in [IDLE, USED] {
+        play.feed(fact(About::Mounts { namespace, mounts: Vec::new(), too_many: 0, host: false }));
+    }
+    let outer = &BUILD[..BUILD.len() - 26];
+    let id = outer.trim_start_matches("/docker/");
+    for id in ["web", id] {
+        play.feed(fact(About::Container(ContainerFacts::new(id.into(), "runc", "/b/config.json".into()))));
+    }
+    play.event(Change::Created, 0, 7, outer, 20);
+    let seen = |pid, namespace| {
+        let process = process(pid, ProcessChange::Seen, Some("sleep"), None);
+        Input::Process(Process { mount_namespace: Some(namespace), ..process })
+    };
+    for _ in 0..5 {
+        play.pass(Duration::from_secs(6 * 60 * 60));
+        play.feed(seen(40, USED));
+        play.attempt(Syscall::Mkdir, Errno::EACCES, "/sys/fs/cgroup/unified/x", HOST, 41);
+    }
+    let tables: Vec<NamespaceId> =
+        tables_in(&play.tracker.snapshot()).into_iter().map(|(namespace, _)| namespace).collect();
+    assert_eq!(tables, [USED, HOST], "a process is there, or calls go by it");
+    let knows = |id: &str| play.tracker.knows_container(&ContainerFacts::new(id.into(), "runc", "/b".into()));
+    assert_eq!((knows("web"), knows(id)), (false, true), "one is there");
+    assert_eq!(play.tracker.evicted(), 0);
+}
+
+#[test]
+fn a_table_that_is_read_again_counts_no_file_system_twice() {
+    let mut play = Play::new();
+    let mount = |minor| Mount {
+        id: None,
+        parent: None,
+        device: Device { major: 9, minor },
+        root: "/".into(),
+        mount_point: "/x".into(),
+        file_system: "cgroup2".into(),
+        read_only: false,
+    };
+    let mounts: Vec<Mount> = (0..2 * HIERARCHIES as u32).map(mount).collect();
+    for _ in 0..3 {
+        play.feed(fact(About::Mounts { namespace: HOST, mounts: mounts.clone(), too_many: 0, host: false }));
+        assert_eq!(play.tracker.evicted(), HIERARCHIES as u64 + 3);
+    }
 }

@@ -4,14 +4,19 @@
 //! root writes, is believed of any container; what another user's process leads to is believed only of what that user
 //! does.
 
+use std::time::Duration;
+
 use crate::budget::{self, weigh};
 use crate::engine;
-use crate::input::ContainerFacts;
+use crate::input::{BootTime, ContainerFacts};
 use crate::name::Name;
 use crate::recent::Recent;
 
 /// Containers that something is known of at most; the one that was told of longest ago goes first.
 const CONTAINERS: usize = 16_384;
+
+/// What was said so long ago is dropped, unless the container is there.
+const IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// All that is known.
 #[derive(Debug)]
@@ -23,6 +28,8 @@ struct Sources {
     root: Option<ContainerFacts>,
     /// The last other user who said something.
     other: Option<ContainerFacts>,
+    /// When something was last said, or when the container was last known to be there.
+    at: BootTime,
 }
 
 weigh! { Sources: root, other; }
@@ -38,9 +45,10 @@ impl Told {
     }
 
     /// Adds what was said of a container.
-    pub fn learn(&mut self, said: &ContainerFacts) {
+    pub fn learn(&mut self, at: BootTime, said: &ContainerFacts) {
         let id = engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone());
         let mut sources = self.0.take(&id).unwrap_or_default();
+        sources.at = sources.at.max(at);
         if is_root(said) {
             match &mut sources.root {
                 Some(known) => merge(known, said),
@@ -62,11 +70,22 @@ impl Told {
         sources.root.as_ref().or_else(own)
     }
 
-    /// All that was said, in the order of the ids.
-    pub fn all(&self) -> Vec<ContainerFacts> {
-        let mut all: Vec<(&Name, &Sources)> = self.0.iter().collect();
-        all.sort_by_key(|(id, _)| *id);
-        all.into_iter().flat_map(|(_, sources)| sources.root.iter().chain(&sources.other).cloned()).collect()
+    /// All that was said and when, what was said longest ago first.
+    pub fn all(&self) -> impl Iterator<Item = (BootTime, &ContainerFacts)> {
+        self.0
+            .in_order()
+            .flat_map(|(_, sources)| sources.root.iter().chain(&sources.other).map(|facts| (sources.at, facts)))
+    }
+
+    /// Drops what was said long ago of containers that are not there any more.
+    pub fn sweep(&mut self, now: BootTime, mut is_there: impl FnMut(&Name) -> bool) {
+        self.0.retire(
+            |sources| now.since(sources.at) > IDLE,
+            |id, sources| {
+                sources.at = now;
+                is_there(id)
+            },
+        );
     }
 }
 
@@ -119,8 +138,8 @@ mod tests {
     #[test]
     fn a_stranger_neither_displaces_nor_adds_to_what_root_said() {
         let mut told = Told::new();
-        told.learn(&ContainerFacts { image: Some("good".into()), ..said(Some(0), "true") });
-        told.learn(&ContainerFacts { pod: Some("evil".into()), ..said(Some(1000), "false") });
+        told.learn(BootTime(1), &ContainerFacts { image: Some("good".into()), ..said(Some(0), "true") });
+        told.learn(BootTime(1), &ContainerFacts { pod: Some("evil".into()), ..said(Some(1000), "false") });
         for uid in [None, Some(0), Some(1000)] {
             assert_eq!(name_for(&told, uid).as_deref(), Some("true"), "{uid:?}");
         }
@@ -130,10 +149,10 @@ mod tests {
     #[test]
     fn what_a_user_says_is_believed_of_what_that_user_does() {
         let mut told = Told::new();
-        told.learn(&said(Some(1000), "own"));
+        told.learn(BootTime(1), &said(Some(1000), "own"));
         assert_eq!(name_for(&told, Some(1000)).as_deref(), Some("own"));
         assert_eq!((name_for(&told, Some(1001)), name_for(&told, Some(0)), name_for(&told, None)), (None, None, None));
-        told.learn(&said(None, "on disk"));
+        told.learn(BootTime(1), &said(None, "on disk"));
         assert_eq!(name_for(&told, Some(1000)).as_deref(), Some("on disk"));
     }
 
@@ -142,10 +161,10 @@ mod tests {
         let mut told = Told::new();
         for number in 0..100_000 {
             let id: Name = format!("c{number}").as_str().into();
-            told.learn(&ContainerFacts { id, ..said(Some(0), "x") });
+            told.learn(BootTime(1), &ContainerFacts { id, ..said(Some(0), "x") });
         }
         assert!(told.of(&"c99999".into(), None).is_some() && told.of(&"c0".into(), None).is_none());
-        assert_eq!(told.all().len() as u64 + told.evicted(), 100_000);
-        assert!(told.all().len() > 2_000 && told.0.bytes() <= budget::CONTAINERS, "{}", told.all().len());
+        assert_eq!(told.all().count() as u64 + told.evicted(), 100_000);
+        assert!(told.all().count() > 2_000 && told.0.bytes() <= budget::CONTAINERS, "{}", told.all().count());
     }
 }

@@ -174,6 +174,17 @@ fn destroyer(directory: &tempfile::TempDir) -> String {
 }
 
 #[test]
+fn a_fault_that_turned_out_to_be_none_fails_nothing() {
+    let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/denied.jsonl");
+    let told = run(&["report", "--format", "json", "--fail-on", "fault", trace]);
+    let said = String::from_utf8(told.stdout).unwrap();
+    let with =
+        |severity: &str| said.lines().filter(|line| line.contains(&format!("\"severity\":\"{severity}\""))).count();
+    assert!(with("fault") > 0 && with("benign") > 0, "{said}");
+    assert_eq!(told.status.code(), Some(0));
+}
+
+#[test]
 fn a_finding_can_fail_a_job() {
     let scratch = Scratch::new();
     let directory = tempfile::tempdir().unwrap();

@@ -158,6 +158,57 @@ fn duckdb_counts_what_the_trace_says() {
     assert_eq!(again.status.code(), Some(2), "what is there is not overwritten");
 }
 
+/// Counts the rows of each day in the tables.
+const DAYS: &str = r#"
+import duckdb, json, sys
+def rows(table, time):
+    files = f"read_parquet('{sys.argv[1]}/{table}/**/*.parquet', hive_partitioning=true)"
+    days = f"date::varchar, {time}::date::varchar"
+    return duckdb.sql(f"select {days}, count(*) from {files} group by all order by all").fetchall()
+print(json.dumps([rows("inputs", "time"), rows("lives", "created")]))
+"#;
+
+#[test]
+fn tables_of_a_trace_over_midnights_have_each_row_in_its_day() {
+    const DAY: u64 = 86_400_000_000_000;
+    let directory = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(recording("incident.jsonl")).unwrap();
+    let mut header: Value = serde_json::from_str(text.lines().next().unwrap()).unwrap();
+    header["clock"] = serde_json::json!({ "boot_ns": 0, "unix_ns": 20_000 * DAY });
+    let mut lines = vec![header.to_string()];
+    let mut seq = 0;
+    let mut event = |change: &str, id: u64, at: u64| {
+        seq += 1;
+        let cgroup = serde_json::json!({ "hierarchy": 0, "id": id, "path": format!("/{id}"), "level": 1 });
+        let event = serde_json::json!({ "type": "event", "seq": seq, "at": at, "change": change, "cgroup": cgroup });
+        lines.push(event.to_string());
+    };
+    // Six cgroups of six days, whose ends come in turns: more days than are kept open.
+    let made = |id: u64| (id % 6 + 1) * DAY - 1_000_000;
+    for day in 0..6 {
+        (0..3).for_each(|round| event("created", 6 * round + day, made(day)));
+    }
+    for id in 0..18 {
+        event("removed", id, 6 * DAY + id);
+        event("released", id, 6 * DAY + id);
+    }
+    lines.push(serde_json::json!({ "type": "end", "at": 7 * DAY }).to_string());
+    let (trace, out) = (directory.path().join("t.jsonl"), directory.path().join("tables"));
+    fs::write(&trace, lines.join("\n") + "\n").unwrap();
+    let done = export(&trace, "parquet", out.to_str().unwrap());
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let read: Value = serde_json::from_slice(&python(DAYS, &[&out])).unwrap();
+    let days = read[1].as_array().unwrap();
+    assert_eq!(days.len(), 6);
+    for table in read.as_array().unwrap() {
+        let rows = table.as_array().unwrap();
+        assert!(rows.iter().all(|row| row[0] == row[1]), "{rows:?}");
+    }
+    assert!(days.iter().all(|row| row[2] == 3), "{days:?}");
+    let inputs = read[0].as_array().unwrap().iter().filter_map(|row| row[2].as_u64()).sum::<u64>();
+    assert_eq!(inputs, seq);
+}
+
 /// Reads names back as they were written.
 const NAMES: &str = r#"
 import duckdb, json, sys

@@ -281,6 +281,8 @@ fn parts_that_are_read_tell_once_whatever_was_not_told_before() {
         fs::read_to_string(&all[2]).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let news = (&of(&third, &["existing"]) - &known).len() as u64;
     assert!(news > 0);
+    let missing = fs::read_to_string(&all[1]).unwrap().lines().filter(|line| line.contains("\"seq\":")).count() as u64;
+    assert_eq!(counts(&gap)["lost"], missing, "and says what is missing");
     let existing = |lines: &[Value]| counts(lines)["events"]["existing"].as_u64().unwrap();
     assert_eq!(existing(&gap), existing(&first) + news);
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod damaged;
+mod flight;
 mod stranded;
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,0 +1,156 @@
+//! Traces in parts, as they are written and as they are read.
+
+use super::*;
+use crate::input::{Cgroup, CgroupId, Event, HierarchyId, LossReason, Lost, WalkedAgain};
+use crate::tracker::tests::header;
+
+/// Keeps the lines of a stream, part by part.
+#[derive(Default)]
+struct Parts(Vec<Vec<(Seq, Input, bool)>>);
+
+impl Output for Parts {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        let (seq, input, is_known) = match line {
+            Line::Header(_) => {
+                self.0.push(Vec::new());
+                return Ok(());
+            }
+            Line::Input(seq, input) => (*seq, (*input).clone(), false),
+            Line::Known(seq, input) => (*seq, (*input).clone(), true),
+            Line::Span(_) | Line::Finding(_) | Line::Passed(_) | Line::End(..) => return Ok(()),
+        };
+        self.0.last_mut().expect("a header is first").push((seq, input, is_known));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn cgroup(id: u64, path: &str) -> Cgroup {
+    let (hierarchy, id) = (HierarchyId(0), Some(CgroupId(id)));
+    Cgroup { hierarchy, id, path: path.into(), level: None, truncated: false }
+}
+
+fn event(at: u64, change: Change, id: u64, path: &str) -> Input {
+    let (at, cgroup) = (BootTime(at), cgroup(id, path));
+    Input::Event(Event { at, change, cgroup, requested: false, task: None, container: None, actor: None })
+}
+
+fn walked(at: u64, cgroups: u64, again: Option<u64>) -> Input {
+    let again = again.map(|began| WalkedAgain { began: BootTime(began), hierarchies: vec![HierarchyId(0)] });
+    Input::Facts(Facts { at: BootTime(at), about: About::Walked { cgroups, unreadable: 0, again } })
+}
+
+/// What is there at the start of all traces here.
+const START: u64 = 2_000_000_000;
+
+fn feed(stream: &mut Stream<'_>, inputs: &[Input]) {
+    inputs.iter().for_each(|input| stream.feed(&mut input.clone()).expect("it can be kept"));
+}
+
+fn begin<'a>(header: &Header, output: &'a mut Parts) -> Stream<'a> {
+    let mut stream = Stream::begin(header, output).expect("it can be kept");
+    feed(&mut stream, &[event(START, Change::Existing, 1, "/a"), walked(START, 1, None)]);
+    stream
+}
+
+fn knows(stream: &Stream<'_>, ids: &[u64]) -> Vec<bool> {
+    let path = |id: &u64| if *id == 1 { "/a".to_owned() } else { format!("/a/{id}") };
+    let is_told = |id: &u64| match event(0, Change::Existing, *id, &path(id)) {
+        Input::Event(event) => stream.tracker().is_told(&event),
+        _ => false,
+    };
+    ids.iter().map(is_told).collect()
+}
+
+/// A trace in three parts: 2 is made in the first one, and goes in the second one, where 3 is made.
+fn in_three_parts() -> Parts {
+    let (mut parts, header) = (Parts::default(), header(&[]));
+    let mut stream = begin(&header, &mut parts);
+    feed(&mut stream, &[event(START + 1, Change::Created, 2, "/a/2")]);
+    stream.begin_part(&header).expect("kept");
+    feed(&mut stream, &[event(START + 2, Change::Removed, 2, "/a/2"), event(START + 3, Change::Created, 3, "/a/3")]);
+    stream.begin_part(&header).expect("kept");
+    feed(&mut stream, &[event(START + 4, Change::Created, 4, "/a/4")]);
+    parts
+}
+
+/// Reads some parts of a trace; what is missing between them is told as a trace's reader does.
+fn read<'a>(parts: &[Vec<(Seq, Input, bool)>], output: &'a mut Parts) -> Stream<'a> {
+    let mut stream = Stream::begin(&header(&[]), output).expect("kept");
+    let mut last = None;
+    for part in parts {
+        if last.is_some() {
+            stream.part_begins();
+        }
+        for (seq, input, _) in part {
+            let missing = last.map_or(0, |last: u64| seq.0 - last - 1);
+            if missing > 0 {
+                let lost = Lost::some(BootTime(START), Ring::Recording, LossReason::Malformed, missing);
+                stream.replay(Seq(seq.0 - 1), &mut Input::Lost(lost)).expect("kept");
+            }
+            stream.replay(*seq, &mut input.clone()).expect("kept");
+            last = Some(seq.0);
+        }
+    }
+    stream
+}
+
+#[test]
+fn what_ended_in_a_part_that_is_missing_is_not_there() {
+    let Parts(parts) = in_three_parts();
+    let (mut whole, mut holed, mut cut) = (Parts::default(), Parts::default(), Parts::default());
+    assert_eq!(knows(&read(&parts, &mut whole), &[1, 2, 3, 4]), [true, false, true, true]);
+    assert_eq!(whole.0, [parts.concat()], "what was told again live is told again in a replay");
+    let with_gap = [parts[0].clone(), parts[2].clone()];
+    let stream = read(&with_gap, &mut holed);
+    assert_eq!(knows(&stream, &[1, 2, 3, 4]), [true, false, true, true]);
+    assert!(stream.counts.lost > 0);
+    // Where what it begins with is damaged, nobody is known to be gone.
+    let is_third = |input: &Input| matches!(input, Input::Event(event) if event.change == Change::Existing);
+    let place = parts[2].iter().position(|(_, input, _)| is_third(input)).expect("cgroups are told again");
+    let damaged = [parts[0].clone(), parts[2][..place].to_vec(), parts[2][place + 1..].to_vec()];
+    let damaged = [damaged[0].clone(), damaged[1..].concat()];
+    assert_eq!(knows(&read(&damaged, &mut cut), &[1, 2]), [true, true]);
+}
+
+#[test]
+fn a_part_that_begins_within_a_walk_confirms_nothing() {
+    let (mut parts, header) = (Parts::default(), header(&[]));
+    let mut stream = begin(&header, &mut parts);
+    feed(&mut stream, &[event(START + 1, Change::Created, 2, "/a/2")]);
+    // The walk finds that 2 is gone, whose removal was lost.
+    feed(&mut stream, &[event(START + 11, Change::Existing, 1, "/a")]);
+    stream.begin_part(&header).expect("kept");
+    feed(&mut stream, &[walked(START + 12, 1, Some(START + 10))]);
+    assert_eq!(knows(&stream, &[1, 2]), [true, false]);
+    let mut replayed = Parts::default();
+    assert_eq!(knows(&read(&parts.0, &mut replayed), &[1, 2]), [true, false]);
+}
+
+#[test]
+fn what_there_is_no_room_for_is_counted_once_however_often_it_is_found() {
+    let (mut parts, header) = (Parts::default(), header(&[]));
+    let mut stream = begin(&header, &mut parts);
+    let long = "x".repeat(4_000);
+    let found = |at: u64| -> Vec<Input> {
+        (10..4_000).map(|id| event(at, Change::Existing, id, &format!("/{id}{long}"))).collect()
+    };
+    let mut full = Parts::default();
+    let mut first = Stream::begin(&header, &mut full).expect("kept");
+    feed(&mut first, &found(START));
+    feed(&mut first, &[walked(START + 1, 3_990, None)]);
+    let (existing, evicted) = (first.counts.events["existing"], first.tracker().evicted());
+    assert!(existing == 3_990 && evicted > 1_000, "{existing} {evicted}");
+    for round in 1..4 {
+        let began = START + 100 * round;
+        feed(&mut first, &found(began + 1));
+        feed(&mut first, &[walked(began + 2, 3_990, Some(began))]);
+    }
+    assert_eq!((first.counts.events["existing"], first.tracker().evicted()), (existing, evicted));
+    // One that is found where all are known is news.
+    feed(&mut stream, &[event(START + 2, Change::Existing, 2, "/a/2"), walked(START + 3, 2, Some(START + 1))]);
+    assert_eq!(stream.counts.events["existing"], 2);
+}
