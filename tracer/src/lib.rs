@@ -15,6 +15,7 @@ mod phrases;
 mod recent;
 mod rules;
 mod said;
+mod schema;
 mod state;
 
 pub mod argv;

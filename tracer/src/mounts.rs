@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::budget::{self, Weigh, weigh};
 use crate::input::{Device, Directory, Mount, MountId, NamespaceId};
-use crate::name::Name;
+use crate::name::{Name, components};
 use crate::recent::Parted;
 
 /// Tables that are kept at most: whoever may make mount namespaces may make very many.
@@ -190,8 +190,7 @@ fn below<'a>(directory: &Name, path: &'a Name) -> Option<&'a [u8]> {
 
 /// Whether a path from `directory`, which is `root` or below it, leads above `root` at any point.
 pub fn climbs_out_of(root: &Name, directory: &Name, path: &Name) -> bool {
-    let parts = |path: &[u8]| path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).count();
-    let mut depth = below(root, directory).map_or(0, parts);
+    let mut depth = below(root, directory).map_or(0, |path| components(path).count());
     path.as_bytes().split(|byte| *byte == b'/').any(|part| {
         match part {
             b"" | b"." => {}

@@ -28,6 +28,11 @@ const LONGEST: usize = 4 << 20;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<[u8]>);
 
+/// The components of a path: what stands between its slashes.
+pub(crate) fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
+}
+
 impl Name {
     /// Takes the bytes as they are.
     pub fn new(bytes: impl AsRef<[u8]>) -> Self {

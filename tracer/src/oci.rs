@@ -4,7 +4,7 @@
 use crate::budget::{Scale, Weigh};
 use crate::input::ContainerFacts;
 use crate::mounts;
-use crate::name::Name;
+use crate::name::{Name, components};
 use crate::runtimes;
 
 /// The rule's name in [`crate::container::Container::rule`] when a command line told the container.
@@ -228,10 +228,6 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
         let ends = components.windows(asked.len()).enumerate().filter(|(_, window)| *window == asked);
         ends.map(|(index, _)| index + asked.len()).find(|end| *end > below)
     })
-}
-
-fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|component| !component.is_empty())
 }
 
 impl Weigh for RuntimeCommand {

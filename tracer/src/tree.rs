@@ -14,7 +14,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -22,7 +22,8 @@ use crate::container::Container;
 use crate::findings::Certainty;
 use crate::hierarchy::{Clock, Hierarchy, Setup};
 use crate::input::{BootTime, Cgroup, CgroupId, ContainerFacts};
-use crate::name::Name;
+use crate::name::{Name, components};
+use crate::schema::Lines;
 
 /// Names of controllers. Most cgroups share theirs with others.
 pub type Controllers = Arc<[String]>;
@@ -158,29 +159,15 @@ pub struct Missing {
     pub not_enabled_in: Name,
 }
 
-/// A kind of trouble, by the word of the finding that tracing makes of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum Trouble {
-    /// A container's, empty, and nothing has a record of the container.
-    LeakedCgroup,
-    /// Left over, so that a new container had to take another name.
-    StaleCgroup,
-    /// Removed, and not released by the kernel.
-    LingeringCgroup,
-}
-
-impl Trouble {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::LeakedCgroup, Self::StaleCgroup, Self::LingeringCgroup];
-
-    /// The word of the contract.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::LeakedCgroup => "leaked-cgroup",
-            Self::StaleCgroup => "stale-cgroup",
-            Self::LingeringCgroup => "lingering-cgroup",
-        }
+words! {
+    /// A kind of trouble, by the word of the finding that tracing makes of it.
+    pub enum Trouble {
+        /// A container's, empty, and nothing has a record of the container.
+        LeakedCgroup = "leaked-cgroup",
+        /// Left over, so that a new container had to take another name.
+        StaleCgroup = "stale-cgroup",
+        /// Removed, and not released by the kernel.
+        LingeringCgroup = "lingering-cgroup",
     }
 }
 
@@ -511,25 +498,10 @@ impl View {
     }
 }
 
-fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
-}
-
 /// The schema of a line of `cgtrace tree --json`.
 pub fn schema() -> Value {
-    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
-    let lines = [line::<Heading>(&mut generator, "tree"), line::<Row>(&mut generator, "cgroup")];
-    let definitions = generator.take_definitions(true);
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "a line of cgtrace tree --json",
-        "description": "Types and fields that are not known are to be passed over.",
-        "oneOf": lines,
-        "$defs": definitions
-    })
-}
-
-fn line<T: JsonSchema>(generator: &mut SchemaGenerator, kind: &str) -> Value {
-    let body = generator.subschema_for::<T>().to_value();
-    json!({ "title": kind, "properties": { "type": { "const": kind } }, "required": ["type"], "allOf": [body] })
+    Lines::new()
+        .with::<Heading>("tree", json!({}), &[])
+        .with::<Row>("cgroup", json!({}), &[])
+        .finish("a line of cgtrace tree --json", "Types and fields that are not known are to be passed over.")
 }

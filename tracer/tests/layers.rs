@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 27] = [
+const CORE: [&str; 28] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -29,6 +29,7 @@ const CORE: [&str; 27] = [
     "rules",
     "rules.rs",
     "runtimes.rs",
+    "schema.rs",
     "state",
     "state.rs",
     "tracker",

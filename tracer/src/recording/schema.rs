@@ -1,35 +1,34 @@
-//! A JSON Schema of every line, generated from the types that are written.
+//! A JSON Schema of every line of a trace.
 
-use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
+use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{Attempt, Event, Facts, Lost, Process, Tick};
 use crate::line::Counts;
+use crate::schema::Lines;
 
 /// The schema of a line of a trace file, or of `live --json`, which has findings besides.
 pub fn schema() -> Value {
-    let mut generator = SchemaSettings::draft2020_12().for_serialize().into_generator();
-    let lines = [
-        line::<Header>(&mut generator, "header", false),
-        line::<Event>(&mut generator, "event", true),
-        line::<Attempt>(&mut generator, "attempt", true),
-        line::<Process>(&mut generator, "process", true),
-        line::<Facts>(&mut generator, "facts", true),
-        line::<Lost>(&mut generator, "lost", true),
-        line::<Tick>(&mut generator, "tick", true),
-        line::<Finding>(&mut generator, "finding", false),
-        line::<End>(&mut generator, "end", false),
-    ];
-    let definitions = generator.take_definitions(true);
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "a line of a cgtrace stream",
-        "description": format!("Format {}. Types and fields that are not known are to be skipped.", super::FORMAT),
-        "oneOf": lines,
-        "$defs": definitions
-    })
+    // What every line has besides its type's own fields, and what those of the stream have.
+    let timed = json!({ "time": { "type": "string", "format": "date-time" } });
+    let mut numbered = timed.clone();
+    numbered["seq"] = json!({ "type": "integer", "minimum": 1 });
+    Lines::new()
+        .with::<Header>("header", timed.clone(), &[])
+        .with::<Event>("event", numbered.clone(), &["seq"])
+        .with::<Attempt>("attempt", numbered.clone(), &["seq"])
+        .with::<Process>("process", numbered.clone(), &["seq"])
+        .with::<Facts>("facts", numbered.clone(), &["seq"])
+        .with::<Lost>("lost", numbered.clone(), &["seq"])
+        .with::<Tick>("tick", numbered, &["seq"])
+        .with::<Finding>("finding", timed.clone(), &[])
+        .with::<End>("end", timed, &[])
+        .finish(
+            "a line of a cgtrace stream",
+            &format!("Format {}. Types and fields that are not known are to be skipped.", super::FORMAT),
+        )
 }
 
 /// The last line.
@@ -38,16 +37,4 @@ pub fn schema() -> Value {
 struct End {
     at: crate::input::BootTime,
     counts: Counts,
-}
-
-/// A type's own fields, and what every line begins with.
-fn line<T: JsonSchema>(generator: &mut SchemaGenerator, kind: &str, numbered: bool) -> Value {
-    let body = generator.subschema_for::<T>().to_value();
-    let mut required = vec!["type"];
-    let mut properties = json!({ "type": { "const": kind }, "time": { "type": "string", "format": "date-time" } });
-    if numbered {
-        required.push("seq");
-        properties["seq"] = json!({ "type": "integer", "minimum": 1 });
-    }
-    json!({ "title": kind, "properties": properties, "required": required, "allOf": [body] })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{FindingAttempt, Job, Outcome, Severity, Weighed, World};
 use crate::container::Container;
 use crate::input::{Actor, Exit};
+use crate::name::components;
 use crate::phrases;
 
 /// From so many failed calls on their number is told.
@@ -49,7 +50,7 @@ pub(crate) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
 /// `cgroup /the/path`.
 pub(crate) fn whose(weighed: &Weighed) -> String {
     let path = &weighed.member.place.path;
-    let depth = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
+    let depth = components(path.as_bytes()).count();
     match (&weighed.member.container, &weighed.story.container) {
         (Some(around), _) if around.depth() < depth => {
             format!("cgroup {path} in container {}", name(around))

@@ -15,28 +15,15 @@ const WALK_SHARE: u32 = 20;
 /// For cgroups that there was no room for it is walked so much later.
 const FOR_ROOM: Duration = Duration::from_secs(60);
 
-/// Why cgroupfs is walked again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WalkReason {
-    /// Events were lost.
-    RingFull,
-    /// The agent did not get to run.
-    Stall,
-    /// There was no room to remember some cgroups, and now there is.
-    Room,
-}
-
-impl WalkReason {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::RingFull, Self::Stall, Self::Room];
-
-    /// The word of the metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::RingFull => "ring-full",
-            Self::Stall => "stall",
-            Self::Room => "room",
-        }
+words! {
+    /// Why cgroupfs is walked again, by the words of the metrics.
+    pub enum WalkReason {
+        /// Events were lost.
+        RingFull = "ring-full",
+        /// The agent did not get to run.
+        Stall = "stall",
+        /// There was no room to remember some cgroups, and now there is.
+        Room = "room",
     }
 }
 

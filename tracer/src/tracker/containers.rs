@@ -10,7 +10,7 @@ use crate::container::{self, Container, Owner};
 use crate::engine;
 use crate::input::{ContainerFacts, Pid};
 use crate::lxc;
-use crate::name::Name;
+use crate::name::{Name, components};
 use crate::oci;
 use crate::state::{Known, Place};
 
@@ -53,9 +53,8 @@ impl Tracker {
 
     /// Whether a command line may name a container within the one that a cgroup is known to be of.
     pub(super) fn may_say_more(&self, known: &Container, path: &Name, pid: Option<Pid>) -> bool {
-        let components = path.as_bytes().split(|byte| *byte == b'/').filter(|component| !component.is_empty()).count();
         known.rule == container::LXC_RULE
-            || components > known.depth()
+            || components(path.as_bytes()).count() > known.depth()
                 && self.speakers(pid).any(|known| known.command.as_ref().is_some_and(|command| command.id.is_some()))
     }
 

@@ -5,10 +5,10 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Details, Judged, Missing, Records, STATE_RULE, Seen, Trouble, View, Wrong, components};
+use super::{Details, Judged, Missing, Records, STATE_RULE, Seen, Trouble, View, Wrong};
 use crate::container::{self, Container, LXC_RULE, Owner};
 use crate::findings::Certainty;
-use crate::name::Name;
+use crate::name::{Name, components};
 
 /// A younger cgroup may be one whose container is being made.
 const GROWN: Duration = Duration::from_secs(10);
