@@ -231,6 +231,7 @@ const TRACE: &[i64] = &[
 
 const RECORD: &[i64] = &[
     libc::SYS_fdatasync,
+    libc::SYS_flock,
     libc::SYS_ftruncate,
     libc::SYS_getrusage,
     libc::SYS_lseek,

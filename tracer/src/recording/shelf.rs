@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::file::TraceFile;
+use super::file::{TraceFile, is_held};
 use super::frames::FrameWriter;
 use crate::hierarchy::Clock;
 use crate::input::BootTime;
@@ -64,7 +64,15 @@ fn is_of_the_same_host(name: &str, own: &str) -> bool {
     dated(own).is_some_and(|host| dated(name) == Some(host))
 }
 
-/// The files of one recorder, oldest first, with their sizes.
+/// A file that counts among those to keep.
+struct Kept {
+    path: PathBuf,
+    size: u64,
+    /// An earlier run left it, or another recorder writes it right now.
+    adopted: bool,
+}
+
+/// The files of one recorder, oldest first.
 pub(super) struct Shelf {
     path: PathBuf,
     limits: Limits,
@@ -72,7 +80,7 @@ pub(super) struct Shelf {
     next: u32,
     /// The directory is this recorder's own, with what earlier runs left.
     adopted: bool,
-    files: VecDeque<(PathBuf, u64)>,
+    files: VecDeque<Kept>,
     report: fn(&str),
 }
 
@@ -105,7 +113,7 @@ impl Shelf {
         }
         found.sort();
         self.adopted = true;
-        self.files = found.into_iter().map(|(_, path, size)| (path, size)).collect();
+        self.files = found.into_iter().map(|(_, path, size)| Kept { path, size, adopted: true }).collect();
         self.prune();
         Ok(())
     }
@@ -132,7 +140,7 @@ impl Shelf {
         let writer = FrameWriter::new(file)?;
         self.next += 1;
         self.numbered |= self.next > 0;
-        self.files.push_back((writer.get_ref().path().to_path_buf(), 0));
+        self.files.push_back(Kept { path: writer.get_ref().path().to_path_buf(), size: 0, adopted: false });
         self.prune();
         Ok(writer)
     }
@@ -144,19 +152,19 @@ impl Shelf {
 
     /// The newest file's name, or the one that it would have.
     pub fn newest_name(&self) -> PathBuf {
-        self.files.back().map_or_else(|| self.first_name(), |(path, _)| path.clone())
+        self.files.back().map_or_else(|| self.first_name(), |newest| newest.path.clone())
     }
 
     /// The newest file has this size now.
     pub fn resize(&mut self, size: u64) {
-        if let Some((_, newest)) = self.files.back_mut() {
-            *newest = size;
+        if let Some(newest) = self.files.back_mut() {
+            newest.size = size;
         }
     }
 
     /// Whether the newest file is as large as one may be.
     pub fn is_full(&self) -> bool {
-        let size = self.files.back().map_or(0, |(_, size)| *size);
+        let size = self.files.back().map_or(0, |newest| newest.size);
         // Together within the total, in four steps, so that what is dropped is a quarter at most.
         self.limits.size.is_some_and(|most| size >= most)
             || self.limits.total.is_some_and(|total| size >= (total / 4).max(1))
@@ -167,15 +175,19 @@ impl Shelf {
         self.limits.age.is_some_and(|most| age >= most)
     }
 
-    /// Removes the oldest files until the rest is within the limits. The newest stays.
+    /// Removes the oldest files until the rest is within the limits. The newest stays, and so does what another recorder
+    /// writes: that one keeps to limits of its own.
     fn prune(&mut self) {
-        let total = |files: &VecDeque<(PathBuf, u64)>| files.iter().map(|(_, size)| size).sum::<u64>();
+        let total = |files: &VecDeque<Kept>| files.iter().map(|file| file.size).sum::<u64>();
         while self.files.len() > 1
             && (self.limits.keep.is_some_and(|keep| self.files.len() > keep.max(1))
                 // The newest will grow to a quarter.
                 || self.limits.total.is_some_and(|most| total(&self.files) > most - most / 4))
         {
-            let Some((path, _)) = self.files.pop_front() else { break };
+            let Some(Kept { path, adopted, .. }) = self.files.pop_front() else { break };
+            if adopted && is_held(&path) {
+                continue;
+            }
             if let Err(error) = std::fs::remove_file(&path)
                 && error.kind() != io::ErrorKind::NotFound
             {
@@ -247,6 +259,29 @@ mod tests {
         assert!(strangers.iter().all(is_left), "of another host, or no trace of a recorder's");
         assert_eq!(own.iter().filter(|name| is_left(name)).count(), 1);
         assert!(is_left(&"cgtrace-host-20261124T043330Z.0000.jsonl.zst"));
+    }
+
+    #[test]
+    fn what_another_recorder_writes_stays_until_it_is_closed() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let shelf = |date: &str, keep: usize| {
+            let limits = Limits { keep: Some(keep), ..Limits::default() };
+            let path = directory.path().join(format!("cgtrace-host-{date}.jsonl.zst"));
+            let mut shelf = Shelf::new(path, limits, true, |error| panic!("{error}"));
+            shelf.adopt_older().expect("read");
+            shelf
+        };
+        let mut one = shelf("20261122T043330Z", 1);
+        let closed = one.create().expect("made").get_ref().path().to_path_buf();
+        let live = one.create().expect("made");
+        let path = live.get_ref().path().to_path_buf();
+        assert!(!closed.exists(), "its own earlier file, which it holds no longer");
+        let mut other = shelf("20261123T043330Z", 1);
+        let _second = other.create().expect("made");
+        assert!(path.exists(), "it is written to");
+        drop(live);
+        let _third = shelf("20261124T043330Z", 2).create().expect("made");
+        assert!(!path.exists(), "nobody writes to it any more");
     }
 
     #[test]
