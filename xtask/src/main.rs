@@ -10,6 +10,8 @@ mod test;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -189,9 +191,23 @@ fn is_root() -> bool {
         .is_some_and(|effective| effective == "0")
 }
 
+/// What is done now.
+static STEP: Mutex<String> = Mutex::new(String::new());
+
 /// Says what is done now.
 fn step(what: &str) {
     eprintln!("==> {what}");
+    *STEP.lock().unwrap_or_else(PoisonError::into_inner) = what.to_owned();
+}
+
+/// Ends this program, as a failure, when it is not done after `limit`.
+fn end_within(limit: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        let step = STEP.lock().unwrap_or_else(PoisonError::into_inner);
+        eprintln!("error: not done after {} minutes, but still at this: {step}", limit.as_secs() / 60);
+        std::process::exit(1);
+    });
 }
 
 /// Runs a command to its end, its output shown.

@@ -1,8 +1,11 @@
 //! Lints and tests, and what they were run on.
 
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 
@@ -12,6 +15,10 @@ use crate::{cargo, fuzz, is_root, output, root, run, setup, soak, step};
 const FUZZ_S: u32 = 30;
 /// The fuzz targets are no member of the workspace: they are built with other flags.
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
+
+/// All of it ends in this time or has failed. Longer than a slow machine takes, shorter than what CI allows: what hangs
+/// is to be named by its own name.
+const LIMIT: Duration = Duration::from_secs(80 * 60);
 
 /// How many tests passed and failed.
 #[derive(Default)]
@@ -29,8 +36,21 @@ pub enum Tests {
     All,
 }
 
+impl Tests {
+    /// A test that takes longer hangs.
+    fn patience(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Usual => 8 * 60,
+            Self::All => 40 * 60,
+        })
+    }
+}
+
 /// Format, lints, documentation and tests.
 pub fn everything(which: Tests) -> anyhow::Result<()> {
+    if which == Tests::Usual {
+        crate::end_within(LIMIT);
+    }
     setup::toolchain()?;
     setup::tests()?;
     if which == Tests::All {
@@ -154,37 +174,77 @@ pub fn programs(which: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
 }
 
 /// Runs one test program as root: those on the kernel one after the other, because they count what the kernel does.
-fn run_tests(program: &std::path::Path, which: Tests, tally: &mut Tally) -> anyhow::Result<()> {
+fn run_tests(program: &Path, which: Tests, tally: &mut Tally) -> anyhow::Result<()> {
     let mut command = crate::as_root(program)?;
-    command.arg("--test-threads=1").current_dir(root().join("tracer"));
+    // In a process group of its own, to end it with all that it has started.
+    command.arg("--test-threads=1").current_dir(root().join("tracer")).process_group(0);
     if which == Tests::All {
         command.arg("--include-ignored");
     }
     if !is_root() {
         eprintln!("(as root, through sudo)");
     }
-    count(&mut command, tally)
+    count(&mut command, which.patience(), tally)
 }
 
-/// Shows what a test run says, and adds up its results.
-fn count(command: &mut Command, tally: &mut Tally) -> anyhow::Result<()> {
+/// Shows what a test run says, and adds up its results. A run in which one test takes longer than `patience` is ended,
+/// and that test has failed; those after it are not run.
+fn count(command: &mut Command, patience: Duration, tally: &mut Tally) -> anyhow::Result<()> {
     let mut child = command.stdout(Stdio::piped()).spawn().context("failed to run the tests")?;
     let stdout = child.stdout.take().context("the tests have a pipe")?;
-    let mut summaries = 0;
-    for line in BufReader::new(stdout).lines() {
-        let line = line.context("failed to read from the tests")?;
-        println!("{line}");
-        if let Some((passed, failed)) = summary(&line) {
+    let said = pieces(stdout);
+    let (mut line, mut summaries) = (String::new(), 0);
+    loop {
+        match said.recv_timeout(patience) {
+            Ok(piece) => line.push_str(&piece),
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                println!("{line}FAILED: it took longer than {} minutes, and was ended", patience.as_secs() / 60);
+                tally.failed += 1;
+                let group = format!("-{}", child.id());
+                run(crate::as_root(Path::new("kill"))?.args(["-KILL", "--", &group]))?;
+                child.wait().context("failed to wait for the tests")?;
+                return Ok(());
+            }
+        }
+        if !line.ends_with('\n') {
+            continue;
+        }
+        print!("{line}");
+        if let Some((passed, failed)) = summary(line.trim_end()) {
             summaries += 1;
             tally.passed += passed;
             tally.failed += failed;
         }
+        line.clear();
     }
     let status = child.wait().context("failed to wait for the tests")?;
     if summaries == 0 {
         bail!("a test program ended without a result: {status}");
     }
     Ok(())
+}
+
+/// What a program says, as it comes, in pieces of no more than a line: the name of a test is said before it runs, and its
+/// result after it on the same line.
+fn pieces(stdout: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut stdout = BufReader::new(stdout);
+        loop {
+            let there = match stdout.fill_buf() {
+                Ok([]) | Err(_) => break,
+                Ok(there) => there,
+            };
+            let length = there.iter().position(|byte| *byte == b'\n').map_or(there.len(), |end| end + 1);
+            let piece = String::from_utf8_lossy(&there[..length]).into_owned();
+            stdout.consume(length);
+            if sender.send(piece).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 /// `test result: ok. 82 passed; 0 failed; …`
@@ -230,5 +290,18 @@ mod tests {
             "test result: FAILED. 20 passed; 1 failed; 0 ignored; 0 measured; 3 filtered out; finished in 31.12s";
         assert_eq!(summary(line), Some((20, 1)));
         assert_eq!(summary("test a ... ok"), None);
+    }
+
+    #[test]
+    fn a_test_that_hangs_has_failed_and_is_ended() {
+        let hanging = "echo 'test result: ok. 2 passed; 0 failed;'; printf 'test c ... '; sleep 600 & wait";
+        let mut tally = Tally::default();
+        let mut command = Command::new("sh");
+        command.args(["-c", hanging]).process_group(0);
+        count(&mut command, Duration::from_secs(2), &mut tally).expect("counted");
+        assert_eq!((tally.passed, tally.failed), (2, 1));
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo nothing"]).process_group(0);
+        assert!(count(&mut command, Duration::from_secs(60), &mut tally).is_err(), "no result at all");
     }
 }
