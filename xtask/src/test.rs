@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
@@ -19,6 +19,9 @@ const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
 /// All of it ends in this time or has failed. Longer than a slow machine takes, shorter than what CI allows: what hangs
 /// is to be named by its own name.
 const LIMIT: Duration = Duration::from_secs(80 * 60);
+
+/// How often a test program is looked at that says nothing.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How many tests passed and failed.
 #[derive(Default)]
@@ -193,18 +196,29 @@ fn count(command: &mut Command, patience: Duration, tally: &mut Tally) -> anyhow
     let mut child = command.stdout(Stdio::piped()).spawn().context("failed to run the tests")?;
     let stdout = child.stdout.take().context("the tests have a pipe")?;
     let said = pieces(stdout);
-    let (mut line, mut summaries) = (String::new(), 0);
+    let (mut line, mut summaries, mut heard) = (String::new(), 0, Instant::now());
     loop {
-        match said.recv_timeout(patience) {
-            Ok(piece) => line.push_str(&piece),
+        match said.recv_timeout(LOOK) {
+            Ok(piece) => {
+                line.push_str(&piece);
+                heard = Instant::now();
+            }
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
-                println!("{line}FAILED: it took longer than {} minutes, and was ended", patience.as_secs() / 60);
-                tally.failed += 1;
+                let is_over = child.try_wait().context("failed to look at the tests")?.is_some();
+                if !is_over && heard.elapsed() < patience {
+                    continue;
+                }
+                // A failed test may leave something running that holds the pipe: it would never end by itself.
                 let group = format!("-{}", child.id());
-                run(crate::as_root(Path::new("kill"))?.args(["-KILL", "--", &group]))?;
-                child.wait().context("failed to wait for the tests")?;
-                return Ok(());
+                let _ = crate::as_root(Path::new("kill"))?.args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+                if !is_over {
+                    println!("{line}FAILED: it took longer than {} minutes, and was ended", patience.as_secs() / 60);
+                    child.wait().context("failed to wait for the tests")?;
+                    tally.failed += 1;
+                    return Ok(());
+                }
+                break;
             }
         }
         if !line.ends_with('\n') {
@@ -292,16 +306,38 @@ mod tests {
         assert_eq!(summary("test a ... ok"), None);
     }
 
+    fn counted(script: &str, tally: &mut Tally) -> anyhow::Result<()> {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).process_group(0);
+        count(&mut command, Duration::from_secs(3), tally)
+    }
+
     #[test]
     fn a_test_that_hangs_has_failed_and_is_ended() {
-        let hanging = "echo 'test result: ok. 2 passed; 0 failed;'; printf 'test c ... '; sleep 600 & wait";
         let mut tally = Tally::default();
-        let mut command = Command::new("sh");
-        command.args(["-c", hanging]).process_group(0);
-        count(&mut command, Duration::from_secs(2), &mut tally).expect("counted");
+        let hangs = "echo 'test result: ok. 2 passed; 0 failed;'; printf 'test c ... '; sleep 600 & wait";
+        counted(hangs, &mut tally).expect("counted");
         assert_eq!((tally.passed, tally.failed), (2, 1));
-        let mut command = Command::new("sh");
-        command.args(["-c", "echo nothing"]).process_group(0);
-        assert!(count(&mut command, Duration::from_secs(60), &mut tally).is_err(), "no result at all");
+        assert!(counted("echo nothing", &mut tally).is_err(), "no result at all");
+    }
+
+    #[test]
+    fn what_a_test_leaves_running_keeps_nobody_waiting() {
+        let mut tally = Tally::default();
+        let directory = tempfile::tempdir().expect("a directory");
+        let left = directory.path().join("left");
+        let leaves =
+            format!("sleep 600 & echo $! > {}; echo 'test result: FAILED. 2 passed; 1 failed;'", left.display());
+        counted(&leaves, &mut tally).expect("counted");
+        assert_eq!((tally.passed, tally.failed), (2, 1));
+        let pid = std::fs::read_to_string(left).expect("written");
+        let process = PathBuf::from(format!("/proc/{}", pid.trim()));
+        let is_ended = || std::fs::read_to_string(process.join("stat")).map_or(true, |stat| stat.contains(") Z "));
+        // A signal is on its way for a moment.
+        let begun = Instant::now();
+        while !is_ended() && begun.elapsed() < Duration::from_secs(30) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(is_ended());
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::agent::Serving;
 use crate::stranger::open_directory;
-use crate::support::{CGTRACE, Scratch, c_path, fork, mkdir, rmdir, signal, wait_for};
+use crate::support::{CGTRACE, Running, Scratch, c_path, fork, mkdir, rmdir, signal, wait_for};
 
 /// Whoever reads a file is done by then, or says why not.
 const SOON: Duration = Duration::from_secs(10);
@@ -245,12 +245,9 @@ fn recorders_in_one_directory_leave_each_others_files_alone() {
     let directory = tempfile::tempdir().unwrap();
     let place = directory.path().to_str().unwrap();
     let by_hand = directory.path().join("by-hand.jsonl.zst");
-    let mut recorder = Command::new(CGTRACE)
-        .args(["record", "-o", by_hand.to_str().unwrap()])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut recorder = Command::new(CGTRACE);
+    recorder.args(["record", "-o", by_hand.to_str().unwrap()]).stdin(Stdio::null()).stderr(Stdio::null());
+    let mut recorder = Running(recorder.spawn().unwrap());
     wait_for("its first file", || fs::metadata(&by_hand).is_ok_and(|file| file.len() > 0).then_some(()));
     // Two agents of small files, of which they keep few.
     let settings = ["--record", place, "--rotate-size", "8k", "--keep", "3"];

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use support::{CGTRACE, Scratch, c_path, fork, mkdir, of_type, parse, rmdir, signal};
+use support::{CGTRACE, Running, Scratch, c_path, fork, mkdir, of_type, parse, rmdir, signal};
 
 fn run(arguments: &[&str]) -> Output {
     Command::new(CGTRACE).args(arguments).stdin(Stdio::null()).output().unwrap()
@@ -34,30 +34,6 @@ fn report(path: &Path) -> Output {
 fn lines(path: &Path) -> Vec<Value> {
     let out = Command::new("zstd").arg("-dc").arg(path).output().expect("zstd is installed");
     parse(&out.stdout)
-}
-
-/// A recorder, killed with its test.
-struct Running(Child);
-
-impl std::ops::Deref for Running {
-    type Target = Child;
-
-    fn deref(&self) -> &Child {
-        &self.0
-    }
-}
-
-impl std::ops::DerefMut for Running {
-    fn deref_mut(&mut self) -> &mut Child {
-        &mut self.0
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 /// Starts a recorder.

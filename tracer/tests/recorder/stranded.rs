@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::support::Running;
 use crate::support::{self, CGTRACE, Scratch};
-use crate::{Running, churn, report, run, text, wait_until_it_traces};
+use crate::{churn, report, run, text, wait_until_it_traces};
 
 /// A recorder of `d/t.jsonl.zst` on a file system of its own.
 struct Stranded {

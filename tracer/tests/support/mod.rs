@@ -106,6 +106,30 @@ impl Drop for Agent {
     }
 }
 
+/// A process that is killed with its test: what goes on after one that failed would disturb those after it.
+pub struct Running(pub Child);
+
+impl std::ops::Deref for Running {
+    type Target = Child;
+
+    fn deref(&self) -> &Child {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Running {
+    fn deref_mut(&mut self) -> &mut Child {
+        &mut self.0
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Runs `cgtrace live --json ARGUMENTS -- CMD` to its end. Returns its lines, and what it printed.
 pub fn traced(arguments: &[&str], command: &[&str]) -> (Vec<Value>, Output) {
     let done = Command::new(CGTRACE)
