@@ -239,8 +239,8 @@ fn count(command: &mut Command, patience: Duration, tally: &mut Tally) -> anyhow
     Ok(())
 }
 
-/// What a program says, as it comes, in pieces of no more than a line: the name of a test is said before it runs, and its
-/// result after it on the same line.
+/// What a program says, as it comes, in pieces of no more than a line: the name of a test is said before it runs, and
+/// its result after it on the same line.
 fn pieces(stdout: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {

@@ -175,8 +175,8 @@ impl Shelf {
         self.limits.age.is_some_and(|most| age >= most)
     }
 
-    /// Removes the oldest files until the rest is within the limits. The newest stays, and so does what another recorder
-    /// writes: that one keeps to limits of its own.
+    /// Removes the oldest files until the rest is within the limits. The newest stays, and so does what another
+    /// recorder writes: that one keeps to limits of its own.
     fn prune(&mut self) {
         let total = |files: &VecDeque<Kept>| files.iter().map(|file| file.size).sum::<u64>();
         while self.files.len() > 1
