@@ -57,6 +57,12 @@ impl Container {
     }
 }
 
+/// Whether a component of a path is called as a unit of systemd of one of these types (`.scope` …).
+pub(crate) fn is_unit(component: &[u8], types: &[&str]) -> bool {
+    let is_of = |kind: &&str| component.len() > kind.len() && component.ends_with(kind.as_bytes());
+    types.iter().any(is_of)
+}
+
 /// A component of a path in its place.
 struct Here<'a> {
     /// The component, systemd's escapes undone, with `.scope` or `.service` where it has that.

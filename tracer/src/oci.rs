@@ -2,7 +2,7 @@
 //! [`crate::bundle`].
 
 use crate::budget::{Scale, Weigh};
-use crate::input::ContainerFacts;
+use crate::input::{Actor, ContainerFacts};
 use crate::mounts;
 use crate::name::{Name, components};
 use crate::runtimes;
@@ -29,12 +29,28 @@ pub struct RuntimeCommand {
     pub log: Option<Name>,
     /// `--keep`: a `run` leaves its state to whoever asked for it.
     pub keep: bool,
+    /// `--detach`: a `run` does not wait for its container.
+    pub detach: bool,
 }
 
 impl RuntimeCommand {
+    /// What a process was asked to do, if it is an OCI runtime. Where nothing but a thread's name is known, that is it.
+    pub fn of(actor: &Actor) -> Option<Self> {
+        let identity = actor.identity.as_deref();
+        let argv = identity.and_then(|identity| identity.argv.as_deref()).unwrap_or_default();
+        let exe = identity.and_then(|identity| identity.exe.as_ref());
+        // A thread names itself as it likes: its command line says more.
+        command_line(argv.first().unwrap_or(&actor.comm), exe, argv)
+    }
+
     /// Whether it makes a container.
     pub fn makes(&self) -> bool {
         matches!(self.subcommand.as_deref(), Some("create" | "run"))
+    }
+
+    /// Whether it is there until its container has ended, and clears up then.
+    pub fn runs_to_its_end(&self) -> bool {
+        self.subcommand.as_deref() == Some("run") && !self.detach && !self.keep
     }
 
     /// Whether its end may say what is left of a container's state. What `--keep` leaves is wanted.
@@ -148,6 +164,7 @@ pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<Ru
         bundle: None,
         log: None,
         keep: false,
+        detach: false,
     };
     // crun takes a regular expression instead of an id.
     let mut pattern = false;
@@ -182,12 +199,18 @@ pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<Ru
             "root" => command.root = value,
             "bundle" | "b" => command.bundle = value,
             "log" => command.log = value,
-            "keep" => command.keep = value.is_none_or(|value| value != "false"),
+            "keep" => command.keep = is_on(value),
+            "detach" | "d" => command.detach = is_on(value),
             _ => {}
         }
     }
     command.id = command.id.take().filter(|_| !pattern);
     (command.subcommand.as_deref() != Some("init")).then_some(command)
+}
+
+/// Whether a flag that takes a value only behind `=` is switched on.
+fn is_on(value: Option<Name>) -> bool {
+    value.is_none_or(|value| value != "false")
 }
 
 /// The first word is the subcommand, the second the container, what follows is the container's own.
@@ -232,7 +255,7 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
 
 impl Weigh for RuntimeCommand {
     fn weigh(&self, scale: &mut Scale) {
-        let Self { runtime: _, program, subcommand, id, root, bundle, log, keep: _ } = self;
+        let Self { runtime: _, program, subcommand, id, root, bundle, log, keep: _, detach: _ } = self;
         program.weigh(scale);
         subcommand.weigh(scale);
         [id, root, bundle, log].into_iter().for_each(|name| name.weigh(scale));
@@ -290,6 +313,9 @@ mod tests {
         let keeps = |line: &str| parse(line).is_some_and(|command| command.keep);
         assert!(keeps("runc run --keep web") && keeps("runc run --keep=true web"));
         assert!(!keeps("runc run web") && !keeps("runc run --keep=false web"));
+        let stays = |line: &str| parse(line).is_some_and(|command| command.runs_to_its_end());
+        assert!(stays("runc run web") && stays("crun run --bundle /d --detach=false web"));
+        assert!(!stays("runc run -d web") && !stays("runc run --keep web") && !stays("runc create web"));
         let command = parse("/opt/buildkit-runc-1.2 --log /x/log.json run web").expect("a runtime");
         assert_eq!((command.program, command.log), ("buildkit-runc-1.2".into(), Some("/x/log.json".into())));
     }

@@ -4,7 +4,7 @@
 //! container fails for many reasons, and tears down because of that.
 
 use crate::input::Actor;
-use crate::oci;
+use crate::oci::RuntimeCommand;
 
 /// What a process was there for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,18 +36,15 @@ impl Job {
 
     /// The job of a process.
     pub fn of(actor: &Actor) -> Self {
-        let identity = actor.identity.as_deref();
-        let argv = identity.and_then(|identity| identity.argv.as_deref()).unwrap_or_default();
-        let exe = identity.and_then(|identity| identity.exe.as_ref());
-        // A thread names itself as it likes: its command line says more.
-        let name = argv.first().unwrap_or(&actor.comm);
-        if let Some(command) = oci::command_line(name, exe, argv) {
+        if let Some(command) = RuntimeCommand::of(actor) {
             return match command.subcommand.as_deref() {
                 Some("delete" | "kill") => Self::Teardown,
                 Some("create" | "run" | "restore") => Self::Start,
                 Some(_) | None => Self::Other,
             };
         }
+        let identity = actor.identity.as_deref();
+        let argv = identity.and_then(|identity| identity.argv.as_deref()).unwrap_or_default();
         let mut words = argv.iter().filter_map(|word| word.to_str());
         // Where no command line is known, the thread's own name is all there is.
         let program = base_name(words.next().or(actor.comm.to_str()).unwrap_or_default());

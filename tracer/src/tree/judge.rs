@@ -147,9 +147,8 @@ pub(super) fn age(seen: &Seen, now: i64) -> Option<Duration> {
 
 /// The innermost unit of systemd that a path names.
 pub(super) fn unit(path: &[u8]) -> Option<Name> {
-    let suffixes: [&[u8]; 6] = [b".service", b".scope", b".slice", b".mount", b".socket", b".swap"];
-    let is_unit = |name: &&[u8]| suffixes.iter().any(|suffix| name.len() > suffix.len() && name.ends_with(suffix));
-    components(path).filter(is_unit).last().map(Name::new)
+    let types = [".service", ".scope", ".slice", ".mount", ".socket", ".swap"];
+    components(path).filter(|name| container::is_unit(name, &types)).last().map(Name::new)
 }
 
 /// A container's own cgroup, the outermost of the chain: what is within a container is known there, not on the host.
@@ -202,7 +201,7 @@ fn leaked(
 
 /// Whether a path leads to or through a unit that holds processes: a service or a scope.
 fn unit_is_inner(path: &[u8]) -> bool {
-    components(path).any(|name| name.ends_with(b".service") || name.ends_with(b".scope"))
+    components(path).any(|name| container::is_unit(name, &[".service", ".scope"]))
 }
 
 /// The names under which a container may be recorded: LXC puts a number behind one whose cgroup's name was taken.
