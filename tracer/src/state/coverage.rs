@@ -160,14 +160,7 @@ impl Coverage {
 
     /// Why a cgroup may have come or gone unseen since `since`.
     pub fn gaps_in_lifecycle(&self, since: BootTime) -> Vec<String> {
-        let mut gaps = Vec::new();
-        if !self.missing_probes.is_empty() {
-            gaps.push(format!("no probe on {}", self.missing_probes.join(", ")));
-        }
-        if self.lifecycle_lost.is_some_and(|at| at >= since) {
-            gaps.push("lifecycle events were lost meanwhile".to_owned());
-        }
-        gaps
+        gaps(&self.missing_probes, self.lifecycle_lost, "lifecycle events were lost meanwhile", since)
     }
 
     /// Why a cgroup that is older than the trace may not be known.
@@ -195,13 +188,7 @@ impl Coverage {
 
     /// Why a failed creation may have happened unseen since `since`.
     pub fn gaps_in_attempts(&self, since: BootTime) -> Vec<String> {
-        let mut gaps = Vec::new();
-        if !self.missing_attempts.is_empty() {
-            gaps.push(format!("no probe on {}", self.missing_attempts.join(", ")));
-        }
-        if self.attempts_lost.is_some_and(|at| at >= since) {
-            gaps.push("failed calls were lost meanwhile".to_owned());
-        }
+        let mut gaps = gaps(&self.missing_attempts, self.attempts_lost, "failed calls were lost meanwhile", since);
         let whose: Vec<String> =
             self.mkdirs_lost.iter().filter(|lost| lost.at >= since).map(MkdirsLost::whose).collect();
         match whose.as_slice() {
@@ -227,6 +214,13 @@ impl MkdirsLost {
             None => format!("process {}", self.pid),
         }
     }
+}
+
+/// Why something may have been missed since `since`: without these probes, and by what was lost last.
+fn gaps(missing: &[String], lost: Option<BootTime>, loss: &str, since: BootTime) -> Vec<String> {
+    let probes = (!missing.is_empty()).then(|| format!("no probe on {}", missing.join(", ")));
+    let loss = lost.filter(|at| *at >= since).map(|_| loss.to_owned());
+    probes.into_iter().chain(loss).collect()
 }
 
 fn later(known: &mut Option<BootTime>, at: BootTime) {
