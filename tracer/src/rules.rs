@@ -17,6 +17,7 @@ mod duplicate_teardown;
 mod gone;
 mod judge;
 mod missing_path_teardown;
+mod refused;
 mod severity;
 pub(crate) mod wording;
 

@@ -7,6 +7,9 @@ use crate::hash::fnv1a;
 use crate::input::{Actor, BootTime, Cgroup, Seq};
 use crate::state::{Cgroups, Existing, Member, Participant, Place, Story};
 
+/// Why it may not be true that a cgroup is left.
+pub(super) const ANOTHER_ONE: &str = "one that has its id now may be another one";
+
 /// Weighs a story as far as it is known. `None` if there is nothing to be told of it.
 pub(crate) fn judge(rule: &Rule, story: &Story, world: &World) -> Option<Finding> {
     let severity = severity::of_all(rule, story, world);
