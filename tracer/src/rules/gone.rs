@@ -18,7 +18,8 @@ const MADE_ANEW: Duration = Duration::from_millis(100);
 const LADDER: Duration = Duration::from_secs(60);
 
 /// How stories of teardowns go.
-pub(super) const COURSE: Course = Course { joins, gathers, patience: Duration::from_secs(2), follows: &[], is_news };
+pub(super) const COURSE: Course =
+    Course { joins, gathers, patience: Duration::from_secs(2), waits: |_| None, follows: &[], is_news };
 
 /// The teardown of what is not there that a failed call is. What was removed has its removal.
 pub(super) fn case(call: &Call, world: &World) -> Option<Case> {

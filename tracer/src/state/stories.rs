@@ -370,6 +370,12 @@ impl Stories {
                 Ticket::Story(number) => {
                     self.due_of.remove(&number);
                     let Some(story) = self.open.remove(&number) else { continue };
+                    let too_early = |until: &BootTime| story.told.is_none() && *until > now;
+                    if let Some(until) = (story.course.waits)(&story).filter(too_early) {
+                        self.open.insert(number, story);
+                        self.set_due(number, until);
+                        continue;
+                    }
                     return Some(Due::Story(Some(number), story));
                 }
                 Ticket::Deadline(asked) => {

@@ -38,6 +38,9 @@ pub(crate) struct Course {
     pub gathers: fn(&Story, &Note) -> bool,
     /// A story whose outcome is not known is judged after this.
     pub patience: Duration,
+    /// Until when it is too early to tell of it for the first time: what went wrong may still be made good. Asked when
+    /// it falls due.
+    pub waits: fn(&Story) -> Option<BootTime>,
     /// Events on its cgroup that what was told is judged anew for.
     pub follows: &'static [Change],
     /// Whether a finding says something that what was told last did not.

@@ -31,6 +31,7 @@ const COURSE: Course = Course {
     joins: |story, moment, case, _| story.member_at(moment.place()).is_some_and(|own| own.is_same_life(case)),
     gathers: |_, _| false,
     patience: Duration::ZERO,
+    waits: |_| None,
     follows: &[Change::Removed],
     is_news: |told: &Told, finding: &Finding| told.severity != finding.severity,
 };
@@ -63,7 +64,7 @@ const OLD: Rule = Rule {
 };
 
 /// A cgroup that somebody made, who then ended: nothing to be told of one that is gone by then.
-static MADE: Rule = Rule {
+const MADE: Rule = Rule {
     explanation: explanation("made-cgroup"),
     known: &[],
     call: None,
@@ -84,6 +85,14 @@ static MADE: Rule = Rule {
     judge: |weighed, world| is_left(weighed.story, world).then(|| told(weighed, world)).flatten(),
 };
 
+/// The same, of which nothing is said before five seconds are over.
+const PATIENT: Rule = Rule {
+    explanation: explanation("patient-cgroup"),
+    course: Course { waits: |story| Some(story.began + Duration::from_secs(5)), ..COURSE },
+    hurt: |_, _, _| Severity::Fault,
+    ..MADE
+};
+
 fn told(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let summary = if is_left(weighed.story, world) { "it is there" } else { "it was there" };
     Some(Judgement { cause: NEVER, because: Vec::new(), summary: summary.to_owned(), rival: None })
@@ -98,6 +107,7 @@ const ONLY_MADE: &[&Rule] = &[&MADE];
 const ONLY_VERY_OLD: &[&Rule] = &[&VERY_OLD];
 const ONLY_HASTY: &[&Rule] = &[&HASTY];
 const ONLY_LOST: &[&Rule] = &[&LOST];
+const ONLY_PATIENT: &[&Rule] = &[&PATIENT];
 
 /// What was told, in order: the summary, the revision, the severity.
 fn said(play: &Play) -> Vec<(&str, u32, Severity)> {
@@ -318,6 +328,28 @@ fn what_an_event_began_is_told_when_its_actor_has_ended() {
         assert_eq!(said(&play), [("it is there", 0, severity)]);
         assert_eq!((play.findings[0].pid().0, play.findings[0].evidence.clone()), (20, vec![Seq(made), Seq(ended)]));
     }
+}
+
+#[test]
+fn a_rule_that_waits_is_not_asked_before_but_at_the_end_of_the_trace() {
+    let begun = || {
+        let mut play = play(ONLY_PATIENT);
+        play.exec(20, "maker");
+        play.event(Change::Created, 0, 7, "/a", 20);
+        play.exit(20, Exit::Code(0));
+        play.pass(Duration::from_secs(4));
+        assert_eq!((said(&play).len(), play.tracker.next_due().is_some()), (0, true));
+        play
+    };
+    let mut left = begun();
+    left.pass(Duration::from_secs(1));
+    assert_eq!(said(&left), [("it is there", 0, Severity::Fault)]);
+    let mut gone = begun();
+    gone.event(Change::Removed, 0, 7, "/a", 20);
+    gone.pass(Duration::from_secs(1));
+    assert_eq!((said(&gone).len(), gone.tracker.next_due()), (0, None));
+    let mut ended = begun();
+    assert_eq!(ended.tracker.finish(BootTime(ended.now)).len(), 1);
 }
 
 #[test]
