@@ -3,13 +3,15 @@
 pub mod details;
 
 use std::ffi::CString;
+use std::fs;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 
 use crate::hierarchy::{Hierarchy, Setup};
-use crate::input::{BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Mount};
+use crate::input::{BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Mount, Pid};
 use crate::mounts;
 use crate::name::Name;
 use crate::process;
@@ -193,6 +195,70 @@ impl<F: Fn() -> BootTime> Walk<'_, F> {
 
 /// A kernfs file handle (`FILEID_KERNFS`, linux/exportfs.h) holds nothing but the id.
 const FILEID_KERNFS: i32 = 0xfe;
+
+/// Who is in a cgroup, as `cgroup.procs` has them.
+pub struct Members {
+    /// The cgroup.
+    pub id: CgroupId,
+    /// The first of them.
+    pub first: Vec<Pid>,
+    /// How many there are, as far as the list was read.
+    pub count: u64,
+    /// See [`crate::input::Occupants::frozen`].
+    pub frozen: Option<bool>,
+}
+
+/// Who is in the cgroup at a path: the first `most`. `None` if it is gone, or without the right or the mount to ask.
+/// Nothing that a stranger holds is waited for.
+pub fn members(hierarchies: &[Hierarchy], hierarchy: &Hierarchy, path: &Name, most: usize) -> Option<Members> {
+    /// A longer list is not read to its end.
+    const LONGEST: usize = 64 << 10;
+    let (cgroup, id) = open(hierarchy, path)?;
+    // A threaded cgroup has threads only.
+    let list = read(&cgroup, "cgroup.procs", LONGEST).or_else(|| read(&cgroup, "cgroup.threads", LONGEST))?;
+    // Who is in a pid namespace that this process does not see has no number.
+    let pids = || pids(&list).filter(|pid| pid.0 != 0);
+    let first: Vec<Pid> = pids().take(most).collect();
+    let frozen = match hierarchy.version {
+        2 => read(&cgroup, "cgroup.events", 1 << 10).map(|events| events.lines().any(|line| line == "frozen 1")),
+        _ => first.first().and_then(|member| {
+            let freezer = hierarchies.iter().find(|own| own.controllers.iter().any(|name| name == "freezer"))?;
+            is_frozen(freezer, path, *member)
+        }),
+    };
+    Some(Members { id, count: pids().count() as u64, first, frozen })
+}
+
+/// Opens the cgroup at a path, and tells its id. `None` for what is mounted over it.
+fn open(hierarchy: &Hierarchy, path: &Name) -> Option<(OwnedFd, CgroupId)> {
+    let mount = rustix::fs::open(hierarchy.mount.as_ref()?.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let below = path.as_bytes().strip_prefix(b"/").filter(|below| !below.is_empty())?;
+    let cgroup = openat(&mount, below, directory_flags(), Mode::empty()).ok()?;
+    let (around, own) = (rustix::fs::fstat(&mount).ok()?, rustix::fs::fstat(&cgroup).ok()?);
+    (around.st_dev == own.st_dev).then_some((cgroup, CgroupId(own.st_ino)))
+}
+
+fn pids(list: &str) -> impl Iterator<Item = Pid> {
+    list.lines().filter_map(|line| line.parse().ok().map(Pid))
+}
+
+/// Whether v1's freezer has stopped the cgroup at this path, and this process is in that.
+fn is_frozen(freezer: &Hierarchy, path: &Name, member: Pid) -> Option<bool> {
+    const LONGEST: usize = 64 << 10;
+    let (cgroup, _) = open(freezer, path)?;
+    if !pids(&read(&cgroup, "cgroup.procs", LONGEST)?).any(|pid| pid == member) {
+        return None;
+    }
+    Some(read(&cgroup, "freezer.state", 64)?.trim_end() == "FROZEN")
+}
+
+/// A file of a cgroup, up to so many bytes.
+fn read(cgroup: &OwnedFd, file: &str, longest: usize) -> Option<String> {
+    let file = openat(cgroup, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+    let mut text = Vec::new();
+    io::Read::read_to_end(&mut io::Read::take(fs::File::from(file), longest as u64), &mut text).ok()?;
+    String::from_utf8(text).ok()
+}
 
 /// The whole path of a cgroup that exists, by its id: for those the kernel cut short. `None` if it is gone, or without
 /// the right (CAP_DAC_READ_SEARCH) or the mount to ask. `known` gives the whole path of a cgroup around it, if it can.

@@ -12,14 +12,15 @@ use std::time::{Duration, Instant};
 
 use crate::budget::{self, Scale, Weigh};
 use crate::bundle::ending::{Ending, Left};
-use crate::cgroupfs;
+use crate::cgroupfs::{self, Members};
+use crate::errno::Errno;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, Mount, MountChanges, NamespaceId,
-    Pid, Process, ProcessChange, Question, Unanswered,
+    About, Attempt, BootTime, CgroupId, Change, Device, Event, Facts, HierarchyId, Input, Mount, MountChanges,
+    NamespaceId, Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered,
 };
-use crate::mounts::{self, Watch};
-use crate::name::Name;
+use crate::mounts::{self, MountTable, Resolution, Watch};
+use crate::name::{Name, components};
 use crate::oci::{self, RuntimeCommand};
 use crate::process::{self, SeenMounts};
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
@@ -44,6 +45,13 @@ const CONTAINERS: usize = 65_536;
 const NAMESPACES: usize = 4_096;
 /// Long paths remembered at most.
 const LONG_PATHS: usize = 4_096;
+/// Who is in a cgroup whose removal is refused again and again is looked at so often.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// Cgroups that were looked into are remembered up to this.
+const LOOKED: usize = 1_024;
+/// Of those who are in one, so many are looked at, and so many are told of.
+const LOOKED_AT: usize = 32;
+const OCCUPANTS: usize = 8;
 /// Processes remembered as known at most.
 const PROCESSES: usize = 65_536;
 
@@ -69,6 +77,9 @@ pub struct Gatherer {
     /// The mount namespace of the agent, which may be one of its own.
     own: Option<NamespaceId>,
     askers: Askers,
+    /// When it was last looked who is in a cgroup whose removal was refused, and how much time that may take.
+    looked: HashMap<(HierarchyId, Name), Instant>,
+    looking: Budget,
     /// What was asked and is not answered.
     pending: HashMap<Ticket, Pending>,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
@@ -242,6 +253,8 @@ impl Gatherer {
             readers,
             own: process::mount_namespace(Pid(std::process::id())),
             askers: Askers { host },
+            looked: HashMap::new(),
+            looking: Budget { paid_at: Instant::now() },
             pending: HashMap::new(),
             long_paths: Recent::new(LONG_PATHS, budget::LONG_PATHS),
             watch: Watch::default(),
@@ -274,6 +287,54 @@ impl Gatherer {
                 arrived.push(Arrived::Input(input));
                 arrived
             }
+        }
+    }
+
+    /// Who is in a cgroup whose removal was just refused because it is in use: those who live first. `None` if that
+    /// cannot be read, was read a moment ago, or would take more time than there is for it. What the tracker knows is
+    /// older than what is asked here.
+    fn occupants(&mut self, attempt: &Attempt) -> Option<Input> {
+        if attempt.operation != Operation::Rmdir || attempt.errno != Errno::EBUSY || !self.looking.allows(LOOK_EVERY) {
+            return None;
+        }
+        let begun = Instant::now();
+        let found = self.look(attempt, begun);
+        self.looking.charge(begun.elapsed());
+        found.map(|occupants| Input::Facts(Facts { at: process::boot_time(), about: About::Occupants(occupants) }))
+    }
+
+    fn look(&mut self, attempt: &Attempt, now: Instant) -> Option<Occupants> {
+        let (device, path) = self.cgroup_of(attempt)?;
+        let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device))?;
+        let key = (hierarchy.id, path);
+        if self.looked.get(&key).is_some_and(|looked| now.duration_since(*looked) < LOOK_EVERY) {
+            return None;
+        }
+        let Members { id, first, count, frozen } = cgroupfs::members(&self.hierarchies, hierarchy, &key.1, LOOKED_AT)?;
+        if self.looked.len() >= LOOKED {
+            self.looked.clear();
+        }
+        self.looked.insert(key, now);
+        let mut occupants: Vec<Occupant> = first.into_iter().filter_map(process::occupant).collect();
+        occupants.sort_by_key(|occupant| occupant.state);
+        occupants.truncate(OCCUPANTS);
+        Some(Occupants { hierarchy: hierarchy.id, id, count, occupants, frozen })
+    }
+
+    /// Where a failed call leads, by the mounts that its process sees.
+    fn cgroup_of(&self, attempt: &Attempt) -> Option<(Device, Name)> {
+        let climbs = components(attempt.path.as_bytes()).any(|part| part == b"..");
+        if let Some(directory) = attempt.directory.as_ref().filter(|directory| !directory.outside && !climbs) {
+            return (!directory.truncated).then(|| (directory.device, mounts::join(&directory.path, &attempt.path)));
+        }
+        let table = MountTable::new(self.namespaces.get(&attempt.mount_namespace?)?.mounts.clone());
+        let resolved = match &attempt.directory {
+            Some(directory) => table.resolve_from(directory, &attempt.path),
+            None => table.resolve(&attempt.path),
+        };
+        match resolved {
+            Resolution::Cgroup { device, path, .. } => Some((device, path)),
+            Resolution::OtherFileSystem { .. } | Resolution::Unknown => None,
         }
     }
 
@@ -326,6 +387,7 @@ impl Gatherer {
                 }
             }
         }
+        facts.extend(self.occupants(attempt).map(Arrived::Input));
         facts
     }
 

@@ -671,6 +671,9 @@ pub enum About {
         /// Why there is no answer.
         reason: Unanswered,
     },
+    /// Who was found in a cgroup after its removal was refused because it is in use. What is not in it may have left
+    /// since the call.
+    Occupants(Occupants),
     /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.
     Walked {
         /// How many cgroups were found.
@@ -681,6 +684,51 @@ pub enum About {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         again: Option<WalkedAgain>,
     },
+}
+
+/// Who was found in a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Occupants {
+    /// The cgroup's hierarchy.
+    pub hierarchy: HierarchyId,
+    /// The cgroup.
+    pub id: CgroupId,
+    /// How many there were, as far as the list was read.
+    pub count: u64,
+    /// The first of them that were still there when they were looked at.
+    #[serde(deserialize_with = "at_most::<_, _, 64>")]
+    pub occupants: Vec<Occupant>,
+    /// Whether the cgroup was frozen: cgroup2's own state, or that of v1's freezer at the same path, if the first
+    /// occupant is there, too. `None` if that could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<bool>,
+}
+
+/// A process in a cgroup; in a threaded cgroup, a thread.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Occupant {
+    /// Its number.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: Name,
+    /// When it was forked.
+    pub started: BootTime,
+    /// How far it is from its end.
+    pub state: OccupantState,
+}
+
+words! {
+    /// How far a process is from its end.
+    pub enum OccupantState {
+        /// It lives.
+        Live = "live",
+        /// It is ending: the kernel takes it apart.
+        Exiting = "exiting",
+        /// It has ended, and its parent has not asked how.
+        Zombie = "zombie",
+        /// It is a thread of the kernel's own.
+        Kernel = "kernel-thread",
+    }
 }
 
 /// A container of which nothing could be read.
@@ -895,6 +943,8 @@ weigh! {
     Identity: exe, argv, parents, cgroup;
     Actor: comm, identity;
     Cgroup: path;
+    Occupants: occupants;
+    Occupant: comm;
     ContainerFacts: id, runtime, engine, source, cgroups_path, state_file, name, image, pod, namespace;
     Mount: root, mount_point, file_system;
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::argv;
 use crate::hierarchy::Clock;
-use crate::input::{BootTime, Mount, NamespaceId, Parent, Pid, Process, ProcessChange};
+use crate::input::{BootTime, Mount, NamespaceId, Occupant, OccupantState, Parent, Pid, Process, ProcessChange};
 use crate::mounts;
 use crate::name::Name;
 
@@ -231,6 +231,21 @@ pub fn identity(pid: Pid) -> Option<Process> {
         started: stat.started,
         ..Process::new(boot_time(), pid, ProcessChange::Seen, stat.comm)
     })
+}
+
+/// A process that is in a cgroup. `None` if it is gone.
+pub fn occupant(pid: Pid) -> Option<Occupant> {
+    /// Threads that are looked at: those that end together are all on their way.
+    const THREADS: usize = 64;
+    let Stat { comm, started, state, threads, .. } = Stat::read(pid)?;
+    let mut state = state?;
+    // A process lives on when its first thread has ended.
+    if threads > 1 && matches!(state, OccupantState::Exiting | OccupantState::Zombie) {
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().take(THREADS);
+        let each = tasks.filter_map(|task| Stat::parse(&fs::read(task.path().join("stat")).ok()?)?.state);
+        state = each.min().unwrap_or(state);
+    }
+    Some(Occupant { pid, comm, started: started?, state })
 }
 
 /// When a process was forked.
@@ -487,6 +502,10 @@ struct Stat {
     comm: Name,
     parent: Pid,
     started: Option<BootTime>,
+    /// Of its first thread, or of this one.
+    state: Option<OccupantState>,
+    /// How many threads its process has.
+    threads: u64,
 }
 
 impl Stat {
@@ -504,7 +523,24 @@ impl Stat {
         let parent = Pid(fields.get(1)?.parse().ok()?);
         // Clock ticks since boot; USER_HZ is 100 on every architecture that is supported.
         let started = fields.get(19).and_then(|ticks| ticks.parse::<u64>().ok());
-        Some(Self { comm, parent, started: started.map(|ticks| of_kernel(ticks.saturating_mul(10_000_000) as i64)) })
+        let started = started.map(|ticks| of_kernel(ticks.saturating_mul(10_000_000) as i64));
+        let flags = fields.get(6).and_then(|flags| flags.parse::<u64>().ok());
+        let state = fields.first().zip(flags).map(|(state, flags)| state_of(state, flags));
+        let threads = fields.get(17).and_then(|threads| threads.parse().ok()).unwrap_or(1);
+        Some(Self { comm, parent, started, state, threads })
+    }
+}
+
+/// How far a process is from its end, by the state and the flags of `/proc/PID/stat`.
+fn state_of(state: &str, flags: u64) -> OccupantState {
+    /// `PF_EXITING` and `PF_KTHREAD`, linux/sched.h.
+    const EXITING: u64 = 0x4;
+    const KERNEL_THREAD: u64 = 0x20_0000;
+    match state {
+        "Z" | "X" => OccupantState::Zombie,
+        _ if flags & EXITING != 0 => OccupantState::Exiting,
+        _ if flags & KERNEL_THREAD != 0 => OccupantState::Kernel,
+        _ => OccupantState::Live,
     }
 }
 
@@ -555,6 +591,18 @@ mod tests {
         assert_eq!((stat.comm.as_bytes(), stat.parent), (&b"a) S 1 ) \"x\n"[..], Pid(42)));
         assert_eq!(stat.started, Some(BootTime(1_000_000_000)));
         assert!(Stat::parse(b"").is_none() && Stat::parse(b"1 )(").is_none());
+    }
+
+    #[test]
+    fn how_far_a_process_is_from_its_end_is_told_by_its_state_and_flags() {
+        let state = |stat: &str| Stat::parse(format!("7 (a) {stat} 0 0 0 0").as_bytes()).and_then(|stat| stat.state);
+        assert_eq!(state("S 1 7 7 0 -1 4194560"), Some(OccupantState::Live));
+        assert_eq!(state("D 1 7 7 0 -1 4194564"), Some(OccupantState::Exiting));
+        assert_eq!(state("Z 1 7 7 0 -1 4194564"), Some(OccupantState::Zombie));
+        assert_eq!(state("I 2 0 0 0 -1 69238880"), Some(OccupantState::Kernel));
+        assert_eq!(state("S 1"), None);
+        let own = occupant(Pid(std::process::id())).expect("it is alive");
+        assert_eq!(own.state, OccupantState::Live);
     }
 
     #[test]

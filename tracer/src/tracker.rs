@@ -409,7 +409,7 @@ impl Tracker {
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
             }
             // It is there for whoever reads the trace: nothing follows from what is not known.
-            About::Unread(_) => {}
+            About::Unread(_) | About::Occupants(_) => {}
             About::Unanswered { pid, question: Question::CommandLine, reason: _ } => {
                 self.processes.unread(*pid);
                 if let Some(known) = self.processes.get(*pid) {

@@ -133,6 +133,7 @@ fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
             let State { id, pid, path, present } = read(line)?;
             About::State { id, pid, path, present }
         }
+        "occupants" => About::Occupants(read(line)?),
         "unread" => About::Unread(read(line)?),
         "unanswered" => {
             let NotAnswered { pid, question, reason } = read(line)?;
