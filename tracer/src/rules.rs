@@ -12,6 +12,7 @@
 //!
 //! A rule keeps nothing: what it needs to know is asked of [`World`], and what it wants to know later is a deadline.
 
+mod busy_teardown;
 mod denied_teardown;
 mod duplicate_teardown;
 mod gone;
@@ -43,6 +44,7 @@ const RULES: &[&Rule] = &[
     &duplicate_teardown::RULE,
     &missing_path_teardown::RULE,
     &denied_teardown::RULE,
+    &busy_teardown::RULE,
 ];
 
 /// One kind's rule.

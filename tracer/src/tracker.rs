@@ -32,7 +32,7 @@ use crate::name::Name;
 use crate::oci;
 use crate::recent::Recent;
 use crate::rules::Rules;
-use crate::state::{Cgroups, Coverage, Creation, End, Note, Notes, Place, Processes, Stories};
+use crate::state::{Cgroups, Coverage, Creation, End, Found, Note, Notes, Place, Processes, Stories};
 use command::Command;
 use tables::Tables;
 use told::Told;
@@ -133,7 +133,7 @@ impl Tracker {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
             Input::Process(process) => self.process(seq, process),
-            Input::Facts(facts) => self.facts(facts),
+            Input::Facts(facts) => self.facts(seq, facts),
             Input::Lost(_) | Input::Tick(_) => {}
         }
         self.tell_due();
@@ -356,8 +356,14 @@ impl Tracker {
                     self.cgroups.set_container(event.cgroup.hierarchy, id, container.clone());
                 }
                 match event.change {
-                    Change::Populated => self.cgroups.populated(&event.cgroup, None),
+                    Change::Populated => {
+                        self.cgroups.populated(&event.cgroup, None);
+                        self.cgroups.joined(&event.cgroup, event.at);
+                    }
                     Change::Emptied => self.cgroups.populated(&event.cgroup, Some(event.at)),
+                    Change::Attached => {
+                        self.cgroups.joined(&event.cgroup, event.at);
+                    }
                     _ => {}
                 }
             }
@@ -387,7 +393,7 @@ impl Tracker {
         }
     }
 
-    fn facts(&mut self, facts: &Facts) {
+    fn facts(&mut self, seq: Seq, facts: &Facts) {
         match &facts.about {
             About::Mounts { namespace, mounts, too_many, host } => {
                 let known = self.tables.get(*namespace);
@@ -408,8 +414,12 @@ impl Tracker {
                 let which = self.processes.get(*pid).map(|known| known.incarnation);
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
             }
+            About::Occupants(occupants) => {
+                let joined = self.cgroups.get(occupants.hierarchy, occupants.id).and_then(|live| live.joined);
+                self.stories.found(&Found { seq, at: facts.at, joined, occupants: occupants.clone() });
+            }
             // It is there for whoever reads the trace: nothing follows from what is not known.
-            About::Unread(_) | About::Occupants(_) => {}
+            About::Unread(_) => {}
             About::Unanswered { pid, question: Question::CommandLine, reason: _ } => {
                 self.processes.unread(*pid);
                 if let Some(known) = self.processes.get(*pid) {

@@ -112,4 +112,20 @@ fn the_recordings_tell_what_they_are_named_for() {
         refused("permission", 1, "benign"),
     ];
     assert_eq!(told, expected);
+    let told: Vec<(String, u64, String)> = findings("busy")
+        .iter()
+        .map(|finding| (finding["cause"].as_str(), finding["revision"].as_u64(), finding["severity"].as_str()))
+        .map(|(cause, revision, severity)| (cause.unwrap().into(), revision.unwrap(), severity.unwrap().into()))
+        .collect();
+    let expected = [
+        // runc exits 0 and leaves it to the stranger in it.
+        refused("live-processes", 0, "fault"),
+        refused("child-cgroups", 0, "undetermined"),
+        refused("frozen", 0, "undetermined"),
+        // All were removed in the end; a fourth one was tried again until its process had ended.
+        refused("child-cgroups", 1, "benign"),
+        refused("frozen", 1, "benign"),
+        refused("live-processes", 1, "benign"),
+    ];
+    assert_eq!(told, expected);
 }

@@ -124,12 +124,16 @@ fn gathers(story: &Story, note: &Note) -> bool {
 }
 
 fn is_news(told: &Told, finding: &Finding) -> bool {
+    told.cause != finding.cause || is_other(told, finding)
+}
+
+/// Whether anything but the cause is another.
+pub(super) fn is_other(told: &Told, finding: &Finding) -> bool {
     let actor = match (&told.actor, &finding.actor) {
         (Some(told), Some(now)) => told.is_same_process_as(now),
         (told, now) => told.is_none() && now.is_none(),
     };
     let same = told.severity == finding.severity
-        && told.cause == finding.cause
         && told.certainty == finding.certainty
         && told.outcome == finding.outcome
         && actor

@@ -124,6 +124,7 @@ fn evidence(story: &Story, first_failure: Option<&FindingAttempt>) -> Vec<Seq> {
         .flat_map(|removal| removal.created.as_ref().map(|created| created.seq).into_iter().chain([removal.seq]))
         .chain(renamings.map(|renaming| renaming.seq))
         .chain(creations)
+        .chain(story.members.iter().filter_map(|member| member.found.as_ref()).map(|found| found.seq))
         .chain(story.events.iter().copied())
         .chain(story.kept_calls().map(|note| note.attempt.seq))
         .chain(story.participants.iter().filter_map(|participant| participant.ended.map(|end| end.seq)))

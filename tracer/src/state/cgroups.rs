@@ -45,6 +45,9 @@ pub(crate) struct Live {
     confirmed: BootTime,
     /// When its last process left it. `None` while it has some, or if it never had.
     pub emptied: Option<BootTime>,
+    /// When somebody last came into it, or into one below it that nobody was in, as far as that was seen. Who is made
+    /// by one inside comes unseen.
+    pub joined: Option<BootTime>,
     /// The places that it has had, or that the cgroups around it gave it: the last ones, before it was renamed.
     former: Vec<Place>,
 }
@@ -212,6 +215,7 @@ impl Cgroups {
             truncated: cgroup.truncated,
             confirmed: at,
             emptied: None,
+            joined: None,
             former: Vec::new(),
         });
         if !cgroup.truncated {
@@ -429,6 +433,34 @@ impl Cgroups {
         if let Some(live) = cgroup.id.and_then(|id| self.live.get_mut(&(cgroup.hierarchy, id))) {
             live.emptied = emptied;
         }
+    }
+
+    /// Somebody came into a cgroup.
+    pub fn joined(&mut self, cgroup: &Cgroup, at: BootTime) {
+        if let Some(live) = cgroup.id.and_then(|id| self.live.get_mut(&(cgroup.hierarchy, id))) {
+            live.joined = Some(at);
+        }
+    }
+
+    /// The paths of the cgroups that were directly below a place at that time, in order, as far as is known: by their
+    /// present paths.
+    pub fn children_at(&self, place: &Place, at: BootTime) -> Vec<&Name> {
+        let parent = place.path.as_bytes();
+        let around = [parent.strip_suffix(b"/").unwrap_or(parent), b"/"].concat();
+        let is_below = |hierarchy: HierarchyId, path: &Name| {
+            let name = path.as_bytes().strip_prefix(&around[..]).filter(|name| !name.is_empty());
+            hierarchy == place.hierarchy && name.is_some_and(|name| !name.contains(&b'/'))
+        };
+        let was_made = |created: Option<Creation>| created.is_none_or(|created| created.at <= at);
+        let live = self.live.iter().filter(|(_, live)| !live.truncated && was_made(live.created));
+        let gone = self.removals.in_order().filter(|(_, removal)| removal.at > at && was_made(removal.created));
+        let all = live.map(|((hierarchy, _), live)| (*hierarchy, &live.path));
+        let all = all.chain(gone.map(|(place, _)| (place.hierarchy, &place.path)));
+        let mut children: Vec<&Name> =
+            all.filter(|(hierarchy, path)| is_below(*hierarchy, path)).map(|(_, path)| path).collect();
+        children.sort();
+        children.dedup();
+        children
     }
 
     /// All that exist, in the order of hierarchy and path: a cgroup comes after the one around it.
@@ -687,6 +719,25 @@ mod tests {
             cgroups.renamed(Seq(1), BootTime(0), &cgroup(1, "/z"), None);
             assert_eq!(cgroups.at_path(&place("/z/b")).map(|(id, _)| id), Some(CgroupId(2)));
         }
+    }
+
+    #[test]
+    fn the_cgroups_in_one_are_known_of_a_time_and_not_those_in_them() {
+        let mut cgroups = Cgroups::default();
+        for (id, path, made) in
+            [(1, "/a", 1), (2, "/a/b", 2), (3, "/a/b/c", 3), (4, "/a/gone", 4), (5, "/ab", 5), (6, "/a/late", 60)]
+        {
+            cgroups.appeared(BootTime(made), &cgroup(id, path), creation(made), None);
+        }
+        cgroups.removed(Seq(9), BootTime(50), &cgroup(4, "/a/gone"), None);
+        let at = |path: &str, at| -> Vec<String> {
+            cgroups.children_at(&place(path), BootTime(at)).into_iter().map(Name::to_string).collect()
+        };
+        assert_eq!(at("/a", 10), ["/a/b", "/a/gone"]);
+        assert_eq!(at("/a", 55), ["/a/b"]);
+        assert_eq!(at("/a", 70), ["/a/b", "/a/late"]);
+        assert_eq!(at("/", 10), ["/a", "/ab"]);
+        assert!(at("/ab", 10).is_empty());
     }
 
     #[test]

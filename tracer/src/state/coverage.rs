@@ -24,6 +24,9 @@ use crate::name::Name;
 /// The probes without which a cgroup can come or go unseen.
 const ESSENTIAL: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 
+/// The probes without which a process can come into a cgroup, or leave it, unseen.
+const PROCESSES: [&str; 2] = ["cgroup_notify_populated", "cgroup_attach_task"];
+
 /// What could not be seen so far.
 #[derive(Debug)]
 pub(crate) struct Coverage {
@@ -33,6 +36,8 @@ pub(crate) struct Coverage {
     unreadable: u64,
     walked: bool,
     lifecycle_lost: Option<BootTime>,
+    /// Whether it is seen that a cgroup has processes, or has none.
+    sees_processes: bool,
     /// Failed calls that may have been a `mkdir` by anybody.
     attempts_lost: Option<BootTime>,
     /// Failed `mkdir`s whose thread group is known.
@@ -79,6 +84,7 @@ impl Coverage {
             began: BootTime(header.clock.boot_ns),
             missing_probes: missing(&|name| ESSENTIAL.contains(&name)),
             missing_attempts: missing(&|name| name.starts_with("mkdir")),
+            sees_processes: missing(&|name| PROCESSES.contains(&name)).is_empty(),
             unreadable: 0,
             walked: false,
             lifecycle_lost: None,
@@ -146,6 +152,11 @@ impl Coverage {
     /// Directories that the walk at the start could not read.
     pub fn unreadable(&self) -> u64 {
         self.unreadable
+    }
+
+    /// Whether it is seen that a cgroup has processes, or has none.
+    pub fn sees_processes(&self) -> bool {
+        self.sees_processes
     }
 
     /// How long tracing had been on at `at`.
@@ -239,6 +250,7 @@ mod tests {
             missing_attempts: Vec::new(),
             unreadable: 0,
             walked: true,
+            sees_processes: true,
             lifecycle_lost: None,
             attempts_lost: None,
             mkdirs_lost: Vec::new(),

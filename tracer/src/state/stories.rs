@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::cgroups::Key;
 use super::notes::{Note, Notes};
 use super::place::{Place, Removal};
-use super::story::{Caller, Case, Course, End, Moment, Story};
+use super::story::{Caller, Case, Course, End, Found, Moment, Story};
 use crate::budget::{self, Scale, Table, weigh};
 use crate::findings::{Finding, Kind};
 use crate::input::{Actor, BootTime, Change, HierarchyId, Identity, Incarnation, Pid, Seq};
@@ -253,6 +253,16 @@ impl Stories {
         for number in latest.clone().numbers() {
             if self.open.get(&number).is_some_and(|story| story.told.is_some() && is_followed(story)) {
                 self.set_due(number, at);
+            }
+        }
+    }
+
+    /// Who was found in a cgroup whose removal was refused.
+    pub fn found(&mut self, found: &Found) {
+        let Some(latest) = self.follow.get(&(found.occupants.hierarchy, found.occupants.id)) else { return };
+        for number in latest.numbers() {
+            if let Some(story) = self.open.get_mut(&number) {
+                story.found(found, &mut self.scale);
             }
         }
     }

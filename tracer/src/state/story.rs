@@ -10,11 +10,11 @@ use std::time::Duration;
 use super::notes::{Note, Notes};
 use super::place::{Existing, Place, Removal};
 use super::renamings::Renaming;
-use crate::budget::{Scale, Weigh, slot};
+use crate::budget::{Scale, Weigh, slot, weigh};
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
-use crate::input::{Actor, BootTime, Change, Exit, HierarchyId, Identity, Pid, Seq};
+use crate::input::{Actor, BootTime, Change, Exit, HierarchyId, Identity, Occupants, Pid, Seq};
 
 /// Of a story's calls the first and the last ones are kept.
 const FIRST_CALLS: usize = 24;
@@ -132,7 +132,22 @@ pub(crate) struct Member {
     pub renaming: Option<Renaming>,
     /// When the life before was over, if that was seen: there was nothing then.
     pub since: Option<BootTime>,
+    /// Who was found in it last, after a removal was refused because it is in use.
+    pub found: Option<Found>,
 }
+
+/// Who was found in a cgroup.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub seq: Seq,
+    /// When the list was read.
+    pub at: BootTime,
+    /// When somebody had last come into it, as far as that was seen.
+    pub joined: Option<BootTime>,
+    pub occupants: Occupants,
+}
+
+weigh! { Found: occupants; }
 
 impl Weigh for Member {
     fn weigh(&self, scale: &mut Scale) {
@@ -141,6 +156,7 @@ impl Weigh for Member {
         self.container.weigh(scale);
         self.removal.weigh(scale);
         self.renaming.weigh(scale);
+        self.found.weigh(scale);
     }
 }
 
@@ -362,6 +378,7 @@ impl Story {
                 removal: case.removal.clone(),
                 renaming: case.renaming.clone(),
                 since: case.since,
+                found: None,
             };
             scale.put(&member);
             self.members.push(member);
@@ -444,6 +461,22 @@ impl Story {
     pub fn member_of(&self, participant: Option<&Participant>) -> &Member {
         let own = participant.and_then(|participant| self.member_at(&participant.place));
         own.or(self.members.first()).expect("a story begins with its first member")
+    }
+
+    /// Who was found in one of its cgroups, if somebody was refused because it is in use.
+    pub fn found(&mut self, found: &Found, scale: &mut Scale) {
+        if !self.participants.iter().any(|participant| participant.errno == Some(Errno::EBUSY)) {
+            return;
+        }
+        let Occupants { hierarchy, id, .. } = found.occupants;
+        let is_it = |member: &Member| {
+            member.place.hierarchy == hierarchy && member.existing.is_some_and(|existing| existing.id == id)
+        };
+        for member in self.members.iter_mut().filter(|member| is_it(member)) {
+            scale.take(&member.found);
+            member.found = Some(found.clone());
+            scale.put(&member.found);
+        }
     }
 
     /// Numbers the finding, and returns it if it says something that the last revision did not. The last word of all is

@@ -5,6 +5,7 @@
 mod support;
 
 mod attempts;
+mod busy;
 mod denied;
 mod lifecycle;
 mod loss;

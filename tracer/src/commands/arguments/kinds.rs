@@ -146,9 +146,9 @@ mod tests {
                 }
             }
         }
-        let said = parse("busy-teardwn").expect_err("no kind").to_string();
+        let said = parse("contested-cgrop").expect_err("no kind").to_string();
         assert!(
-            said.contains("there is no kind `busy-teardwn`; the nearest, `busy-teardown`, is known, but"),
+            said.contains("there is no kind `contested-cgrop`; the nearest, `contested-cgroup`, is known, but"),
             "{said}"
         );
         let said = parse("duplicate-teardwn").expect_err("no kind").to_string();
