@@ -15,11 +15,11 @@ pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
 pub(crate) const TOTAL: usize = 32 << 20;
 
 /// Cgroups that exist: thirty thousand with ordinary paths, or nine thousand of containers with long ones.
-pub(crate) const CGROUPS: usize = 11 << 20;
+pub(crate) const CGROUPS: usize = (11 << 20) - TOTAL / 128;
 /// Cgroups that were removed and that the kernel has not released.
 pub(crate) const DYING: usize = TOTAL / 64;
 /// The last removals: seven thousand with ordinary paths.
-pub(crate) const REMOVALS: usize = 7 * TOTAL / 64;
+pub(crate) const REMOVALS: usize = 13 * TOTAL / 128;
 /// Renamings, and the paths that cgroups have left by them: half each.
 pub(crate) const RENAMINGS: usize = 1 << 20;
 /// Processes that run: two thousand with ordinary command lines.
@@ -34,6 +34,8 @@ pub(crate) const MOUNTS: usize = 2 << 20;
 pub(crate) const HOSTS_MOUNTS: usize = 1 << 20;
 /// Whose a path is by its name, which can be told anew.
 pub(crate) const OWNERS: usize = TOTAL / 64;
+/// Who made the cgroups of containers that are left: some eight hundred on v1, twice as many on cgroup2.
+pub(crate) const MAKERS: usize = TOTAL / 64;
 /// Failed calls that belong to no story yet.
 pub(crate) const NOTES: usize = 3 * TOTAL / 64;
 /// Stories that are not closed, and what may become one.
@@ -54,6 +56,7 @@ const _: () = assert!(
         + MOUNTS
         + HOSTS_MOUNTS
         + OWNERS
+        + MAKERS
         + NOTES
         + STORIES
         + COMMAND

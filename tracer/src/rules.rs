@@ -81,6 +81,9 @@ pub(crate) struct OnEvent {
 /// A rule's deadlines.
 #[derive(Debug)]
 pub(crate) struct OnDeadline {
+    /// It asks for one so long after a runtime is done with a container, for every cgroup that is left of those that it
+    /// had made.
+    pub after_runtime: Option<Duration>,
     /// Events on the cgroup after which it wants to know no more.
     pub withdrawn_by: &'static [Change],
     /// What it is when the time has come: nothing, if it is not so any more.

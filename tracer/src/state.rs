@@ -6,6 +6,7 @@
 
 mod cgroups;
 mod coverage;
+mod makers;
 mod notes;
 mod place;
 mod processes;
@@ -15,6 +16,7 @@ mod story;
 
 pub(crate) use cgroups::{Cgroups, Followed, Key};
 pub(crate) use coverage::Coverage;
+pub(crate) use makers::Makers;
 pub(crate) use notes::{Note, Notes};
 pub(crate) use place::{Creation, Existing, Place, Removal};
 pub(crate) use processes::{Known, Processes};

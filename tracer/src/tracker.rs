@@ -28,11 +28,11 @@ use crate::input::{
     Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
 };
 use crate::mounts::{self, Resolution};
-use crate::name::Name;
+use crate::name::{Name, components};
 use crate::oci;
 use crate::recent::Recent;
 use crate::rules::Rules;
-use crate::state::{Cgroups, Coverage, Creation, End, Found, Note, Notes, Place, Processes, Stories};
+use crate::state::{Cgroups, Coverage, Creation, End, Found, Known, Makers, Note, Notes, Place, Processes, Stories};
 use command::Command;
 use tables::Tables;
 use told::Told;
@@ -56,6 +56,7 @@ pub struct Tracker {
     /// What a name alone says, so that it need not be worked out again. Nothing is lost with one that makes room.
     owners: Recent<Name, Owner>,
     cgroups: Cgroups,
+    makers: Makers,
     processes: Processes,
     coverage: Coverage,
     command: Command,
@@ -106,6 +107,7 @@ impl Tracker {
             told: Told::new(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
             cgroups: Cgroups::default(),
+            makers: Makers::default(),
             processes: Processes::default(),
             coverage: Coverage::new(header),
             command: Command::new(header.command),
@@ -265,7 +267,7 @@ impl Tracker {
     pub fn evicted(&self) -> u64 {
         let stories = self.notes.evicted + self.stories.evicted();
         let others = self.hierarchies_beyond + self.tables.evicted() + self.told.evicted() + self.command.evicted;
-        self.cgroups.evicted() + self.processes.evicted() + stories + others
+        self.cgroups.evicted() + self.makers.evicted() + self.processes.evicted() + stories + others
     }
 
     fn advance(&mut self, at: BootTime) {
@@ -337,10 +339,14 @@ impl Tracker {
             Change::Created => {
                 let created = Creation { seq, at: event.at };
                 self.cgroups.appeared(event.at, &event.cgroup, Some(created), event.container.clone());
+                self.made(event);
             }
             Change::Removed => {
                 let made = self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone());
                 self.passed(Phase::Lifetime, made, event);
+                if let (Some(container), Some(id)) = (&event.container, event.cgroup.id) {
+                    self.makers.removed(&container.id, (event.cgroup.hierarchy, id));
+                }
             }
             Change::Renamed => self.cgroups.renamed(seq, event.at, &event.cgroup, event.actor.clone()),
             Change::Released => {
@@ -359,14 +365,47 @@ impl Tracker {
                     Change::Populated => {
                         self.cgroups.populated(&event.cgroup, None);
                         self.cgroups.joined(&event.cgroup, event.at);
+                        if let (Some(container), Some(id)) = (&event.container, event.cgroup.id) {
+                            self.makers.populated(&container.id, (event.cgroup.hierarchy, id));
+                        }
+                        self.shared(event);
                     }
                     Change::Emptied => self.cgroups.populated(&event.cgroup, Some(event.at)),
                     Change::Attached => {
                         self.cgroups.joined(&event.cgroup, event.at);
+                        self.shared(event);
                     }
                     _ => {}
                 }
             }
+        }
+    }
+
+    /// A runtime may have made a cgroup of the container that it was asked for.
+    fn made(&mut self, event: &Event) {
+        let (Some(container), Some(id), Some(actor)) = (&event.container, event.cgroup.id, &event.actor) else {
+            return;
+        };
+        let makes = |known: &&Known| {
+            known.command.as_ref().is_some_and(|command| command.makes() && command.is_about(&container.id))
+        };
+        if let Some(maker) = self.processes.of(actor).filter(makes)
+            && is_own_cgroup(&event.cgroup.path, container)
+        {
+            self.makers.made(&container.id, (event.cgroup.hierarchy, id), (actor.pid, maker));
+        }
+    }
+
+    /// A runtime may put the process of a container that it makes into a cgroup that another one has as its own.
+    fn shared(&mut self, event: &Event) {
+        let (Some(container), Some(id), Some(actor)) = (&event.container, event.cgroup.id, &event.actor) else {
+            return;
+        };
+        let makes_another = |known: &Known| {
+            known.command.as_ref().is_some_and(|command| command.makes() && !command.is_about(&container.id))
+        };
+        if self.processes.of(actor).is_some_and(makes_another) {
+            self.makers.shared(&container.id, (event.cgroup.hierarchy, id));
         }
     }
 
@@ -389,7 +428,11 @@ impl Tracker {
             self.stories.asked((process.pid, which), at, identity, self.now);
         }
         if process.change == ProcessChange::Exit {
-            self.stories.ended((process.pid, which), End { seq, at, exit: process.exit });
+            let end = End { seq, at, exit: process.exit };
+            self.stories.ended((process.pid, which), end);
+            if let Some(known) = self.processes.get(process.pid) {
+                self.makers.ended((process.pid, known), end);
+            }
         }
     }
 
@@ -413,6 +456,7 @@ impl Tracker {
                 // It was looked at the end of the process, which is the last one known of that number.
                 let which = self.processes.get(*pid).map(|known| known.incarnation);
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
+                self.look_at_what_is_left(&id, *pid, *present);
             }
             About::Occupants(occupants) => {
                 let joined = self.cgroups.get(occupants.hierarchy, occupants.id).and_then(|live| live.joined);
@@ -462,6 +506,11 @@ impl Tracker {
             level: existing.and_then(|existing| existing.level),
             truncated: attempt.truncated,
         });
+        let is_refused =
+            attempt.operation == Operation::Rmdir && !matches!(attempt.errno, Errno::ENOENT | Errno::ENODEV);
+        if let (true, Some(existing), Some(container)) = (is_refused, existing, &attempt.container) {
+            self.makers.refused(&container.id, (place.hierarchy, existing.id), attempt.errno);
+        }
         let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
         if is_wanted(attempt, &note) {
             self.processes.note_failure(&attempt.actor, &note.attempt);
@@ -542,6 +591,11 @@ fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
         Operation::Rename => true,
         Operation::Rmdir => false,
     }
+}
+
+/// Whether a path leads to a container's own cgroup, and not below that.
+fn is_own_cgroup(path: &Name, container: &Container) -> bool {
+    components(path.as_bytes()).count() == container.depth()
 }
 
 fn known_without_container(cgroups: &Cgroups, cgroup: &Cgroup) -> bool {

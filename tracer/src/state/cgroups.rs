@@ -45,6 +45,8 @@ pub(crate) struct Live {
     confirmed: BootTime,
     /// When its last process left it. `None` while it has some, or if it never had.
     pub emptied: Option<BootTime>,
+    /// It, or a cgroup below it, was last seen with processes.
+    pub is_populated: bool,
     /// When somebody last came into it, or into one below it that nobody was in, as far as that was seen. Who is made
     /// by one inside comes unseen.
     pub joined: Option<BootTime>,
@@ -215,6 +217,7 @@ impl Cgroups {
             truncated: cgroup.truncated,
             confirmed: at,
             emptied: None,
+            is_populated: false,
             joined: None,
             former: Vec::new(),
         });
@@ -432,6 +435,7 @@ impl Cgroups {
     pub fn populated(&mut self, cgroup: &Cgroup, emptied: Option<BootTime>) {
         if let Some(live) = cgroup.id.and_then(|id| self.live.get_mut(&(cgroup.hierarchy, id))) {
             live.emptied = emptied;
+            live.is_populated = emptied.is_none();
         }
     }
 

@@ -290,6 +290,20 @@ impl Known {
         }
     }
 
+    /// Whoever does something as this process.
+    pub fn as_actor(&self, pid: Pid) -> Actor {
+        Actor {
+            identity: Some(self.identity.clone()),
+            incarnation: Some(self.incarnation),
+            ..Actor::new(pid, pid.0, self.comm.clone(), self.uid)
+        }
+    }
+
+    /// When it was forked, or a clock tick before. `None` if that was not told.
+    pub fn began(&self) -> Option<BootTime> {
+        self.started
+    }
+
     /// Whether it is known to have ended, and a record that comes later tells of the time before.
     fn ended_after(&self, later: &Self) -> bool {
         later.exited.is_none() && self.exited.is_some_and(|exited| later.heard <= exited)

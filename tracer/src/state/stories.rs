@@ -38,7 +38,8 @@ pub(crate) struct Deadline {
     pub since: BootTime,
     /// Where the cgroup was then.
     pub place: Place,
-    due: BootTime,
+    /// When it falls due.
+    pub due: BootTime,
 }
 
 /// Whose deadline: a kind has one for a cgroup, the last that it asked for.

@@ -109,6 +109,8 @@ pub(crate) struct Case {
     /// about something else.
     pub since: Option<BootTime>,
     pub container: Option<Arc<Container>>,
+    /// The runtime that is done with the container: what it does in the story it has done.
+    pub done: Option<Done>,
 }
 
 /// What is known of whoever takes part in a story, when it does.
@@ -218,6 +220,16 @@ pub(crate) struct End {
     /// `None` if it was not told how.
     pub exit: Option<Exit>,
 }
+
+/// A runtime is done with a container.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    /// The process that was: the container's state was gone after its end.
+    pub actor: Actor,
+    pub end: End,
+}
+
+weigh! { Done: actor; }
 
 impl Participant {
     pub fn exit(&self) -> Option<Exit> {
@@ -360,8 +372,8 @@ impl Story {
             place: moment.place().clone(),
             calls: 0,
             failed_before: caller.failed_before,
-            ended: None,
-            state_left: None,
+            ended: case.done.as_ref().map(|done| done.end),
+            state_left: case.done.as_ref().map(|_| false),
         };
         scale.put(&participant);
         self.participants.push(participant);

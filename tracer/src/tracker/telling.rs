@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::Tracker;
 use crate::container::Container;
-use crate::findings::Kind;
-use crate::input::{Actor, Change, Event, Seq};
+use crate::findings::{Kind, Severity};
+use crate::input::{Actor, Change, Event, Pid, Seq};
+use crate::name::Name;
 use crate::rules::{self, Beginning, Call, World};
-use crate::state::{Caller, Case, Deadline, Due, Existing, Key, Moment, Note, Place};
+use crate::state::{Caller, Case, Deadline, Due, Existing, Key, Moment, Note, Place, Story};
 
 impl Tracker {
     /// A call failed on a cgroup, or on what would be one.
@@ -64,7 +65,7 @@ impl Tracker {
         match (own.begins)(deadline, &self.world()) {
             Some(Beginning::Story(case, actor)) => {
                 let place = self.place_of(deadline, &case);
-                self.tell(kind, Moment::Event { seq, at, since: self.now, place, actor }, *case);
+                self.tell(kind, Moment::Event { seq, at, since: deadline.due, place, actor }, *case);
             }
             Some(Beginning::Deadline(after)) => {
                 // Time stands still here: one that were due at once would be asked for without an end.
@@ -72,6 +73,22 @@ impl Tracker {
                 self.stories.ask(kind, cgroup, (seq, at, deadline.place.clone()), due);
             }
             None => {}
+        }
+    }
+
+    /// A container's state was looked for after the end of a process: a runtime that is done with it may have left
+    /// cgroups behind.
+    pub(super) fn look_at_what_is_left(&mut self, container: &Name, pid: Pid, state_present: bool) {
+        let Some(known) = self.processes.get(pid) else { return };
+        let Some((end, cgroups)) = self.makers.state_seen(container, (pid, known), state_present) else { return };
+        for (kind, rule) in self.rules.iter() {
+            let Some(after) = rule.deadline.as_ref().and_then(|own| own.after_runtime) else { continue };
+            for cgroup in &cgroups {
+                // One that is gone is not left.
+                let Some(live) = self.cgroups.get(cgroup.0, cgroup.1) else { continue };
+                let place = Place { hierarchy: cgroup.0, path: live.path.clone() };
+                self.stories.ask(kind, *cgroup, (end.seq, end.at, place), end.at + after);
+            }
         }
     }
 
@@ -113,9 +130,21 @@ impl Tracker {
             match due {
                 Due::Story(number, story) => {
                     let finding = rules::judge(self.rules.of(story.kind), &story, &self.world());
+                    if finding.as_ref().is_some_and(|finding| finding.severity == Severity::Fault) {
+                        self.told_as_fault(&story);
+                    }
                     self.findings.extend(self.stories.give_back(number, story, finding, &mut self.notes));
                 }
                 Due::Deadline(deadline) => self.fallen_due(&deadline),
+            }
+        }
+    }
+
+    /// It outlasts the story: what hurt is told once.
+    fn told_as_fault(&mut self, story: &Story) {
+        for member in &story.members {
+            if let (Some(container), Some(existing)) = (&member.container, member.existing) {
+                self.makers.told(&container.id, (member.place.hierarchy, existing.id));
             }
         }
     }

@@ -55,6 +55,7 @@ const OLD: Rule = Rule {
     call: None,
     event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN)) }),
     deadline: Some(OnDeadline {
+        after_runtime: None,
         withdrawn_by: &[Change::Removed],
         begins: |deadline, world| Some(Beginning::Story(case_of(deadline.cgroup, world)?, None)),
     }),
@@ -216,7 +217,11 @@ const VERY_OLD: Rule = Rule {
 /// A rule that asks for what it may not have: to be asked again at once.
 const HASTY: Rule = Rule {
     explanation: explanation("hasty-cgroup"),
-    deadline: Some(OnDeadline { withdrawn_by: &[], begins: |_, _| Some(Beginning::Deadline(Duration::ZERO)) }),
+    deadline: Some(OnDeadline {
+        after_runtime: None,
+        withdrawn_by: &[],
+        begins: |_, _| Some(Beginning::Deadline(Duration::ZERO)),
+    }),
     ..OLD
 };
 
@@ -224,6 +229,7 @@ const HASTY: Rule = Rule {
 const LOST: Rule = Rule {
     explanation: explanation("lost-cgroup"),
     deadline: Some(OnDeadline {
+        after_runtime: None,
         withdrawn_by: &[],
         begins: |_, _| Some(Beginning::Story(Box::<Case>::default(), None)),
     }),
