@@ -17,6 +17,7 @@ mod denied_teardown;
 mod duplicate_teardown;
 mod gone;
 mod judge;
+mod leaked_cgroup;
 mod missing_path_teardown;
 mod refused;
 mod severity;
@@ -33,8 +34,8 @@ use crate::container::Container;
 use crate::findings::{Cause, Explanation, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
 use crate::input::{Actor, BootTime, Change, Event};
 use crate::state::{
-    Case, Cgroups, Course, Coverage, Deadline, Existing, Member, Note, Notes, Participant, Place, Processes, Stories,
-    Story,
+    Case, Cgroups, Course, Coverage, Deadline, Existing, Makers, Member, Note, Notes, Participant, Place, Processes,
+    Stories, Story,
 };
 pub(crate) use judge::judge;
 
@@ -45,6 +46,7 @@ const RULES: &[&Rule] = &[
     &missing_path_teardown::RULE,
     &denied_teardown::RULE,
     &busy_teardown::RULE,
+    &leaked_cgroup::RULE,
 ];
 
 /// One kind's rule.
@@ -92,7 +94,6 @@ pub(crate) struct OnDeadline {
 
 /// What a rule makes of an event, or of a deadline.
 #[derive(Debug)]
-#[cfg_attr(not(test), expect(dead_code, reason = "the kinds that exist begin with failed calls"))]
 pub(crate) enum Beginning {
     /// A story begins, or goes on. It is of this actor, if of anybody.
     Story(Box<Case>, Option<Actor>),
@@ -104,6 +105,7 @@ pub(crate) enum Beginning {
 #[derive(Clone, Copy)]
 pub(crate) struct World<'a> {
     pub cgroups: &'a Cgroups,
+    pub makers: &'a Makers,
     pub coverage: &'a Coverage,
     pub processes: &'a Processes,
     pub notes: &'a Notes,

@@ -14,12 +14,12 @@ mod renamings;
 mod stories;
 mod story;
 
-pub(crate) use cgroups::{Cgroups, Followed, Key};
+pub(crate) use cgroups::{Cgroups, Followed, Key, Live};
 pub(crate) use coverage::Coverage;
-pub(crate) use makers::Makers;
+pub(crate) use makers::{Made, Makers};
 pub(crate) use notes::{Note, Notes};
 pub(crate) use place::{Creation, Existing, Place, Removal};
 pub(crate) use processes::{Known, Processes};
 pub(crate) use renamings::Renaming;
 pub(crate) use stories::{Deadline, Due, STORY_AGE, Stories, TOGETHER};
-pub(crate) use story::{Caller, Case, Course, End, Found, Member, Moment, Participant, Story, Told};
+pub(crate) use story::{Caller, Case, Course, Done, End, Found, Member, Moment, Participant, Story, Told};

@@ -112,6 +112,19 @@ fn the_recordings_tell_what_they_are_named_for() {
         refused("permission", 1, "benign"),
     ];
     assert_eq!(told, expected);
+    let told: Vec<(String, String, String)> = findings("leaked")
+        .iter()
+        .filter(|finding| finding["kind"] == "leaked-cgroup")
+        .map(|finding| (finding["container"]["id"].as_str(), finding["cause"].as_str(), finding["severity"].as_str()))
+        .map(|(id, cause, severity)| (id.unwrap().into(), cause.unwrap().into(), severity.unwrap().into()))
+        .collect();
+    let left = |id: &str, cause: &str, severity: &str| (id.to_owned(), cause.to_owned(), severity.to_owned());
+    let expected = [
+        // Of a third container, which is stopped, nothing is told; of the one that a stranger was in, the refusal is.
+        left("aborted", "creation-aborted", "fault"),
+        left("aborted", "creation-aborted", "benign"),
+    ];
+    assert_eq!(told, expected);
     let told: Vec<(String, u64, String)> = findings("busy")
         .iter()
         .map(|finding| (finding["cause"].as_str(), finding["revision"].as_u64(), finding["severity"].as_str()))

@@ -6,7 +6,8 @@
 //! |---|---|
 //! | a lifecycle event | that a cgroup was never there, and that it was gone: all that is told of lives since |
 //! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
-//! | a failed `rmdir` or opening | nothing that is claimed (below) |
+//! | a failed `rmdir` | that nobody tried to remove a cgroup |
+//! | a failed `rmdir` or opening | nothing else that is claimed (below) |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
 //!
 //! If a failed `rmdir` or opening is lost, a story is not told, or tells of fewer calls and processes. But those that
@@ -38,6 +39,9 @@ pub(crate) struct Coverage {
     lifecycle_lost: Option<BootTime>,
     /// Whether it is seen that a cgroup has processes, or has none.
     sees_processes: bool,
+    missing_removals: Vec<String>,
+    /// Failed calls that may have been the removal of a cgroup.
+    removals_lost: Option<BootTime>,
     /// Failed calls that may have been a `mkdir` by anybody.
     attempts_lost: Option<BootTime>,
     /// Failed `mkdir`s whose thread group is known.
@@ -85,6 +89,8 @@ impl Coverage {
             missing_probes: missing(&|name| ESSENTIAL.contains(&name)),
             missing_attempts: missing(&|name| name.starts_with("mkdir")),
             sees_processes: missing(&|name| PROCESSES.contains(&name)).is_empty(),
+            missing_removals: missing(&|name| name.starts_with("rmdir") || name.starts_with("unlink")),
+            removals_lost: None,
             unreadable: 0,
             walked: false,
             lifecycle_lost: None,
@@ -98,6 +104,10 @@ impl Coverage {
     /// Something was lost, by a thread group of that name if it is known.
     pub fn lost(&mut self, lost: &Lost, comm: Option<&Name>) {
         // Whatever the reason: what is gone is gone.
+        let may_be_removal = matches!(lost.operation, Some(Operation::Rmdir) | None);
+        if lost.ring == Ring::Recording || lost.ring == Ring::Attempts && may_be_removal {
+            later(&mut self.removals_lost, lost.at);
+        }
         match (lost.ring, lost.operation) {
             (Ring::Lifecycle, _) => later(&mut self.lifecycle_lost, lost.at),
             (Ring::Attempts, Some(Operation::Rmdir | Operation::Open | Operation::Rename)) => {}
@@ -197,6 +207,11 @@ impl Coverage {
         any.then_some("the place of some failed mkdir calls is not known")
     }
 
+    /// Why a removal may have failed unseen since `since`.
+    pub fn gaps_in_removals(&self, since: BootTime) -> Vec<String> {
+        gaps(&self.missing_removals, self.removals_lost, "failed removals may have been lost meanwhile", since)
+    }
+
     /// Why a failed creation may have happened unseen since `since`.
     pub fn gaps_in_attempts(&self, since: BootTime) -> Vec<String> {
         let mut gaps = gaps(&self.missing_attempts, self.attempts_lost, "failed calls were lost meanwhile", since);
@@ -251,6 +266,8 @@ mod tests {
             unreadable: 0,
             walked: true,
             sees_processes: true,
+            missing_removals: Vec::new(),
+            removals_lost: None,
             lifecycle_lost: None,
             attempts_lost: None,
             mkdirs_lost: Vec::new(),

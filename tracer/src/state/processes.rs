@@ -100,6 +100,12 @@ impl Processes {
         self.of(actor).is_none() && Some(at) <= self.forgotten
     }
 
+    /// Whether a process runs that was asked to do something with a container.
+    pub fn have_business_with(&self, container: &Name) -> bool {
+        let asked = |known: &Known| known.command.as_ref().is_some_and(|command| command.is_about(container));
+        self.running.in_order().any(|(_, known)| asked(known))
+    }
+
     /// The process that an actor is, if it is remembered.
     pub fn of(&self, actor: &Actor) -> Option<&Known> {
         self.get(actor.pid).filter(|known| Some(known.incarnation) == actor.incarnation)

@@ -150,8 +150,8 @@ impl Tracker {
     }
 
     fn world(&self) -> World<'_> {
-        let Self { cgroups, coverage, processes, notes, stories, .. } = self;
-        World { cgroups, coverage, processes, notes, stories }
+        let Self { cgroups, makers, coverage, processes, notes, stories, .. } = self;
+        World { cgroups, makers, coverage, processes, notes, stories }
     }
 }
 

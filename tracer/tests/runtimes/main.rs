@@ -3,6 +3,7 @@
 
 mod busy;
 mod failed_start;
+mod leaked;
 #[path = "../support/mod.rs"]
 mod support;
 

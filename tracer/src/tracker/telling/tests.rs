@@ -1,4 +1,4 @@
-//! Rules that begin with events and with deadlines, as no kind does yet: what the engine promises them.
+//! Rules that begin with events and with deadlines: what the engine promises them.
 
 use std::time::Duration;
 
