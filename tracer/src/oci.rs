@@ -32,6 +32,11 @@ pub struct RuntimeCommand {
 }
 
 impl RuntimeCommand {
+    /// That of a program which was told nothing.
+    pub fn new(runtime: &'static str, program: Name) -> Self {
+        Self { runtime, program, subcommand: None, id: None, root: None, bundle: None, log: None, keep: false }
+    }
+
     /// Whether it makes a container.
     pub fn makes(&self) -> bool {
         matches!(self.subcommand.as_deref(), Some("create" | "run"))
@@ -139,16 +144,7 @@ pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<Ru
     let mut names = argv.first().into_iter().chain(exe).chain([comm]).map(Name::base_name);
     let (program, runtime) =
         names.find_map(|name| Some((name, runtimes::by_program(name).filter(|known| known.oci)?)))?;
-    let mut command = RuntimeCommand {
-        runtime: runtime.name,
-        program: Name::new(program),
-        subcommand: None,
-        id: None,
-        root: None,
-        bundle: None,
-        log: None,
-        keep: false,
-    };
+    let mut command = RuntimeCommand::new(runtime.name, Name::new(program));
     // crun takes a regular expression instead of an id.
     let mut pattern = false;
     let mut words = argv.iter().skip(1);
@@ -217,7 +213,8 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
         if let (Some(_), Some(prefix), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next()) {
             let unit = if prefix.is_empty() { name.to_vec() } else { [prefix, b"-", name].concat() };
             let scope = [&unit[..], b".scope"].concat();
-            return named(&|component| component == scope);
+            // Without systemd it is a name like any other.
+            return named(&|component| component == scope || component == asked);
         }
         // A relative one is below a cgroup of the runtime's choice: its own one, or the root.
         let asked = mounts::join(&Name::from("/"), &Name::new(asked));
@@ -316,6 +313,7 @@ mod tests {
         );
         assert_eq!((depth("/p1", Some("p1"), 0), depth("/a/p1/x", Some("../p1/./x/"), 0)), (Some(1), Some(3)));
         assert_eq!(depth("/my.slice/pre-nm.scope", Some("my.slice:pre:nm"), 0), Some(2));
+        assert_eq!(depth("/a/:youki:nm", Some(":youki:nm"), 0), Some(2));
         assert_eq!((depth("/else", Some("/pods/p1"), 0), depth("/else", Some("/"), 0)), (None, None));
         // Only below the container around it.
         assert_eq!(
