@@ -207,24 +207,38 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
         components.iter().enumerate().skip(below).find(|(_, component)| is(component)).map(|(index, _)| index + 1)
     };
     named(&|component| component == id || component.ends_with(&scope)).or_else(|| {
-        // A bundle's path is below the runtime's own cgroup, or `SLICE:PREFIX:NAME` for systemd.
-        let asked = facts?.cgroups_path.as_ref()?.as_bytes();
-        let mut parts = asked.split(|byte| *byte == b':');
-        if let (Some(_), Some(prefix), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next()) {
-            let unit = if prefix.is_empty() { name.to_vec() } else { [prefix, b"-", name].concat() };
-            let scope = [&unit[..], b".scope"].concat();
-            // Without systemd it is a name like any other.
-            return named(&|component| component == scope || component == asked);
-        }
-        // A relative one is below a cgroup of the runtime's choice: its own one, or the root.
-        let asked = mounts::join(&Name::from("/"), &Name::new(asked));
-        let asked: Vec<&[u8]> = self::components(asked.as_bytes()).collect();
-        if asked.is_empty() {
-            return None;
-        }
-        let ends = components.windows(asked.len()).enumerate().filter(|(_, window)| *window == asked);
-        ends.map(|(index, _)| index + asked.len()).find(|end| *end > below)
+        end_of(&components, facts?.cgroups_path.as_ref()?, below)
     })
+}
+
+/// Whether a cgroup may be the one that a bundle asks for, or lie in it.
+pub fn may_be_at(path: &Name, asked: &Name) -> bool {
+    let is_anywhere = components(mounts::join(&Name::from("/"), asked).as_bytes()).next().is_none();
+    let components: Vec<&[u8]> = components(path.as_bytes()).collect();
+    is_anywhere || end_of(&components, asked, 0).is_some()
+}
+
+/// How many components of a path lead to the cgroup that a bundle asks for, more than `below`.
+fn end_of(components: &[&[u8]], asked: &Name, below: usize) -> Option<usize> {
+    let asked = asked.as_bytes();
+    // A bundle's path is below the runtime's own cgroup, or `SLICE:PREFIX:NAME` for systemd.
+    let mut parts = asked.split(|byte| *byte == b':');
+    if let (Some(_), Some(prefix), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next()) {
+        let unit = if prefix.is_empty() { name.to_vec() } else { [prefix, b"-", name].concat() };
+        let scope = [&unit[..], b".scope"].concat();
+        // Without systemd it is a name like any other.
+        let is = |component: &[u8]| component == scope || component == asked;
+        let found = components.iter().enumerate().skip(below).find(|(_, component)| is(component));
+        return found.map(|(index, _)| index + 1);
+    }
+    // A relative one is below a cgroup of the runtime's choice: its own one, or the root.
+    let asked = mounts::join(&Name::from("/"), &Name::new(asked));
+    let asked: Vec<&[u8]> = self::components(asked.as_bytes()).collect();
+    if asked.is_empty() {
+        return None;
+    }
+    let ends = components.windows(asked.len()).enumerate().filter(|(_, window)| *window == asked);
+    ends.map(|(index, _)| index + asked.len()).find(|end| *end > below)
 }
 
 impl Weigh for RuntimeCommand {

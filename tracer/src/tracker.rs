@@ -401,7 +401,10 @@ impl Tracker {
                 }
                 self.tables.learn(facts.at, *namespace, *host, mounts, *too_many);
             }
-            About::Container(said) => self.told.learn(facts.at, said),
+            About::Container(said) => {
+                let speaker = said.pid.and_then(|pid| self.processes.get(pid)?.command.as_ref());
+                self.told.learn(facts.at, said, speaker.is_some_and(oci::RuntimeCommand::makes));
+            }
             About::State { id, pid, path: _, present } => {
                 let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
                 // It was looked at the end of the process, which is the last one known of that number.

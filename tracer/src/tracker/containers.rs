@@ -10,6 +10,7 @@ use crate::container::{self, Container, Owner};
 use crate::engine;
 use crate::input::{ContainerFacts, Pid};
 use crate::lxc;
+use crate::machine;
 use crate::name::{Name, components};
 use crate::oci;
 use crate::state::{Known, Place};
@@ -23,7 +24,7 @@ impl Tracker {
     pub(super) fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
         let uid = pid.and_then(|pid| self.processes.get(pid)?.uid);
         let named = match self.owner(&place.path) {
-            Owner::Container(container) => Some(self.with_facts(container, uid)),
+            Owner::Container(container) => Some(self.with_facts(container, &place.path, uid)),
             Owner::Helper => return None,
             Owner::Unknown => None,
         };
@@ -68,7 +69,8 @@ impl Tracker {
     fn said_by(&self, speaker: &Known, path: &Name, known: Option<&Container>) -> Option<Container> {
         if let Some(known) = known.filter(|known| known.rule == container::LXC_RULE) {
             let name = lxc::container(speaker.identity.argv.as_deref()?)?;
-            return (known.id != name && lxc::is_payload_of(&known.id, &name)).then(|| known.called(name));
+            let is_called = known.id != name && lxc::is_payload_of(&known.id, &name);
+            return is_called.then(|| self.with_facts(known.called(name), path, speaker.uid));
         }
         let command = speaker.command.as_ref()?;
         let given = command.id.as_ref()?;
@@ -90,7 +92,7 @@ impl Tracker {
                 namespace: engine.as_ref().and_then(|engine| engine.namespace.clone()),
                 depths,
             };
-            self.with_facts(container, speaker.uid)
+            self.with_facts(container, path, speaker.uid)
         };
         match known {
             // Its shape was all that spoke for BuildKit.
@@ -115,13 +117,22 @@ impl Tracker {
         owner
     }
 
-    /// With what is known of it, done to by a user.
-    fn with_facts(&self, container: Container, uid: Option<u32>) -> Container {
-        match self.told.of(&container.id, uid) {
+    /// With what is known of it, done to by a user or within a user's own slice.
+    fn with_facts(&self, container: Container, path: &Name, uid: Option<u32>) -> Container {
+        let said = |uid| self.told.of(&container.id, uid).filter(|facts| is_about(facts, &container, path));
+        match said(uid).or_else(|| said(Some(container::user(path)?))) {
             Some(facts) => container.with(facts),
             None => container,
         }
     }
+}
+
+/// Whether what is said of an id is said of this container. An id that a human gave may be another's, too.
+fn is_about(facts: &ContainerFacts, container: &Container, path: &Name) -> bool {
+    let is_machine = machine::is_of_machines(&facts.runtime) || machine::is_of_machines(&container.runtime);
+    let is_drawn = container.id.to_str().is_some_and(container::is_drawn);
+    (!is_machine || facts.runtime == container.runtime)
+        && (is_drawn || facts.cgroups_path.as_ref().is_none_or(|asked| oci::may_be_at(path, asked)))
 }
 
 impl Container {
@@ -329,6 +340,49 @@ mod tests {
         // One that was there before tracing began.
         assert_eq!(play.event(Change::Existing, 4, "/lxc.payload.two-2", 1), "lxc two-2");
         assert_eq!(play.event(Change::Removed, 4, "/lxc.payload.two-2", 10), "lxc two");
+    }
+
+    #[test]
+    fn what_is_said_of_one_is_not_said_of_another_of_the_same_id() {
+        let mut play = Play::new();
+        let facts = |runtime, path: Option<&str>, name: &str| ContainerFacts {
+            cgroups_path: path.map(Name::from),
+            name: Some(name.into()),
+            ..ContainerFacts::new("web".into(), runtime, "/b/config.json".into())
+        };
+        let name = |play: &mut Play, id: u64, path: &str, pid: u32| {
+            play.event(Change::Created, id, path, pid);
+            let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id))?.container.clone()?;
+            live.name.as_ref().map(Name::to_string)
+        };
+        play.exec(10, "runc|--root|/run/containerd/runc/dev|create|web", &[]);
+        play.exec(11, "runc|--root|/run/containerd/runc/prod|create|web", &[]);
+        play.said(facts("runc", Some("/prod/web"), "prod"));
+        assert_eq!(name(&mut play, 1, "/dev/web", 10), None);
+        assert_eq!(name(&mut play, 2, "/prod/web", 11).as_deref(), Some("prod"));
+        assert_eq!(name(&mut play, 3, "/lxc.payload.web", 1), None, "a machine is none of runc's");
+        play.said(facts("lxc", None, "machine"));
+        assert_eq!(name(&mut play, 4, "/lxc.payload.web/x", 1), None, "it was told before");
+        assert_eq!(name(&mut play, 5, "/lxc/web", 1).as_deref(), Some("machine"));
+        assert_eq!(name(&mut play, 6, "/machine.slice/machine-web.scope", 1), None);
+        assert_eq!(name(&mut play, 7, "/prod/web", 11), None);
+    }
+
+    #[test]
+    fn what_a_user_says_is_believed_in_that_users_slice() {
+        let mut play = Play::new();
+        let facts = ContainerFacts::new(DOCKER.into(), "podman", "/b/config.json".into());
+        play.said(ContainerFacts { uid: Some(1000), name: Some("web".into()), ..facts });
+        let name = |play: &mut Play, id: u64, path: &str| {
+            play.event(Change::Existing, id, path, 1);
+            let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id))?.container.clone()?;
+            live.name.as_ref().map(Name::to_string)
+        };
+        let below = |uid| format!("/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/libpod-{DOCKER}.scope");
+        assert_eq!(name(&mut play, 1, &below(1000)).as_deref(), Some("web"));
+        assert_eq!(name(&mut play, 2, &below(1001)), None);
+        assert_eq!(name(&mut play, 3, &format!("/machine.slice/libpod-{DOCKER}.scope")), None);
+        assert_eq!(name(&mut play, 4, &format!("/docker/{DOCKER}{}", below(1000))), None);
     }
 
     #[test]
