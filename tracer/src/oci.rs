@@ -206,9 +206,8 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
     let named = |is: &dyn Fn(&[u8]) -> bool| {
         components.iter().enumerate().skip(below).find(|(_, component)| is(component)).map(|(index, _)| index + 1)
     };
-    named(&|component| component == id || component.ends_with(&scope)).or_else(|| {
-        end_of(&components, facts?.cgroups_path.as_ref()?, below)
-    })
+    named(&|component| component == id || component.ends_with(&scope))
+        .or_else(|| end_of(&components, facts?.cgroups_path.as_ref()?, below))
 }
 
 /// Whether a cgroup may be the one that a bundle asks for, or lie in it.

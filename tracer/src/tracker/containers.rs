@@ -3,7 +3,9 @@
 //! A name follows a scheme, or it does not; a runtime's command line tells its own container whatever the name. So a
 //! container without a scheme of its own is told within the one around it, and not as that one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Tracker;
 use crate::container::{self, Container, Owner};
@@ -15,6 +17,9 @@ use crate::name::{Name, components};
 use crate::oci;
 use crate::state::{Known, Place};
 
+/// Containers of which something was said later at most, until their cgroups are given it, and how often that is done.
+const LATE: usize = 16_384;
+const NAMING: Duration = Duration::from_secs(1);
 /// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
 pub(super) const OWNERS: usize = 4_096;
 
@@ -29,6 +34,11 @@ impl Tracker {
             Owner::Unknown => None,
         };
         let around = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone());
+        // Something may have been said since the cgroup around it was made.
+        let around = around.map(|around| match around.name.is_none() && around.image.is_none() {
+            true => self.known_by_now(&around, &place.path, uid).map_or(around, Arc::new),
+            false => around,
+        });
         // What is known of the cgroup around it holds, and its name may say more.
         let mut known = match (named, around) {
             (Some(named), Some(around)) if named.depth() > around.depth() => Some(Arc::new(named.within(&around))),
@@ -117,6 +127,36 @@ impl Tracker {
         owner
     }
 
+    /// What was said of a container may have come later than its cgroups.
+    pub(super) fn said_late(&mut self, said: &ContainerFacts) {
+        if self.late.len() < LATE {
+            self.late.insert(engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone()));
+        }
+    }
+
+    /// Gives the cgroups that exist what was said of their containers since, all at once and not often.
+    pub(super) fn name_late(&mut self) {
+        if self.late.is_empty() || self.now < self.next_naming {
+            return;
+        }
+        self.next_naming = self.now + NAMING;
+        let late = std::mem::take(&mut self.late);
+        // Several cgroups share what is known of their container.
+        let mut named: HashMap<*const Container, Option<Arc<Container>>> = HashMap::new();
+        for (hierarchy, id, path, container) in self.cgroups.of_containers(&late) {
+            let now = named.entry(Arc::as_ptr(&container)).or_insert_with(|| {
+                self.known_by_now(&container, &path, None).filter(|now| *now != *container).map(Arc::new)
+            });
+            if let Some(now) = now {
+                self.cgroups.set_container(hierarchy, id, now.clone());
+            }
+        }
+    }
+
+    fn known_by_now(&self, container: &Container, path: &Name, uid: Option<u32>) -> Option<Container> {
+        self.told.has(&container.id).then(|| self.with_facts(container.clone(), path, uid))
+    }
+
     /// With what is known of it, done to by a user or within a user's own slice.
     fn with_facts(&self, container: Container, path: &Name, uid: Option<u32>) -> Container {
         let said = |uid| self.told.of(&container.id, uid).filter(|facts| is_about(facts, &container, path));
@@ -160,7 +200,7 @@ mod tests {
     use crate::hierarchy::{Clock, Header, Setup};
     use crate::input::{
         About, Actor, BootTime, Cgroup, CgroupId, Change, Event, Facts, HierarchyId, Input, Parent, Process,
-        ProcessChange, Seq,
+        ProcessChange, Seq, Tick,
     };
 
     const DOCKER: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
@@ -362,10 +402,27 @@ mod tests {
         assert_eq!(name(&mut play, 2, "/prod/web", 11).as_deref(), Some("prod"));
         assert_eq!(name(&mut play, 3, "/lxc.payload.web", 1), None, "a machine is none of runc's");
         play.said(facts("lxc", None, "machine"));
-        assert_eq!(name(&mut play, 4, "/lxc.payload.web/x", 1), None, "it was told before");
-        assert_eq!(name(&mut play, 5, "/lxc/web", 1).as_deref(), Some("machine"));
-        assert_eq!(name(&mut play, 6, "/machine.slice/machine-web.scope", 1), None);
-        assert_eq!(name(&mut play, 7, "/prod/web", 11), None);
+        assert_eq!(name(&mut play, 4, "/lxc.payload.web/x", 1).as_deref(), Some("machine"));
+        assert_eq!(name(&mut play, 5, "/machine.slice/machine-web.scope", 1), None);
+        assert_eq!(name(&mut play, 6, "/prod/web", 11), None);
+    }
+
+    #[test]
+    fn what_is_said_late_is_told_of_what_is_there_already() {
+        let mut play = Play::new();
+        let path = format!("/docker/{DOCKER}");
+        let name = |play: &Play, id| {
+            let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id))?.container.clone()?;
+            live.name.as_ref().map(Name::to_string)
+        };
+        play.event(Change::Existing, 1, &path, 1);
+        play.event(Change::Existing, 2, &format!("{path}/init"), 1);
+        let facts = ContainerFacts::new(DOCKER.into(), "docker", "/d/config.v2.json".into());
+        play.said(ContainerFacts { name: Some("web".into()), ..facts });
+        play.event(Change::Created, 3, &format!("{path}/new"), 1);
+        assert_eq!(name(&play, 3).as_deref(), Some("web"), "a new one in it at once");
+        play.feed(Input::Tick(Tick { at: BootTime(2_000_000_000) }));
+        assert_eq!([1, 2].map(|id| name(&play, id)), [Some("web".to_owned()), Some("web".to_owned())]);
     }
 
     #[test]

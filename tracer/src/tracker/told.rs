@@ -72,6 +72,11 @@ impl Told {
         sources.root.as_ref().or_else(own)
     }
 
+    /// Whether anything was said of a container, by anybody.
+    pub fn has(&self, id: &Name) -> bool {
+        self.0.get(id).is_some()
+    }
+
     /// All that was said and when, what was said longest ago first.
     pub fn all(&self) -> impl Iterator<Item = (BootTime, &ContainerFacts)> {
         self.0

@@ -9,6 +9,7 @@ mod support;
 
 mod engines;
 mod stand_in;
+mod standing;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
