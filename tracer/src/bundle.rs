@@ -4,6 +4,8 @@
 mod annotations;
 mod docker;
 pub mod ending;
+#[cfg(test)]
+mod hostile;
 mod machines;
 mod standing;
 pub(crate) mod state;

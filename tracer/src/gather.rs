@@ -475,7 +475,7 @@ impl Gatherer {
     /// Asks what is said of the containers that processes stay with which were there before tracing began. Those of the
     /// host's root are known to whoever is asked about a standing container.
     pub fn watched(&mut self, at: BootTime) -> Vec<Ticket> {
-        let processes = watcher::PROGRAMS.into_iter().flat_map(process::named).filter_map(process::identity);
+        let processes = process::named(&watcher::PROGRAMS).into_iter().filter_map(process::identity);
         let askers = processes.map(|process| (self.asker(&process), process)).take(WATCHERS);
         let others: Vec<_> = askers.filter(|(asker, _)| *asker != Asker::Host).collect();
         let mut ask = |(asker, process)| {

@@ -344,11 +344,10 @@ pub fn argv(pid: Pid) -> Option<Vec<Name>> {
     read_command_line(pid, LONGEST_ARGV).map(|(argv, _)| argv)
 }
 
-/// The processes with that name.
-pub fn named(comm: &str) -> Vec<Pid> {
-    pids()
-        .filter(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|is| is.trim_ascii_end() == comm.as_bytes()))
-        .collect()
+/// The processes with one of these names.
+pub fn named(comms: &[&str]) -> Vec<Pid> {
+    let is = |comm: &[u8]| comms.iter().any(|named| named.as_bytes() == comm);
+    pids().filter(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| is(comm.trim_ascii_end()))).collect()
 }
 
 /// The root directory of a process. `None` if it is gone.

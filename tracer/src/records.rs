@@ -74,7 +74,7 @@ pub fn read() -> Records {
 /// The processes of root that stay with a container: only of root's cgroups it is said that nothing knows them.
 pub fn watchers() -> Vec<Pid> {
     let is_roots = |pid: &Pid| process::credentials(*pid).is_some_and(|user| user.uid == 0);
-    WATCHERS.into_iter().flat_map(process::named).filter(is_roots).collect()
+    process::named(&WATCHERS).into_iter().filter(is_roots).collect()
 }
 
 fn list(root: &Root, directory: &Path, whole: &mut bool) -> Vec<Name> {

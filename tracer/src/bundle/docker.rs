@@ -108,7 +108,7 @@ pub fn daemons() -> Vec<Daemon> {
         let is_hosts = user.uid == 0 && process::has_root_of_host(pid);
         Some(Daemon { pid, user, namespace: process::mount_namespace(pid)?, is_hosts })
     };
-    process::named("dockerd").into_iter().filter_map(daemon).collect()
+    process::named(&["dockerd"]).into_iter().filter_map(daemon).collect()
 }
 
 /// `--data-root` of a daemon's command line, and its older names.

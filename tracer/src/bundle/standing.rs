@@ -114,7 +114,7 @@ impl Watchers {
         let is_roots = |pid: &Pid| process::credentials(*pid).is_some_and(|user| user.uid == 0);
         let hosts = |pid: &Pid| is_roots(pid) && process::has_root_of_host(*pid);
         let mut watchers = Self::default();
-        for pid in PROGRAMS.into_iter().flat_map(process::named).filter(hosts).take(WATCHERS) {
+        for pid in process::named(&PROGRAMS).into_iter().filter(hosts).take(WATCHERS) {
             let Some(watched) = process::argv(pid).and_then(|argv| Watched::by(&argv)) else { continue };
             if let Watched::Shim { .. } = &watched
                 && let Some(directory) = tasks(pid)
