@@ -557,15 +557,18 @@ impl Gatherer {
                 if let (Some(Ok(_)), Some(id)) = (&said, id) {
                     self.read.remember(id);
                 }
-                let said = said.map(|said| match said {
-                    Ok(facts) => About::Container(*facts),
-                    Err(unread) => About::Unread(unread),
-                });
                 let unread = refused.into_iter().filter_map(|Refused { path, reason }| {
                     Some(Unread { id: about.clone()?, pid: Some(pid), path: Some(path), reason })
                 });
-                let unread = self.unread(asker, unread.collect());
-                let said = said.into_iter().chain(unread).map(|about| fact(at, about));
+                let mut unread: Vec<Unread> = unread.collect();
+                let said = said.and_then(|said| match said {
+                    Ok(facts) => Some(About::Container(*facts)),
+                    Err(nothing) => {
+                        unread.push(nothing);
+                        None
+                    }
+                });
+                let said = said.into_iter().chain(self.unread(asker, unread)).map(|about| fact(at, about));
                 let mut told = vec![(ticket, no.into_iter().chain(said).collect())];
                 match (ending, ended) {
                     (Some(ending), Some((reserved, process))) => {
@@ -603,7 +606,12 @@ impl Gatherer {
     /// Files that could not be used, for the stream. Of each asker's the first one of a kind is said, too.
     fn unread(&mut self, asker: Asker, unread: Vec<Unread>) -> Vec<About> {
         for Unread { path, reason, .. } in &unread {
-            let is_new = self.unread.len() < UNREAD && self.unread.insert((asker, *reason));
+            let is_strange = match reason {
+                UnreadReason::NotAFile | UnreadReason::TooLarge | UnreadReason::Malformed => true,
+                // That happens, and nobody need do anything about it.
+                UnreadReason::ProcessGone | UnreadReason::NotReadable => false,
+            };
+            let is_new = is_strange && self.unread.len() < UNREAD && self.unread.insert((asker, *reason));
             if let Some(path) = path.as_ref().filter(|_| is_new) {
                 say!(
                     "warning: {}: {} (named by {asker}): containers may have no name or image; said once",

@@ -184,7 +184,8 @@ const INSTEAD: &[Instead] = &[
     Instead {
         name: "numbers for names",
         make: |path| {
-            let all = ["annotations", "bundle", "cgroup_paths", "cgroup_path", "Name"].map(|key| format!("\"{key}\":7"));
+            let all =
+                ["annotations", "bundle", "cgroup_paths", "cgroup_path", "Name"].map(|key| format!("\"{key}\":7"));
             fs::write(path, format!("{{{}}}", all.join(","))).expect("written");
         },
         reason: Some(UnreadReason::Malformed),

@@ -8,6 +8,7 @@ mod agent;
 mod support;
 
 mod engines;
+mod hostile;
 mod stand_in;
 mod standing;
 
