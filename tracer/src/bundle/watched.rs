@@ -17,6 +17,8 @@ const SANDBOX: &str = "io.kubernetes.cri.sandbox-id";
 /// Containers of one pod that are told of at most, and bundles that are looked at for them.
 const POD: usize = 16;
 const BESIDE: usize = 1_024;
+/// What is told of them has to fit in one answer, in bytes before they are written as JSON.
+const TOLD: usize = 16 << 10;
 
 impl Reader {
     /// What is said of the containers that a process stays with which was there before tracing began, as that sees it
@@ -74,7 +76,11 @@ impl Reader {
         let mut told: Vec<ContainerFacts> =
             self.of_bundle(root, &tasks.join(first.to_path()), first).into_iter().collect();
         for id in root.names(&tasks).into_iter().take(BESIDE).filter(|id| id != first) {
-            if told.len() >= POD {
+            let names = |facts: &ContainerFacts| {
+                let names = [&facts.name, &facts.image, &facts.pod, &facts.namespace, &facts.cgroups_path];
+                names.into_iter().flatten().map(|name| name.as_bytes().len()).sum::<usize>()
+            };
+            if told.len() >= POD || told.iter().map(names).sum::<usize>() > TOLD {
                 break;
             }
             let bundle = tasks.join(id.to_path());
@@ -86,5 +92,68 @@ impl Reader {
             }
         }
         told
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn a_shim_tells_all_containers_of_its_pod_and_no_others() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let tasks = directory.path().join("io.containerd.runtime.v2.task/k8s.io");
+        let write = |id: &str, sandbox: &str, name: &str| {
+            std::fs::create_dir_all(tasks.join(id)).expect("made");
+            let key = |key: &str, value: &str| format!(r#""io.kubernetes.cri.{key}":"{value}""#);
+            let all = [
+                key("container-type", "container"),
+                key("sandbox-id", sandbox),
+                key("container-name", name),
+                key("sandbox-namespace", "prod"),
+            ];
+            let config = format!(r#"{{"annotations":{{{}}}}}"#, all.join(","));
+            std::fs::write(tasks.join(id).join("config.json"), config).expect("written");
+        };
+        for (id, sandbox, name) in [("s1", "s1", ""), ("a", "s1", "web"), ("b", "s1", "db"), ("c", "s2", "other")] {
+            write(id, sandbox, name);
+        }
+        let mut shim = Command::new("sh");
+        shim.arg0("/usr/bin/containerd-shim-runc-v2").args([
+            "-c",
+            "sleep 60 & wait",
+            "-namespace",
+            "k8s.io",
+            "-id",
+            "s1",
+        ]);
+        let mut shim = shim.current_dir(tasks.join("s1")).stdin(Stdio::piped()).spawn().expect("begun");
+        // It is another program for a moment yet.
+        let begun = std::time::Instant::now();
+        let told = loop {
+            let process = process::identity(Pid(shim.id())).expect("it is alive");
+            let said = Reader::default().read_watched(&process);
+            if !said.facts.is_empty() || begun.elapsed() > std::time::Duration::from_secs(20) {
+                break said;
+            }
+        };
+        shim.kill().and_then(|()| shim.wait()).expect("ended");
+        let mut names: Vec<(String, String)> = told
+            .facts
+            .iter()
+            .map(|facts| (facts.id.to_string(), facts.name.as_ref().map(Name::to_string).unwrap_or_default()))
+            .collect();
+        names.sort();
+        let told_of = |id: &str, name: &str| (id.to_owned(), name.to_owned());
+        assert_eq!(names, [told_of("a", "web"), told_of("b", "db"), told_of("s1", "")]);
+        let is_whole = |facts: &ContainerFacts| {
+            facts.engine.as_deref() == Some("containerd")
+                && facts.namespace == Some("prod".into())
+                && facts.uid == Some(0)
+        };
+        assert!(told.facts.iter().all(is_whole), "{:?}", told.facts);
     }
 }
