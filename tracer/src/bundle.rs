@@ -1,30 +1,39 @@
 //! What the host says of a container: its bundle, the runtime's state, and what the engine keeps of it, each read as
 //! the runtime sees it.
 
+mod annotations;
 mod docker;
 pub mod ending;
+#[cfg(test)]
+mod hostile;
+mod machines;
+mod standing;
 pub(crate) mod state;
 mod storage;
+mod watched;
 
-use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::engine;
+use crate::engine::{self, Engine};
 use crate::input::{ContainerFacts, Pid, Process, Unread, UnreadReason};
+use crate::machine::Machine;
 use crate::name::Name;
 use crate::oci::RuntimeCommand;
 use crate::process;
 use crate::rights::Rights;
-use crate::root::Root;
+use crate::root::{Refused, Root};
+use crate::watcher::Watched;
+use annotations::Annotations;
+use standing::Watchers;
 
 /// The part of a bundle's `config.json` that is of use.
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 struct Config {
     #[serde(default)]
-    annotations: HashMap<String, String>,
+    annotations: Annotations,
     linux: Option<Linux>,
     #[serde(default)]
     hostname: String,
@@ -35,30 +44,6 @@ struct Linux {
     #[serde(rename = "cgroupsPath")]
     cgroups_path: Option<String>,
 }
-
-/// Annotations that name a container, its image, its pod and the pod's namespace: the CRI plugin of containerd, cri-o,
-/// the kubelet, nerdctl and podman.
-const NAME: [&str; 4] =
-    ["io.kubernetes.cri.container-name", "io.kubernetes.container.name", "nerdctl/name", "io.podman.annotations.name"];
-const IMAGE: [&str; 4] = [
-    "io.kubernetes.cri.image-name",
-    "io.kubernetes.cri-o.ImageName",
-    "org.opencontainers.image.ref.name",
-    "nerdctl/image-ref",
-];
-const POD: [&str; 2] = ["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"];
-const NAMESPACE: [&str; 3] =
-    ["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace", "nerdctl/namespace"];
-
-/// Where engines keep the bundles of running containers on the host: the directories that `ID` is in, and the bundle
-/// below it.
-const STANDING: [(&str, &str); 3] = [
-    ("/run/containers/storage/overlay-containers", "userdata"),
-    ("/var/lib/containers/storage/overlay-containers", "userdata"),
-    ("/var/lib/containers/storage/vfs-containers", "userdata"),
-];
-/// Containerd has a directory for each of its namespaces here.
-const CONTAINERD_TASKS: &str = "/run/containerd/io.containerd.runtime.v2.task";
 
 /// Docker's daemons are looked for at most this often, and for at most one part in so many of the time.
 const DAEMONS_AGE: Duration = Duration::from_secs(1);
@@ -72,11 +57,21 @@ const LONGEST: usize = 4_096;
 /// Reads what is said of containers.
 #[derive(Default)]
 pub struct Reader {
-    /// The command lines of the conmons that there were when they were first asked for.
-    conmons: Option<Vec<Vec<Name>>>,
+    /// Those that there were when they were first asked for.
+    watchers: Option<Watchers>,
+    lists: storage::Lists,
     daemons: Vec<docker::Daemon>,
     /// When the daemons were looked for, and how long that took.
     looked: Option<(Instant, Duration)>,
+}
+
+/// What was read of containers that are there.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Said {
+    /// What is said.
+    pub facts: Vec<ContainerFacts>,
+    /// What was there, and could not be used.
+    pub unread: Vec<Unread>,
 }
 
 /// One who sees what a runtime sees.
@@ -123,59 +118,91 @@ impl Witness {
 }
 
 impl Reader {
-    /// What is said of the container that a command line names. `None` if there is nothing to say.
+    /// What is said of the container that a command line names, and what was there and could not be used. `None` if
+    /// there is nothing to say.
     ///
     /// # Errors
     /// When nothing could be read of one that is made: the runtime may be gone.
-    pub fn read(&mut self, process: &Process, command: &RuntimeCommand) -> Option<Result<ContainerFacts, Unread>> {
+    pub fn read(
+        &mut self,
+        process: &Process,
+        command: &RuntimeCommand,
+    ) -> (Option<Result<ContainerFacts, Unread>>, Vec<Refused>) {
+        let witness = Witness::of(process);
+        let facts = self.read_as(process, command, witness.as_ref());
+        let refused = witness.map(|witness| witness.root.take_refused()).unwrap_or_default();
+        match facts {
+            // One reason is enough.
+            Some(Err(unread)) => {
+                let reason = refused.into_iter().find(|file| unread.path.as_ref() == Some(&file.path));
+                let reason = reason.map_or(unread.reason, |file| file.reason);
+                (Some(Err(Unread { reason, ..unread })), Vec::new())
+            }
+            facts => (facts, refused),
+        }
+    }
+
+    fn read_as(
+        &mut self,
+        process: &Process,
+        command: &RuntimeCommand,
+        witness: Option<&Witness>,
+    ) -> Option<Result<ContainerFacts, Unread>> {
         let id = command.id.clone()?;
         let makes = command.makes();
-        let witness = Witness::of(process);
-        let own = witness.as_ref().filter(|witness| witness.is_self);
+        let own = witness.filter(|witness| witness.is_self);
         let around = own.map(|own| state::Surroundings::of(own.pid)).unwrap_or_default();
         let bundles = match makes {
             true => bundles(command.bundle.as_ref().map(Name::to_path), around.cwd.as_ref().map(Name::to_path)),
             false => Vec::new(),
         };
         let files = state::files(command, &around);
-        let read = witness.as_ref().and_then(|witness| {
+        let read = witness.and_then(|witness| {
             let from = |bundle: &Path| read_config(&witness.root, bundle, &id, command.runtime);
             bundles.iter().find_map(|bundle| from(bundle)).or_else(|| {
                 let (path, said) = state::read(&witness.root, files.as_ref()?)?;
                 let bundle = said.bundle.as_ref().map(Name::to_path);
-                let (mut facts, host) = bundle
-                    .as_deref()
-                    .and_then(from)
-                    .unwrap_or_else(|| (ContainerFacts::new(id.clone(), command.runtime, path.clone()), String::new()));
+                let (mut facts, config) = bundle.as_deref().and_then(from).unwrap_or_else(|| {
+                    (ContainerFacts::new(id.clone(), command.runtime, path.clone()), Config::default())
+                });
                 facts.cgroups_path = facts.cgroups_path.or(said.cgroups_path);
-                Some((facts, host))
+                Some((facts, config))
             })
         });
         let read = read.or_else(|| {
-            let beside = witness.as_ref().filter(|witness| makes && !witness.is_self)?;
-            Some((beside.cgroups_path(process, command, &id)?, String::new()))
+            let beside = witness.filter(|witness| makes && !witness.is_self)?;
+            Some((beside.cgroups_path(process, command, &id)?, Config::default()))
         });
-        let Some((mut facts, host)) = read else {
+        let Some((mut facts, config)) = read else {
             if !makes {
                 return None;
             }
             let path =
                 bundles.first().map(|bundle| Name::new(bundle.join("config.json").as_os_str().as_encoded_bytes()));
             let reason = if own.is_some() { UnreadReason::NotReadable } else { UnreadReason::ProcessGone };
-            return Some(Err(Unread { id, pid: process.pid, path, reason }));
+            return Some(Err(Unread { id, pid: Some(process.pid), path, reason }));
         };
         (facts.pid, facts.uid) = (Some(process.pid), process.uid);
         facts.state_file = files.and_then(|files| files.paths.into_iter().next());
         let parents: Vec<&str> = process.parents.iter().filter_map(|parent| parent.comm.to_str()).collect();
-        if let Some(engine) = engine::of(command, &parents) {
-            facts.engine = facts.engine.take().or_else(|| Some(engine.name.to_owned()));
-            facts.namespace = facts.namespace.take().or(engine.namespace);
-        }
+        facts.annotate(&config.annotations, engine::of(command, &parents));
         if let Some(witness) = witness {
-            self.ask_engine(&mut facts, process, &host, &around, &witness.root);
+            self.ask_engine(&mut facts, process, &config.hostname, &around, &witness.root);
         }
         facts.leave_out_long();
         Some(Ok(facts))
+    }
+
+    /// What is said of a machine that a process starts.
+    pub fn read_machine(&mut self, process: &Process, machine: &Machine) -> (Option<ContainerFacts>, Vec<Refused>) {
+        let Some(witness) = Witness::of(process).filter(|witness| witness.is_self) else { return (None, Vec::new()) };
+        let said = machines::read(&witness.root, machine, &state::Surroundings::of(process.pid));
+        let facts = said.map(|mut facts| {
+            (facts.pid, facts.uid) = (Some(process.pid), process.uid);
+            facts.leave_out_long();
+            facts
+        });
+        (facts, witness.root.take_refused())
     }
 
     /// Adds what the engine keeps of a container.
@@ -191,15 +218,16 @@ impl Reader {
             Some("podman" | "cri-o") => {
                 let source = facts.source.to_path();
                 let bundle = source.parent();
-                let said = bundle.and_then(|bundle| storage::of_bundle(root, bundle, &facts.id)).unwrap_or_default();
-                let named = argv_of_parents(process).find_map(|argv| storage::conmon_name(&argv, &facts.id));
+                let said = bundle.and_then(|bundle| self.lists.of_bundle(root, bundle, &facts.id)).unwrap_or_default();
+                let watched = argv_of_parents(process).find_map(|argv| Watched::by(&argv));
+                let named = watched.filter(|watched| watched.id() == &facts.id).and_then(|it| it.name().cloned());
                 facts.add(said.name.or(named), said.image);
             }
             Some("buildah") => {
                 let home = around.environment.as_ref().and_then(|variables| variables.get("HOME")).map(Name::new);
                 let told = argv_of_parents(process).find_map(|argv| storage::told_storage(&argv));
                 let storages = storage::storages(told, home.as_ref().map(Name::to_path).as_deref());
-                let said = storage::by_host_name(root, &storages, host).unwrap_or_default();
+                let said = self.lists.by_host_name(root, &storages, host).unwrap_or_default();
                 facts.add(said.name, said.image);
             }
             Some("docker") | None => {
@@ -217,9 +245,17 @@ impl Reader {
         let usual = docker::in_usual_place(root, &facts.id);
         let said = usual.or_else(|| {
             let mut daemons = self.daemons().iter().filter(|daemon| daemon.may_know(runtime)).take(DAEMONS);
-            daemons.find_map(|daemon| docker::of_daemon(daemon, &facts.id))
+            daemons.find_map(|daemon| {
+                let its = daemon.root()?;
+                let said = docker::of_daemon(daemon, &its, &facts.id);
+                root.refuse(its.take_refused());
+                said
+            })
         })?;
         facts.add(said.name, said.image);
+        if let Some((pod, namespace)) = said.pod {
+            (facts.pod, facts.namespace) = (Some(pod), Some(namespace));
+        }
         Some(said.source)
     }
 
@@ -231,38 +267,6 @@ impl Reader {
         }
         &self.daemons
     }
-
-    fn conmon_name(&mut self, id: &Name) -> Option<Name> {
-        // Anybody may call a process by that name, and hold up who asks for its arguments.
-        let is_roots = |pid: &Pid| process::credentials(*pid).is_some_and(|user| user.uid == 0);
-        let roots = |pid: &Pid| is_roots(pid) && process::has_root_of_host(*pid);
-        let all = || process::named("conmon").into_iter().filter(roots).filter_map(process::argv).collect();
-        self.conmons.get_or_insert_with(all).iter().find_map(|argv| storage::conmon_name(argv, id))
-    }
-
-    /// What the host says of a container that was there before tracing began: its bundle, where engines keep it, and
-    /// docker's own file. `None` if there is neither.
-    pub fn read_standing(&mut self, id: &Name, runtime: &str) -> Option<ContainerFacts> {
-        let text = id.to_str().filter(|id| !id.is_empty() && !id.contains('/') && !id.starts_with('.'))?;
-        let root = Root::own()?;
-        let engines = STANDING.iter().map(|(directory, below)| Path::new(directory).join(text).join(below));
-        let tasks = root.names(Path::new(CONTAINERD_TASKS)).into_iter();
-        let namespaces = tasks.map(|namespace| Path::new(CONTAINERD_TASKS).join(namespace.to_path()).join(text));
-        let found =
-            engines.chain(namespaces).find_map(|bundle| Some((read_config(&root, &bundle, id, runtime)?.0, bundle)));
-        if let Some((mut facts, bundle)) = found {
-            let said = storage::of_bundle(&root, &bundle, id).unwrap_or_default();
-            facts.add(said.name.or_else(|| self.conmon_name(id)), said.image);
-            self.ask_docker(&mut facts, &root, None);
-            facts.leave_out_long();
-            return Some(facts);
-        }
-        let mut facts = ContainerFacts::new(id.clone(), runtime, Name::from(""));
-        let source = self.ask_docker(&mut facts, &root, None)?;
-        facts.source = Name::new(source.as_os_str().as_encoded_bytes());
-        facts.leave_out_long();
-        Some(facts).filter(|facts| facts.name.is_some() || facts.image.is_some())
-    }
 }
 
 /// The command lines of a runtime's parents that are of the same user: another one's may never be told.
@@ -273,6 +277,14 @@ fn argv_of_parents(process: &Process) -> impl Iterator<Item = Vec<Name>> {
 }
 
 impl ContainerFacts {
+    /// Adds what the annotations of its bundle say, of a container of that engine.
+    fn annotate(&mut self, annotations: &Annotations, engine: Option<Engine>) {
+        let said = annotations::said(annotations, engine.as_ref());
+        (self.name, self.image, self.pod) = (said.name, said.image, said.pod);
+        self.engine = said.engine.or(engine.as_ref().map(|engine| engine.name)).map(str::to_owned);
+        self.namespace = said.namespace.or(engine.and_then(|engine| engine.namespace));
+    }
+
     /// Adds what is not known yet.
     fn add(&mut self, name: Option<Name>, image: Option<Name>) {
         self.name = self.name.take().or(name);
@@ -302,21 +314,16 @@ fn bundles(told: Option<PathBuf>, cwd: Option<PathBuf>) -> Vec<PathBuf> {
     std::iter::once(cwd.join(told)).chain(is_there.then_some(cwd.clone())).collect()
 }
 
-/// What a bundle says, and the name of the container's host.
-fn read_config(root: &Root, bundle: &Path, id: &Name, runtime: &str) -> Option<(ContainerFacts, String)> {
+/// What a bundle says: the cgroup, and what else is of use.
+fn read_config(root: &Root, bundle: &Path, id: &Name, runtime: &str) -> Option<(ContainerFacts, Config)> {
     let path = bundle.join("config.json");
-    let config: Config = serde_json::from_slice(&root.read(&path)?).ok()?;
-    let find = |keys: &[&str]| keys.iter().find_map(|key| config.annotations.get(*key)).map(|v| Name::from(v.as_str()));
+    let mut config: Config = root.json(&path)?;
+    let cgroups_path = config.linux.take().and_then(|linux| linux.cgroups_path).filter(|path| !path.is_empty());
     let facts = ContainerFacts {
-        name: find(&NAME),
-        image: find(&IMAGE),
-        pod: find(&POD),
-        namespace: find(&NAMESPACE),
-        engine: engine::of_annotations(&config.annotations).map(str::to_owned),
-        cgroups_path: config.linux.and_then(|linux| linux.cgroups_path).filter(|path| !path.is_empty()).map(Name::from),
+        cgroups_path: cgroups_path.map(Name::from),
         ..ContainerFacts::new(id.clone(), runtime, Name::new(path.as_os_str().as_encoded_bytes()))
     };
-    Some((facts, config.hostname))
+    Some((facts, config))
 }
 
 #[cfg(test)]
@@ -324,6 +331,10 @@ mod tests {
     use super::*;
     use crate::input::{Parent, ProcessChange};
     use crate::oci::command_line;
+
+    fn read(process: &Process, command: &RuntimeCommand) -> Option<Result<ContainerFacts, Unread>> {
+        Reader::default().read(process, command).0
+    }
 
     /// A runtime that is gone, whose parent is this process.
     fn gone(line: &str) -> (Process, RuntimeCommand) {
@@ -340,8 +351,8 @@ mod tests {
     }
 
     fn write_bundle(directory: &Path) {
-        let config = r#"{"annotations":{"io.kubernetes.cri.container-name":"web",
-            "io.kubernetes.cri.image-name":"nginx:1",
+        let config = r#"{"annotations":{"io.kubernetes.cri.container-type":"container",
+            "io.kubernetes.cri.container-name":"web","io.kubernetes.cri.image-name":"nginx:1",
             "io.kubernetes.cri.sandbox-name":"pod-1","io.kubernetes.cri.sandbox-namespace":"shop"},
             "linux":{"cgroupsPath":"/kubepods/x"}}"#;
         std::fs::write(directory.join("config.json"), config).expect("it can be written");
@@ -352,7 +363,9 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         write_bundle(directory.path());
         let root = Root::own().expect("there");
-        let (facts, _) = read_config(&root, directory.path(), &"id".into(), "containerd").expect("it is read");
+        let read = read_config(&root, directory.path(), &"id".into(), "containerd");
+        let (mut facts, config) = read.expect("it is read");
+        facts.annotate(&config.annotations, None);
         let told = [facts.name, facts.image, facts.pod, facts.namespace, facts.cgroups_path];
         assert_eq!(
             told.map(|name| name.map(|name| name.to_string())),
@@ -379,7 +392,7 @@ mod tests {
     #[test]
     fn an_id_that_would_lead_elsewhere_is_not_looked_for() {
         for id in ["", "..", "../../etc", "a/b"] {
-            assert!(Reader::default().read_standing(&id.into(), "runc").is_none(), "{id}");
+            assert!(Reader::default().read_standing(&id.into(), "runc").facts.is_empty(), "{id}");
         }
     }
 
@@ -388,7 +401,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         write_bundle(directory.path());
         let (process, command) = gone(&format!("runc run --bundle {} x", directory.path().display()));
-        let facts = Reader::default().read(&process, &command).expect("it makes one").expect("it is read");
+        let facts = read(&process, &command).expect("it makes one").expect("it is read");
         assert_eq!((facts.cgroups_path, facts.pid), (Some("/kubepods/x".into()), Some(process.pid)));
     }
 
@@ -401,7 +414,7 @@ mod tests {
         std::fs::write(directory.path().join("x/state.json"), state).expect("written");
         // A bundle that is relative to nobody knows what.
         let (process, command) = gone(&format!("runc --root {root} run --bundle b x"));
-        let facts = Reader::default().read(&process, &command).expect("it makes one").expect("it is read");
+        let facts = read(&process, &command).expect("it makes one").expect("it is read");
         assert_eq!(
             (facts.cgroups_path, facts.source),
             (Some("/pods/p1".into()), format!("{root}/x/state.json").into())
@@ -417,7 +430,7 @@ mod tests {
         let state = format!(r#"{{"cgroup_paths":{{"":"/sys/fs/cgroup/pods/p1"}},"bundle":"{place}"}}"#);
         std::fs::write(directory.path().join("x/state.json"), state).expect("written");
         let (process, command) = gone(&format!("runc --root {place} state x"));
-        let read = Reader::default().read(&process, &command).expect("said").expect("it is read");
+        let read = read(&process, &command).expect("said").expect("it is read");
         assert_eq!(read.name, Some("web".into()));
     }
 
@@ -428,7 +441,7 @@ mod tests {
         let config = format!(r#"{{"annotations":{{"nerdctl/name":"{long}","nerdctl/namespace":"shop"}}}}"#);
         std::fs::write(directory.path().join("config.json"), config).expect("written");
         let (process, command) = gone(&format!("runc run --bundle {} x", directory.path().display()));
-        let facts = Reader::default().read(&process, &command).expect("it makes one").expect("it is read");
+        let facts = read(&process, &command).expect("it makes one").expect("it is read");
         assert_eq!((facts.name, facts.namespace), (None, Some("shop".into())));
     }
 
@@ -440,7 +453,7 @@ mod tests {
             std::process::Command::new("sleep").arg("60").current_dir(directory.path()).spawn().expect("begun");
         let (mut process, command) = gone("runc --root /nowhere run x");
         process.parents = vec![Parent { pid: Pid(parent.id()), comm: "sh".into() }];
-        let read = Reader::default().read(&process, &command).expect("it makes one");
+        let read = read(&process, &command).expect("it makes one");
         parent.kill().and_then(|()| parent.wait()).expect("ended");
         let facts = read.expect("it is read");
         assert_eq!((facts.cgroups_path, facts.name, facts.image), (Some("/kubepods/x".into()), None, None));
@@ -450,13 +463,13 @@ mod tests {
     fn what_could_not_be_read_is_said() {
         let unread = |line: &str| {
             let (process, command) = gone(line);
-            Reader::default().read(&process, &command).expect("it makes one").expect_err("it is not there")
+            read(&process, &command).expect("it makes one").expect_err("it is not there")
         };
         let told = unread("runc --root /nowhere run --bundle /nowhere/b x");
-        assert_eq!((told.id, told.pid, told.reason), ("x".into(), Pid(u32::MAX), UnreadReason::ProcessGone));
+        assert_eq!((told.id, told.pid, told.reason), ("x".into(), Some(Pid(u32::MAX)), UnreadReason::ProcessGone));
         assert_eq!(told.path, Some("/nowhere/b/config.json".into()));
         assert_eq!(unread("runc --root /nowhere run x").path, None);
         let (process, command) = gone("runc --root /nowhere delete x");
-        assert!(Reader::default().read(&process, &command).is_none(), "it makes no container");
+        assert!(read(&process, &command).is_none(), "it makes no container");
     }
 }

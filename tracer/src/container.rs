@@ -119,11 +119,13 @@ const RULES: &[Rule] = &[
     Rule { name: LXC_RULE, runtime: "lxc", read: lxc },
     Rule { name: "libvirt-lxc-scope", runtime: "libvirt-lxc", read: libvirt_lxc },
     Rule { name: "machine-scope", runtime: "nspawn", read: machine },
-    Rule { name: "nomad-scope", runtime: "nomad", read: nomad },
+    Rule { name: NOMAD_RULE, runtime: "nomad", read: nomad },
 ];
 
 /// The rule that reads LXC's names, in which a number may follow the container's.
 pub const LXC_RULE: &str = "lxc";
+/// The rule whose ids end in the name of a task.
+const NOMAD_RULE: &str = "nomad-scope";
 /// The rule that takes a bare word for BuildKit's id where its shape is all that says so.
 pub const BARE_ID_RULE: &str = "buildkit-id";
 
@@ -158,12 +160,13 @@ pub fn owner(path: &Name) -> Owner {
         }
     }
     let (Some((rule, index)), Some(id)) = (found, chain.last().cloned()) else { return Owner::Unknown };
+    let name = if rule.name == NOMAD_RULE { nomad_task(&id) } else { None };
     Owner::Container(Container {
         id,
         runtime: rule.runtime.to_owned(),
         rule: rule.name.to_owned(),
         chain,
-        name: None,
+        name,
         image: None,
         pod: components[..=index].iter().rev().find_map(|component| pod_uid(component)).map(Name::from),
         namespace: None,
@@ -350,6 +353,23 @@ fn nomad(here: &Here) -> Option<String> {
     (in_nomad && is_uuid(allocation) && !task.is_empty()).then(|| id.to_owned())
 }
 
+/// The task of `ALLOCATION.TASK`.
+fn nomad_task(id: &Name) -> Option<Name> {
+    id.to_str()?.split_once('.').map(|(_, task)| Name::from(task))
+}
+
+/// Whether an id was drawn by an engine: no two containers have it.
+pub fn is_drawn(id: &str) -> bool {
+    is_hex_id(id) || is_buildkit_id(id)
+}
+
+/// The user whose own slice of systemd a path is in.
+pub fn user(path: &Name) -> Option<u32> {
+    let below = path.as_bytes().strip_prefix(b"/user.slice/user-")?;
+    let own = below.split(|byte| *byte == b'/').next()?.strip_suffix(b".slice")?;
+    std::str::from_utf8(own).ok()?.parse().ok()
+}
+
 weigh! { Container: id, runtime, rule, chain, name, image, pod, namespace, depths; }
 
 impl Weigh for Owner {
@@ -410,6 +430,22 @@ mod tests {
             let found = from_path(&parent.as_str().into()).expect("a container");
             assert_eq!(found.pod, Some(uid.into()), "{parent}");
         }
+    }
+
+    #[test]
+    fn a_task_of_nomads_is_named_by_its_scope() {
+        let path = "/nomad.slice/share.slice/2f3a9c1e-7b54-4d0a-9c55-0d1f6e8b7a21.web.1.scope";
+        assert_eq!(from_path(&path.into()).and_then(|found| found.name), Some("web.1".into()));
+        assert_eq!(from_path(&"/lxc.payload.web.1".into()).and_then(|found| found.name), None);
+    }
+
+    #[test]
+    fn a_slice_is_its_users() {
+        let check = |path: &str, uid| assert_eq!(user(&path.into()), uid, "{path}");
+        check("/user.slice/user-1000.slice/user@1000.service/app.slice/x.scope", Some(1000));
+        check("/user.slice", None);
+        check("/user.slice/user-.slice/x", None);
+        check("/docker/x/user.slice/user-1000.slice", None);
     }
 
     #[test]

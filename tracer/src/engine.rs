@@ -5,7 +5,7 @@
 //! never the parent of a container's own processes too: a shim and conmon are, and a runtime within a container is not
 //! theirs.
 
-use std::collections::HashMap;
+use std::path::Path;
 
 use crate::name::Name;
 use crate::oci::RuntimeCommand;
@@ -94,16 +94,10 @@ pub fn of(command: &RuntimeCommand, parents: &[&str]) -> Option<Engine> {
     Some(Engine { name, namespace })
 }
 
-/// The engine that a bundle's annotations are of.
-pub fn of_annotations(annotations: &HashMap<String, String>) -> Option<&'static str> {
-    match annotations.get("io.container.manager").map(String::as_str) {
-        Some("libpod") => return Some("podman"),
-        Some("cri-o") => return Some("cri-o"),
-        Some(_) | None => {}
-    }
-    let has = |prefix: &str| annotations.keys().any(|key| key.starts_with(prefix));
-    let rows = [("nerdctl/", "nerdctl"), ("io.kubernetes.cri-o.", "cri-o"), ("io.podman.", "podman")];
-    rows.into_iter().find(|(prefix, _)| has(prefix)).map(|(_, engine)| engine)
+/// The engine that keeps a bundle there. `None` if nothing says.
+pub fn of_bundle(runtime: &'static str, bundle: &Path) -> Option<Engine> {
+    let bundle = Some(Name::new(bundle.as_os_str().as_encoded_bytes()));
+    of(&RuntimeCommand { bundle, ..RuntimeCommand::new(runtime, Name::from("")) }, &[])
 }
 
 /// `buildahN` of `buildah-buildahN`: buildah names the cgroup and the runtime's container after its bundle, in two
@@ -168,14 +162,18 @@ mod tests {
     }
 
     #[test]
-    fn annotations_tell_the_engine_too() {
-        let check = |key: &str, value: &str, engine| {
-            assert_eq!(of_annotations(&HashMap::from([(key.to_owned(), value.to_owned())])), engine, "{key}");
+    fn a_bundle_that_stands_tells_its_engine() {
+        let check = |bundle: &str, engine: &str| {
+            let found = of_bundle("runc", Path::new(bundle)).map(|engine| match engine.namespace {
+                Some(namespace) => format!("{} {namespace}", engine.name),
+                None => engine.name.to_owned(),
+            });
+            assert_eq!(found.as_deref().unwrap_or("-"), engine, "{bundle}");
         };
-        check("nerdctl/name", "web", Some("nerdctl"));
-        check("io.container.manager", "libpod", Some("podman"));
-        check("io.container.manager", "cri-o", Some("cri-o"));
-        check("io.kubernetes.cri.container-type", "container", None);
-        check("io.container.manager", "else", None);
+        check("/run/containerd/io.containerd.runtime.v2.task/moby/a", "docker");
+        check("/run/k3s/containerd/io.containerd.runtime.v2.task/k8s.io/a", "containerd k8s.io");
+        check("/run/containers/storage/overlay-containers/a/userdata", "cri-o");
+        check("/home/u/.local/share/containers/storage/overlay-containers/a/userdata", "podman");
+        check("/b", "-");
     }
 }

@@ -7,24 +7,29 @@
 //! later. A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is
 //! guessed.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use crate::budget::{self, Scale, Weigh};
+use crate::bundle;
 use crate::bundle::ending::{Ending, Left};
 use crate::cgroupfs::{self, Members};
 use crate::errno::Errno;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
     About, Attempt, BootTime, CgroupId, Change, Device, Event, Facts, HierarchyId, Input, Mount, MountChanges,
-    NamespaceId, Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered,
+    NamespaceId, Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread,
+    UnreadReason,
 };
+use crate::machine::Machine;
 use crate::mounts::{self, MountTable, Resolution, Watch};
 use crate::name::{Name, components};
 use crate::oci::{self, RuntimeCommand};
 use crate::process::{self, SeenMounts};
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
 use crate::recent::{Parted, Recent};
+use crate::root::Refused;
+use crate::watcher;
 
 /// Reading mount tables may take one part in so many of the time, the host's own, and those of all other namespaces
 /// together: mounts come and go within a namespace, and the number of a namespace that is gone is given to the next
@@ -43,6 +48,10 @@ const RUNTIMES: usize = 4_096;
 const CONTAINERS: usize = 65_536;
 /// Namespaces remembered at most that nothing could be read of.
 const NAMESPACES: usize = 4_096;
+/// Processes that stay with containers, of which it is asked at most when tracing begins.
+const WATCHERS: usize = 4_096;
+/// Askers whose files could not be used that are remembered at most.
+const UNREAD: usize = 256;
 /// Long paths remembered at most.
 const LONG_PATHS: usize = 4_096;
 /// Who is in a cgroup whose removal is refused again and again is looked at so often.
@@ -73,6 +82,8 @@ pub struct Gatherer {
     /// Those that made room for others.
     forgotten: Vec<Pid>,
     read: Read,
+    /// Whose files, and what was wrong with them, was said.
+    unread: BTreeSet<(Asker, UnreadReason)>,
     readers: Readers,
     /// The mount namespace of the agent, which may be one of its own.
     own: Option<NamespaceId>,
@@ -157,6 +168,7 @@ enum Pending {
     },
     Standing {
         at: BootTime,
+        asker: Asker,
     },
 }
 
@@ -250,6 +262,7 @@ impl Gatherer {
             runtimes: Parted::new(RUNTIMES, budget::RUNTIMES, budget::RUNTIMES),
             forgotten: Vec::new(),
             read: Read(Recent::new(CONTAINERS, budget::READ)),
+            unread: BTreeSet::new(),
             readers,
             own: process::mount_namespace(Pid(std::process::id())),
             askers: Askers { host },
@@ -459,9 +472,11 @@ impl Gatherer {
             self.runtimes.take(&process.pid);
         }
         let argv = process.argv.as_deref().unwrap_or_default();
-        let command = oci::command_line(&process.comm, process.exe.as_ref(), argv)?;
-        let ending = command.may_leave_state() && self.runtimes.get(&process.pid).is_none();
-        let container = self.read.wants(&command);
+        let command = oci::command_line(&process.comm, process.exe.as_ref(), argv);
+        let is_machines = command.is_none() && Machine::started_by(argv).is_some();
+        let is_left = |command: &RuntimeCommand| command.may_leave_state() && self.runtimes.get(&process.pid).is_none();
+        let ending = command.as_ref().is_some_and(is_left);
+        let container = is_machines || command.as_ref().is_some_and(|command| self.read.wants(command));
         if !container && !ending {
             return None;
         }
@@ -471,7 +486,8 @@ impl Gatherer {
         if ending {
             self.expect(process.pid, Runtime { started: process.started, asker, ending: Expected::Asked(ticket) });
         }
-        let id = command.id.filter(|_| container && command.subcommand.as_deref() != Some("delete"));
+        let is_kept = |command: &RuntimeCommand| container && command.subcommand.as_deref() != Some("delete");
+        let id = command.filter(is_kept).and_then(|command| command.id);
         let about = Pending::Began { pid: process.pid, at: process.at, asker, container, id, ended: None };
         self.pending.insert(ticket, about);
         Some(ticket)
@@ -515,8 +531,22 @@ impl Gatherer {
     /// Asks what the host says of a container that was there before tracing began.
     pub fn standing(&mut self, id: Name, runtime: String, at: BootTime) -> Ticket {
         let ticket = self.readers.ask(Asker::Start, &Ask::Standing { id, runtime });
-        self.pending.insert(ticket, Pending::Standing { at });
+        self.pending.insert(ticket, Pending::Standing { at, asker: Asker::Start });
         ticket
+    }
+
+    /// Asks what is said of the containers that processes stay with which were there before tracing began. Those of the
+    /// host's root are known to whoever is asked about a standing container.
+    pub fn watched(&mut self, at: BootTime) -> Vec<Ticket> {
+        let processes = process::named(&watcher::PROGRAMS).into_iter().filter_map(process::identity);
+        let askers = processes.map(|process| (self.asker(&process), process)).take(WATCHERS);
+        let others: Vec<_> = askers.filter(|(asker, _)| *asker != Asker::Host).collect();
+        let mut ask = |(asker, process)| {
+            let ticket = self.readers.ask(asker, &Ask::Watched { process: Box::new(process) });
+            self.pending.insert(ticket, Pending::Standing { at, asker });
+            ticket
+        };
+        others.into_iter().map(&mut ask).collect()
     }
 
     /// Whether anything that was asked is not answered.
@@ -579,18 +609,30 @@ impl Gatherer {
             Pending::Began { pid, at, asker, container, id, ended } => {
                 let question = if container { Question::Container } else { Question::State };
                 let no = unanswered(at, pid, question, &answer);
-                let (said, ending) = match answer {
-                    Ok(Answer::Began { container, ending }) => (container, ending),
-                    _ => (None, None),
+                let (said, refused, ending) = match answer {
+                    Ok(Answer::Began { container, refused, ending }) => (container, refused, ending),
+                    _ => (None, Vec::new(), None),
+                };
+                let about = match &said {
+                    Some(Ok(facts)) => Some(facts.id.clone()),
+                    Some(Err(_)) | None => id.clone(),
                 };
                 if let (Some(Ok(_)), Some(id)) = (&said, id) {
                     self.read.remember(id);
                 }
-                let said = said.map(|said| match said {
-                    Ok(facts) => About::Container(*facts),
-                    Err(unread) => About::Unread(unread),
+                let unread = refused.into_iter().filter_map(|Refused { path, reason }| {
+                    Some(Unread { id: about.clone()?, pid: Some(pid), path: Some(path), reason })
                 });
-                let mut told = vec![(ticket, no.into_iter().chain(said.map(|about| fact(at, about))).collect())];
+                let mut unread: Vec<Unread> = unread.collect();
+                let said = said.and_then(|said| match said {
+                    Ok(facts) => Some(About::Container(*facts)),
+                    Err(nothing) => {
+                        unread.push(nothing);
+                        None
+                    }
+                });
+                let said = said.into_iter().chain(self.unread(asker, unread)).map(|about| fact(at, about));
+                let mut told = vec![(ticket, no.into_iter().chain(said).collect())];
                 match (ending, ended) {
                     (Some(ending), Some((reserved, process))) => {
                         if self.ask_what_is_left(Some(reserved), asker, ending, &process).is_none() {
@@ -612,14 +654,36 @@ impl Gatherer {
                 };
                 vec![(ticket, no.into_iter().chain(state).collect())]
             }
-            Pending::Standing { at } => {
+            Pending::Standing { at, asker } => {
                 let said = match answer {
-                    Ok(Answer::Standing(said)) => said.map(|said| fact(at, About::Container(*said))),
-                    _ => None,
+                    Ok(Answer::Standing(said)) => *said,
+                    _ => bundle::Said::default(),
                 };
-                vec![(ticket, said.into_iter().collect())]
+                let unread = self.unread(asker, said.unread);
+                let told = said.facts.into_iter().map(About::Container).chain(unread);
+                vec![(ticket, told.map(|about| fact(at, about)).collect())]
             }
         }
+    }
+
+    /// Files that could not be used, for the stream. Of each asker's the first one of a kind is said, too.
+    fn unread(&mut self, asker: Asker, unread: Vec<Unread>) -> Vec<About> {
+        for Unread { path, reason, .. } in &unread {
+            let is_strange = match reason {
+                UnreadReason::NotAFile | UnreadReason::TooLarge | UnreadReason::Malformed => true,
+                // That happens, and nobody need do anything about it.
+                UnreadReason::ProcessGone | UnreadReason::NotReadable => false,
+            };
+            let is_new = is_strange && self.unread.len() < UNREAD && self.unread.insert((asker, *reason));
+            if let Some(path) = path.as_ref().filter(|_| is_new) {
+                say!(
+                    "warning: {}: {} (named by {asker}): containers may have no name or image; said once",
+                    path.printable(),
+                    reason.as_str()
+                );
+            }
+        }
+        unread.into_iter().map(About::Unread).collect()
     }
 
     /// Now it is known what to look for at the end of a runtime, or that there is nothing.

@@ -660,7 +660,7 @@ pub enum About {
         /// The file is still there.
         present: bool,
     },
-    /// Nothing could be read of a container that a runtime makes: neither its bundle nor the runtime's state.
+    /// Something of a container could not be read: what it would have told stays unknown.
     Unread(Unread),
     /// A question about a process was not answered: what would have been told of it stays unknown.
     Unanswered {
@@ -731,28 +731,37 @@ words! {
     }
 }
 
-/// A container of which nothing could be read.
+/// What could not be read of a container: a file that is there and could not be used, or neither bundle nor state of
+/// one that a runtime makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Unread {
     /// The container's id.
     pub id: Name,
-    /// The runtime.
-    pub pid: Pid,
-    /// The bundle's `config.json`. `None` if it is in a working directory that could not be told.
+    /// The process that led there. `None` for a container that was there before tracing began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pid: Option<Pid>,
+    /// The file; the bundle's `config.json` if there was nothing. `None` if that is in a working directory that could
+    /// not be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Name>,
     /// Why.
     pub reason: UnreadReason,
 }
 
-/// Why nothing could be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum UnreadReason {
-    /// The runtime was gone before anybody looked.
-    ProcessGone,
-    /// It was there, and its bundle could not be read.
-    NotReadable,
+words! {
+    /// Why something could not be read.
+    pub enum UnreadReason {
+        /// The runtime was gone before anybody looked.
+        ProcessGone = "process-gone",
+        /// It is not there, or may not be read.
+        NotReadable = "not-readable",
+        /// It is a pipe, a device, a directory, or a file of the kernel's.
+        NotAFile = "not-a-file",
+        /// It is larger than such a file can be.
+        TooLarge = "too-large",
+        /// It does not hold what such a file holds.
+        Malformed = "malformed",
+    }
 }
 
 words! {

@@ -43,6 +43,21 @@ impl RuntimeCommand {
         command_line(argv.first().unwrap_or(&actor.comm), exe, argv)
     }
 
+    /// That of a program which was told nothing.
+    pub fn new(runtime: &'static str, program: Name) -> Self {
+        Self {
+            runtime,
+            program,
+            subcommand: None,
+            id: None,
+            root: None,
+            bundle: None,
+            log: None,
+            keep: false,
+            detach: false,
+        }
+    }
+
     /// Whether it makes a container.
     pub fn makes(&self) -> bool {
         matches!(self.subcommand.as_deref(), Some("create" | "run"))
@@ -155,17 +170,7 @@ pub fn command_line(comm: &Name, exe: Option<&Name>, argv: &[Name]) -> Option<Ru
     let mut names = argv.first().into_iter().chain(exe).chain([comm]).map(Name::base_name);
     let (program, runtime) =
         names.find_map(|name| Some((name, runtimes::by_program(name).filter(|known| known.oci)?)))?;
-    let mut command = RuntimeCommand {
-        runtime: runtime.name,
-        program: Name::new(program),
-        subcommand: None,
-        id: None,
-        root: None,
-        bundle: None,
-        log: None,
-        keep: false,
-        detach: false,
-    };
+    let mut command = RuntimeCommand::new(runtime.name, Name::new(program));
     // crun takes a regular expression instead of an id.
     let mut pattern = false;
     let mut words = argv.iter().skip(1);
@@ -233,24 +238,38 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
     let named = |is: &dyn Fn(&[u8]) -> bool| {
         components.iter().enumerate().skip(below).find(|(_, component)| is(component)).map(|(index, _)| index + 1)
     };
-    named(&|component| component == id || component.ends_with(&scope)).or_else(|| {
-        // A bundle's path is below the runtime's own cgroup, or `SLICE:PREFIX:NAME` for systemd.
-        let asked = facts?.cgroups_path.as_ref()?.as_bytes();
-        let mut parts = asked.split(|byte| *byte == b':');
-        if let (Some(_), Some(prefix), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next()) {
-            let unit = if prefix.is_empty() { name.to_vec() } else { [prefix, b"-", name].concat() };
-            let scope = [&unit[..], b".scope"].concat();
-            return named(&|component| component == scope);
-        }
-        // A relative one is below a cgroup of the runtime's choice: its own one, or the root.
-        let asked = mounts::join(&Name::from("/"), &Name::new(asked));
-        let asked: Vec<&[u8]> = self::components(asked.as_bytes()).collect();
-        if asked.is_empty() {
-            return None;
-        }
-        let ends = components.windows(asked.len()).enumerate().filter(|(_, window)| *window == asked);
-        ends.map(|(index, _)| index + asked.len()).find(|end| *end > below)
-    })
+    named(&|component| component == id || component.ends_with(&scope))
+        .or_else(|| end_of(&components, facts?.cgroups_path.as_ref()?, below))
+}
+
+/// Whether a cgroup may be the one that a bundle asks for, or lie in it.
+pub fn may_be_at(path: &Name, asked: &Name) -> bool {
+    let is_anywhere = components(mounts::join(&Name::from("/"), asked).as_bytes()).next().is_none();
+    let components: Vec<&[u8]> = components(path.as_bytes()).collect();
+    is_anywhere || end_of(&components, asked, 0).is_some()
+}
+
+/// How many components of a path lead to the cgroup that a bundle asks for, more than `below`.
+fn end_of(components: &[&[u8]], asked: &Name, below: usize) -> Option<usize> {
+    let asked = asked.as_bytes();
+    // A bundle's path is below the runtime's own cgroup, or `SLICE:PREFIX:NAME` for systemd.
+    let mut parts = asked.split(|byte| *byte == b':');
+    if let (Some(_), Some(prefix), Some(name), None) = (parts.next(), parts.next(), parts.next(), parts.next()) {
+        let unit = if prefix.is_empty() { name.to_vec() } else { [prefix, b"-", name].concat() };
+        let scope = [&unit[..], b".scope"].concat();
+        // Without systemd it is a name like any other.
+        let is = |component: &[u8]| component == scope || component == asked;
+        let found = components.iter().enumerate().skip(below).find(|(_, component)| is(component));
+        return found.map(|(index, _)| index + 1);
+    }
+    // A relative one is below a cgroup of the runtime's choice: its own one, or the root.
+    let asked = mounts::join(&Name::from("/"), &Name::new(asked));
+    let asked: Vec<&[u8]> = self::components(asked.as_bytes()).collect();
+    if asked.is_empty() {
+        return None;
+    }
+    let ends = components.windows(asked.len()).enumerate().filter(|(_, window)| *window == asked);
+    ends.map(|(index, _)| index + asked.len()).find(|end| *end > below)
 }
 
 impl Weigh for RuntimeCommand {
@@ -342,6 +361,7 @@ mod tests {
         );
         assert_eq!((depth("/p1", Some("p1"), 0), depth("/a/p1/x", Some("../p1/./x/"), 0)), (Some(1), Some(3)));
         assert_eq!(depth("/my.slice/pre-nm.scope", Some("my.slice:pre:nm"), 0), Some(2));
+        assert_eq!(depth("/a/:youki:nm", Some(":youki:nm"), 0), Some(2));
         assert_eq!((depth("/else", Some("/pods/p1"), 0), depth("/else", Some("/"), 0)), (None, None));
         // Only below the container around it.
         assert_eq!(

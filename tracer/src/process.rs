@@ -289,9 +289,12 @@ pub fn mounts_of(pid: Pid, longest: u64) -> Option<SeenMounts> {
 /// itself is to ask its file system.
 pub fn has_root_of_host(pid: Pid) -> bool {
     const LONGEST: u64 = 4 << 20;
-    let root = |pid| {
-        let seen = mounts_of(pid, LONGEST)?;
-        seen.mounts.into_iter().rfind(|mount| mount.mount_point == "/").map(|mount| (mount.device, mount.root))
+    // Which namespace it is of is not asked: of pid 1, not every root may know that.
+    let root = |pid: Pid| {
+        let mut text = Vec::new();
+        fs::File::open(format!("/proc/{pid}/mountinfo")).ok()?.take(LONGEST + 1).read_to_end(&mut text).ok()?;
+        let is_root = |mount: &Mount| text.len() as u64 <= LONGEST && mount.mount_point == "/";
+        mounts::parse_mountinfo(&text).filter(is_root).last().map(|mount| (mount.device, mount.root))
     };
     root(pid).is_some_and(|found| Some(found) == root(Pid(1)))
 }
@@ -356,11 +359,10 @@ pub fn argv(pid: Pid) -> Option<Vec<Name>> {
     read_command_line(pid, LONGEST_ARGV).map(|(argv, _)| argv)
 }
 
-/// The processes with that name.
-pub fn named(comm: &str) -> Vec<Pid> {
-    pids()
-        .filter(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|is| is.trim_ascii_end() == comm.as_bytes()))
-        .collect()
+/// The processes with one of these names.
+pub fn named(comms: &[&str]) -> Vec<Pid> {
+    let is = |comm: &[u8]| comms.iter().any(|named| named.as_bytes() == comm);
+    pids().filter(|pid| fs::read(format!("/proc/{pid}/comm")).is_ok_and(|comm| is(comm.trim_ascii_end()))).collect()
 }
 
 /// The root directory of a process. `None` if it is gone.

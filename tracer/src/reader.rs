@@ -30,9 +30,11 @@ pub use queue::{Asker, Askers};
 use crate::bundle;
 use crate::bundle::ending::{Ending, Left};
 use crate::input::{BootTime, ContainerFacts, Pid, Process, Unanswered, Unread};
+use crate::machine::Machine;
 use crate::name::Name;
 use crate::oci;
 use crate::process;
+use crate::root::Refused;
 use keeper::Received;
 use queue::Queue;
 
@@ -57,8 +59,8 @@ pub enum Ask {
         /// When it was forked, if that is known.
         started: Option<BootTime>,
     },
-    /// What is said of the container that a runtime's command line names, and what is to be looked for when it has
-    /// ended.
+    /// What is said of the container, or of the machine, that a command line names, and what is to be looked for when
+    /// the process has ended.
     Began {
         /// The runtime.
         process: Box<Process>,
@@ -81,6 +83,11 @@ pub enum Ask {
         /// The runtime whose naming scheme its cgroup follows.
         runtime: String,
     },
+    /// What is said of the containers that a process stays with which was there before tracing began.
+    Watched {
+        /// The process.
+        process: Box<Process>,
+    },
 }
 
 /// What is answered.
@@ -93,13 +100,15 @@ pub enum Answer {
     Began {
         /// What is said of the container, or why nothing could be read.
         container: Option<Result<Box<ContainerFacts>, Unread>>,
+        /// What was there of it, and could not be used.
+        refused: Vec<Refused>,
         /// What is to be looked for at the end.
         ending: Option<Box<Ending>>,
     },
     /// Whether the state is left. `None` if that cannot be told.
     Ended(Option<Left>),
-    /// What is said of the container.
-    Standing(Option<Box<ContainerFacts>>),
+    /// What is said of containers that are there.
+    Standing(Box<bundle::Said>),
 }
 
 /// Answers questions, in a process of its own.
@@ -119,8 +128,7 @@ impl Reader {
             Ask::Began { process, container, ending } => {
                 let argv = process.argv.as_deref().unwrap_or_default();
                 let command = oci::command_line(&process.comm, process.exe.as_ref(), argv);
-                let nothing = || Answer::Began { container: None, ending: None };
-                let Some(command) = command else { return nothing() };
+                let nothing = || Answer::Began { container: None, refused: Vec::new(), ending: None };
                 // A number that was given to another process says nothing of this one.
                 let is_another = || {
                     let now = process.started.and_then(|_| process::started(process.pid));
@@ -130,15 +138,30 @@ impl Reader {
                     return nothing();
                 }
                 // First what changes with the process, and then what says who it is.
-                let ending = ending.then(|| Ending::of(&process, &command)).flatten().map(Box::new);
-                let container = container.then(|| self.bundles.read(&process, &command)).flatten();
+                let ending = command.as_ref().filter(|_| ending).and_then(|command| Ending::of(&process, command));
+                let (said, refused) = match (command, Machine::started_by(argv)) {
+                    (Some(command), _) if container => self.bundles.read(&process, &command),
+                    (None, Some(machine)) if container => {
+                        let (facts, refused) = self.bundles.read_machine(&process, &machine);
+                        (facts.map(Ok), refused)
+                    }
+                    _ => (None, Vec::new()),
+                };
                 if is_another() {
                     return nothing();
                 }
-                Answer::Began { container: container.map(|read| read.map(Box::new)), ending }
+                let container = said.map(|read| read.map(Box::new));
+                Answer::Began { container, refused, ending: ending.map(Box::new) }
             }
             Ask::Ended { ending, process } => Answer::Ended(ending.look(&process)),
-            Ask::Standing { id, runtime } => Answer::Standing(self.bundles.read_standing(&id, &runtime).map(Box::new)),
+            Ask::Standing { id, runtime } => Answer::Standing(Box::new(self.bundles.read_standing(&id, &runtime))),
+            Ask::Watched { process } => {
+                let now = process::started(process.pid).zip(process.started);
+                match now.is_some_and(|(now, started)| started.is_same_start(now)) {
+                    true => Answer::Standing(Box::new(self.bundles.read_watched(&process))),
+                    false => Answer::Standing(Box::default()),
+                }
+            }
         }
     }
 }

@@ -4,13 +4,13 @@
 //! Only whether there is a record is of interest, so names are read, and of files the states of low-level runtimes. The
 //! places are those that runtimes and engines take as root when nobody says otherwise.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use crate::bundle::state::{self, Files};
 use crate::input::Pid;
 use crate::name::Name;
 use crate::process;
-use crate::root::Root;
+use crate::root::{self, Root};
 use crate::runtimes::RUNTIMES;
 use crate::tree::{Records, State};
 
@@ -58,7 +58,7 @@ pub fn read() -> Records {
         ..Records::default()
     };
     for place in PLACES {
-        for directory in directories(&root, place, &mut records.whole) {
+        for directory in root::directories(place, |directory| list(&root, directory, &mut records.whole)) {
             for name in list(&root, &directory, &mut records.whole) {
                 // libvirt has files: NAME.xml, NAME.pid.
                 let stem = name.to_str().and_then(|name| name.strip_suffix(".xml")).map(Name::from);
@@ -74,31 +74,7 @@ pub fn read() -> Records {
 /// The processes of root that stay with a container: only of root's cgroups it is said that nothing knows them.
 pub fn watchers() -> Vec<Pid> {
     let is_roots = |pid: &Pid| process::credentials(*pid).is_some_and(|user| user.uid == 0);
-    WATCHERS.into_iter().flat_map(process::named).filter(is_roots).collect()
-}
-
-/// The directories that a place of the list stands for.
-fn directories(root: &Root, place: &str, whole: &mut bool) -> Vec<PathBuf> {
-    let mut found = vec![PathBuf::from("/")];
-    for part in place.split('/').filter(|part| !part.is_empty()) {
-        found = match part.split_once('*') {
-            None => found.into_iter().map(|directory| directory.join(part)).collect(),
-            Some((before, behind)) => {
-                let is = |name: &Name| {
-                    let name = name.as_bytes();
-                    name.len() >= before.len() + behind.len()
-                        && name.starts_with(before.as_bytes())
-                        && name.ends_with(behind.as_bytes())
-                };
-                let below = |directory: PathBuf| {
-                    let names = list(root, &directory, whole).into_iter().filter(is);
-                    names.map(|name| directory.join(name.to_path())).collect::<Vec<_>>()
-                };
-                found.into_iter().flat_map(below).collect()
-            }
-        };
-    }
-    found
+    process::named(&WATCHERS).into_iter().filter(is_roots).collect()
 }
 
 fn list(root: &Root, directory: &Path, whole: &mut bool) -> Vec<Name> {

@@ -7,21 +7,32 @@
 //!
 //! Whatever is on the way may never answer, so this is for reader processes only: see [`crate::reader`].
 
+use std::cell::RefCell;
+use std::fs::File;
 use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, fstat, fstatfs, openat, readlinkat};
+use rustix::fs::{CWD, Dir, FileType, Mode, OFlags, Stat, fstat, fstatfs, openat, readlinkat};
 use rustix::io::Errno;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
-use crate::input::Pid;
+use crate::input::{Pid, UnreadReason};
 use crate::name::Name;
 use crate::process;
 use crate::rights::Rights;
 
 /// A file larger than this is not read.
 const LARGEST_FILE: u64 = 4 << 20;
+/// A list of all containers may be so large, if root names it: an entry takes about a kilobyte.
+const LARGEST_LIST: u64 = 16 << 20;
+/// Files that could not be used are told of at most.
+const REFUSED: usize = 4;
+/// A file that was changed so shortly before it was read may be changed again, with nothing to show for it.
+const UNSETTLED: Duration = Duration::from_secs(2);
 /// Links that are followed for one path, as many as the kernel follows.
 const LINKS: u32 = 40;
 /// Directories that one path may go down.
@@ -56,12 +67,54 @@ const NO_FILES: [u64; 18] = [
 pub struct Root {
     directory: OwnedFd,
     rights: Rights,
+    refused: RefCell<Vec<Refused>>,
+}
+
+/// A file that is there and could not be used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refused {
+    /// Which.
+    pub path: Name,
+    /// Why.
+    pub reason: UnreadReason,
+}
+
+/// Which file it is, as it was when it was last changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    device: u64,
+    inode: u64,
+    changed: i64,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+impl Stamp {
+    fn of(stat: &Stat) -> Self {
+        Self {
+            device: stat.st_dev,
+            inode: stat.st_ino,
+            changed: changed(stat),
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+        }
+    }
+
+    /// Whether what has the same stamp later is the same.
+    pub fn is_settled(&self) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let until = i64::try_from((now.saturating_sub(UNSETTLED)).as_nanos()).unwrap_or(0);
+        self.changed < until
+    }
+}
+
+fn changed(stat: &Stat) -> i64 {
+    stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64)
 }
 
 impl Root {
     /// That of a process. `None` if the process is gone.
     pub fn of(pid: Pid, rights: Rights) -> Option<Self> {
-        Some(Self { directory: process::root(pid)?, rights })
+        Some(Self::new(process::root(pid)?, rights))
     }
 
     /// This process's own.
@@ -69,9 +122,14 @@ impl Root {
         Self::at(Path::new("/"), Rights::Own)
     }
 
-    fn at(path: &Path, rights: Rights) -> Option<Self> {
+    /// A directory as the root.
+    pub(crate) fn at(path: &Path, rights: Rights) -> Option<Self> {
         let directory = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).ok()?;
-        Some(Self { directory, rights })
+        Some(Self::new(directory, rights))
+    }
+
+    fn new(directory: OwnedFd, rights: Rights) -> Self {
+        Self { directory, rights, refused: RefCell::default() }
     }
 
     /// Whether there is something at a path. `None` if that cannot be told.
@@ -87,22 +145,79 @@ impl Root {
     /// When what is at a path was last changed, in nanoseconds since 1970.
     pub fn changed(&self, path: &Path) -> Option<i64> {
         let _assumed = self.rights.assume()?;
-        let stat = fstat(&self.find(path).ok()?).ok()?;
-        Some(stat.st_ctime.saturating_mul(1_000_000_000).saturating_add(stat.st_ctime_nsec as i64))
+        Some(changed(&fstat(&self.find(path).ok()?).ok()?))
     }
 
     /// Reads a regular file of moderate size: a stranger chose the path, so it may be a pipe, a device or endless.
+    /// `None` if there is none; if there is something else, that is kept as refused.
     pub fn read(&self, path: &Path) -> Option<Vec<u8>> {
         let _assumed = self.rights.assume()?;
-        let found = self.find(path).ok()?;
-        let stat = fstat(&found).ok()?;
-        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-        if !is_file || u64::try_from(stat.st_size).is_ok_and(|size| size > LARGEST_FILE) {
-            return None;
+        let (file, _) = self.noted(path, self.open(path, LARGEST_FILE))?;
+        self.noted(path, load(file, LARGEST_FILE))
+    }
+
+    /// As [`Root::read`], of a file of JSON.
+    pub fn json<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
+        self.parse(path, &self.read(path)?)
+    }
+
+    /// Reads what such a file holds.
+    pub fn parse<T: DeserializeOwned>(&self, path: &Path, text: &[u8]) -> Option<T> {
+        self.noted(path, serde_json::from_slice(text).map_err(|_| Some(UnreadReason::Malformed)))
+    }
+
+    /// As [`Root::read`], of what may be a long list, unless it is known as it is now.
+    pub fn list_unless(&self, path: &Path, is_known: impl Fn(&Stamp) -> bool) -> Option<(Stamp, Option<Vec<u8>>)> {
+        let _assumed = self.rights.assume()?;
+        let most = if self.rights.are_of(0) { LARGEST_LIST } else { LARGEST_FILE };
+        let (file, stat) = self.noted(path, self.open(path, most))?;
+        let stamp = Stamp::of(&stat);
+        match is_known(&stamp) {
+            true => Some((stamp, None)),
+            false => Some((stamp, Some(self.noted(path, load(file, most))?))),
         }
-        let mut bytes = Vec::new();
-        process::reopen(&found)?.take(LARGEST_FILE).read_to_end(&mut bytes).ok()?;
-        Some(bytes)
+    }
+
+    /// What was there, and could not be used, since this was last asked.
+    pub fn take_refused(&self) -> Vec<Refused> {
+        self.refused.take()
+    }
+
+    /// Adds what was refused elsewhere.
+    pub fn refuse(&self, files: Vec<Refused>) {
+        let mut refused = self.refused.borrow_mut();
+        let room = REFUSED.saturating_sub(refused.len());
+        refused.extend(files.into_iter().take(room));
+    }
+
+    /// Keeps why something could not be used: for a reason, or because it is not there.
+    fn noted<T>(&self, path: &Path, result: Result<T, Option<UnreadReason>>) -> Option<T> {
+        let reason = match result {
+            Ok(value) => return Some(value),
+            Err(reason) => reason?,
+        };
+        let mut refused = self.refused.borrow_mut();
+        let file = Refused { path: Name::new(path.as_os_str().as_bytes()), reason };
+        if refused.len() < REFUSED && !refused.contains(&file) {
+            refused.push(file);
+        }
+        None
+    }
+
+    fn open(&self, path: &Path, most: u64) -> Result<(File, Stat), Option<UnreadReason>> {
+        let found = self.find(path).map_err(|errno| match errno {
+            Errno::NOENT | Errno::NOTDIR => None,
+            Errno::XDEV => Some(UnreadReason::NotAFile),
+            _ => Some(UnreadReason::NotReadable),
+        })?;
+        let stat = fstat(&found).map_err(|_| Some(UnreadReason::NotReadable))?;
+        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+            return Err(Some(UnreadReason::NotAFile));
+        }
+        if u64::try_from(stat.st_size).is_ok_and(|size| size > most) {
+            return Err(Some(UnreadReason::TooLarge));
+        }
+        Ok((process::reopen(&found).ok_or(Some(UnreadReason::NotReadable))?, stat))
     }
 
     /// The names in a directory; none if it is not there. `None` if that cannot be told, or there are more than so
@@ -194,6 +309,37 @@ impl Root {
     }
 }
 
+/// The directories that a path stands for, in which a `*` stands for any name, or for a part of one.
+pub fn directories(place: &str, mut list: impl FnMut(&Path) -> Vec<Name>) -> Vec<PathBuf> {
+    let mut found = vec![PathBuf::from("/")];
+    for part in place.split('/').filter(|part| !part.is_empty()) {
+        found = match part.split_once('*') {
+            None => found.into_iter().map(|directory| directory.join(part)).collect(),
+            Some((before, behind)) => {
+                let is = |name: &Name| {
+                    let name = name.as_bytes();
+                    name.len() >= before.len() + behind.len()
+                        && name.starts_with(before.as_bytes())
+                        && name.ends_with(behind.as_bytes())
+                };
+                let below = |directory: PathBuf| {
+                    let names = list(&directory).into_iter().filter(is);
+                    names.map(|name| directory.join(name.to_path())).collect::<Vec<_>>()
+                };
+                found.into_iter().flat_map(below).collect()
+            }
+        };
+    }
+    found
+}
+
+/// What is in a file, if that is not more than so many bytes.
+fn load(file: File, most: u64) -> Result<Vec<u8>, Option<UnreadReason>> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes).map_err(|_| Some(UnreadReason::NotReadable))?;
+    if bytes.len() as u64 > most { Err(Some(UnreadReason::TooLarge)) } else { Ok(bytes) }
+}
+
 /// The names of a path, the first one last.
 fn names_of(path: &[u8]) -> Vec<Vec<u8>> {
     let names = path.split(|byte| *byte == b'/').filter(|name| !name.is_empty() && *name != b".");
@@ -259,7 +405,7 @@ mod tests {
     fn only_regular_files_of_moderate_size_are_read() {
         let (host, root) = tree();
         rustix::fs::mknodat(CWD, host.path().join("root/pipe"), FileType::Fifo, Mode::RUSR, 0).expect("made");
-        let large = fs::File::create(host.path().join("root/large")).expect("made");
+        let large = File::create(host.path().join("root/large")).expect("made");
         large.set_len(LARGEST_FILE + 1).expect("grown");
         for path in ["/pipe", "/large", "/run"] {
             assert_eq!(root.read(Path::new(path)), None, "{path}");

@@ -130,7 +130,7 @@ impl Session {
         // Mount tables come first, as they were read: what arrived last may have happened first.
         existing.extend(session.merge.pick(is_mounts));
         let is_standing = |input: &Input| match input {
-            Input::Facts(Facts { about: About::Container(facts), .. }) => facts.pid.is_none(),
+            Input::Facts(Facts { at: told, about: About::Container(_) | About::Unread(_) }) => *told == at,
             _ => false,
         };
         existing.extend(session.merge.pick(is_standing));
@@ -316,6 +316,9 @@ impl Session {
         let known: BTreeMap<Name, String> = containers.map(|container| (container.id, container.runtime)).collect();
         for (id, runtime) in known {
             self.merge.expect(self.gatherer.standing(id, runtime, at), at);
+        }
+        for ticket in self.gatherer.watched(at) {
+            self.merge.expect(ticket, at);
         }
         let asked = Instant::now();
         while self.gatherer.is_waiting() && asked.elapsed() < STANDING {

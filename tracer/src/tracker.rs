@@ -13,7 +13,7 @@ mod tables;
 mod telling;
 mod told;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -65,6 +65,10 @@ pub struct Tracker {
     now: BootTime,
     next_sweep: BootTime,
     next_sweep_of_facts: BootTime,
+    /// Containers of which something was said when their cgroups may have been there already, and when those are given
+    /// it.
+    late: HashSet<Name>,
+    next_naming: BootTime,
     findings: Vec<Finding>,
     spans: Vec<Span>,
 }
@@ -116,6 +120,8 @@ impl Tracker {
             now: BootTime(header.clock.boot_ns),
             next_sweep: BootTime(header.clock.boot_ns),
             next_sweep_of_facts: BootTime(header.clock.boot_ns) + SWEEP_OF_FACTS,
+            late: HashSet::new(),
+            next_naming: BootTime(header.clock.boot_ns),
             findings: Vec::new(),
             spans: Vec::new(),
         }
@@ -131,6 +137,7 @@ impl Tracker {
             return Vec::new();
         }
         self.advance(input.at());
+        self.name_late();
         match input {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
@@ -450,7 +457,15 @@ impl Tracker {
                 }
                 self.tables.learn(facts.at, *namespace, *host, mounts, *too_many);
             }
-            About::Container(said) => self.told.learn(facts.at, said),
+            About::Container(said) => {
+                let speaker = said.pid.and_then(|pid| self.processes.get(pid)?.command.as_ref());
+                let is_new = speaker.is_some_and(oci::RuntimeCommand::makes);
+                self.told.learn(facts.at, said, is_new);
+                // A container that is being made has no cgroup yet.
+                if !is_new {
+                    self.said_late(said);
+                }
+            }
             About::State { id, pid, path: _, present } => {
                 let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
                 // It was looked at the end of the process, which is the last one known of that number.

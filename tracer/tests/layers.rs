@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 28] = [
+const CORE: [&str; 31] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -21,8 +21,10 @@ const CORE: [&str; 28] = [
     "hierarchy.rs",
     "input.rs",
     "lxc.rs",
+    "machine.rs",
     "mounts.rs",
     "name.rs",
+    "nspawn.rs",
     "oci.rs",
     "phrases.rs",
     "recent.rs",
@@ -35,6 +37,7 @@ const CORE: [&str; 28] = [
     "tracker",
     "tree.rs",
     "tree/judge.rs",
+    "watcher.rs",
     "words.rs",
 ];
 /// What the core never names: files, processes, clocks, the kernel.

@@ -29,13 +29,15 @@ const fn package(program: &'static str, package: &'static str) -> Package {
 /// What the demo plays.
 pub const DEMO: [Package; 1] = [package("runc", "runc")];
 /// What the tests run.
-pub const TESTS: [Package; 20] = [
+pub const TESTS: [Package; 22] = [
     package("runc", "runc"),
     package("crun", "crun"),
     package("podman", "podman"),
     package("buildah", "buildah"),
     package("dockerd", "docker.io"),
+    package("containerd", "containerd"),
     package("lxc-start", "lxc"),
+    package("systemd-nspawn", "systemd-container"),
     package("busybox", "busybox-static"),
     package("python3", "python3-minimal"),
     package("perl", "perl-base"),

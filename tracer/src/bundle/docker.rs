@@ -1,5 +1,6 @@
 //! What docker keeps of a container: name and image, in a file below the daemon's data root.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -28,6 +29,8 @@ struct Container {
 struct Config {
     #[serde(rename = "Image")]
     image: Option<String>,
+    #[serde(rename = "Labels")]
+    labels: Option<HashMap<String, String>>,
 }
 
 /// The part of `daemon.json` that is of use.
@@ -44,6 +47,8 @@ pub struct Said {
     pub name: Option<Name>,
     /// Its image.
     pub image: Option<Name>,
+    /// Its pod, and that one's namespace, if the kubelet asked for it.
+    pub pod: Option<(Name, Name)>,
     /// The file that says it.
     pub source: PathBuf,
 }
@@ -69,12 +74,17 @@ impl Daemon {
         self.is_hosts || runtime.is_some_and(is_own)
     }
 
+    /// The root directory that it sees, with its user's rights. `None` if it is gone.
+    pub fn root(&self) -> Option<Root> {
+        Root::of(self.pid, Rights::of_user(self.user.clone()))
+    }
+
     fn data_root(&self, root: &Root) -> Option<PathBuf> {
         let argv = process::argv(self.pid)?;
         let told = data_root(&argv).or_else(|| {
             let path = argv::option(&argv, &["--config-file"])
                 .map_or_else(|| PathBuf::from(CONFIGURATION), |path| path.to_path());
-            let configuration: Configuration = serde_json::from_slice(&root.read(&path)?).ok()?;
+            let configuration: Configuration = root.json(&path)?;
             configuration.data_root.map(PathBuf::from)
         });
         let own = || match argv.iter().any(|word| *word == "--rootless") {
@@ -98,7 +108,7 @@ pub fn daemons() -> Vec<Daemon> {
         let is_hosts = user.uid == 0 && process::has_root_of_host(pid);
         Some(Daemon { pid, user, namespace: process::mount_namespace(pid)?, is_hosts })
     };
-    process::named("dockerd").into_iter().filter_map(daemon).collect()
+    process::named(&["dockerd"]).into_iter().filter_map(daemon).collect()
 }
 
 /// `--data-root` of a daemon's command line, and its older names.
@@ -116,10 +126,9 @@ pub fn in_usual_place(root: &Root, id: &Name) -> Option<Said> {
     read(root, Path::new(DATA_ROOT), id)
 }
 
-/// What a daemon keeps of a container.
-pub fn of_daemon(daemon: &Daemon, id: &Name) -> Option<Said> {
-    let root = Root::of(daemon.pid, Rights::of_user(daemon.user.clone()))?;
-    read(&root, &daemon.data_root(&root)?, id)
+/// What a daemon keeps of a container, seen from its own root directory.
+pub fn of_daemon(daemon: &Daemon, root: &Root, id: &Name) -> Option<Said> {
+    read(root, &daemon.data_root(root)?, id)
 }
 
 fn read(root: &Root, data_root: &Path, id: &Name) -> Option<Said> {
@@ -127,12 +136,23 @@ fn read(root: &Root, data_root: &Path, id: &Name) -> Option<Said> {
         return None;
     }
     let source = data_root.join("containers").join(id.to_path()).join("config.v2.json");
-    let container: Container = serde_json::from_slice(&root.read(&source)?).ok()?;
-    Some(Said {
-        name: container.name.map(|name| Name::from(name.trim_start_matches('/'))),
-        image: container.config.and_then(|config| config.image).map(Name::from),
-        source,
-    })
+    let container: Container = root.json(&source)?;
+    let (image, labels) = container.config.map_or((None, None), |config| (config.image, config.labels));
+    let name = container.name.map(|name| name.trim_start_matches('/').to_owned());
+    let kubelets = name.as_deref().zip(labels.as_ref()).and_then(|(name, labels)| kubelets(name, labels));
+    let (own, pod) = kubelets
+        .map_or((None, None), |[own, pod, namespace]| (Some(own), Some((Name::from(pod), Name::from(namespace)))));
+    let told = |text: String| (!text.is_empty()).then(|| Name::from(text));
+    Some(Said { name: own.or(name).and_then(told), image: image.and_then(told), pod, source })
+}
+
+/// The container, pod and namespace that the kubelet asked for. Anybody may choose a name, or labels: both must say the
+/// same.
+fn kubelets(name: &str, labels: &HashMap<String, String>) -> Option<[String; 3]> {
+    let told = ["container.name", "pod.name", "pod.namespace"]
+        .map(|key| labels.get(&format!("io.kubernetes.{key}")).filter(|value| !value.is_empty()).cloned());
+    let [Some(container), Some(pod), Some(namespace)] = told else { return None };
+    name.starts_with(&format!("k8s_{container}_{pod}_{namespace}_")).then_some([container, pod, namespace])
 }
 
 #[cfg(test)]
@@ -168,6 +188,21 @@ mod tests {
         let said = read(&root, directory.path(), &id.as_str().into()).expect("said");
         assert_eq!((said.name, said.image), (Some("web".into()), Some("nginx:1".into())));
         assert_eq!(read(&root, directory.path(), &"../web".into()), None);
+    }
+
+    #[test]
+    fn a_pod_is_told_if_name_and_labels_say_the_same() {
+        let check = |name: &str, labels: &[(&str, &str)], told: Option<[&str; 3]>| {
+            let labels = labels.iter().map(|(key, value)| (format!("io.kubernetes.{key}"), (*value).to_owned()));
+            let found = kubelets(name, &labels.collect());
+            assert_eq!(found, told.map(|told| told.map(str::to_owned)), "{name}");
+        };
+        let labels = [("container.name", "web"), ("pod.name", "shop-7d9"), ("pod.namespace", "prod")];
+        check("k8s_web_shop-7d9_prod_0b1c_0", &labels, Some(["web", "shop-7d9", "prod"]));
+        check("k8s_POD_shop-7d9_prod_0b1c_0", &labels, None);
+        check("evil", &labels, None);
+        check("k8s_web_shop-7d9_prod_0b1c_0", &labels[..2], None);
+        check("k8s_web_shop-7d9_prod_0b1c_0", &[], None);
     }
 
     #[test]

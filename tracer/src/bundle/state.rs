@@ -131,7 +131,10 @@ fn roots(state: runtimes::State, around: &Surroundings) -> (Vec<PathBuf>, bool) 
     }
 }
 
-/// What runtimes keep of a container's cgroups: runc's and youki's `state.json`, crun's `status`.
+/// What youki keeps beside its state.
+const YOUKIS: &str = "youki_config.json";
+
+/// What runtimes keep of a container: runc's and youki's `state.json`, crun's `status`.
 #[derive(Deserialize)]
 struct State {
     /// By controller; the only one on cgroup2 has none. Whole paths, below `/sys/fs/cgroup` as the runtime sees it.
@@ -143,6 +146,13 @@ struct State {
     /// crun's and youki's.
     bundle: Option<String>,
     config: Option<Config>,
+}
+
+/// What is of use in `youki_config.json`.
+#[derive(Deserialize)]
+struct Youkis {
+    /// As the bundle asks for it, or `:youki:ID`.
+    cgroup_path: String,
 }
 
 #[derive(Deserialize)]
@@ -165,11 +175,23 @@ pub struct Said {
 
 /// Reads the state file that is there.
 pub fn read(root: &Root, files: &Files) -> Option<(Name, Said)> {
-    files.paths.iter().find_map(|path| Some((path.clone(), parse(&root.read(&path.to_path())?)?)))
+    files.paths.iter().find_map(|path| {
+        let place = path.to_path();
+        let mut said = said(root.json(&place)?);
+        if said.cgroups_path.is_none()
+            && place.file_name().is_some_and(|file| file == "state.json")
+            && let Some(Youkis { cgroup_path }) = root.json(&place.with_file_name(YOUKIS))
+        {
+            // systemd's form is none of a path.
+            let is_path = !cgroup_path.contains(':');
+            said.cgroups_path = Some(cgroup_path.into());
+            said.cgroups.extend(said.cgroups_path.clone().filter(|_| is_path));
+        }
+        Some((path.clone(), said))
+    })
 }
 
-fn parse(text: &[u8]) -> Option<Said> {
-    let state: State = serde_json::from_slice(text).ok()?;
+fn said(state: State) -> Said {
     let within = |(controller, path): (&String, &String)| {
         let below = path.strip_prefix("/sys/fs/cgroup")?;
         let mounted: Vec<&str> = [controller.as_str(), "unified"].into_iter().filter(|name| !name.is_empty()).collect();
@@ -184,11 +206,11 @@ fn parse(text: &[u8]) -> Option<Said> {
             cgroups.push(path);
         }
     }
-    Some(Said {
+    Said {
         cgroups_path: cgroups.first().cloned(),
         cgroups,
         bundle: state.bundle.map(Name::from).or_else(|| state.config.and_then(label)),
-    })
+    }
 }
 
 #[cfg(test)]
@@ -276,7 +298,7 @@ mod tests {
     #[test]
     fn a_state_tells_cgroup_and_bundle() {
         let said = |text: &str| {
-            let said = parse(text.as_bytes()).expect("read");
+            let said = said(serde_json::from_str(text).expect("read"));
             [said.cgroups_path, said.bundle].map(|name| name.map(|name| name.to_string()).unwrap_or_default())
         };
         let runc = r#"{"id":"a","cgroup_paths":{"memory":"/sys/fs/cgroup/memory/pods/p1"},
@@ -286,7 +308,26 @@ mod tests {
         assert_eq!(said(r#"{"cgroup_paths":{"":"/sys/fs/cgroup/unified/pods/p1"}}"#), ["/pods/p1", ""]);
         assert_eq!(said(r#"{"cgroup-path":"/pods/p1","bundle":"/b"}"#), ["/pods/p1", "/b"]);
         assert_eq!(said(r#"{"cgroup_paths":{"":"/else"}}"#), ["", ""]);
-        assert_eq!(parse(b"not json"), None);
+    }
+
+    #[test]
+    fn youki_keeps_the_cgroup_beside_its_state() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = Root::own().expect("there");
+        let state = directory.path().join("state.json");
+        let write = |file: &str, text: &str| std::fs::write(directory.path().join(file), text).expect("written");
+        let read = || {
+            let files = Files { paths: vec![Name::new(state.as_os_str().as_bytes())], all: true };
+            let (_, said) = read(&root, &files).expect("read");
+            let text = |name: Option<Name>| name.map(|name| name.to_string()).unwrap_or_default();
+            (text(said.cgroups_path), said.cgroups.len(), text(said.bundle))
+        };
+        write("state.json", r#"{"ociVersion":"1.0.2","id":"a","status":"running","bundle":"/b","useSystemd":false}"#);
+        assert_eq!(read(), (String::new(), 0, "/b".to_owned()));
+        for (path, cgroups) in [("/pods/p1", 1), (":youki:a", 0)] {
+            write(YOUKIS, &format!(r#"{{"hooks":null,"cgroup_path":"{path}"}}"#));
+            assert_eq!(read(), (path.to_owned(), cgroups, "/b".to_owned()));
+        }
     }
 
     #[test]

@@ -159,7 +159,7 @@ fn name_containers(tree: &mut tree::Tree, readers: &mut Readers, containers: Vec
     let asked = containers.into_iter().map(|(id, runtime)| Ask::Standing { id, runtime }).collect();
     let mut unanswered = 0;
     answers(readers, asked, |answer| match answer {
-        Some(Answer::Standing(facts)) => facts.into_iter().for_each(|facts| tree.learn(*facts)),
+        Some(Answer::Standing(said)) => said.facts.into_iter().for_each(|facts| tree.learn(facts)),
         Some(_) | None => unanswered += 1,
     });
     if unanswered > 0 {

@@ -14,6 +14,9 @@ use crate::input::{NamespaceId, Process};
 const MOST_WAITING: usize = 1_024;
 const SHARE: usize = 128;
 const MOST_WITH_HOST: usize = 4_096;
+/// Readers that are stuck with what was there before tracing began, of which no more is asked then: what does not
+/// answer for one container hardly does for the next.
+const MOST_STUCK_AT_START: usize = 2;
 /// What questions that wait may take, in bytes: without the host's, and with them.
 const MOST_BYTES: usize = 2 << 20;
 const MOST_BYTES_WITH_HOST: usize = 8 << 20;
@@ -58,6 +61,11 @@ impl Asker {
 /// Whether so many readers are stuck with what strangers name that no stranger is asked for any more.
 fn is_too_many(stuck: &[Asker], most_stuck: usize) -> bool {
     stuck.iter().filter(|asker| asker.is_stranger()).count() >= most_stuck
+}
+
+/// Whether so many readers are stuck with what was there before that it is not asked for any more.
+fn is_start_over(stuck: &[Asker]) -> bool {
+    stuck.iter().filter(|asker| **asker == Asker::Start).count() >= MOST_STUCK_AT_START
 }
 
 /// Tells who asks.
@@ -110,6 +118,7 @@ impl Queue {
     ) -> bool {
         let question = Waiting { ticket, asker, message };
         match asker {
+            Asker::Start if is_start_over(stuck) => return false,
             Asker::Start => self.later.push_back(question),
             Asker::Host if self.waiting.len() >= MOST_WITH_HOST || self.bytes >= MOST_BYTES_WITH_HOST => return false,
             Asker::Host => self.wait(question),
@@ -147,8 +156,8 @@ impl Queue {
         may(Asker::Start).then(|| self.later.pop_front()).flatten()
     }
 
-    /// Drops the questions of those who have a reader `stuck`, or of all strangers if those are too many; returns their
-    /// numbers.
+    /// Drops the questions of those who have a reader `stuck`, of all strangers if those are too many, and of what was
+    /// there before if that is stuck again; returns their numbers.
     pub fn drop_stuck(&mut self, stuck: &[Asker], most_stuck: usize) -> Vec<Ticket> {
         let all = is_too_many(stuck, most_stuck);
         let is_dropped = |question: &Waiting| question.asker.is_stranger() && (all || stuck.contains(&question.asker));
@@ -158,7 +167,8 @@ impl Queue {
             self.bytes -= question.message.len();
             self.forget(question.asker);
         }
-        dropped.into_iter().map(|question| question.ticket).collect()
+        let later = if is_start_over(stuck) { std::mem::take(&mut self.later) } else { VecDeque::new() };
+        dropped.into_iter().chain(later).map(|question| question.ticket).collect()
     }
 
     /// Drops them all; returns their numbers.
@@ -206,6 +216,18 @@ mod tests {
         assert_eq!(next(&mut queue, &[EVE]), Some(5), "what stands is asked for when nobody else asks");
         assert_eq!((next(&mut queue, &[]), next(&mut queue, &[]), next(&mut queue, &[])), (Some(1), Some(2), None));
         assert!(queue.waiting.is_empty() && queue.later.is_empty() && queue.counts.is_empty());
+    }
+
+    #[test]
+    fn what_was_there_before_is_not_asked_for_when_it_does_not_answer_twice() {
+        let mut queue = Queue::default();
+        let mut stuck = vec![EVE, Asker::Start];
+        assert!(admit(&mut queue, 1, Asker::Start, &stuck) && admit(&mut queue, 2, BOB, &stuck));
+        assert_eq!(queue.drop_stuck(&stuck, 3), []);
+        stuck.push(Asker::Start);
+        assert!(!admit(&mut queue, 3, Asker::Start, &stuck));
+        assert_eq!(queue.drop_stuck(&stuck, 3), [Ticket(1)]);
+        assert_eq!((next(&mut queue, &[]), next(&mut queue, &[])), (Some(2), None));
     }
 
     #[test]

@@ -362,6 +362,15 @@ impl Cgroups {
             .any(|(renaming, place)| self.removal(&place).is_some_and(|removal| removal.at > renaming.at))
     }
 
+    /// The cgroups that exist of containers of these ids.
+    pub fn of_containers(&self, ids: &HashSet<Name>) -> Vec<(HierarchyId, CgroupId, Name, Arc<Container>)> {
+        let live = self.live.iter().filter_map(|(key, live)| {
+            let container = live.container.as_ref().filter(|container| ids.contains(&container.id))?;
+            Some((key.0, key.1, live.path.clone(), container.clone()))
+        });
+        live.collect()
+    }
+
     /// The container of a cgroup became known after its creation.
     pub fn set_container(&mut self, hierarchy: HierarchyId, id: CgroupId, container: Arc<Container>) {
         if let Some(live) = self.live.get_mut(&(hierarchy, id)) {

@@ -3,17 +3,23 @@
 //! A name follows a scheme, or it does not; a runtime's command line tells its own container whatever the name. So a
 //! container without a scheme of its own is told within the one around it, and not as that one.
 
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Tracker;
 use crate::container::{self, Container, Owner};
 use crate::engine;
 use crate::input::{ContainerFacts, Pid};
 use crate::lxc;
+use crate::machine;
 use crate::name::{Name, components};
 use crate::oci;
 use crate::state::{Known, Place};
 
+/// Containers of which something was said later at most, until their cgroups are given it, and how often that is done.
+const LATE: usize = 16_384;
+const NAMING: Duration = Duration::from_secs(1);
 /// Paths whose owner is remembered: each is asked for at every step of a cgroup's life.
 pub(super) const OWNERS: usize = 4_096;
 
@@ -23,11 +29,16 @@ impl Tracker {
     pub(super) fn container_of(&mut self, place: &Place, pid: Option<Pid>) -> Option<Arc<Container>> {
         let uid = pid.and_then(|pid| self.processes.get(pid)?.uid);
         let named = match self.owner(&place.path) {
-            Owner::Container(container) => Some(self.with_facts(container, uid)),
+            Owner::Container(container) => Some(self.with_facts(container, &place.path, uid)),
             Owner::Helper => return None,
             Owner::Unknown => None,
         };
         let around = place.parent().and_then(|parent| self.cgroups.at_path(&parent)?.1.container.clone());
+        // Something may have been said since the cgroup around it was made.
+        let around = around.map(|around| match around.name.is_none() && around.image.is_none() {
+            true => self.known_by_now(&around, &place.path, uid).map_or(around, Arc::new),
+            false => around,
+        });
         // What is known of the cgroup around it holds, and its name may say more.
         let mut known = match (named, around) {
             (Some(named), Some(around)) if named.depth() > around.depth() => Some(Arc::new(named.within(&around))),
@@ -68,7 +79,8 @@ impl Tracker {
     fn said_by(&self, speaker: &Known, path: &Name, known: Option<&Container>) -> Option<Container> {
         if let Some(known) = known.filter(|known| known.rule == container::LXC_RULE) {
             let name = lxc::container(speaker.identity.argv.as_deref()?)?;
-            return (known.id != name && lxc::is_payload_of(&known.id, &name)).then(|| known.called(name));
+            let is_called = known.id != name && lxc::is_payload_of(&known.id, &name);
+            return is_called.then(|| self.with_facts(known.called(name), path, speaker.uid));
         }
         let command = speaker.command.as_ref()?;
         let given = command.id.as_ref()?;
@@ -90,7 +102,7 @@ impl Tracker {
                 namespace: engine.as_ref().and_then(|engine| engine.namespace.clone()),
                 depths,
             };
-            self.with_facts(container, speaker.uid)
+            self.with_facts(container, path, speaker.uid)
         };
         match known {
             // Its shape was all that spoke for BuildKit.
@@ -115,13 +127,52 @@ impl Tracker {
         owner
     }
 
-    /// With what is known of it, done to by a user.
-    fn with_facts(&self, container: Container, uid: Option<u32>) -> Container {
-        match self.told.of(&container.id, uid) {
+    /// What was said of a container may have come later than its cgroups.
+    pub(super) fn said_late(&mut self, said: &ContainerFacts) {
+        if self.late.len() < LATE {
+            self.late.insert(engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone()));
+        }
+    }
+
+    /// Gives the cgroups that exist what was said of their containers since, all at once and not often.
+    pub(super) fn name_late(&mut self) {
+        if self.late.is_empty() || self.now < self.next_naming {
+            return;
+        }
+        self.next_naming = self.now + NAMING;
+        let late = std::mem::take(&mut self.late);
+        // Several cgroups share what is known of their container.
+        let mut named: HashMap<*const Container, Option<Arc<Container>>> = HashMap::new();
+        for (hierarchy, id, path, container) in self.cgroups.of_containers(&late) {
+            let now = named.entry(Arc::as_ptr(&container)).or_insert_with(|| {
+                self.known_by_now(&container, &path, None).filter(|now| *now != *container).map(Arc::new)
+            });
+            if let Some(now) = now {
+                self.cgroups.set_container(hierarchy, id, now.clone());
+            }
+        }
+    }
+
+    fn known_by_now(&self, container: &Container, path: &Name, uid: Option<u32>) -> Option<Container> {
+        self.told.has(&container.id).then(|| self.with_facts(container.clone(), path, uid))
+    }
+
+    /// With what is known of it, done to by a user or within a user's own slice.
+    fn with_facts(&self, container: Container, path: &Name, uid: Option<u32>) -> Container {
+        let said = |uid| self.told.of(&container.id, uid).filter(|facts| is_about(facts, &container, path));
+        match said(uid).or_else(|| said(Some(container::user(path)?))) {
             Some(facts) => container.with(facts),
             None => container,
         }
     }
+}
+
+/// Whether what is said of an id is said of this container. An id that a human gave may be another's, too.
+fn is_about(facts: &ContainerFacts, container: &Container, path: &Name) -> bool {
+    let is_machine = machine::is_of_machines(&facts.runtime) || machine::is_of_machines(&container.runtime);
+    let is_drawn = container.id.to_str().is_some_and(container::is_drawn);
+    (!is_machine || facts.runtime == container.runtime)
+        && (is_drawn || facts.cgroups_path.as_ref().is_none_or(|asked| oci::may_be_at(path, asked)))
 }
 
 impl Container {
@@ -149,7 +200,7 @@ mod tests {
     use crate::hierarchy::{Clock, Header, Setup};
     use crate::input::{
         About, Actor, BootTime, Cgroup, CgroupId, Change, Event, Facts, HierarchyId, Input, Parent, Process,
-        ProcessChange, Seq,
+        ProcessChange, Seq, Tick,
     };
 
     const DOCKER: &str = "a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
@@ -329,6 +380,66 @@ mod tests {
         // One that was there before tracing began.
         assert_eq!(play.event(Change::Existing, 4, "/lxc.payload.two-2", 1), "lxc two-2");
         assert_eq!(play.event(Change::Removed, 4, "/lxc.payload.two-2", 10), "lxc two");
+    }
+
+    #[test]
+    fn what_is_said_of_one_is_not_said_of_another_of_the_same_id() {
+        let mut play = Play::new();
+        let facts = |runtime, path: Option<&str>, name: &str| ContainerFacts {
+            cgroups_path: path.map(Name::from),
+            name: Some(name.into()),
+            ..ContainerFacts::new("web".into(), runtime, "/b/config.json".into())
+        };
+        let name = |play: &mut Play, id: u64, path: &str, pid: u32| {
+            play.event(Change::Created, id, path, pid);
+            let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id))?.container.clone()?;
+            live.name.as_ref().map(Name::to_string)
+        };
+        play.exec(10, "runc|--root|/run/containerd/runc/dev|create|web", &[]);
+        play.exec(11, "runc|--root|/run/containerd/runc/prod|create|web", &[]);
+        play.said(facts("runc", Some("/prod/web"), "prod"));
+        assert_eq!(name(&mut play, 1, "/dev/web", 10), None);
+        assert_eq!(name(&mut play, 2, "/prod/web", 11).as_deref(), Some("prod"));
+        assert_eq!(name(&mut play, 3, "/lxc.payload.web", 1), None, "a machine is none of runc's");
+        play.said(facts("lxc", None, "machine"));
+        assert_eq!(name(&mut play, 4, "/lxc.payload.web/x", 1).as_deref(), Some("machine"));
+        assert_eq!(name(&mut play, 5, "/machine.slice/machine-web.scope", 1), None);
+        assert_eq!(name(&mut play, 6, "/prod/web", 11), None);
+    }
+
+    #[test]
+    fn what_is_said_late_is_told_of_what_is_there_already() {
+        let mut play = Play::new();
+        let path = format!("/docker/{DOCKER}");
+        let name = |play: &Play, id| {
+            let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id))?.container.clone()?;
+            live.name.as_ref().map(Name::to_string)
+        };
+        play.event(Change::Existing, 1, &path, 1);
+        play.event(Change::Existing, 2, &format!("{path}/init"), 1);
+        let facts = ContainerFacts::new(DOCKER.into(), "docker", "/d/config.v2.json".into());
+        play.said(ContainerFacts { name: Some("web".into()), ..facts });
+        play.event(Change::Created, 3, &format!("{path}/new"), 1);
+        assert_eq!(name(&play, 3).as_deref(), Some("web"), "a new one in it at once");
+        play.feed(Input::Tick(Tick { at: BootTime(2_000_000_000) }));
+        assert_eq!([1, 2].map(|id| name(&play, id)), [Some("web".to_owned()), Some("web".to_owned())]);
+    }
+
+    #[test]
+    fn what_a_user_says_is_believed_in_that_users_slice() {
+        let mut play = Play::new();
+        let facts = ContainerFacts::new(DOCKER.into(), "podman", "/b/config.json".into());
+        play.said(ContainerFacts { uid: Some(1000), name: Some("web".into()), ..facts });
+        let name = |play: &mut Play, id: u64, path: &str| {
+            play.event(Change::Existing, id, path, 1);
+            let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id))?.container.clone()?;
+            live.name.as_ref().map(Name::to_string)
+        };
+        let below = |uid| format!("/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/libpod-{DOCKER}.scope");
+        assert_eq!(name(&mut play, 1, &below(1000)).as_deref(), Some("web"));
+        assert_eq!(name(&mut play, 2, &below(1001)), None);
+        assert_eq!(name(&mut play, 3, &format!("/machine.slice/libpod-{DOCKER}.scope")), None);
+        assert_eq!(name(&mut play, 4, &format!("/docker/{DOCKER}{}", below(1000))), None);
     }
 
     #[test]

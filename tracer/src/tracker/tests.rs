@@ -404,7 +404,7 @@ fn an_endless_retry_is_one_finding_with_a_count() {
         play.rmdir(Errno::ENOENT, "/a", 21);
         play.pass(Duration::from_secs(2));
     }
-    let ids: std::collections::HashSet<&str> = play.findings.iter().map(|finding| finding.id.as_str()).collect();
+    let ids: HashSet<&str> = play.findings.iter().map(|finding| finding.id.as_str()).collect();
     assert_eq!(ids.len(), 1);
     assert!(play.findings.len() <= 5, "told at 1, 10, 100, 1000: {}", play.findings.len());
     let last = play.tracker.finish(BootTime(play.now)).pop().or(play.findings.pop()).expect("told");

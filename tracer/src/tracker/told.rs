@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::budget::{self, weigh};
 use crate::engine;
 use crate::input::{BootTime, ContainerFacts};
+use crate::machine;
 use crate::name::Name;
 use crate::recent::Recent;
 
@@ -44,20 +45,21 @@ impl Told {
         self.0.evicted
     }
 
-    /// Adds what was said of a container.
-    pub fn learn(&mut self, at: BootTime, said: &ContainerFacts) {
+    /// Adds what was said of a container. What is said of one that is being made holds for that one alone: there may
+    /// have been another of its id.
+    pub fn learn(&mut self, at: BootTime, said: &ContainerFacts, is_new: bool) {
         let id = engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone());
         let mut sources = self.0.take(&id).unwrap_or_default();
         sources.at = sources.at.max(at);
         if is_root(said) {
             match &mut sources.root {
-                Some(known) => merge(known, said),
-                None => sources.root = Some(said.clone()),
+                Some(known) if !is_new && may_be_same(known, said) => merge(known, said),
+                Some(_) | None => sources.root = Some(said.clone()),
             }
         } else {
             match sources.other.as_mut().filter(|known| known.uid == said.uid) {
-                Some(known) => merge(known, said),
-                None => sources.other = Some(said.clone()),
+                Some(known) if !is_new && may_be_same(known, said) => merge(known, said),
+                Some(_) | None => sources.other = Some(said.clone()),
             }
         }
         self.0.tell(id, sources);
@@ -68,6 +70,11 @@ impl Told {
         let sources = self.0.get(id)?;
         let own = || sources.other.as_ref().filter(|said| said.uid == uid);
         sources.root.as_ref().or_else(own)
+    }
+
+    /// Whether anything was said of a container, by anybody.
+    pub fn has(&self, id: &Name) -> bool {
+        self.0.get(id).is_some()
     }
 
     /// All that was said and when, what was said longest ago first.
@@ -92,6 +99,13 @@ impl Told {
 /// Whether only root can have said so. A trace that does not tell who did is believed.
 fn is_root(said: &ContainerFacts) -> bool {
     said.uid.is_none_or(|uid| uid == 0)
+}
+
+/// Whether two of the same id may be one: not a machine and a container, nor two with different cgroups.
+fn may_be_same(one: &ContainerFacts, other: &ContainerFacts) -> bool {
+    let is_machine = |facts: &ContainerFacts| machine::is_of_machines(&facts.runtime);
+    let paths = one.cgroups_path.as_ref().zip(other.cgroups_path.as_ref());
+    is_machine(one) == is_machine(other) && paths.is_none_or(|(one, other)| one == other)
 }
 
 fn merge(known: &mut ContainerFacts, said: &ContainerFacts) {
@@ -138,8 +152,8 @@ mod tests {
     #[test]
     fn a_stranger_neither_displaces_nor_adds_to_what_root_said() {
         let mut told = Told::new();
-        told.learn(BootTime(1), &ContainerFacts { image: Some("good".into()), ..said(Some(0), "true") });
-        told.learn(BootTime(1), &ContainerFacts { pod: Some("evil".into()), ..said(Some(1000), "false") });
+        told.learn(BootTime(1), &ContainerFacts { image: Some("good".into()), ..said(Some(0), "true") }, false);
+        told.learn(BootTime(1), &ContainerFacts { pod: Some("evil".into()), ..said(Some(1000), "false") }, false);
         for uid in [None, Some(0), Some(1000)] {
             assert_eq!(name_for(&told, uid).as_deref(), Some("true"), "{uid:?}");
         }
@@ -149,11 +163,27 @@ mod tests {
     #[test]
     fn what_a_user_says_is_believed_of_what_that_user_does() {
         let mut told = Told::new();
-        told.learn(BootTime(1), &said(Some(1000), "own"));
+        told.learn(BootTime(1), &said(Some(1000), "own"), false);
         assert_eq!(name_for(&told, Some(1000)).as_deref(), Some("own"));
         assert_eq!((name_for(&told, Some(1001)), name_for(&told, Some(0)), name_for(&told, None)), (None, None, None));
-        told.learn(BootTime(1), &said(None, "on disk"));
+        told.learn(BootTime(1), &said(None, "on disk"), false);
         assert_eq!(name_for(&told, Some(1000)).as_deref(), Some("on disk"));
+    }
+
+    #[test]
+    fn another_of_the_same_id_takes_nothing_over() {
+        let name = |later: ContainerFacts, is_new| {
+            let mut told = Told::new();
+            let first = ContainerFacts { cgroups_path: Some("/a/web".into()), ..said(Some(0), "first") };
+            told.learn(BootTime(1), &first, false);
+            told.learn(BootTime(2), &later, is_new);
+            name_for(&told, None)
+        };
+        let later = || ContainerFacts { name: None, pod: Some("shop".into()), ..said(Some(0), "") };
+        assert_eq!(name(later(), false).as_deref(), Some("first"), "more of the same");
+        assert_eq!(name(later(), true), None, "it was made anew");
+        assert_eq!(name(ContainerFacts { cgroups_path: Some("/b/web".into()), ..later() }, false), None);
+        assert_eq!(name(ContainerFacts { runtime: "lxc".to_owned(), ..later() }, false), None);
     }
 
     #[test]
@@ -161,7 +191,7 @@ mod tests {
         let mut told = Told::new();
         for number in 0..100_000 {
             let id: Name = format!("c{number}").as_str().into();
-            told.learn(BootTime(1), &ContainerFacts { id, ..said(Some(0), "x") });
+            told.learn(BootTime(1), &ContainerFacts { id, ..said(Some(0), "x") }, false);
         }
         assert!(told.of(&"c99999".into(), None).is_some() && told.of(&"c0".into(), None).is_none());
         assert_eq!(told.all().count() as u64 + told.evicted(), 100_000);

@@ -6,12 +6,13 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use crate::agent::Serving;
 use crate::fuse::{self, Fuse};
 use crate::memory::{Layout, fail_for_ever, memory};
 use crate::stranger::{OwnNamespaces, Runc, Strangers, mount, open_directory, pause, root_only};
-use crate::support::{c_path, errno, fork, rmdir, wait_for};
+use crate::support::{Scratch, c_path, errno, fork, rmdir, wait_for};
 use crate::watched::{Runtime, Watched, honest};
 
 const ENOUGH: Duration = Duration::from_secs(4);
@@ -92,6 +93,23 @@ fn a_silent_file_system_as_a_root_directory_keeps_nobody_waiting() {
     silent.run(|_, system, number| within(system, &["create", "--bundle", "/bundle", &format!("web-{number}")]));
     watched.endures(ENOUGH);
     watched.end(silent);
+}
+
+#[test]
+fn a_silent_file_system_where_the_host_keeps_its_containers_costs_their_names_only() {
+    let system = Fuse::mount();
+    let mut strangers = Strangers::default();
+    system.is_silent(&mut strangers);
+    let scratch = Scratch::new();
+    for number in 0..MANY {
+        std::fs::create_dir(scratch.path.join(format!("lxc.payload.web-{number}"))).unwrap();
+    }
+    let before = format!("mkdir -p /var/lib/lxc; mount --bind {} /var/lib/lxc", system.path.display());
+    let serving = Serving::within(&before, &[]);
+    wait_for("a reader that is given up", || serving.said().contains("that was there before").then_some(()));
+    let watched = Watched::over(Instant::now(), Box::new(serving));
+    watched.endures(2 * ENOUGH);
+    watched.end((system, strangers));
 }
 
 #[test]

@@ -8,7 +8,9 @@ mod agent;
 mod support;
 
 mod engines;
+mod hostile;
 mod stand_in;
+mod standing;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
