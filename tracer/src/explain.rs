@@ -115,12 +115,25 @@ fn page() -> String {
         }
     }
     out.push_str("\n## Known issues\n\n");
-    for issue in rules::known_issues() {
-        let _ = writeln!(
-            out,
-            "* **{}**: {}. Affects {}; fixed in {}.",
-            issue.id, issue.title, issue.affects, issue.fixed_in
-        );
+    out.push_str(
+        "A finding names those whose shape it has: the calls, their errnos and their order, who made them, what was in \
+         the way, and how it ended. The cause may be another one all the same: \"looks like\" is all that is said. \
+         What is known of versions is what the thread says.\n",
+    );
+    for kind in Kind::ALL {
+        let mut issues = rules::known_issues(kind).peekable();
+        if issues.peek().is_some() {
+            let _ = writeln!(out, "\n### Of `{}`\n", kind.as_str());
+        }
+        for issue in issues {
+            let _ = writeln!(
+                out,
+                "* **{}**{}\n  *What to do:* {}",
+                issue.id,
+                &issue.describe()[issue.id.len()..],
+                issue.advice
+            );
+        }
     }
     out
 }

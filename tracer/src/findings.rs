@@ -228,10 +228,24 @@ pub struct KnownIssue {
     pub id: &'static str,
     /// What it is.
     pub title: &'static str,
-    /// The versions that have it.
+    /// What has it: versions, as far as they are known.
     pub affects: &'static str,
-    /// The version that fixes it.
-    pub fixed_in: &'static str,
+    /// The version that fixes it, or else the change that does. `None` if none is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_in: Option<&'static str>,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+impl KnownIssue {
+    /// What it is, in which versions.
+    pub fn describe(&self) -> String {
+        let Self { id, title, affects, fixed_in, advice: _ } = self;
+        match fixed_in {
+            Some(fixed_in) => format!("{id}: {title}. Affects {affects}; fixed in {fixed_in}."),
+            None => format!("{id}: {title}. Affects {affects}; no fix is known here."),
+        }
+    }
 }
 
 /// One thing that went wrong, and everything that tells so.

@@ -297,9 +297,9 @@ impl Cause {
     }
 }
 
-/// All known problems, for listings.
-pub(crate) fn known_issues() -> impl Iterator<Item = &'static KnownIssue> {
-    RULES.iter().flat_map(|rule| rule.known).map(|known| &known.issue)
+/// The known problems that show as findings of a kind, for listings.
+pub(crate) fn known_issues(kind: Kind) -> impl Iterator<Item = &'static KnownIssue> {
+    RULES[kind.index()].known.iter().map(|known| &known.issue)
 }
 
 /// One of these words, each with what it means.

@@ -344,11 +344,8 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
         fields.push(("certainty", format!("degraded: {}", finding.because.join("; "))));
     }
     for issue in &finding.known_issues {
-        let text = format!(
-            "looks like {}: {}. Affects {}; fixed in {}.",
-            issue.id, issue.title, issue.affects, issue.fixed_in
-        );
-        fields.push(("known issue", text));
+        fields.push(("known issue", format!("looks like {}", issue.describe())));
+        fields.push(("", issue.advice.to_owned()));
     }
     let advice = match finding.severity {
         Severity::Benign if finding.first_failure.is_some() => {

@@ -218,7 +218,9 @@ const RUNC_4518: Pattern = Pattern {
         title: "rootless runc fails to delete a container whose cgroup could not be created on a read-only cgroupfs: \
                 \"unable to remove container's cgroup: open …: no such file or directory\"",
         affects: "runc 1.2.0-rc.1 to 1.2.1 (buildkit#5491)",
-        fixed_in: "runc 1.2.2",
+        fixed_in: Some("runc 1.2.2"),
+        advice: "Update runc, or BuildKit, which brings its own. State that was left behind is removed with runc delete \
+                 --force ID of a version that copes.",
     },
     is: is_runc_4518,
 };
