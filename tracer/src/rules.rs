@@ -21,6 +21,7 @@ mod leaked_cgroup;
 mod missing_path_teardown;
 mod refused;
 mod severity;
+mod shape;
 pub(crate) mod wording;
 
 use std::borrow::Cow;
@@ -31,13 +32,14 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::container::Container;
-use crate::findings::{Cause, Explanation, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
+use crate::findings::{Cause, Explanation, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
 use crate::input::{Actor, BootTime, Change, Event};
 use crate::state::{
     Case, Cgroups, Course, Coverage, Deadline, Existing, Makers, Member, Note, Notes, Participant, Place, Processes,
     Stories, Story,
 };
 pub(crate) use judge::judge;
+use shape::Shape;
 
 /// The list.
 const RULES: &[&Rule] = &[
@@ -167,7 +169,7 @@ pub(crate) struct Judgement {
 #[derive(Debug)]
 pub(crate) struct Pattern {
     pub issue: KnownIssue,
-    pub is: fn(&Finding, &Processes) -> bool,
+    pub is: fn(&Shape) -> bool,
 }
 
 /// A list of rules, and which events its rules want to see at all.
