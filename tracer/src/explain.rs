@@ -89,7 +89,10 @@ fn page() -> String {
     out.push_str(
         "\nIts certainty is `degraded` when something that the claim depends on could not be seen; `because` says \
          what, and the sentence says \"may\".\n\nA story that changes (the outcome becomes known, ten times as many \
-         attempts) is reported again with the same `id` and a higher `revision`.\n",
+         attempts) is reported again with the same `id` and a higher `revision`.\n\n\
+         Runtimes are known by what they are called. Where that says nothing (`exe`, `6`, a copy of another name), \
+         `looks_like` may name the runtime that the program seems to be, by its arguments, its calls and its retries, \
+         and says why. It is a hint: the severity, the certainty and the container do not depend on it.\n",
     );
     for kind in Kind::ALL {
         let Explanation { word, claim, evidence, confirm, causes, severity, false_positives } = kind.explanation();

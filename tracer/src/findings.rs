@@ -248,6 +248,15 @@ impl KnownIssue {
     }
 }
 
+/// What a program looks like whose name says nothing. A hint: nothing else in the finding rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Likeness {
+    /// The runtime, by the registry's name.
+    pub runtime: &'static str,
+    /// What tells so.
+    pub because: Vec<String>,
+}
+
 /// One thing that went wrong, and everything that tells so.
 #[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
 pub struct Finding {
@@ -293,6 +302,9 @@ pub struct Finding {
     /// What could not be seen. Empty when certain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
+    /// Which runtime the actor may be that is called otherwise: a hint, by what it was asked and what it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looks_like: Option<Likeness>,
     /// Known problems that look like this.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub known_issues: Vec<KnownIssue>,
@@ -332,7 +344,8 @@ weigh! {
     Kind:;
     FindingAttempt: path, actor;
     Rival: actor, to;
-    Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because, evidence;
+    Likeness: because;
+    Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because, looks_like, evidence;
 }
 
 #[cfg(test)]
@@ -366,6 +379,7 @@ impl Finding {
             outcome: Outcome::default(),
             certainty: Certainty::Certain,
             because: Vec::new(),
+            looks_like: None,
             known_issues: Vec::new(),
             evidence,
         }

@@ -18,8 +18,12 @@ mod duplicate_teardown;
 mod gone;
 mod judge;
 mod leaked_cgroup;
+mod likeness;
 mod missing_path_teardown;
 mod refused;
+#[cfg(test)]
+#[path = "rules/scene/tests.rs"]
+mod scene;
 mod severity;
 mod shape;
 pub(crate) mod wording;

@@ -131,6 +131,11 @@ fn the_recordings_tell_what_they_are_named_for() {
         left("aborted", "creation-aborted", "benign"),
     ];
     assert_eq!(told, expected);
+    let looks_like: Vec<Option<String>> = findings("unnamed")
+        .iter()
+        .map(|finding| Some(finding.get("looks_like")?["runtime"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(looks_like, [Some("runc".to_owned()), Some("crun".to_owned()), None], "the last one is rmdir");
     assert_eq!(issues("leaked", "leaked-cgroup"), ["crun#2242", "crun#2242"]);
     assert!(issues("busy", "busy-teardown").is_empty(), "whoever sat there was a stranger");
     let told: Vec<(String, u64, String)> = findings("busy")

@@ -13,7 +13,7 @@ use super::ids::shorten;
 use super::rows::{Row, Rows};
 use crate::container::Container;
 use crate::duration;
-use crate::findings::{self, Certainty, Finding, FindingAttempt, Severity};
+use crate::findings::{self, Certainty, Finding, FindingAttempt, Likeness, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
 use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Pid};
 use crate::line::{Line, Output};
@@ -321,6 +321,9 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
     let mut fields = Vec::new();
     for (number, line) in processes(finding).into_iter().enumerate() {
         fields.push((if number == 0 { "processes" } else { "" }, line));
+    }
+    if let Some(Likeness { runtime, because }) = &finding.looks_like {
+        fields.push(("program", format!("looks like {runtime}: {}", because.join("; "))));
     }
     if let Some(container) = &finding.container {
         fields.push(("container", describe(container)));

@@ -209,7 +209,8 @@ fn first_word(actor: &Actor) -> Option<&str> {
     argv(actor).first().unwrap_or(&actor.comm).to_str()
 }
 
-fn argv(actor: &Actor) -> &[Name] {
+/// Its command line. Empty if it is not known.
+pub(super) fn argv(actor: &Actor) -> &[Name] {
     actor.identity.as_ref().and_then(|identity| identity.argv.as_deref()).unwrap_or_default()
 }
 

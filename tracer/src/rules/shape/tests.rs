@@ -5,174 +5,17 @@ use std::time::Duration;
 
 use crate::errno::Errno;
 use crate::findings::{Finding, Kind};
-use crate::input::{
-    About, Actor, Attempt, BootTime, CgroupId, Change, Device, Directory, Exit, Facts, HierarchyId, Input, NamespaceId,
-    Occupant, OccupantState, Occupants, Pid, Process, ProcessChange, Syscall,
-};
-use crate::name::Name;
+use crate::input::{Change, Exit, NamespaceId, OccupantState, Syscall};
 use crate::rules;
+use crate::rules::scene::{MAKER, REMOVER, Scene, V1, V2};
 use crate::tracker::tests::Play;
 
-const HOST: NamespaceId = NamespaceId(1);
 /// Where cgroupfs is mounted read-only.
 const CONTAINER: NamespaceId = NamespaceId(2);
 const SYSTEMD: u32 = 1;
-const MAKER: u32 = 20;
-const REMOVER: u32 = 21;
 const STRANGER: u32 = 30;
-const V1: u32 = 4;
-const V2: u32 = 0;
 const OK: Exit = Exit::Code(0);
 const FAILED: Exit = Exit::Code(1);
-
-/// A play with one cgroup in it.
-struct Scene {
-    play: Play,
-    hierarchy: u32,
-    path: &'static str,
-}
-
-impl Scene {
-    /// The cgroup was made by somebody.
-    fn new(hierarchy: u32, path: &'static str, maker: u32) -> Self {
-        Self::of(Play::new(), hierarchy, path, maker)
-    }
-
-    fn of(mut play: Play, hierarchy: u32, path: &'static str, maker: u32) -> Self {
-        play.event(Change::Created, hierarchy, 7, path, maker);
-        Self { play, hierarchy, path }
-    }
-
-    fn asked(mut self, pid: u32, argv: &str) -> Self {
-        self.play.exec(pid, argv);
-        self
-    }
-
-    /// A process with these arguments.
-    fn runs(mut self, pid: u32, argv: &[&str]) -> Self {
-        let argv = Some(argv.iter().copied().map(Name::from).collect());
-        let process = Process::new(BootTime(0), Pid(pid), ProcessChange::Exec, "exe".into());
-        self.play.feed(Input::Process(Process { argv, ..process }));
-        self
-    }
-
-    fn removed(mut self, pid: u32) -> Self {
-        self.play.event(Change::Removed, self.hierarchy, 7, self.path, pid);
-        self
-    }
-
-    fn holds(mut self, child: &str) -> Self {
-        self.play.event(Change::Created, self.hierarchy, 8, &format!("{}/{child}", self.path), MAKER);
-        self
-    }
-
-    /// Its path, as a process names it.
-    fn absolute(&self) -> String {
-        let mount = if self.hierarchy == V2 { "unified" } else { "memory" };
-        format!("/sys/fs/cgroup/{mount}{}", self.path)
-    }
-
-    fn refused_by(mut self, syscall: Syscall, errno: Errno) -> Self {
-        let path = self.absolute();
-        self.play.attempt(syscall, errno, &path, HOST, REMOVER);
-        self
-    }
-
-    fn refused(self, errno: Errno) -> Self {
-        self.refused_by(Syscall::Unlinkat, errno)
-    }
-
-    /// By its name in the directory around it.
-    fn refused_in_directory(mut self, errno: Errno) -> Self {
-        let (around, name) = self.path.rsplit_once('/').expect("a slash");
-        let minor = if self.hierarchy == V2 { 38 } else { 31 };
-        let directory = Directory {
-            device: Device { major: 0, minor },
-            id: CgroupId(1),
-            path: if around.is_empty() { "/" } else { around }.into(),
-            truncated: false,
-            outside: false,
-            mount: None,
-        };
-        self.play.feed(Input::Attempt(Attempt { directory: Some(directory), ..call(Syscall::Unlinkat, errno, name) }));
-        self
-    }
-
-    /// A control file of it could not be opened for writing.
-    fn unwritable(mut self, file: &str, errno: Errno) -> Self {
-        let path = format!("{}/{file}", self.absolute());
-        self.play.feed(Input::Attempt(Attempt { flags: Some(1), ..call(Syscall::Openat, errno, &path) }));
-        self
-    }
-
-    /// Refused because it is in use, so often, with so much time between.
-    fn busy(mut self, tries: u64, step: Duration) -> Self {
-        for _ in 0..tries {
-            self = self.refused(Errno::EBUSY).then(step);
-        }
-        self
-    }
-
-    fn then(mut self, span: Duration) -> Self {
-        self.play.pass(span);
-        self
-    }
-
-    fn inside(self, pid: u32, comm: &str, state: OccupantState) -> Self {
-        self.found(&[(pid, comm, state)], Some(false))
-    }
-
-    fn found(mut self, inside: &[(u32, &str, OccupantState)], frozen: Option<bool>) -> Self {
-        let started = BootTime(900_000_000);
-        let of = |(pid, comm, state): &(u32, &str, OccupantState)| Occupant {
-            pid: Pid(*pid),
-            comm: (*comm).into(),
-            started,
-            state: *state,
-        };
-        let occupants: Vec<Occupant> = inside.iter().map(of).collect();
-        let about = About::Occupants(Occupants {
-            hierarchy: HierarchyId(self.hierarchy),
-            id: CgroupId(7),
-            count: occupants.len() as u64,
-            occupants,
-            frozen,
-        });
-        self.play.feed(Input::Facts(Facts { at: BootTime(0), about }));
-        self
-    }
-
-    fn exits(mut self, pid: u32, exit: Exit) -> Self {
-        self.play.exit(pid, exit);
-        self.then(Duration::from_millis(1_500))
-    }
-
-    /// Its end, and no state is found behind it.
-    fn done(mut self, pid: u32, exit: Exit) -> Self {
-        self.play.exit(pid, exit);
-        self.play.state("web", pid, false);
-        self.then(Duration::from_secs(21))
-    }
-}
-
-/// A failed call of the process that is to remove the cgroup.
-fn call(syscall: Syscall, errno: Errno, path: &str) -> Attempt {
-    Attempt {
-        at: BootTime(0),
-        operation: syscall.operation(),
-        syscall,
-        errno,
-        flags: None,
-        path: path.into(),
-        truncated: false,
-        directory: None,
-        mount_namespace: Some(HOST),
-        mounts: None,
-        cgroup: None,
-        container: None,
-        actor: Actor::new(Pid(REMOVER), REMOVER, "exe".into(), Some(0)),
-    }
-}
 
 /// The story of an issue; or the same story, but for one thing.
 type Story = fn(is_it: bool) -> Scene;
