@@ -4,6 +4,7 @@ use super::{CREATION_ABORTED, NEVER_ATTEMPTED};
 use crate::findings::KnownIssue;
 use crate::input::{Exit, Operation};
 use crate::rules::Pattern;
+use crate::rules::shape::Shape;
 
 pub(super) const KNOWN: &[Pattern] = &[
     Pattern {
@@ -39,6 +40,29 @@ pub(super) const KNOWN: &[Pattern] = &[
     },
     Pattern {
         issue: KnownIssue {
+            id: "crun#1144",
+            title: "crun with systemd on cgroup v1 removes only the cgroup in the container's scope, and leaves the \
+                    scope's own where systemd does not manage the controller",
+            affects: "crun 1.7 to 1.8",
+            fixed_in: Some("crun 1.8.1"),
+            advice: "Update crun. Remove what is left (rmdir), the innermost first: there is one for each container \
+                     that has run, and new ones cannot be made when the kernel has no more.",
+        },
+        is: |shape| is_left_beside_systemd(shape, "crun"),
+    },
+    Pattern {
+        issue: KnownIssue {
+            id: "runc#2503",
+            title: "runc with systemd on cgroup v1 leaves the container's cgroups that it has made itself, where \
+                    systemd does not manage the controller",
+            affects: "runc of 2020, before July",
+            fixed_in: Some("the change runc#2503"),
+            advice: "Update runc. Remove what is left (rmdir).",
+        },
+        is: |shape| is_left_beside_systemd(shape, "runc"),
+    },
+    Pattern {
+        issue: KnownIssue {
             id: "youki#328",
             title: "youki leaves the cgroup of a container that it fails to make",
             affects: "youki before September 2021",
@@ -52,3 +76,12 @@ pub(super) const KNOWN: &[Pattern] = &[
         },
     },
 ];
+
+/// Nobody tried to remove a scope's cgroup that the runtime had made, and not systemd.
+fn is_left_beside_systemd(shape: &Shape, runtime: &str) -> bool {
+    shape.finding.cause == NEVER_ATTEMPTED
+        && shape.is_asked(runtime, &["delete"])
+        && shape.has_succeeded()
+        && !shape.is_on_v2()
+        && shape.name().ends_with(".scope")
+}

@@ -40,6 +40,13 @@ impl Scene {
         self
     }
 
+    /// The same of a process that is forked now.
+    pub fn begins(mut self, pid: u32, argv: &str) -> Self {
+        let now = self.play.now;
+        self.play.exec_at(now, pid, argv);
+        self
+    }
+
     /// A process with these arguments.
     pub fn runs(mut self, pid: u32, argv: &[&str]) -> Self {
         let argv = Some(argv.iter().copied().map(Name::from).collect());

@@ -25,6 +25,15 @@ fn delete(hierarchy: u32, path: &'static str, argv: &str) -> Scene {
     Scene::new(hierarchy, path, MAKER).asked(REMOVER, argv)
 }
 
+/// A runtime makes the scope's cgroup itself, and does not remove it.
+fn left_in_scope(create: &str, delete: &str, hierarchy: u32) -> Scene {
+    let mut play = Play::new();
+    let now = play.now;
+    play.exec_at(now, MAKER, create);
+    let scene = Scene::of(play, hierarchy, SCOPE, MAKER).exits(MAKER, OK);
+    scene.begins(REMOVER, delete).done(REMOVER, OK)
+}
+
 const MS: Duration = Duration::from_millis(1);
 const AT_ONCE: Duration = Duration::from_micros(1);
 const POD: &str = "/kubepods.slice/kubepods-pod0f6c3c27.slice";
@@ -195,6 +204,8 @@ const STORIES: &[(&str, Story)] = &[
         play.exec(MAKER, "runc create web");
         Scene::of(play, V2, "/web", MAKER).done(MAKER, if is_it { Exit::Signal(9) } else { FAILED })
     }),
+    ("crun#1144", |is_it| left_in_scope("crun create web", "crun delete web", if is_it { V1 } else { V2 })),
+    ("runc#2503", |is_it| left_in_scope("runc create web", "runc delete web", if is_it { V1 } else { V2 })),
     ("youki#328", |is_it| {
         let mut play = Play::new();
         play.exec(MAKER, "youki create web");
