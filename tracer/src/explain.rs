@@ -89,7 +89,10 @@ fn page() -> String {
     out.push_str(
         "\nIts certainty is `degraded` when something that the claim depends on could not be seen; `because` says \
          what, and the sentence says \"may\".\n\nA story that changes (the outcome becomes known, ten times as many \
-         attempts) is reported again with the same `id` and a higher `revision`.\n",
+         attempts) is reported again with the same `id` and a higher `revision`.\n\n\
+         Runtimes are known by what they are called. Where that says nothing (`exe`, `6`, a copy of another name), \
+         `looks_like` may name the runtime that the program seems to be, by its arguments, its calls and its retries, \
+         and says why. It is a hint: the severity, the certainty and the container do not depend on it.\n",
     );
     for kind in Kind::ALL {
         let Explanation { word, claim, evidence, confirm, causes, severity, false_positives } = kind.explanation();
@@ -115,12 +118,25 @@ fn page() -> String {
         }
     }
     out.push_str("\n## Known issues\n\n");
-    for issue in rules::known_issues() {
-        let _ = writeln!(
-            out,
-            "* **{}**: {}. Affects {}; fixed in {}.",
-            issue.id, issue.title, issue.affects, issue.fixed_in
-        );
+    out.push_str(
+        "A finding names those whose shape it has: the calls, their errnos and their order, who made them, what was in \
+         the way, and how it ended. The cause may be another one all the same: \"looks like\" is all that is said. \
+         What is known of versions is what the thread says.\n",
+    );
+    for kind in Kind::ALL {
+        let mut issues = rules::known_issues(kind).peekable();
+        if issues.peek().is_some() {
+            let _ = writeln!(out, "\n### Of `{}`\n", kind.as_str());
+        }
+        for issue in issues {
+            let _ = writeln!(
+                out,
+                "* **{}**{}\n  *What to do:* {}",
+                issue.id,
+                &issue.describe()[issue.id.len()..],
+                issue.advice
+            );
+        }
     }
     out
 }

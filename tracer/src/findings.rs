@@ -228,10 +228,33 @@ pub struct KnownIssue {
     pub id: &'static str,
     /// What it is.
     pub title: &'static str,
-    /// The versions that have it.
+    /// What has it: versions, as far as they are known.
     pub affects: &'static str,
-    /// The version that fixes it.
-    pub fixed_in: &'static str,
+    /// The version that fixes it, or else the change that does. `None` if none is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_in: Option<&'static str>,
+    /// What to do about it.
+    pub advice: &'static str,
+}
+
+impl KnownIssue {
+    /// What it is, in which versions.
+    pub fn describe(&self) -> String {
+        let Self { id, title, affects, fixed_in, advice: _ } = self;
+        match fixed_in {
+            Some(fixed_in) => format!("{id}: {title}. Affects {affects}; fixed in {fixed_in}."),
+            None => format!("{id}: {title}. Affects {affects}; no fix is known here."),
+        }
+    }
+}
+
+/// What a program looks like whose name says nothing. A hint: nothing else in the finding rests on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Likeness {
+    /// The runtime, by the registry's name.
+    pub runtime: &'static str,
+    /// What tells so.
+    pub because: Vec<String>,
 }
 
 /// One thing that went wrong, and everything that tells so.
@@ -279,6 +302,9 @@ pub struct Finding {
     /// What could not be seen. Empty when certain.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub because: Vec<String>,
+    /// Which runtime the actor may be that is called otherwise: a hint, by what it was asked and what it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub looks_like: Option<Likeness>,
     /// Known problems that look like this.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub known_issues: Vec<KnownIssue>,
@@ -318,7 +344,8 @@ weigh! {
     Kind:;
     FindingAttempt: path, actor;
     Rival: actor, to;
-    Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because, evidence;
+    Likeness: because;
+    Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because, looks_like, evidence;
 }
 
 #[cfg(test)]
@@ -352,6 +379,7 @@ impl Finding {
             outcome: Outcome::default(),
             certainty: Certainty::Certain,
             because: Vec::new(),
+            looks_like: None,
             known_issues: Vec::new(),
             evidence,
         }

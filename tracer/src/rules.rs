@@ -18,9 +18,14 @@ mod duplicate_teardown;
 mod gone;
 mod judge;
 mod leaked_cgroup;
+mod likeness;
 mod missing_path_teardown;
 mod refused;
+#[cfg(test)]
+#[path = "rules/scene/tests.rs"]
+mod scene;
 mod severity;
+mod shape;
 pub(crate) mod wording;
 
 use std::borrow::Cow;
@@ -31,13 +36,14 @@ use std::time::Duration;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::container::Container;
-use crate::findings::{Cause, Explanation, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
+use crate::findings::{Cause, Explanation, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
 use crate::input::{Actor, BootTime, Change, Event};
 use crate::state::{
     Case, Cgroups, Course, Coverage, Deadline, Existing, Makers, Member, Note, Notes, Participant, Place, Processes,
     Stories, Story,
 };
 pub(crate) use judge::judge;
+use shape::Shape;
 
 /// The list.
 const RULES: &[&Rule] = &[
@@ -167,7 +173,7 @@ pub(crate) struct Judgement {
 #[derive(Debug)]
 pub(crate) struct Pattern {
     pub issue: KnownIssue,
-    pub is: fn(&Finding, &Processes) -> bool,
+    pub is: fn(&Shape) -> bool,
 }
 
 /// A list of rules, and which events its rules want to see at all.
@@ -297,9 +303,9 @@ impl Cause {
     }
 }
 
-/// All known problems, for listings.
-pub(crate) fn known_issues() -> impl Iterator<Item = &'static KnownIssue> {
-    RULES.iter().flat_map(|rule| rule.known).map(|known| &known.issue)
+/// The known problems that show as findings of a kind, for listings.
+pub(crate) fn known_issues(kind: Kind) -> impl Iterator<Item = &'static KnownIssue> {
+    RULES[kind.index()].known.iter().map(|known| &known.issue)
 }
 
 /// One of these words, each with what it means.

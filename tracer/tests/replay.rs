@@ -85,7 +85,13 @@ fn the_recordings_tell_what_they_are_named_for() {
     let first = findings("failed-start")[0]["first_failure"]["path"].clone();
     assert_eq!(first, "web/pids.max", "what failed before the clean-up");
     check("read-only-create", "missing-path-teardown", "read-only-mount", "benign");
-    assert_eq!(findings("read-only-create")[0].get("known_issues"), None, "the maker did not carry on");
+    let issues = |name: &str, kind: &str| -> Vec<String> {
+        let of_kind = findings(name).into_iter().filter(|finding| finding["kind"] == kind);
+        let issues = of_kind.filter_map(|finding| finding.get("known_issues")?.as_array().cloned());
+        issues.flatten().map(|issue| issue["id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(issues("incident", "missing-path-teardown"), ["runc#4518"]);
+    assert_eq!(issues("read-only-create", "missing-path-teardown"), ["runc#2639"], "the maker did not carry on");
     check("script-v1", "duplicate-teardown", "removed-by-other", "benign");
     assert_eq!(findings("script-v1")[0]["hierarchies"], 9, "a process for each hierarchy, and one teardown");
     let reused = findings("reused-name");
@@ -125,6 +131,13 @@ fn the_recordings_tell_what_they_are_named_for() {
         left("aborted", "creation-aborted", "benign"),
     ];
     assert_eq!(told, expected);
+    let looks_like: Vec<Option<String>> = findings("unnamed")
+        .iter()
+        .map(|finding| Some(finding.get("looks_like")?["runtime"].as_str()?.to_owned()))
+        .collect();
+    assert_eq!(looks_like, [Some("runc".to_owned()), Some("crun".to_owned()), None], "the last one is rmdir");
+    assert_eq!(issues("leaked", "leaked-cgroup"), ["crun#2242", "crun#2242"]);
+    assert!(issues("busy", "busy-teardown").is_empty(), "whoever sat there was a stranger");
     let told: Vec<(String, u64, String)> = findings("busy")
         .iter()
         .map(|finding| (finding["cause"].as_str(), finding["revision"].as_u64(), finding["severity"].as_str()))

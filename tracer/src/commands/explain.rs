@@ -9,6 +9,7 @@ use super::arguments::KindParser;
 use crate::explain;
 use crate::findings::{Explanation, Kind, Severity};
 use crate::output::{ColorChoice, Palette};
+use crate::rules;
 
 /// `cgtrace explain`
 #[derive(Debug, Args)]
@@ -32,7 +33,10 @@ pub fn run(args: &Explain) -> anyhow::Result<ExitCode> {
     let mut out = io::BufWriter::new(stdout.lock());
     match (&args.kind, args.markdown) {
         (_, true) => out.write_all(explain::markdown().as_bytes())?,
-        (Some(kind), false) => whole(&mut out, kind.explanation(), palette, width)?,
+        (Some(kind), false) => {
+            whole(&mut out, kind.explanation(), palette, width)?;
+            known_issues(&mut out, *kind, palette, width)?;
+        }
         (None, false) => brief(&mut out, palette, width)?,
     }
     out.flush()?;
@@ -76,6 +80,18 @@ fn whole(out: &mut impl Write, explanation: &Explanation, palette: Palette, widt
     writeln!(out, "\n{}", palette.heading("known false positives"))?;
     for line in explanation.false_positives {
         fill(out, "  - ", line, width)?;
+    }
+    Ok(())
+}
+
+fn known_issues(out: &mut impl Write, kind: Kind, palette: Palette, width: usize) -> io::Result<()> {
+    let mut issues = rules::known_issues(kind).peekable();
+    if issues.peek().is_some() {
+        writeln!(out, "\n{}", palette.heading("known issues"))?;
+    }
+    for issue in issues {
+        fill(out, "  - ", &issue.describe(), width)?;
+        fill(out, "    what to do: ", issue.advice, width)?;
     }
     Ok(())
 }

@@ -13,7 +13,7 @@ use super::ids::shorten;
 use super::rows::{Row, Rows};
 use crate::container::Container;
 use crate::duration;
-use crate::findings::{self, Certainty, Finding, FindingAttempt, Severity};
+use crate::findings::{self, Certainty, Finding, FindingAttempt, Likeness, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
 use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Pid};
 use crate::line::{Line, Output};
@@ -322,6 +322,9 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
     for (number, line) in processes(finding).into_iter().enumerate() {
         fields.push((if number == 0 { "processes" } else { "" }, line));
     }
+    if let Some(Likeness { runtime, because }) = &finding.looks_like {
+        fields.push(("program", format!("looks like {runtime}: {}", because.join("; "))));
+    }
     if let Some(container) = &finding.container {
         fields.push(("container", describe(container)));
     }
@@ -344,11 +347,8 @@ pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static 
         fields.push(("certainty", format!("degraded: {}", finding.because.join("; "))));
     }
     for issue in &finding.known_issues {
-        let text = format!(
-            "looks like {}: {}. Affects {}; fixed in {}.",
-            issue.id, issue.title, issue.affects, issue.fixed_in
-        );
-        fields.push(("known issue", text));
+        fields.push(("known issue", format!("looks like {}", issue.describe())));
+        fields.push(("", issue.advice.to_owned()));
     }
     let advice = match finding.severity {
         Severity::Benign if finding.first_failure.is_some() => {

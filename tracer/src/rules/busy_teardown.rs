@@ -7,6 +7,8 @@
 //! Who was in the way is claimed only of the moment of a refused call. Whoever is found inside after the call was there
 //! at the call if they lived by then and nobody was seen to come in between.
 
+mod known;
+
 use std::time::Duration;
 
 use super::{Call, Judgement, Rule, Weighed, World, gone, refused, wording};
@@ -57,7 +59,7 @@ pub(super) const RULE: Rule = Rule {
              The finding is then told again: cgroup_left is false.",
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: Some(call),
     event: None,
     deadline: None,

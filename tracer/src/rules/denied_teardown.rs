@@ -5,6 +5,8 @@
 //! by the time its story is judged was removed in another way, and nothing is told of it unless a teardown failed of
 //! the refusal, or still may.
 
+mod known;
+
 use super::{Call, Judgement, Rule, Weighed, World, refused, wording};
 use crate::errno::Errno;
 use crate::findings::{Cause, Explanation, Job, Severity};
@@ -39,7 +41,7 @@ pub(super) const RULE: Rule = Rule {
              \"may\".",
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: Some(call),
     event: None,
     deadline: None,

@@ -1,5 +1,7 @@
 //! `duplicate-teardown`: somebody tried to remove a cgroup that had already been removed.
 
+mod known;
+
 use super::{Judgement, Rule, Weighed, World, gone, severity, wording};
 use crate::duration;
 use crate::errno::Errno;
@@ -31,7 +33,7 @@ pub(super) const RULE: Rule = Rule {
              shown only with --benign, or when something that failed before is to be reported.",
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: Some(|call, world| gone::case(call, world).filter(|case| case.removal.is_some())),
     event: None,
     deadline: None,

@@ -1,7 +1,7 @@
 //! From a story to its finding: what is the same for every kind. The cause, the gaps in what was seen and the sentence
 //! are the rule's own.
 
-use super::{Judgement, Rule, Weighed, World, severity};
+use super::{Judgement, Rule, Shape, Weighed, World, likeness, severity};
 use crate::findings::{Certainty, Finding, FindingAttempt, Job, Outcome};
 use crate::hash::fnv1a;
 use crate::input::{Actor, BootTime, Cgroup, Seq};
@@ -47,12 +47,14 @@ pub(crate) fn judge(rule: &Rule, story: &Story, world: &World) -> Option<Finding
         outcome,
         certainty: if because.is_empty() { Certainty::Certain } else { Certainty::Degraded },
         because,
+        looks_like: None,
         known_issues: Vec::new(),
         evidence: evidence(story, first_failure),
     };
     finding.attempts.sort_by_key(|attempt| attempt.seq);
-    let known = rule.known.iter().filter(|known| (known.is)(&finding, world.processes));
-    finding.known_issues = known.map(|known| known.issue).collect();
+    let shape = Shape::new(&finding, story, world.processes);
+    finding.known_issues = rule.known.iter().filter(|known| (known.is)(&shape)).map(|known| known.issue).collect();
+    finding.looks_like = likeness::of(&finding);
     Some(finding)
 }
 

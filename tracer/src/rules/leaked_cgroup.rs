@@ -4,6 +4,8 @@
 //! of the container is gone: a container that is stopped keeps both, and so does whoever may still delete it. Slices,
 //! and what was there before, are nobody's by this. Whoever removes a cgroup late has [`PATIENCE`] for that.
 
+mod known;
+
 use std::time::Duration;
 
 use super::judge::ANOTHER_ONE;
@@ -51,7 +53,7 @@ pub(super) const RULE: Rule = Rule {
              nspawn, gVisor), are never told of, and neither is one of a trace that ends within those 20 s.",
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: None,
     event: Some(OnEvent { of: &[Change::Emptied], begins: emptied }),
     deadline: Some(OnDeadline {

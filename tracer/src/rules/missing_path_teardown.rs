@@ -5,12 +5,14 @@
 //! around it that was itself made under our eyes proves it too. Without either, the cgroup may have come and gone
 //! before tracing began, and the finding says "may".
 
-use super::{Judgement, Pattern, Rule, Weighed, World, gone, severity, wording};
+mod known;
+
+use super::{Judgement, Rule, Weighed, World, gone, severity, wording};
 use crate::duration;
 use crate::errno::Errno;
-use crate::findings::{Cause, Deed, Explanation, Finding, FindingAttempt, Job, KnownIssue, Rival, Severity};
-use crate::input::{Exit, Operation};
-use crate::state::{Note, Participant, Processes, Renaming};
+use crate::findings::{Cause, Deed, Explanation, Rival};
+use crate::input::Operation;
+use crate::state::{Note, Participant, Renaming};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -42,7 +44,7 @@ pub(super) const RULE: Rule = Rule {
              terminal). Such findings are benign, and shown only with --benign.",
         ],
     },
-    known: &[RUNC_4518],
+    known: known::KNOWN,
     call: Some(|call, world| gone::case(call, world).filter(|case| case.removal.is_none())),
     event: None,
     deadline: None,
@@ -210,35 +212,4 @@ fn gaps(weighed: &Weighed, main: &Participant, world: &World, creation: Option<&
         }
     }
     because
-}
-
-const RUNC_4518: Pattern = Pattern {
-    issue: KnownIssue {
-        id: "runc#4518",
-        title: "rootless runc fails to delete a container whose cgroup could not be created on a read-only cgroupfs: \
-                \"unable to remove container's cgroup: open …: no such file or directory\"",
-        affects: "runc 1.2.0-rc.1 to 1.2.1 (buildkit#5491)",
-        fixed_in: "runc 1.2.2",
-    },
-    is: is_runc_4518,
-};
-
-/// One process failed to make the cgroup on the read-only mount and exited 0 all the same. Another one, which deletes,
-/// was refused the removal by that mount, could then not open the directory, and failed. Healthy versions make the same
-/// calls and exit 0; a process that is not rootless fails with the creation, and clears up itself.
-fn is_runc_4518(finding: &Finding, processes: &Processes) -> bool {
-    let Some(actor) = &finding.actor else { return false };
-    let is_own = |call: &&FindingAttempt| call.actor.is_same_process_as(actor);
-    let of = |operation, errno| {
-        finding.attempts.iter().filter(move |call| call.operation == operation && call.errno == errno)
-    };
-    let mut refused = of(Operation::Rmdir, Errno::EROFS).filter(is_own);
-    let mut opened = of(Operation::Open, Errno::ENOENT).filter(is_own);
-    let carried_on =
-        |call: &FindingAttempt| processes.of(&call.actor).is_some_and(|maker| maker.exit == Some(Exit::Code(0)));
-    finding.cause == READ_ONLY_MOUNT
-        && finding.severity == Severity::Fault
-        && Job::of(actor) == Job::Teardown
-        && of(Operation::Mkdir, Errno::EROFS).any(|mkdir| !is_own(&mkdir) && carried_on(mkdir))
-        && refused.next().is_some_and(|refused| opened.any(|open| open.path == refused.path && open.seq > refused.seq))
 }

@@ -17,7 +17,7 @@ use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, Know
 use crate::input::{Actor, BootTime, Change, Exit, HierarchyId, Identity, Occupants, Pid, Seq};
 
 /// Of a story's calls the first and the last ones are kept.
-const FIRST_CALLS: usize = 24;
+pub(crate) const FIRST_CALLS: usize = 24;
 const LAST_CALLS: usize = 8;
 /// Of the events that a story began or went on with, so many are named.
 const EVENTS: usize = 8;

@@ -4,6 +4,7 @@
 mod busy;
 mod failed_start;
 mod leaked;
+mod likeness;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -1,0 +1,255 @@
+//! Every known problem as its thread tells it, and the same story but for one thing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::errno::Errno;
+use crate::findings::{Finding, Kind};
+use crate::input::{Change, Exit, NamespaceId, OccupantState, Syscall};
+use crate::rules;
+use crate::rules::scene::{MAKER, REMOVER, Scene, V1, V2};
+use crate::tracker::tests::Play;
+
+/// Where cgroupfs is mounted read-only.
+const CONTAINER: NamespaceId = NamespaceId(2);
+const SYSTEMD: u32 = 1;
+const STRANGER: u32 = 30;
+const OK: Exit = Exit::Code(0);
+const FAILED: Exit = Exit::Code(1);
+
+/// The story of an issue; or the same story, but for one thing.
+type Story = fn(is_it: bool) -> Scene;
+
+/// Delete it, in use, and exit.
+fn delete(hierarchy: u32, path: &'static str, argv: &str) -> Scene {
+    Scene::new(hierarchy, path, MAKER).asked(REMOVER, argv)
+}
+
+/// A runtime makes the scope's cgroup itself, and does not remove it.
+fn left_in_scope(create: &str, delete: &str, hierarchy: u32) -> Scene {
+    let mut play = Play::new();
+    let now = play.now;
+    play.exec_at(now, MAKER, create);
+    let scene = Scene::of(play, hierarchy, SCOPE, MAKER).exits(MAKER, OK);
+    scene.begins(REMOVER, delete).done(REMOVER, OK)
+}
+
+const MS: Duration = Duration::from_millis(1);
+const AT_ONCE: Duration = Duration::from_micros(1);
+const POD: &str = "/kubepods.slice/kubepods-pod0f6c3c27.slice";
+const POD_OF_PODMAN: &str = "/machine.slice/machine-libpod_pod_6eeba76d.slice";
+const SCOPE: &str = "/system.slice/runc-web.scope";
+const CONMON: &str = "/libpod_parent/6eeba76d/conmon";
+const LIVE: OccupantState = OccupantState::Live;
+
+const STORIES: &[(&str, Story)] = &[
+    ("runc#4518", |is_it| {
+        let mut play = Play::new();
+        play.incident(if is_it { FAILED } else { OK });
+        Scene::of(play, V2, "/other", MAKER)
+    }),
+    ("runc#2639", |is_it| {
+        let mut play = Play::new();
+        let (cgroup, argv) =
+            ("/sys/fs/cgroup/web", if is_it { "runc run web" } else { "runc --rootless=true run web" });
+        play.exec(REMOVER, argv);
+        for (syscall, errno) in
+            [(Syscall::Mkdirat, Errno::EROFS), (Syscall::Unlinkat, Errno::EROFS), (Syscall::Openat, Errno::ENOENT)]
+        {
+            play.attempt(syscall, errno, cgroup, CONTAINER, REMOVER);
+        }
+        play.exit(REMOVER, if is_it { FAILED } else { OK });
+        play.pass(Duration::from_secs(1));
+        Scene::of(play, V2, "/other", MAKER)
+    }),
+    ("runc#5071", |is_it| {
+        let scene = Scene::new(V2, SCOPE, SYSTEMD).removed(if is_it { SYSTEMD } else { STRANGER });
+        scene.asked(REMOVER, "runc delete web").refused(Errno::ENOENT).exits(REMOVER, OK)
+    }),
+    ("runc#1683", |is_it| {
+        let mut play = Play::new();
+        play.exec(REMOVER, "runc create web");
+        let scene = Scene::of(play, V1, SCOPE, REMOVER).removed(if is_it { SYSTEMD } else { STRANGER });
+        scene.unwritable("cgroup.procs", Errno::ENOENT).refused(Errno::ENOENT).exits(REMOVER, FAILED)
+    }),
+    ("podman#20044", |is_it| {
+        let scene = Scene::new(V2, POD_OF_PODMAN, SYSTEMD).removed(SYSTEMD).asked(REMOVER, "podman pod rm web");
+        scene.refused(Errno::ENOENT).exits(REMOVER, if is_it { Exit::Code(125) } else { OK })
+    }),
+    ("containerd#357", |is_it| {
+        let of = |engine: &str| format!("runc --root /run/{engine}/runc/k8s.io delete --force web");
+        let argv = of(if is_it { "containerd" } else { "other" });
+        let scene = Scene::new(V2, "/web", MAKER).asked(STRANGER, &argv).removed(STRANGER);
+        scene.asked(REMOVER, &argv).refused(Errno::ENOENT).exits(REMOVER, OK)
+    }),
+    ("kubernetes#72105", |is_it| {
+        let scene = Scene::new(V2, "/kubepods/burstable/pod0f6c/web", MAKER);
+        let scene =
+            scene.asked(STRANGER, if is_it { "/usr/bin/kubelet --v=2" } else { "node-agent" }).removed(STRANGER);
+        scene.asked(REMOVER, "runc delete web").refused(Errno::ENOENT).exits(REMOVER, OK)
+    }),
+    ("kubernetes#137305", |is_it| {
+        let scene = Scene::new(if is_it { V2 } else { V1 }, POD, MAKER).asked(REMOVER, "kubelet").removed(REMOVER);
+        scene.refused(Errno::ENOENT).then(Duration::from_secs(3))
+    }),
+    ("containerd#11087", |is_it| {
+        let mut scene = delete(V2, "/web", "runc delete web").busy(2, AT_ONCE).then(30 * MS);
+        if is_it {
+            scene.play.event(Change::Emptied, V2, 7, "/web", STRANGER);
+        }
+        scene.exits(REMOVER, OK)
+    }),
+    ("runc#4102", |is_it| {
+        let argv = if is_it { "runc delete web" } else { "runc delete --force web" };
+        let mut scene = delete(V2, "/web", argv).busy(2, AT_ONCE);
+        for step in 0..10 {
+            scene = scene.then(MS * (1 << step)).refused(Errno::EBUSY);
+        }
+        scene.inside(50, "sleep", LIVE).exits(REMOVER, FAILED)
+    }),
+    ("runc#3225", |is_it| {
+        const PATH: &str = "/user.slice/user-1000.slice/user@1000.service/user.slice/runc-web.scope";
+        let scene = delete(V2, PATH, "runc --systemd-cgroup run web").holds("test");
+        scene.busy(if is_it { 1 } else { 2 }, AT_ONCE).exits(REMOVER, FAILED)
+    }),
+    ("runc#2344", |is_it| {
+        let scene = delete(V2, SCOPE, "runc --systemd-cgroup delete -f web").busy(if is_it { 1 } else { 2 }, AT_ONCE);
+        scene.inside(50, "sleep", LIVE).exits(REMOVER, FAILED)
+    }),
+    ("runc#2615", |is_it| {
+        let scene = delete(V1, "/web", "runc create web").busy(5, 20 * MS);
+        scene.inside(50, if is_it { "runc:[2:INIT]" } else { "sleep" }, LIVE).exits(REMOVER, FAILED)
+    }),
+    ("runc#2105", |is_it| {
+        let scene = delete(V1, if is_it { "/web/inner" } else { "/web" }, "runc delete web").busy(2, AT_ONCE);
+        scene.found(&[(50, "sleep", LIVE)], Some(true)).exits(REMOVER, FAILED)
+    }),
+    ("youki#1129", |is_it| {
+        let scene = delete(if is_it { V1 } else { V2 }, "/web", "youki delete --force web").busy(5, 20 * MS);
+        scene.found(&[(50, "sleep", LIVE)], Some(true)).exits(REMOVER, FAILED)
+    }),
+    ("crun#868", |is_it| {
+        let scene = delete(V1, "/web", "crun delete --force web");
+        let tries = if is_it { 6_000 } else { 50 };
+        let scene = scene.busy(tries, 20 * MS).then(Duration::from_secs(3));
+        if is_it { scene } else { scene.exits(REMOVER, OK) }
+    }),
+    ("kubernetes#112151", |is_it| {
+        let scene = delete(if is_it { V2 } else { V1 }, POD, "kubelet").holds("cri-containerd-67620447.scope");
+        scene.busy(4, Duration::from_secs(1)).then(Duration::from_secs(3))
+    }),
+    ("kubernetes#123766", |is_it| {
+        let scene = delete(V2, POD, "kubelet").busy(if is_it { 4 } else { 2 }, Duration::from_secs(1));
+        scene.inside(50, "java", LIVE).then(Duration::from_secs(3))
+    }),
+    ("podman#11946", |is_it| {
+        let scene = delete(V1, CONMON, "podman pod rm web").busy(1, AT_ONCE).inside(50, "conmon", LIVE);
+        scene.exits(REMOVER, if is_it { Exit::Code(125) } else { OK })
+    }),
+    ("podman#14057", |is_it| {
+        let scene = delete(V2, CONMON, "podman play kube --replace pod.yaml");
+        let scene = scene.busy(50, MS * if is_it { 100 } else { 200 });
+        scene.inside(50, "conmon", LIVE).exits(REMOVER, Exit::Code(125))
+    }),
+    ("cri-o#1009", |is_it| {
+        let scene = delete(V1, "/kubepods/pod0f6c/crio-conmon-5eed9175", "crio").busy(5, 400 * MS);
+        scene.inside(50, if is_it { "conmon" } else { "sleep" }, LIVE).then(Duration::from_secs(3))
+    }),
+    ("lxc#3563", |is_it| {
+        let scene = delete(V2, "/lxc.payload.web", "lxc-start -n web").refused_in_directory(Errno::EBUSY);
+        scene.inside(if is_it { REMOVER } else { 50 }, "lxc-start", LIVE).exits(REMOVER, OK)
+    }),
+    ("lxd#3561", |is_it| {
+        let argv = if is_it { "lxd forkstart web /var/lib/lxd /tmp/lxc.conf" } else { "rmdir cron.service" };
+        let scene = delete(V1, "/system.slice/cron.service", argv).refused_by(Syscall::Rmdir, Errno::EBUSY);
+        scene.exits(REMOVER, FAILED)
+    }),
+    ("containerd/cgroups#148", |is_it| {
+        let mut scene = delete(V2, "/web", "containerd-shim-kata-v2 -id web delete");
+        for _ in 0..3 {
+            scene = scene.refused(Errno::EBUSY);
+            scene = if is_it { scene.refused_in_directory(Errno::EBUSY) } else { scene.refused(Errno::EBUSY) };
+            scene = scene.then(20 * MS);
+        }
+        scene.exits(REMOVER, FAILED)
+    }),
+    ("systemd#26315", |is_it| {
+        let state = if is_it { OccupantState::Kernel } else { LIVE };
+        let threads = [(50, "kvm-nx-lpage-re", OccupantState::Kernel), (51, "kvm-pit", state)];
+        delete(V2, "/web", "rmdir /web").busy(1, AT_ONCE).found(&threads, Some(false)).exits(REMOVER, FAILED)
+    }),
+    ("lxd#11108", |is_it| {
+        let path = if is_it { "/lxc.payload.web/user.slice" } else { "/lxc.payload.web" };
+        let scene = Scene::new(V2, path, MAKER).runs(REMOVER, &["[lxc monitor] /var/lib/lxd/containers web"]);
+        scene.refused_in_directory(Errno::EACCES).exits(REMOVER, OK)
+    }),
+    ("lxc#2368", |is_it| {
+        let scene = delete(if is_it { V1 } else { V2 }, "/lxc/web", "lxc-start -n web");
+        scene.refused_by(Syscall::Rmdir, Errno::EACCES).exits(REMOVER, FAILED)
+    }),
+    ("lxc#1998", |is_it| {
+        let argv = if is_it { "lxc-start -n web" } else { "rmdir crond.service" };
+        let scene = delete(V1, "/system.slice/crond.service", argv).refused_by(Syscall::Rmdir, Errno::EACCES);
+        scene.exits(REMOVER, FAILED)
+    }),
+    ("crun#2242", |is_it| {
+        let mut play = Play::new();
+        play.exec(REMOVER, "crun run web");
+        let scene = Scene::of(play, V2, "/web", REMOVER);
+        let scene = if is_it { scene.unwritable("pids.max", Errno::ENOENT) } else { scene };
+        scene.done(REMOVER, FAILED)
+    }),
+    ("runc#4534", |is_it| {
+        let mut play = Play::new();
+        play.exec(MAKER, "runc create web");
+        Scene::of(play, V2, "/web", MAKER).done(MAKER, if is_it { Exit::Signal(9) } else { FAILED })
+    }),
+    ("crun#1144", |is_it| left_in_scope("crun create web", "crun delete web", if is_it { V1 } else { V2 })),
+    ("runc#2503", |is_it| left_in_scope("runc create web", "runc delete web", if is_it { V1 } else { V2 })),
+    ("youki#328", |is_it| {
+        let mut play = Play::new();
+        play.exec(MAKER, "youki create web");
+        Scene::of(play, V2, "/web", MAKER).done(MAKER, if is_it { FAILED } else { Exit::Signal(9) })
+    }),
+];
+
+/// The issues that the findings of a scene name, and the kinds that they are of.
+fn named(scene: &Scene) -> (BTreeSet<&'static str>, BTreeSet<Kind>) {
+    let findings = &scene.play.findings;
+    let issues = |finding: &Finding| finding.known_issues.iter().map(|issue| issue.id).collect::<Vec<_>>();
+    (findings.iter().flat_map(issues).collect(), findings.iter().map(|finding| finding.kind).collect())
+}
+
+#[test]
+fn an_issue_is_named_by_its_story_and_not_by_one_that_differs_in_one_thing() {
+    let mut wrong = Vec::new();
+    for (id, story) in STORIES {
+        let ((issues, kinds), (others, near)) = (named(&story(true)), named(&story(false)));
+        if issues != BTreeSet::from([*id]) || others.contains(id) || near != kinds || kinds.is_empty() {
+            wrong.push(format!("{id}: {issues:?} of {kinds:?}, the near miss {others:?} of {near:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn every_issue_has_a_story_and_a_near_miss() {
+    let all = Kind::ALL.into_iter().flat_map(rules::known_issues);
+    let issues: Vec<&str> = all.map(|issue| issue.id).collect();
+    let stories: Vec<&str> = STORIES.iter().map(|(id, _)| *id).collect();
+    let set = |list: &[&'static str]| list.iter().copied().collect::<BTreeSet<_>>();
+    assert_eq!(set(&issues), set(&stories));
+    assert_eq!((issues.len(), stories.len()), (set(&issues).len(), set(&stories).len()), "each once");
+}
+
+#[test]
+fn every_issue_says_where_it_is_discussed_what_it_is_and_what_to_do() {
+    for issue in Kind::ALL.into_iter().flat_map(rules::known_issues) {
+        let (project, number) = issue.id.rsplit_once('#').expect("PROJECT#NUMBER");
+        assert!(!project.is_empty() && number.parse::<u32>().is_ok(), "{}", issue.id);
+        let texts = [issue.title, issue.affects, issue.advice, issue.fixed_in.unwrap_or("-")];
+        assert!(texts.iter().all(|text| !text.is_empty() && text.trim() == *text), "{}", issue.id);
+        assert!(!issue.title.ends_with('.') && !issue.affects.ends_with('.'), "{}", issue.id);
+        assert!(issue.advice.ends_with('.'), "{}", issue.id);
+    }
+}
