@@ -19,6 +19,7 @@ mod gone;
 mod judge;
 mod leaked_cgroup;
 mod missing_path_teardown;
+mod partial_teardown;
 mod refused;
 mod severity;
 pub(crate) mod wording;
@@ -47,6 +48,7 @@ const RULES: &[&Rule] = &[
     &denied_teardown::RULE,
     &busy_teardown::RULE,
     &leaked_cgroup::RULE,
+    &partial_teardown::RULE,
 ];
 
 /// One kind's rule.

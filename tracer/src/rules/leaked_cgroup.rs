@@ -108,7 +108,7 @@ fn left((hierarchy, id): Key, world: &World) -> Option<(Case, Done)> {
     let live = world.cgroups.get(hierarchy, id).filter(is_empty)?;
     let container = live.container.clone()?;
     // A removal that was refused, and hurt, was told as that.
-    let is_its = |made: &&Made| !made.is_removed_in_part && !made.is_told((hierarchy, id));
+    let is_its = |made: &&Made| !made.is_removed_in_part() && !made.is_told((hierarchy, id));
     let done = world.makers.of(&container.id, (hierarchy, id)).filter(is_its)?.done.clone()?;
     let existing = live.as_existing(id);
     let case = Case {

@@ -11,7 +11,7 @@ use super::story::{Done, End};
 use crate::budget::{self, weigh};
 use crate::engine;
 use crate::errno::Errno;
-use crate::input::{BootTime, Incarnation, NamespaceId, Pid};
+use crate::input::{BootTime, HierarchyId, Incarnation, NamespaceId, Pid};
 use crate::name::Name;
 use crate::oci::RuntimeCommand;
 use crate::recent::Recent;
@@ -49,8 +49,8 @@ pub(crate) struct Made {
     cgroups: Vec<Key>,
     /// Those of which it was told that something hurt.
     told: Vec<Key>,
-    /// Others of them were removed.
-    pub is_removed_in_part: bool,
+    /// The hierarchies that others of them were removed from.
+    removed: Vec<HierarchyId>,
     /// Why the first removal of one of them failed that did.
     pub refused: Option<Errno>,
     /// Who was the last to have it, once that is done with it.
@@ -59,13 +59,24 @@ pub(crate) struct Made {
 
 weigh! {
     Keeps: root;
-    Made: keeps, cgroups, told, done;
+    Made: keeps, cgroups, removed, told, done;
 }
 
 impl Made {
     /// Whether it was told of this one of them that something hurt.
     pub fn is_told(&self, cgroup: Key) -> bool {
         self.told.contains(&cgroup)
+    }
+
+    /// From how many hierarchies it is gone that it has none left in.
+    pub fn gone(&self) -> usize {
+        let is_left = |hierarchy: &HierarchyId| self.cgroups.iter().any(|(own, _)| own == hierarchy);
+        self.removed.iter().filter(|hierarchy| !is_left(hierarchy)).count()
+    }
+
+    /// It is gone from some hierarchies, and left in others.
+    pub fn is_removed_in_part(&self) -> bool {
+        self.gone() > 0
     }
 }
 
@@ -106,7 +117,7 @@ impl Makers {
             ended: None,
             cgroups: vec![cgroup],
             told: Vec::new(),
-            is_removed_in_part: false,
+            removed: Vec::new(),
             refused: None,
             done: None,
         };
@@ -122,7 +133,9 @@ impl Makers {
         }
         self.0.change(container, |made| {
             made.cgroups.retain(|own| *own != cgroup);
-            made.is_removed_in_part = true;
+            if !made.removed.contains(&cgroup.0) {
+                made.removed.push(cgroup.0);
+            }
         });
     }
 

@@ -4,6 +4,7 @@
 mod busy;
 mod failed_start;
 mod leaked;
+mod partial;
 #[path = "../support/mod.rs"]
 mod support;
 
