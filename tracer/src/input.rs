@@ -671,8 +671,8 @@ pub enum About {
         /// Why there is no answer.
         reason: Unanswered,
     },
-    /// Who was found in a cgroup after its removal was refused because it is in use. What is not in it may have left
-    /// since the call.
+    /// Who was found in a cgroup after its removal was refused because it is in use, or after a start of a container
+    /// failed that would have had it. What is not in it may have left since.
     Occupants(Occupants),
     /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.
     Walked {

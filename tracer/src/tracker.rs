@@ -9,6 +9,7 @@
 
 mod command;
 mod containers;
+mod starts;
 mod tables;
 mod telling;
 mod told;
@@ -57,6 +58,8 @@ pub struct Tracker {
     owners: Recent<Name, Owner>,
     cgroups: Cgroups,
     makers: Makers,
+    /// v1's hierarchy of devices.
+    devices: Option<HierarchyId>,
     processes: Processes,
     coverage: Coverage,
     command: Command,
@@ -67,6 +70,8 @@ pub struct Tracker {
     next_sweep_of_facts: BootTime,
     findings: Vec<Finding>,
     spans: Vec<Span>,
+    /// Cgroups that it is to be looked into.
+    looks: Vec<(HierarchyId, Name)>,
 }
 
 /// A phase of a cgroup's life.
@@ -99,6 +104,7 @@ impl Tracker {
 
     fn with_rules(header: &Header, rules: Rules) -> Self {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id)));
+        let devices = header.hierarchies.iter().find(|h| h.controllers.iter().any(|name| name == "devices"));
         Self {
             rules,
             hierarchies: hierarchies.take(HIERARCHIES).collect(),
@@ -108,6 +114,7 @@ impl Tracker {
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
             cgroups: Cgroups::default(),
             makers: Makers::default(),
+            devices: devices.map(|hierarchy| hierarchy.id),
             processes: Processes::default(),
             coverage: Coverage::new(header),
             command: Command::new(header.command),
@@ -118,6 +125,7 @@ impl Tracker {
             next_sweep_of_facts: BootTime(header.clock.boot_ns) + SWEEP_OF_FACTS,
             findings: Vec::new(),
             spans: Vec::new(),
+            looks: Vec::new(),
         }
     }
 
@@ -161,6 +169,12 @@ impl Tracker {
     /// The phases of cgroups' lives that ended with the last input.
     pub fn take_spans(&mut self) -> Vec<Span> {
         std::mem::take(&mut self.spans)
+    }
+
+    /// The cgroups that it is worth a look into at once, to know who is in them: what is found is an input. Who replays
+    /// a recording has it there.
+    pub fn take_looks(&mut self) -> Vec<(HierarchyId, Name)> {
+        std::mem::take(&mut self.looks)
     }
 
     /// When the next story falls due: a [`Input::Tick`] at or after it makes it told.
@@ -429,6 +443,7 @@ impl Tracker {
         }
         if process.change == ProcessChange::Exit {
             let end = End { seq, at, exit: process.exit };
+            self.start_ended(end, process.pid);
             self.stories.ended((process.pid, which), end);
             if let Some(known) = self.processes.get(process.pid) {
                 self.makers.ended((process.pid, known), end);

@@ -41,6 +41,7 @@ pub(super) const RULE: Rule = Rule {
     },
     known: &[],
     call: Some(call),
+    failed_start: None,
     event: None,
     deadline: None,
     course: refused::COURSE,

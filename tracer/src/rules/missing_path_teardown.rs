@@ -44,6 +44,7 @@ pub(super) const RULE: Rule = Rule {
     },
     known: &[RUNC_4518],
     call: Some(|call, world| gone::case(call, world).filter(|case| case.removal.is_none())),
+    failed_start: None,
     event: None,
     deadline: None,
     course: gone::COURSE,

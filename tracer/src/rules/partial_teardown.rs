@@ -5,20 +5,10 @@
 //! which it made none is not missed, and what systemd, an engine or another container has there is nobody's by this.
 //! Where a refused removal of the cgroup was told as a fault, that is the finding: it says what was in the way.
 
-use std::time::Duration;
-
-use super::{Beginning, Judgement, OnDeadline, OnEvent, Rule, Weighed, World, wording};
-use crate::findings::{Cause, Explanation, Finding, Severity};
-use crate::input::{BootTime, Change, Event, Operation};
-use crate::state::{
-    Case, Course, Deadline, Done, Key, Live, Made, Member, Moment, Note, Notes, Participant, Place, Story, TOGETHER,
-    Told,
-};
-
-/// Podman tries for ten seconds to remove what its runtime has left, kubelet every other second, crun for five.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The deadlines of one container's cgroups fall due one after the other.
-const SPREAD: Duration = Duration::from_millis(500);
+use super::{Judgement, OnDeadline, OnEvent, Rule, Weighed, World, left, wording};
+use crate::findings::{Cause, Explanation, Severity};
+use crate::input::Change;
+use crate::state::Made;
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -55,21 +45,18 @@ pub(super) const RULE: Rule = Rule {
     },
     known: &[],
     call: None,
-    event: Some(OnEvent { of: &[Change::Emptied], begins: emptied }),
-    deadline: Some(OnDeadline {
-        after_runtime: Some(PATIENCE),
-        withdrawn_by: &[Change::Removed, Change::Populated],
-        begins: is_left_in_part,
+    failed_start: None,
+    event: Some(OnEvent {
+        of: &[Change::Emptied],
+        begins: |event, world| left::emptied(event, world, Made::is_removed_in_part),
     }),
-    course: Course {
-        joins,
-        gathers: |_, _| false,
-        patience: SPREAD,
-        waits: |_| None,
-        follows: &[Change::Removed],
-        is_news,
-    },
-    hurt,
+    deadline: Some(OnDeadline {
+        after_runtime: Some(left::PATIENCE),
+        withdrawn_by: &[Change::Removed, Change::Populated],
+        begins: |deadline, world| left::is_left_behind(deadline, world, Made::is_removed_in_part),
+    }),
+    course: left::COURSE,
+    hurt: left::hurt,
     judge,
 };
 
@@ -90,116 +77,34 @@ const REFUSED: Cause = Cause {
     is_routine: false,
 };
 
-/// What is left of those that its runtime made, if that is done with it and others are gone.
-fn left_in_part<'a>(live: &Live, cgroup: Key, world: &World<'a>) -> Option<(&'a Made, &'a Done)> {
-    let made = world.makers.of(&live.container.as_ref()?.id, cgroup).filter(|made| made.is_removed_in_part())?;
-    Some((made, made.done.as_ref()?))
-}
-
-/// The last process is gone from what a runtime was done with before.
-fn emptied(event: &Event, world: &World) -> Option<Beginning> {
-    let cgroup = (event.cgroup.hierarchy, event.cgroup.id?);
-    let live = world.cgroups.get(cgroup.0, cgroup.1)?;
-    left_in_part(live, cgroup, world).map(|_| Beginning::Deadline(PATIENCE))
-}
-
-fn is_left_in_part(deadline: &Deadline, world: &World) -> Option<Beginning> {
-    let (hierarchy, id) = deadline.cgroup;
-    let is_empty = |live: &&Live| world.coverage.sees_processes() && !live.is_populated && !live.truncated;
-    let live = world.cgroups.get(hierarchy, id).filter(is_empty)?;
-    let (_, done) = left_in_part(live, deadline.cgroup, world)?;
-    let container = live.container.clone()?;
-    if world.processes.have_business_with(&container.id) {
-        return Some(Beginning::Deadline(PATIENCE));
-    }
-    let existing = live.as_existing(id);
-    // A removal that was refused, and hurt, was told as that.
-    if world.stories.is_told_as_fault(&Place { hierarchy, path: live.path.clone() }, &existing) {
-        return None;
-    }
-    let case = Case {
-        existing: Some(existing),
-        since: Some(existing.created?.at),
-        container: Some(container),
-        done: Some(done.clone()),
-        ..Case::default()
-    };
-    Some(Beginning::Story(Box::new(case), Some(done.actor.clone())))
-}
-
-/// The same container's cgroup in another hierarchy, that the same process was done with.
-fn joins(story: &Story, moment: &Moment, case: &Case, _: &Notes) -> bool {
-    match story.member_at(moment.place()) {
-        Some(member) => member.is_same_life(case),
-        None => {
-            moment.at().since(story.last_at) <= TOGETHER
-                && moment.actor().is_some_and(|actor| story.has(actor))
-                && story.has_room_for(moment.place().hierarchy, None)
-        }
-    }
-}
-
-fn is_news(told: &Told, finding: &Finding) -> bool {
-    told.severity != finding.severity
-        || told.cause != finding.cause
-        || told.certainty != finding.certainty
-        || told.hierarchies != finding.hierarchies
-}
-
-fn is_left(member: &Member, world: &World) -> Option<bool> {
-    world.cgroups.is_left(member.place.hierarchy, member.existing.as_ref()?)
-}
-
-/// When the first of the cgroups was made that are left.
-fn made(story: &Story) -> BootTime {
-    let made = story.members.iter().filter_map(|member| Some(member.existing?.created?.at));
-    made.min().unwrap_or_default()
-}
-
-fn hurt(_: Option<&Participant>, story: &Story, world: &World) -> Severity {
-    if story.members.iter().all(|member| is_left(member, world) == Some(false)) {
-        return Severity::Benign;
-    }
-    let is_certain = story.members.iter().any(|member| is_left(member, world) == Some(true))
-        && world.coverage.gaps_in_lifecycle(made(story)).is_empty();
-    if is_certain { Severity::Fault } else { Severity::Undetermined }
-}
-
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let story = weighed.story;
     let main = weighed.main?;
-    let is_gone = weighed.severity == Severity::Benign;
-    if is_gone && story.told.is_none() {
+    if weighed.severity == Severity::Benign && story.told.is_none() {
         return None;
     }
-    let is_removal = |note: &&Note| note.attempt.operation == Operation::Rmdir;
-    let elsewhere = || story.members.iter().flat_map(|member| world.stories.calls_at(&member.place));
-    let since = made(story);
-    let refused = story.kept_calls().chain(elsewhere()).filter(is_removal).find(|note| note.attempt.at >= since);
+    let since = left::since(story);
+    let refused = left::refused(story, world);
     let cause = match (&story.told, refused) {
         // What it was known by may be forgotten.
         (Some(told), None) => told.cause,
         (_, Some(_)) => REFUSED,
         (None, None) => NOT_ATTEMPTED,
     };
-    let mut because = world.coverage.gaps_in_lifecycle(since);
-    because.extend(weighed.gaps_in_processes(world, None));
-    if story.members.iter().any(|member| is_left(member, world).is_none()) {
-        because.push("one that has its id now may be another one".to_owned());
-    }
-    let left = wording::verb(&because, "left", "may have left");
-    let unseen = world.coverage.gaps_in_removals(since);
+    let mut because = left::gaps(weighed, world);
+    let has_left = wording::verb(&because, "left", "may have left");
+    let has_failed = cause == REFUSED;
+    let unseen = if has_failed { Vec::new() } else { world.coverage.gaps_in_removals(since) };
     let why = match refused {
-        Some(note) => format!("its removal there had failed with {}", note.attempt.errno),
+        Some(errno) => format!("its removal there had failed with {errno}"),
+        None if has_failed => "its removal there had failed".to_owned(),
         None => {
             wording::verb(&unseen, "nobody tried to remove it there", "who may have tried to remove it was not seen")
                 .to_owned()
         }
     };
-    if refused.is_none() {
-        because.extend(unseen);
-    }
-    let others = match gone(story, world) {
+    because.extend(unseen);
+    let others = match left::made(story, world).map(Made::gone) {
         None => " others".to_owned(),
         Some(1) => " another one".to_owned(),
         Some(more) => format!(" {more} others"),
@@ -208,32 +113,14 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         1 => "in one hierarchy".to_owned(),
         more => format!("in {more} hierarchies"),
     };
-    let after = match world.cgroups.removal(&weighed.member.place).filter(|_| is_gone) {
-        Some(removal) => format!(
-            "; {} removed it {:.0} s later",
-            wording::somebody(&removal.actor),
-            removal.at.since(story.began).as_secs_f64(),
-        ),
-        None if is_gone => "; it is gone by now".to_owned(),
-        None => String::new(),
-    };
+    let after = left::after(weighed, world);
     let summary = format!(
-        "{} {left} {} behind {hierarchies}, empty, though it is gone from{others}: {why}; {}{after}",
+        "{} {has_left} {} behind {hierarchies}, empty, though it is gone from{others}: {why}; {}{after}",
         wording::who(&main.actor),
         wording::whose(weighed),
         wording::end(weighed, world),
     );
     Some(Judgement { cause, because, summary, rival: None })
-}
-
-/// From how many hierarchies it is gone. `None` if that is not remembered any more.
-fn gone(story: &Story, world: &World) -> Option<usize> {
-    let container = story.container.as_ref()?;
-    let mut made = story.members.iter().filter_map(|member| {
-        let cgroup = (member.place.hierarchy, member.existing?.id);
-        world.makers.of(&container.id, cgroup)
-    });
-    made.next().map(Made::gone)
 }
 
 #[cfg(test)]

@@ -175,6 +175,29 @@ impl Cgroups {
         Some((id, self.get(place.hierarchy, id)?))
     }
 
+    /// All with a path like that, in order.
+    pub fn all_at(&self, is: impl Fn(&Name) -> bool) -> Vec<(Key, &Live)> {
+        let whole = self.live.iter().filter(|(_, live)| !live.truncated && is(&live.path));
+        let mut found: Vec<(Key, &Live)> = whole.map(|(key, live)| (*key, live.as_ref())).collect();
+        found.sort_by_key(|(key, _)| *key);
+        found
+    }
+
+    /// The first cgroup of a container in a hierarchy that was made in that time, at another place than this one.
+    pub fn another_made(&self, place: &Place, container: &Name, from: BootTime, until: BootTime) -> Option<&Name> {
+        let is_made = |created: Option<Creation>| created.filter(|made| made.at >= from && made.at <= until);
+        let is_its = |own: &Option<Arc<Container>>| own.as_ref().is_some_and(|own| own.id == *container);
+        let live =
+            self.live.iter().filter(|((hierarchy, _), live)| *hierarchy == place.hierarchy && is_its(&live.container));
+        let live = live.filter_map(|(_, live)| Some((is_made(live.created)?.at, &live.path)));
+        let gone = self
+            .removals
+            .in_order()
+            .filter(|(of, removal)| of.hierarchy == place.hierarchy && is_its(&removal.container));
+        let gone = gone.filter_map(|(of, removal)| Some((is_made(removal.created)?.at, &of.path)));
+        live.chain(gone).filter(|(_, path)| **path != place.path).min().map(|(_, path)| path)
+    }
+
     /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.
     pub fn is_left(&self, hierarchy: HierarchyId, existing: &Existing) -> Option<bool> {
         let Some(live) = self.get(hierarchy, existing.id) else { return Some(false) };

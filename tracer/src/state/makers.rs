@@ -51,8 +51,8 @@ pub(crate) struct Made {
     told: Vec<Key>,
     /// The hierarchies that others of them were removed from.
     removed: Vec<HierarchyId>,
-    /// Why the first removal of one of them failed that did.
-    pub refused: Option<Errno>,
+    /// Why the first removal of each failed, of those whose did.
+    refused: Vec<(Key, Errno)>,
     /// Who was the last to have it, once that is done with it.
     pub done: Option<Done>,
 }
@@ -66,6 +66,11 @@ impl Made {
     /// Whether it was told of this one of them that something hurt.
     pub fn is_told(&self, cgroup: Key) -> bool {
         self.told.contains(&cgroup)
+    }
+
+    /// Why the first removal of this one of them failed that did.
+    pub fn refused(&self, cgroup: Key) -> Option<Errno> {
+        self.refused.iter().find(|(own, _)| *own == cgroup).map(|(_, errno)| *errno)
     }
 
     /// From how many hierarchies it is gone that it has none left in.
@@ -118,7 +123,7 @@ impl Makers {
             cgroups: vec![cgroup],
             told: Vec::new(),
             removed: Vec::new(),
-            refused: None,
+            refused: Vec::new(),
             done: None,
         };
         self.0.tell(container.clone(), made);
@@ -141,8 +146,8 @@ impl Makers {
 
     /// A removal of a cgroup of a container failed.
     pub fn refused(&mut self, container: &Name, cgroup: Key, errno: Errno) {
-        if self.of(container, cgroup).is_some_and(|made| made.refused.is_none()) {
-            self.0.change(container, |made| made.refused = Some(errno));
+        if self.of(container, cgroup).is_some_and(|made| made.refused(cgroup).is_none()) {
+            self.0.change(container, |made| made.refused.push((cgroup, errno)));
         }
     }
 

@@ -475,9 +475,11 @@ impl Story {
         own.or(self.members.first()).expect("a story begins with its first member")
     }
 
-    /// Who was found in one of its cgroups, if somebody was refused because it is in use.
+    /// Who was found in one of its cgroups, if somebody was refused because it is in use, or failed for no reason that
+    /// a call tells.
     pub fn found(&mut self, found: &Found, scale: &mut Scale) {
-        if !self.participants.iter().any(|participant| participant.errno == Some(Errno::EBUSY)) {
+        let may_be_why = |participant: &Participant| matches!(participant.errno, Some(Errno::EBUSY) | None);
+        if !self.participants.iter().any(may_be_why) {
             return;
         }
         let Occupants { hierarchy, id, .. } = found.occupants;
