@@ -616,13 +616,15 @@ impl Gatherer {
             }
             Pending::Ended { pid, at } => {
                 let no = unanswered(at, pid, Question::State, &answer);
-                let state = match answer {
-                    Ok(Answer::Ended(left)) => {
-                        left.map(|Left { id, path, present }| fact(at, About::State { id, pid, path, present }))
-                    }
+                let left = match answer {
+                    Ok(Answer::Ended(left)) => left,
                     _ => None,
                 };
-                vec![(ticket, no.into_iter().chain(state).collect())]
+                let said = left.into_iter().flat_map(|Left { id, path, present, error }| {
+                    let failure = error.map(|message| About::Failure { id: id.clone(), pid, message });
+                    [Some(About::State { id, pid, path, present }), failure]
+                });
+                vec![(ticket, no.into_iter().chain(said.flatten().map(|about| fact(at, about))).collect())]
             }
             Pending::Standing { at } => {
                 let said = match answer {

@@ -660,6 +660,15 @@ pub enum About {
         /// The file is still there.
         present: bool,
     },
+    /// What a runtime's log says of why it failed to make a container.
+    Failure {
+        /// The container's id.
+        id: Name,
+        /// The process that ended just before this was looked at.
+        pid: Pid,
+        /// The error that the log ends with.
+        message: Name,
+    },
     /// Nothing could be read of a container that a runtime makes: neither its bundle nor the runtime's state.
     Unread(Unread),
     /// A question about a process was not answered: what would have been told of it stays unknown.

@@ -173,7 +173,8 @@ impl<'a> Stream<'a> {
                 About::Mounts { namespace, .. } => opens && self.tracker.knows_mounts(*namespace),
                 About::Container(said) => opens && self.tracker.knows_container(said),
                 About::Walked { .. } => opens,
-                About::State { .. } | About::Unread(_) | About::Unanswered { .. } | About::Occupants(_) => false,
+                About::State { .. } | About::Failure { .. } | About::Unread(_) => false,
+                About::Unanswered { .. } | About::Occupants(_) => false,
             },
             Input::Attempt(_) | Input::Lost(_) | Input::Tick(_) => false,
         }

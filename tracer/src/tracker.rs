@@ -473,6 +473,10 @@ impl Tracker {
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
                 self.look_at_what_is_left(&id, *pid, *present);
             }
+            About::Failure { id: _, pid, message } => {
+                let which = self.processes.get(*pid).map(|known| known.incarnation);
+                self.stories.failure_said((*pid, which), message);
+            }
             About::Occupants(occupants) => {
                 let joined = self.cgroups.get(occupants.hierarchy, occupants.id).and_then(|live| live.joined);
                 self.stories.found(&Found { seq, at: facts.at, joined, occupants: occupants.clone() });

@@ -15,6 +15,7 @@ use crate::container::Container;
 use crate::errno::Errno;
 use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
 use crate::input::{Actor, BootTime, Change, Exit, HierarchyId, Identity, Occupants, Pid, Seq};
+use crate::name::Name;
 
 /// Of a story's calls the first and the last ones are kept.
 const FIRST_CALLS: usize = 24;
@@ -202,13 +203,15 @@ pub(crate) struct Participant {
     pub ended: Option<End>,
     /// Its runtime's state file was still there after its end.
     pub state_left: Option<bool>,
+    /// Why it failed, as its own log says.
+    pub said: Option<Name>,
 }
 
 impl Weigh for Participant {
     fn weigh(&self, scale: &mut Scale) {
         scale.add(2 * size_of::<Self>() + INDEX);
         (&self.actor, &self.place).weigh(scale);
-        self.failed_before.weigh(scale);
+        (&self.failed_before, &self.said).weigh(scale);
     }
 }
 
@@ -374,6 +377,7 @@ impl Story {
             failed_before: caller.failed_before,
             ended: case.done.as_ref().map(|done| done.end),
             state_left: case.done.as_ref().map(|_| false),
+            said: None,
         };
         scale.put(&participant);
         self.participants.push(participant);
