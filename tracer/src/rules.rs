@@ -24,6 +24,7 @@ mod missing_path_teardown;
 mod partial_teardown;
 mod refused;
 mod severity;
+mod stale_cgroup;
 pub(crate) mod wording;
 
 use std::borrow::Cow;
@@ -51,6 +52,7 @@ const RULES: &[&Rule] = &[
     &busy_teardown::RULE,
     &leaked_cgroup::RULE,
     &partial_teardown::RULE,
+    &stale_cgroup::RULE,
 ];
 
 /// One kind's rule.

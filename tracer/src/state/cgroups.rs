@@ -183,19 +183,18 @@ impl Cgroups {
         found
     }
 
-    /// The first cgroup of a container in a hierarchy that was made in that time, at another place than this one.
-    pub fn another_made(&self, place: &Place, container: &Name, from: BootTime, until: BootTime) -> Option<&Name> {
-        let is_made = |created: Option<Creation>| created.filter(|made| made.at >= from && made.at <= until);
-        let is_its = |own: &Option<Arc<Container>>| own.as_ref().is_some_and(|own| own.id == *container);
-        let live =
-            self.live.iter().filter(|((hierarchy, _), live)| *hierarchy == place.hierarchy && is_its(&live.container));
-        let live = live.filter_map(|(_, live)| Some((is_made(live.created)?.at, &live.path)));
-        let gone = self
-            .removals
-            .in_order()
-            .filter(|(of, removal)| of.hierarchy == place.hierarchy && is_its(&removal.container));
-        let gone = gone.filter_map(|(of, removal)| Some((is_made(removal.created)?.at, &of.path)));
-        live.chain(gone).filter(|(_, path)| **path != place.path).min().map(|(_, path)| path)
+    /// The first cgroup of a hierarchy with a path like that which was made in that time.
+    pub fn made_within(
+        &self,
+        hierarchy: HierarchyId,
+        (from, until): (BootTime, BootTime),
+        is: impl Fn(&Name) -> bool,
+    ) -> Option<&Name> {
+        let live = self.live.iter().map(|((of, _), live)| (*of, &live.path, live.created));
+        let gone = self.removals.in_order().map(|(place, removal)| (place.hierarchy, &place.path, removal.created));
+        let own = live.chain(gone).filter(|(of, path, _)| *of == hierarchy && is(path));
+        let made = own.filter_map(|(_, path, created)| Some((created?.at, path)));
+        made.filter(|(at, _)| *at >= from && *at <= until).min().map(|(_, path)| path)
     }
 
     /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.

@@ -5,6 +5,7 @@ mod busy;
 mod failed_start;
 mod leaked;
 mod partial;
+mod stale;
 #[path = "../support/mod.rs"]
 mod support;
 
