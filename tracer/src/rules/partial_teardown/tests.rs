@@ -90,6 +90,11 @@ fn all_hierarchies_in_which_it_is_left_are_one_finding() {
     assert_eq!((play.findings.len(), last.revision, last.severity), (2, 1, Severity::Benign));
     assert!(last.summary.contains("though it is gone from others: "), "{}", last.summary);
     assert_eq!((last.cause.word, last.outcome.cgroup_left), ("not-attempted", Some(false)));
+    // What has its id next, and what is lost by then, says nothing of it.
+    play.feed(Input::Lost(Lost::some(BootTime(0), Ring::Attempts, LossReason::RingFull, 1)));
+    play.event(Change::Created, 8, 9, "/else", 30);
+    wait(&mut play);
+    assert_eq!(play.findings.len(), 2);
 }
 
 #[test]
