@@ -17,9 +17,8 @@ use crate::cgroupfs::{self, Members};
 use crate::errno::Errno;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Device, Event, Facts, HierarchyId, Input, Mount, MountChanges,
-    NamespaceId, Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread,
-    UnreadReason,
+    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, Mount, MountChanges, NamespaceId,
+    Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread, UnreadReason,
 };
 use crate::machine::Machine;
 use crate::mounts::{self, MountTable, Resolution, Watch};
@@ -311,15 +310,24 @@ impl Gatherer {
             return None;
         }
         let begun = Instant::now();
-        let found = self.look(attempt, begun);
+        let found = self.cgroup_of(attempt).and_then(|cgroup| self.look_into(cgroup, begun));
         self.looking.charge(begun.elapsed());
-        found.map(|occupants| Input::Facts(Facts { at: process::boot_time(), about: About::Occupants(occupants) }))
+        found
     }
 
-    fn look(&mut self, attempt: &Attempt, now: Instant) -> Option<Occupants> {
-        let (device, path) = self.cgroup_of(attempt)?;
-        let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device))?;
-        let key = (hierarchy.id, path);
+    /// Who is in a cgroup now, that the tracker wants to know of. `None` as for those of whom a refusal tells.
+    pub fn look(&mut self, hierarchy: HierarchyId, path: Name) -> Option<Input> {
+        if !self.looking.allows(LOOK_EVERY) {
+            return None;
+        }
+        let begun = Instant::now();
+        let found = self.look_into((hierarchy, path), begun);
+        self.looking.charge(begun.elapsed());
+        found
+    }
+
+    fn look_into(&mut self, key: (HierarchyId, Name), now: Instant) -> Option<Input> {
+        let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.id == key.0)?;
         if self.looked.get(&key).is_some_and(|looked| now.duration_since(*looked) < LOOK_EVERY) {
             return None;
         }
@@ -331,14 +339,17 @@ impl Gatherer {
         let mut occupants: Vec<Occupant> = first.into_iter().filter_map(process::occupant).collect();
         occupants.sort_by_key(|occupant| occupant.state);
         occupants.truncate(OCCUPANTS);
-        Some(Occupants { hierarchy: hierarchy.id, id, count, occupants, frozen })
+        let occupants = Occupants { hierarchy: hierarchy.id, id, count, occupants, frozen };
+        Some(Input::Facts(Facts { at: process::boot_time(), about: About::Occupants(occupants) }))
     }
 
     /// Where a failed call leads, by the mounts that its process sees.
-    fn cgroup_of(&self, attempt: &Attempt) -> Option<(Device, Name)> {
+    fn cgroup_of(&self, attempt: &Attempt) -> Option<(HierarchyId, Name)> {
+        let of = |device| self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device));
         let climbs = components(attempt.path.as_bytes()).any(|part| part == b"..");
         if let Some(directory) = attempt.directory.as_ref().filter(|directory| !directory.outside && !climbs) {
-            return (!directory.truncated).then(|| (directory.device, mounts::join(&directory.path, &attempt.path)));
+            let hierarchy = of(directory.device).filter(|_| !directory.truncated)?;
+            return Some((hierarchy.id, mounts::join(&directory.path, &attempt.path)));
         }
         let table = MountTable::new(self.namespaces.get(&attempt.mount_namespace?)?.mounts.clone());
         let resolved = match &attempt.directory {
@@ -346,7 +357,7 @@ impl Gatherer {
             None => table.resolve(&attempt.path),
         };
         match resolved {
-            Resolution::Cgroup { device, path, .. } => Some((device, path)),
+            Resolution::Cgroup { device, path, .. } => Some((of(device)?.id, path)),
             Resolution::OtherFileSystem { .. } | Resolution::Unknown => None,
         }
     }
@@ -646,13 +657,15 @@ impl Gatherer {
             }
             Pending::Ended { pid, at } => {
                 let no = unanswered(at, pid, Question::State, &answer);
-                let state = match answer {
-                    Ok(Answer::Ended(left)) => {
-                        left.map(|Left { id, path, present }| fact(at, About::State { id, pid, path, present }))
-                    }
+                let left = match answer {
+                    Ok(Answer::Ended(left)) => left,
                     _ => None,
                 };
-                vec![(ticket, no.into_iter().chain(state).collect())]
+                let said = left.into_iter().flat_map(|Left { id, path, present, error }| {
+                    let failure = error.map(|message| About::Failure { id: id.clone(), pid, message });
+                    [Some(About::State { id, pid, path, present }), failure]
+                });
+                vec![(ticket, no.into_iter().chain(said.flatten().map(|about| fact(at, about))).collect())]
             }
             Pending::Standing { at, asker } => {
                 let said = match answer {

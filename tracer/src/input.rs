@@ -660,6 +660,15 @@ pub enum About {
         /// The file is still there.
         present: bool,
     },
+    /// What a runtime's log says of why it failed to make a container.
+    Failure {
+        /// The container's id.
+        id: Name,
+        /// The process that ended just before this was looked at.
+        pid: Pid,
+        /// The error that the log ends with.
+        message: Name,
+    },
     /// Something of a container could not be read: what it would have told stays unknown.
     Unread(Unread),
     /// A question about a process was not answered: what would have been told of it stays unknown.
@@ -671,8 +680,8 @@ pub enum About {
         /// Why there is no answer.
         reason: Unanswered,
     },
-    /// Who was found in a cgroup after its removal was refused because it is in use. What is not in it may have left
-    /// since the call.
+    /// Who was found in a cgroup after its removal was refused because it is in use, or after a start of a container
+    /// failed that would have had it. What is not in it may have left since.
     Occupants(Occupants),
     /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.
     Walked {

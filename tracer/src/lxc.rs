@@ -136,6 +136,17 @@ pub fn is_payload_of(payload: &Name, container: &Name) -> bool {
     rest.is_empty() || number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
 }
 
+/// The cgroup of a container's own, or its monitor's, that a path is of: without the number that LXC puts behind it
+/// when the plain one is taken.
+pub fn cgroup_of(path: &Name, container: &Name) -> Option<Name> {
+    let (around, own) = path.as_bytes().split_at(path.as_bytes().iter().rposition(|byte| *byte == b'/')? + 1);
+    let prefix = [&b"lxc.payload."[..], b"lxc.monitor."].into_iter().find(|prefix| own.starts_with(prefix));
+    let named = [&b"/lxc/"[..], b"/lxc.monitor/"].into_iter().any(|end| around.ends_with(end));
+    let (prefix, rest) = own.split_at(prefix.filter(|_| !named).map_or(0, <[u8]>::len));
+    let is_its = (named || !prefix.is_empty()) && is_payload_of(&Name::new(rest), container);
+    is_its.then(|| Name::new([around, prefix, container.as_bytes()].concat()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -203,5 +214,21 @@ mod tests {
         let is = |payload: &str, container: &str| is_payload_of(&payload.into(), &container.into());
         assert!(is("two", "two") && is("two-1", "two") && is("two-1-2", "two-1"));
         assert!(!is("two-x", "two") && !is("twofold", "two") && !is("two-", "two") && !is("one", "two"));
+    }
+
+    #[test]
+    fn a_containers_own_cgroup_and_its_monitors_are_known_with_and_without_a_number() {
+        let check = |path: &str, expected: Option<&str>| {
+            assert_eq!(cgroup_of(&path.into(), &"c1".into()), expected.map(Name::from), "{path}");
+        };
+        check("/lxc.payload.c1", Some("/lxc.payload.c1"));
+        check("/dir/lxc.monitor.c1-12", Some("/dir/lxc.monitor.c1"));
+        check("/lxc/c1", Some("/lxc/c1"));
+        check("/lxc.monitor/c1-1", Some("/lxc.monitor/c1"));
+        for path in
+            ["/lxc.pivot", "/lxc", "/c1", "/lxc/c2", "/lxc.payload.c1x", "/lxc.payload.c1/ns", "/lxc.payload.", "x"]
+        {
+            check(path, None);
+        }
     }
 }

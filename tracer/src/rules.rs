@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! failed call ─► call ────────► Case ─┐                 ┌─► joins ─► an open story ─┐
+//! failed start ► failed_start ► Case ─┤                 │                           │
 //! event ───────► event ───────► Case ─┼─────────────────┤                           ├─► due ─► judge ─► Finding
 //!                  └► deadline ─► Case ┘                 └─► a new story ────────────┘
 //! ```
@@ -18,14 +19,17 @@ mod duplicate_teardown;
 mod gone;
 mod judge;
 mod leaked_cgroup;
+mod left;
 mod likeness;
 mod missing_path_teardown;
+mod partial_teardown;
 mod refused;
 #[cfg(test)]
 #[path = "rules/scene/tests.rs"]
 mod scene;
 mod severity;
 mod shape;
+mod stale_cgroup;
 pub(crate) mod wording;
 
 use std::borrow::Cow;
@@ -39,8 +43,8 @@ use crate::container::Container;
 use crate::findings::{Cause, Explanation, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
 use crate::input::{Actor, BootTime, Change, Event};
 use crate::state::{
-    Case, Cgroups, Course, Coverage, Deadline, Existing, Makers, Member, Note, Notes, Participant, Place, Processes,
-    Stories, Story,
+    Case, Cgroups, Course, Coverage, Deadline, Existing, Known, Live, Makers, Member, Note, Notes, Participant, Place,
+    Processes, Stories, Story,
 };
 pub(crate) use judge::judge;
 use shape::Shape;
@@ -53,6 +57,8 @@ const RULES: &[&Rule] = &[
     &denied_teardown::RULE,
     &busy_teardown::RULE,
     &leaked_cgroup::RULE,
+    &partial_teardown::RULE,
+    &stale_cgroup::RULE,
 ];
 
 /// One kind's rule.
@@ -64,6 +70,8 @@ pub(crate) struct Rule {
     pub known: &'static [Pattern],
     /// What a failed call is to it: the case that a story begins with, or goes on with. `None` if it is nothing to it.
     pub call: Option<fn(&Call, &World) -> Option<Case>>,
+    /// What a start that failed is to it, where there was a cgroup in the place of the container's own before it began.
+    pub failed_start: Option<fn(&FailedStart, &World) -> Option<Case>>,
     /// What it makes of events: the beginning of a story, or something to be looked at later.
     pub event: Option<OnEvent>,
     /// What it makes of the deadlines that it had asked for.
@@ -144,6 +152,17 @@ impl<'a> Call<'a> {
     fn place(&self) -> &Place {
         &self.note.place
     }
+}
+
+/// A runtime was asked to make a container and failed, and made no cgroup for it: there was one before it began.
+pub(crate) struct FailedStart<'a> {
+    pub known: &'a Known,
+    /// That container.
+    pub container: Option<&'a Arc<Container>>,
+    /// Where the cgroup is that was there.
+    pub place: &'a Place,
+    pub existing: Existing,
+    pub live: &'a Live,
 }
 
 /// What is the same for every kind, weighed first.
@@ -365,7 +384,8 @@ mod tests {
             assert!(Kind::ALL[..index].iter().all(|before| before.as_str() != kind.as_str()), "{kind:?}");
         }
         for (kind, rule) in Rules::all().iter() {
-            assert!(rule.call.is_some() || rule.event.is_some(), "nothing begins {kind:?}");
+            let begins = rule.call.is_some() || rule.event.is_some() || rule.failed_start.is_some();
+            assert!(begins, "nothing begins {kind:?}");
             assert!(rule.deadline.is_none() || rule.event.is_some(), "nobody asks for a deadline of {kind:?}");
         }
     }

@@ -18,7 +18,7 @@ pub use rewalk::WalkReason;
 
 use crate::cgroupfs;
 use crate::container;
-use crate::gather::Gatherer;
+use crate::gather::{Arrived, Gatherer};
 use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
 use crate::input::{About, BootTime, Event, Facts, Input, Pid, Ring};
 use crate::kernel;
@@ -230,6 +230,10 @@ impl Session {
             }
             self.gather(Some(stream.tracker()))?;
             feed_all(&mut stream, self.merge.take(now))?;
+            for (hierarchy, path) in stream.take_looks() {
+                let found = self.gatherer.look(hierarchy, path);
+                self.merge.extend(found.into_iter().map(Arrived::Input).collect(), process::boot_time(), now);
+            }
             turned = now;
             let walked_again = self.walk_again(&mut stream)?;
             if walked_again.is_some() {

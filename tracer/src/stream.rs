@@ -4,8 +4,9 @@ use std::io;
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{About, BootTime, Change, Facts, Input, ProcessChange, Ring, Seq, Tick};
+use crate::input::{About, BootTime, Change, Facts, HierarchyId, Input, ProcessChange, Ring, Seq, Tick};
 use crate::line::{Counts, Line, Output};
+use crate::name::Name;
 use crate::tracker::Tracker;
 
 /// How far a part of a trace has told again what was known, which it does in this order.
@@ -44,6 +45,11 @@ impl<'a> Stream<'a> {
     /// What the tracker knows.
     pub fn tracker(&self) -> &Tracker {
         &self.tracker
+    }
+
+    /// See [`Tracker::take_looks`].
+    pub fn take_looks(&mut self) -> Vec<(HierarchyId, Name)> {
+        self.tracker.take_looks()
     }
 
     /// Takes one input in. An attempt that turns out to be on another file system is none, and is dropped.
@@ -167,7 +173,8 @@ impl<'a> Stream<'a> {
                 About::Mounts { namespace, .. } => opens && self.tracker.knows_mounts(*namespace),
                 About::Container(said) => opens && self.tracker.knows_container(said),
                 About::Walked { .. } => opens,
-                About::State { .. } | About::Unread(_) | About::Unanswered { .. } | About::Occupants(_) => false,
+                About::State { .. } | About::Failure { .. } | About::Unread(_) => false,
+                About::Unanswered { .. } | About::Occupants(_) => false,
             },
             Input::Attempt(_) | Input::Lost(_) | Input::Tick(_) => false,
         }

@@ -9,6 +9,7 @@
 
 mod command;
 mod containers;
+mod starts;
 mod tables;
 mod telling;
 mod told;
@@ -57,6 +58,8 @@ pub struct Tracker {
     owners: Recent<Name, Owner>,
     cgroups: Cgroups,
     makers: Makers,
+    /// v1's hierarchy of devices.
+    devices: Option<HierarchyId>,
     processes: Processes,
     coverage: Coverage,
     command: Command,
@@ -71,6 +74,8 @@ pub struct Tracker {
     next_naming: BootTime,
     findings: Vec<Finding>,
     spans: Vec<Span>,
+    /// Cgroups that it is to be looked into.
+    looks: Vec<(HierarchyId, Name)>,
 }
 
 /// A phase of a cgroup's life.
@@ -103,6 +108,7 @@ impl Tracker {
 
     fn with_rules(header: &Header, rules: Rules) -> Self {
         let hierarchies = header.hierarchies.iter().filter_map(|h| Some((h.device?, h.id)));
+        let devices = header.hierarchies.iter().find(|h| h.controllers.iter().any(|name| name == "devices"));
         Self {
             rules,
             hierarchies: hierarchies.take(HIERARCHIES).collect(),
@@ -112,6 +118,7 @@ impl Tracker {
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
             cgroups: Cgroups::default(),
             makers: Makers::default(),
+            devices: devices.map(|hierarchy| hierarchy.id),
             processes: Processes::default(),
             coverage: Coverage::new(header),
             command: Command::new(header.command),
@@ -124,6 +131,7 @@ impl Tracker {
             next_naming: BootTime(header.clock.boot_ns),
             findings: Vec::new(),
             spans: Vec::new(),
+            looks: Vec::new(),
         }
     }
 
@@ -168,6 +176,12 @@ impl Tracker {
     /// The phases of cgroups' lives that ended with the last input.
     pub fn take_spans(&mut self) -> Vec<Span> {
         std::mem::take(&mut self.spans)
+    }
+
+    /// The cgroups that it is worth a look into at once, to know who is in them: what is found is an input. Who replays
+    /// a recording has it there.
+    pub fn take_looks(&mut self) -> Vec<(HierarchyId, Name)> {
+        std::mem::take(&mut self.looks)
     }
 
     /// When the next story falls due: a [`Input::Tick`] at or after it makes it told.
@@ -436,6 +450,7 @@ impl Tracker {
         }
         if process.change == ProcessChange::Exit {
             let end = End { seq, at, exit: process.exit };
+            self.start_ended(end, process.pid);
             self.stories.ended((process.pid, which), end);
             if let Some(known) = self.processes.get(process.pid) {
                 self.makers.ended((process.pid, known), end);
@@ -472,6 +487,10 @@ impl Tracker {
                 let which = self.processes.get(*pid).map(|known| known.incarnation);
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
                 self.look_at_what_is_left(&id, *pid, *present);
+            }
+            About::Failure { id: _, pid, message } => {
+                let which = self.processes.get(*pid).map(|known| known.incarnation);
+                self.stories.failure_said((*pid, which), message);
             }
             About::Occupants(occupants) => {
                 let joined = self.cgroups.get(occupants.hierarchy, occupants.id).and_then(|live| live.joined);

@@ -138,6 +138,32 @@ fn the_recordings_tell_what_they_are_named_for() {
     assert_eq!(looks_like, [Some("runc".to_owned()), Some("crun".to_owned()), None], "the last one is rmdir");
     assert_eq!(issues("leaked", "leaked-cgroup"), ["crun#2242", "crun#2242"]);
     assert!(issues("busy", "busy-teardown").is_empty(), "whoever sat there was a stranger");
+    let told: Vec<(String, u64, String)> = findings("partial")
+        .iter()
+        .map(|finding| {
+            (finding["container"]["id"].as_str(), finding["revision"].as_u64(), finding["severity"].as_str())
+        })
+        .map(|(id, revision, severity)| (id.unwrap().into(), revision.unwrap(), severity.unwrap().into()))
+        .collect();
+    // One of the nine was not mounted where runc looked. The teardown of the other container is whole.
+    assert_eq!(told, [refused("part", 0, "fault"), refused("part", 1, "benign")]);
+    check("partial", "partial-teardown", "not-attempted", "benign");
+    let told: Vec<(String, String, String)> = findings("stale")
+        .iter()
+        .filter(|finding| finding["kind"] == "stale-cgroup")
+        .map(|finding| (finding["container"]["id"].as_str(), finding["cause"].as_str(), finding["severity"].as_str()))
+        .map(|(id, cause, severity)| (id.unwrap().into(), cause.unwrap().into(), severity.unwrap().into()))
+        .collect();
+    // LXC with a name that it must take, LXC that may take another one, runc 1.3. One that is started into its own
+    // cgroup, which is there and empty, meets nothing.
+    let expected = [
+        left("c2", "name-taken", "fault"),
+        left("c1", "name-taken", "benign"),
+        left("web", "occupied", "undetermined"),
+        // Its log was told of.
+        left("logged", "occupied", "fault"),
+    ];
+    assert_eq!(told, expected);
     let told: Vec<(String, u64, String)> = findings("busy")
         .iter()
         .map(|finding| (finding["cause"].as_str(), finding["revision"].as_u64(), finding["severity"].as_str()))

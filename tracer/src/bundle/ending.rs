@@ -1,4 +1,5 @@
-//! What is left of a container's state when a process that deletes it, or fails to make it, has ended.
+//! What is left of a container's state when a process that deletes it, or fails to make it, has ended; and what the
+//! process said of that in its log.
 
 use std::time::Duration;
 
@@ -25,6 +26,10 @@ pub struct Ending {
     /// No state was there when it began: what is there after it is its own. `false` if nobody could look in time.
     was_missing: bool,
     files: Files,
+    /// Where it was told to write a log.
+    log: Option<Name>,
+    /// When it was forked, in nanoseconds since 1970.
+    began: Option<i64>,
     rights: Rights,
     /// Its mount namespace, and its root directory in that. `None` for one that was gone before it could be asked; then
     /// the root is taken to be its parent's.
@@ -36,7 +41,7 @@ pub struct Ending {
 
 weigh! {
     Files: paths;
-    Ending: id, files, witnesses;
+    Ending: id, files, log, witnesses;
 }
 
 /// What was found of a container's state.
@@ -48,6 +53,8 @@ pub struct Left {
     pub path: Name,
     /// The file is still there.
     pub present: bool,
+    /// The error that its log ends with.
+    pub error: Option<Name>,
 }
 
 impl Ending {
@@ -62,6 +69,8 @@ impl Ending {
             only_failed,
             was_missing: false,
             files: state::files(command, &Surroundings::of(process.pid))?,
+            log: command.log.clone().filter(|path| path.as_bytes().starts_with(b"/")),
+            began: process.started.map(|started| process::clock().unix_ns(started)),
             rights: Rights::of(process),
             namespace: process.mount_namespace?,
             root: process::root_identity(process.pid),
@@ -95,7 +104,7 @@ impl Ending {
         let end = process::clock().unix_ns(ended.at);
         let seen_by = |witness: Pid| {
             let root = Root::of(witness, self.rights.clone()).filter(|_| same(&witness))?;
-            let seen = self.files.left(&root, end).map(|(path, present)| (path.clone(), present));
+            let seen = self.files.left(&root, end).map(|(path, present)| (path.clone(), present, self.error(&root)));
             // A parent may be gone by now, and with the last one in it a mount namespace is, with its files.
             same(&witness).then_some(seen)
         };
@@ -103,7 +112,7 @@ impl Ending {
         // One of another user may have a root directory that does not answer.
         let may = |pid: &Pid| process::credentials(*pid).is_some_and(|user| self.rights.are_of(user.uid));
         let strangers = || process::pids_in_mount_namespace(self.namespace).filter(may).find_map(seen_by);
-        let (path, present) = family.filter_map(seen_by).next().or_else(strangers)??;
+        let (path, present, error) = family.filter_map(seen_by).next().or_else(strangers)??;
         if present && self.only_failed && !self.was_missing {
             return None;
         }
@@ -111,6 +120,55 @@ impl Ending {
         if !present && process::boot_time().since(ended.at) > LATE {
             return None;
         }
-        Some(Left { id: self.id, path, present })
+        Some(Left { id: self.id, path, present, error })
+    }
+
+    /// The error that its log ends with, if it was written to since the process began. Whose it is cannot be told if
+    /// others write to it at once.
+    fn error(&self, root: &Root) -> Option<Name> {
+        let path = self.log.as_ref().filter(|_| self.only_failed)?.to_path();
+        let is_new = root.changed(&path)? >= self.began?;
+        last_error(&root.read(&path).filter(|_| is_new)?)
+    }
+}
+
+/// The message of a log's last line, if that is an error: as runc writes it, in either of its formats.
+fn last_error(log: &[u8]) -> Option<Name> {
+    /// A longer message is cut.
+    const LONGEST: usize = 512;
+    #[derive(Deserialize)]
+    struct Line {
+        level: String,
+        msg: String,
+    }
+    let text = std::str::from_utf8(log).ok()?.trim_end();
+    let line = text.rsplit('\n').next()?;
+    let message = match serde_json::from_str(line) {
+        Ok(Line { level, msg }) => (level == "error").then_some(msg)?,
+        Err(_) => line.split_once(" level=error msg=\"")?.1.strip_suffix('"')?.to_owned(),
+    };
+    Some(Name::from(&message[..message.floor_char_boundary(LONGEST)]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_log_says_why_a_runtime_failed_if_it_ends_with_that() {
+        let check = |log: &str, expected: Option<&str>| {
+            assert_eq!(last_error(log.as_bytes()), expected.map(Name::from), "{log}");
+        };
+        let json = r#"{"level":"error","msg":"runc create failed: \"x\"","time":"2026"}"#;
+        check(json, Some("runc create failed: \"x\""));
+        check(&format!("{json}\n{json}\n"), Some("runc create failed: \"x\""));
+        check(r#"time="2026" level=error msg="runc create failed: x""#, Some("runc create failed: x"));
+        check(&format!("{json}\n{{\"level\":\"info\",\"msg\":\"x\"}}\n"), None);
+        check("time=\"2026\" level=warning msg=\"x\"", None);
+        check("root:x:0:0:root:/root:/bin/bash", None);
+        check("", None);
+        let long = format!(r#"{{"level":"error","msg":"{}"}}"#, "ä".repeat(4_000));
+        assert_eq!(last_error(long.as_bytes()).map(|message| message.as_bytes().len()), Some(512));
+        assert_eq!(last_error(b"\xff level=error msg=\"x\""), None);
     }
 }

@@ -110,6 +110,12 @@ fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
         present: bool,
     }
     #[derive(Deserialize)]
+    struct Failure {
+        id: Name,
+        pid: Pid,
+        message: Name,
+    }
+    #[derive(Deserialize)]
     struct NotAnswered {
         pid: Pid,
         question: Question,
@@ -132,6 +138,10 @@ fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
         "state" => {
             let State { id, pid, path, present } = read(line)?;
             About::State { id, pid, path, present }
+        }
+        "failure" => {
+            let Failure { id, pid, message } = read(line)?;
+            About::Failure { id, pid, message }
         }
         "occupants" => About::Occupants(read(line)?),
         "unread" => About::Unread(read(line)?),

@@ -2,25 +2,15 @@
 //!
 //! Told only of a container's own cgroup that a low-level runtime was seen to make, and only when that runtime's state
 //! of the container is gone: a container that is stopped keeps both, and so does whoever may still delete it. Slices,
-//! and what was there before, are nobody's by this. Whoever removes a cgroup late has [`PATIENCE`] for that.
+//! and what was there before, are nobody's by this. Whoever removes a cgroup late has [`left::PATIENCE`] for that.
 
 mod known;
 
-use std::time::Duration;
-
-use super::judge::ANOTHER_ONE;
-use super::{Beginning, Judgement, OnDeadline, OnEvent, Rule, Weighed, World, wording};
-use crate::findings::{Cause, Explanation, Finding, Severity};
-use crate::input::{BootTime, Change, Event};
+use super::{Judgement, OnDeadline, OnEvent, Rule, Weighed, World, left, wording};
+use crate::findings::{Cause, Explanation, Severity};
+use crate::input::Change;
 use crate::oci::RuntimeCommand;
-use crate::state::{
-    Case, Course, Deadline, Done, Key, Live, Made, Member, Moment, Notes, Participant, Story, TOGETHER, Told,
-};
-
-/// Podman tries for ten seconds to remove what its runtime has left, kubelet every other second, crun for five.
-const PATIENCE: Duration = Duration::from_secs(20);
-/// The last process leaves a container's cgroups one after the other.
-const SPREAD: Duration = Duration::from_millis(500);
+use crate::state::{Made, Member};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -55,21 +45,15 @@ pub(super) const RULE: Rule = Rule {
     },
     known: known::KNOWN,
     call: None,
-    event: Some(OnEvent { of: &[Change::Emptied], begins: emptied }),
+    failed_start: None,
+    event: Some(OnEvent { of: &[Change::Emptied], begins: |event, world| left::emptied(event, world, |_| true) }),
     deadline: Some(OnDeadline {
-        after_runtime: Some(PATIENCE),
+        after_runtime: Some(left::PATIENCE),
         withdrawn_by: &[Change::Removed, Change::Populated],
-        begins: is_left_behind,
+        begins: |deadline, world| left::is_left_behind(deadline, world, is_whole),
     }),
-    course: Course {
-        joins,
-        gathers: |_, _| false,
-        patience: SPREAD,
-        waits: |_| None,
-        follows: &[Change::Removed],
-        is_news,
-    },
-    hurt,
+    course: left::COURSE,
+    hurt: left::hurt,
     judge,
 };
 
@@ -97,81 +81,9 @@ const CREATION_ABORTED: Cause = Cause {
     is_routine: false,
 };
 
-/// The last process is gone from what a runtime was done with before.
-fn emptied(event: &Event, world: &World) -> Option<Beginning> {
-    let cgroup = (event.cgroup.hierarchy, event.cgroup.id?);
-    let made = world.makers.of(&event.container.as_ref()?.id, cgroup)?;
-    made.done.as_ref().map(|_| Beginning::Deadline(PATIENCE))
-}
-
-/// What a runtime that is done with its container has left: the cgroup, if it is empty.
-fn left((hierarchy, id): Key, world: &World) -> Option<(Case, Done)> {
-    let is_empty = |live: &&Live| world.coverage.sees_processes() && !live.is_populated && !live.truncated;
-    let live = world.cgroups.get(hierarchy, id).filter(is_empty)?;
-    let container = live.container.clone()?;
-    // A removal that was refused, and hurt, was told as that.
-    let is_its = |made: &&Made| !made.is_removed_in_part && !made.is_told((hierarchy, id));
-    let done = world.makers.of(&container.id, (hierarchy, id)).filter(is_its)?.done.clone()?;
-    let existing = live.as_existing(id);
-    let case = Case {
-        existing: Some(existing),
-        since: Some(existing.created?.at),
-        container: Some(container),
-        done: Some(done.clone()),
-        ..Case::default()
-    };
-    Some((case, done))
-}
-
-fn is_left_behind(deadline: &Deadline, world: &World) -> Option<Beginning> {
-    let (case, done) = left(deadline.cgroup, world)?;
-    let container = case.container.as_ref()?;
-    if world.processes.have_business_with(&container.id) {
-        return Some(Beginning::Deadline(PATIENCE));
-    }
-    Some(Beginning::Story(Box::new(case), Some(done.actor)))
-}
-
-/// The same container's cgroup in another hierarchy, that the same process was done with.
-fn joins(story: &Story, moment: &Moment, case: &Case, _: &Notes) -> bool {
-    match story.member_at(moment.place()) {
-        Some(member) => member.is_same_life(case),
-        None => {
-            moment.at().since(story.last_at) <= TOGETHER
-                && moment.actor().is_some_and(|actor| story.has(actor))
-                && story.has_room_for(moment.place().hierarchy, None)
-        }
-    }
-}
-
-fn is_news(told: &Told, finding: &Finding) -> bool {
-    told.severity != finding.severity
-        || told.cause != finding.cause
-        || told.certainty != finding.certainty
-        || told.hierarchies != finding.hierarchies
-}
-
-fn is_left(member: &Member, world: &World) -> Option<bool> {
-    world.cgroups.is_left(member.place.hierarchy, member.existing.as_ref()?)
-}
-
-fn key(member: &Member) -> Option<Key> {
-    Some((member.place.hierarchy, member.existing?.id))
-}
-
-/// When the first of the cgroups was made.
-fn made(story: &Story) -> BootTime {
-    let made = story.members.iter().filter_map(|member| Some(member.existing?.created?.at));
-    made.min().unwrap_or_default()
-}
-
-fn hurt(_: Option<&Participant>, story: &Story, world: &World) -> Severity {
-    if story.members.iter().all(|member| is_left(member, world) == Some(false)) {
-        return Severity::Benign;
-    }
-    let is_certain = story.members.iter().any(|member| is_left(member, world) == Some(true))
-        && world.coverage.gaps_in_lifecycle(made(story)).is_empty();
-    if is_certain { Severity::Fault } else { Severity::Undetermined }
+/// What is left in part is told as that.
+fn is_whole(made: &Made) -> bool {
+    !made.is_removed_in_part()
 }
 
 /// Whether the container did not come to run: a `run` also fails as the container's own process does.
@@ -189,13 +101,11 @@ fn is_aborted(weighed: &Weighed, world: &World) -> bool {
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let story = weighed.story;
     let main = weighed.main?;
-    let is_gone = weighed.severity == Severity::Benign;
-    if is_gone && story.told.is_none() {
+    if weighed.severity == Severity::Benign && story.told.is_none() {
         return None;
     }
-    let since = made(story);
-    let made = story.container.as_ref().and_then(|own| world.makers.of(&own.id, key(weighed.member)?));
-    let refused = made.and_then(|made| made.refused);
+    let since = left::since(story);
+    let refused = left::refused(story, world);
     let cause = match (&story.told, refused) {
         // What it was known by may be forgotten.
         (Some(told), None) => told.cause,
@@ -203,11 +113,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         (None, None) if is_aborted(weighed, world) => CREATION_ABORTED,
         (None, None) => NEVER_ATTEMPTED,
     };
-    let mut because = world.coverage.gaps_in_lifecycle(since);
-    because.extend(weighed.gaps_in_processes(world, None));
-    if story.members.iter().any(|member| is_left(member, world).is_none()) {
-        because.push(ANOTHER_ONE.to_owned());
-    }
+    let mut because = left::gaps(weighed, world);
     let began = match weighed.first_failure {
         Some(call) => format!(
             "{} failed to start a container after its {} of {} failed with {}, and ",
@@ -218,7 +124,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         ),
         None => format!("{} ", wording::who(&main.actor)),
     };
-    let left = wording::verb(&because, "left", "may have left");
+    let has_left = wording::verb(&because, "left", "may have left");
     let has_failed = cause == ATTEMPTS_FAILED;
     let unseen = if has_failed { Vec::new() } else { world.coverage.gaps_in_removals(since) };
     let why = match refused {
@@ -234,16 +140,8 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         more => format!(" in {more} hierarchies"),
     };
     let end = wording::end(weighed, world);
-    let removal = world.cgroups.removal(&weighed.member.place).filter(|_| is_gone);
-    let summary = match removal {
-        Some(removal) => format!(
-            "{began}{left} {what} behind, empty{hierarchies}: {why}; {end}; {} removed it {:.0} s later",
-            wording::somebody(&removal.actor),
-            removal.at.since(story.began).as_secs_f64(),
-        ),
-        None if is_gone => format!("{began}{left} {what} behind, empty{hierarchies}: {why}; {end}; it is gone by now"),
-        None => format!("{began}{left} {what} behind, empty{hierarchies}: {why}; {end}"),
-    };
+    let after = left::after(weighed, world);
+    let summary = format!("{began}{has_left} {what} behind, empty{hierarchies}: {why}; {end}{after}");
     Some(Judgement { cause, because, summary, rival: None })
 }
 

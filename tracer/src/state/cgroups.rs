@@ -175,6 +175,28 @@ impl Cgroups {
         Some((id, self.get(place.hierarchy, id)?))
     }
 
+    /// All with a path like that, in order.
+    pub fn all_at(&self, is: impl Fn(&Name) -> bool) -> Vec<(Key, &Live)> {
+        let whole = self.live.iter().filter(|(_, live)| !live.truncated && is(&live.path));
+        let mut found: Vec<(Key, &Live)> = whole.map(|(key, live)| (*key, live.as_ref())).collect();
+        found.sort_by_key(|(key, _)| *key);
+        found
+    }
+
+    /// The first cgroup of a hierarchy with a path like that which was made in that time.
+    pub fn made_within(
+        &self,
+        hierarchy: HierarchyId,
+        (from, until): (BootTime, BootTime),
+        is: impl Fn(&Name) -> bool,
+    ) -> Option<&Name> {
+        let live = self.live.iter().map(|((of, _), live)| (*of, &live.path, live.created));
+        let gone = self.removals.in_order().map(|(place, removal)| (place.hierarchy, &place.path, removal.created));
+        let own = live.chain(gone).filter(|(of, path, _)| *of == hierarchy && is(path));
+        let made = own.filter_map(|(_, path, created)| Some((created?.at, path)));
+        made.filter(|(at, _)| *at >= from && *at <= until).min().map(|(_, path)| path)
+    }
+
     /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.
     pub fn is_left(&self, hierarchy: HierarchyId, existing: &Existing) -> Option<bool> {
         let Some(live) = self.get(hierarchy, existing.id) else { return Some(false) };

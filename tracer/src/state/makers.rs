@@ -11,7 +11,7 @@ use super::story::{Done, End};
 use crate::budget::{self, weigh};
 use crate::engine;
 use crate::errno::Errno;
-use crate::input::{BootTime, Incarnation, NamespaceId, Pid};
+use crate::input::{BootTime, HierarchyId, Incarnation, NamespaceId, Pid};
 use crate::name::Name;
 use crate::oci::RuntimeCommand;
 use crate::recent::Recent;
@@ -49,23 +49,39 @@ pub(crate) struct Made {
     cgroups: Vec<Key>,
     /// Those of which it was told that something hurt.
     told: Vec<Key>,
-    /// Others of them were removed.
-    pub is_removed_in_part: bool,
-    /// Why the first removal of one of them failed that did.
-    pub refused: Option<Errno>,
+    /// The hierarchies that others of them were removed from.
+    removed: Vec<HierarchyId>,
+    /// Why the first removal of each failed, of those whose did.
+    refused: Vec<(Key, Errno)>,
     /// Who was the last to have it, once that is done with it.
     pub done: Option<Done>,
 }
 
 weigh! {
     Keeps: root;
-    Made: keeps, cgroups, told, done;
+    Made: keeps, cgroups, removed, told, done;
 }
 
 impl Made {
     /// Whether it was told of this one of them that something hurt.
     pub fn is_told(&self, cgroup: Key) -> bool {
         self.told.contains(&cgroup)
+    }
+
+    /// Why the first removal of this one of them failed that did.
+    pub fn refused(&self, cgroup: Key) -> Option<Errno> {
+        self.refused.iter().find(|(own, _)| *own == cgroup).map(|(_, errno)| *errno)
+    }
+
+    /// From how many hierarchies it is gone that it has none left in.
+    pub fn gone(&self) -> usize {
+        let is_left = |hierarchy: &HierarchyId| self.cgroups.iter().any(|(own, _)| own == hierarchy);
+        self.removed.iter().filter(|hierarchy| !is_left(hierarchy)).count()
+    }
+
+    /// It is gone from some hierarchies, and left in others.
+    pub fn is_removed_in_part(&self) -> bool {
+        self.gone() > 0
     }
 }
 
@@ -106,8 +122,8 @@ impl Makers {
             ended: None,
             cgroups: vec![cgroup],
             told: Vec::new(),
-            is_removed_in_part: false,
-            refused: None,
+            removed: Vec::new(),
+            refused: Vec::new(),
             done: None,
         };
         self.0.tell(container.clone(), made);
@@ -122,14 +138,16 @@ impl Makers {
         }
         self.0.change(container, |made| {
             made.cgroups.retain(|own| *own != cgroup);
-            made.is_removed_in_part = true;
+            if !made.removed.contains(&cgroup.0) {
+                made.removed.push(cgroup.0);
+            }
         });
     }
 
     /// A removal of a cgroup of a container failed.
     pub fn refused(&mut self, container: &Name, cgroup: Key, errno: Errno) {
-        if self.of(container, cgroup).is_some_and(|made| made.refused.is_none()) {
-            self.0.change(container, |made| made.refused = Some(errno));
+        if self.of(container, cgroup).is_some_and(|made| made.refused(cgroup).is_none()) {
+            self.0.change(container, |made| made.refused.push((cgroup, errno)));
         }
     }
 

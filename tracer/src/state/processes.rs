@@ -106,6 +106,21 @@ impl Processes {
         self.running.in_order().any(|(_, known)| asked(known))
     }
 
+    /// Whether a runtime that began then came to make a container's first process: it runs itself as its `init`, from
+    /// which that is made.
+    pub fn has_made_init(&self, runtime: Pid, began: BootTime) -> bool {
+        let is_child = |known: &Known| {
+            known.identity.parents.first().is_some_and(|parent| parent.pid == runtime)
+                && known.started.is_none_or(|started| started >= began)
+        };
+        let is_init = |known: &Known| {
+            let argv = known.identity.argv.as_deref().unwrap_or_default();
+            argv.get(1).is_some_and(|word| *word == "init")
+        };
+        let mut all = self.running.in_order().chain(self.passing.in_order());
+        all.any(|(_, known)| is_child(known) && is_init(known))
+    }
+
     /// The process that an actor is, if it is remembered.
     pub fn of(&self, actor: &Actor) -> Option<&Known> {
         self.get(actor.pid).filter(|known| Some(known.incarnation) == actor.incarnation)

@@ -369,6 +369,19 @@ impl Stories {
         }
     }
 
+    /// A process that has ended had said why it failed.
+    pub fn failure_said(&mut self, (pid, which): (Pid, Option<Incarnation>), message: &Name) {
+        for number in self.with_ended.get(&pid).into_iter().flatten() {
+            let Some(story) = self.open.get_mut(number) else { continue };
+            let is_it = |actor: &Actor| actor.pid == pid && which.is_none_or(|which| actor.incarnation == Some(which));
+            for participant in story.participants.iter_mut().filter(|who| is_it(&who.actor)) {
+                self.scale.take(&*participant);
+                participant.said = Some(message.clone());
+                self.scale.put(&*participant);
+            }
+        }
+    }
+
     /// Takes out what is due at `now`, the earliest first, after what had to be closed.
     pub fn take_due(&mut self, now: BootTime) -> Option<Due> {
         if let Some(story) = self.leaving.pop_front() {

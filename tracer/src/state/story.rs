@@ -15,6 +15,7 @@ use crate::container::Container;
 use crate::errno::Errno;
 use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
 use crate::input::{Actor, BootTime, Change, Exit, HierarchyId, Identity, Occupants, Pid, Seq};
+use crate::name::Name;
 
 /// Of a story's calls the first and the last ones are kept.
 pub(crate) const FIRST_CALLS: usize = 24;
@@ -202,13 +203,15 @@ pub(crate) struct Participant {
     pub ended: Option<End>,
     /// Its runtime's state file was still there after its end.
     pub state_left: Option<bool>,
+    /// Why it failed, as its own log says.
+    pub said: Option<Name>,
 }
 
 impl Weigh for Participant {
     fn weigh(&self, scale: &mut Scale) {
         scale.add(2 * size_of::<Self>() + INDEX);
         (&self.actor, &self.place).weigh(scale);
-        self.failed_before.weigh(scale);
+        (&self.failed_before, &self.said).weigh(scale);
     }
 }
 
@@ -374,6 +377,7 @@ impl Story {
             failed_before: caller.failed_before,
             ended: case.done.as_ref().map(|done| done.end),
             state_left: case.done.as_ref().map(|_| false),
+            said: None,
         };
         scale.put(&participant);
         self.participants.push(participant);
@@ -475,9 +479,11 @@ impl Story {
         own.or(self.members.first()).expect("a story begins with its first member")
     }
 
-    /// Who was found in one of its cgroups, if somebody was refused because it is in use.
+    /// Who was found in one of its cgroups, if somebody was refused because it is in use, or failed for no reason that
+    /// a call tells.
     pub fn found(&mut self, found: &Found, scale: &mut Scale) {
-        if !self.participants.iter().any(|participant| participant.errno == Some(Errno::EBUSY)) {
+        let may_be_why = |participant: &Participant| matches!(participant.errno, Some(Errno::EBUSY) | None);
+        if !self.participants.iter().any(may_be_why) {
             return;
         }
         let Occupants { hierarchy, id, .. } = found.occupants;

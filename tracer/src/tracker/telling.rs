@@ -110,7 +110,7 @@ impl Tracker {
         live.or_else(removed).unwrap_or_else(|| deadline.place.clone())
     }
 
-    fn tell(&mut self, kind: Kind, moment: Moment, case: Case) {
+    pub(super) fn tell(&mut self, kind: Kind, moment: Moment, case: Case) {
         let course = &self.rules.of(kind).course;
         let caller = moment.actor().map(|actor| self.caller(actor)).unwrap_or_default();
         self.stories.tell((kind, course), moment, case, caller, &mut self.notes);
@@ -149,7 +149,7 @@ impl Tracker {
         }
     }
 
-    fn world(&self) -> World<'_> {
+    pub(super) fn world(&self) -> World<'_> {
         let Self { cgroups, makers, coverage, processes, notes, stories, .. } = self;
         World { cgroups, makers, coverage, processes, notes, stories }
     }

@@ -37,7 +37,7 @@ impl Play {
         Self::of(Tracker::with_rules(&header(&[]), rules))
     }
 
-    fn of(tracker: Tracker) -> Self {
+    pub fn of(tracker: Tracker) -> Self {
         let mut play = Self { tracker, seq: 0, now: 1_000_000_000, inputs: Vec::new(), findings: Vec::new() };
         let mount = |minor, root: &str, point: &str, kind: &str, read_only| Mount {
             id: None,

@@ -5,6 +5,8 @@ mod busy;
 mod failed_start;
 mod leaked;
 mod likeness;
+mod partial;
+mod stale;
 #[path = "../support/mod.rs"]
 mod support;
 

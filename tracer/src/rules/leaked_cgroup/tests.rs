@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::PATIENCE;
+use super::left::PATIENCE;
 use crate::errno::Errno;
 use crate::findings::{Certainty, Severity};
 use crate::input::{BootTime, Change, Exit, Input, LossReason, Lost, NamespaceId, Operation, Ring, Syscall};

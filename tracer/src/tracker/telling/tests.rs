@@ -53,6 +53,7 @@ const OLD: Rule = Rule {
     explanation: explanation("old-cgroup"),
     known: &[],
     call: None,
+    failed_start: None,
     event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN)) }),
     deadline: Some(OnDeadline {
         after_runtime: None,
@@ -69,6 +70,7 @@ const MADE: Rule = Rule {
     explanation: explanation("made-cgroup"),
     known: &[],
     call: None,
+    failed_start: None,
     event: Some(OnEvent {
         of: &[Change::Created],
         begins: |event, world| {

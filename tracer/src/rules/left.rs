@@ -1,0 +1,137 @@
+//! What a runtime has left of a container that it is done with: common to `leaked-cgroup` and `partial-teardown`.
+//!
+//! Only of a container's own cgroups that a low-level runtime was seen to make, and only when that runtime's state of
+//! the container is gone: a container that is stopped keeps both, and so does whoever may still delete it.
+
+use std::time::Duration;
+
+use super::judge::ANOTHER_ONE;
+use super::{Beginning, Weighed, World, wording};
+use crate::errno::Errno;
+use crate::findings::{Finding, Severity};
+use crate::input::{BootTime, Change, Event};
+use crate::state::{
+    Case, Course, Deadline, Key, Made, Member, Moment, Notes, Participant, Place, Story, TOGETHER, Told,
+};
+
+/// Podman tries for ten seconds to remove what its runtime has left, kubelet every other second, crun for five.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// The last process leaves a container's cgroups one after the other.
+const SPREAD: Duration = Duration::from_millis(500);
+
+pub(super) const COURSE: Course =
+    Course { joins, gathers: |_, _| false, patience: SPREAD, waits: |_| None, follows: &[Change::Removed], is_news };
+
+/// The last process is gone from what a runtime was done with before.
+pub(super) fn emptied(event: &Event, world: &World, is_its: fn(&Made) -> bool) -> Option<Beginning> {
+    let cgroup = (event.cgroup.hierarchy, event.cgroup.id?);
+    let made = world.makers.of(&event.container.as_ref()?.id, cgroup)?;
+    made.done.as_ref().filter(|_| is_its(made)).map(|_| Beginning::Deadline(PATIENCE))
+}
+
+/// Whether a runtime that is done with its container has left this cgroup, empty, and nobody is at it any more.
+pub(super) fn is_left_behind(deadline: &Deadline, world: &World, is_its: fn(&Made) -> bool) -> Option<Beginning> {
+    let (hierarchy, id) = deadline.cgroup;
+    let live = world.cgroups.get(hierarchy, id)?;
+    if !world.coverage.sees_processes() || live.is_populated || live.truncated {
+        return None;
+    }
+    let container = live.container.clone()?;
+    let made = world.makers.of(&container.id, deadline.cgroup)?;
+    // A removal that was refused, and hurt, was told as that.
+    let done = made.done.as_ref().filter(|_| is_its(made) && !made.is_told(deadline.cgroup))?;
+    if world.processes.have_business_with(&container.id) {
+        return Some(Beginning::Deadline(PATIENCE));
+    }
+    let existing = live.as_existing(id);
+    let case = Case {
+        existing: Some(existing),
+        since: Some(existing.created?.at),
+        container: Some(container),
+        done: Some(done.clone()),
+        ..Case::default()
+    };
+    Some(Beginning::Story(Box::new(case), Some(done.actor.clone())))
+}
+
+/// The same container's cgroup in another hierarchy, that the same process was done with.
+fn joins(story: &Story, moment: &Moment, case: &Case, _: &Notes) -> bool {
+    match story.member_at(moment.place()) {
+        Some(member) => member.is_same_life(case),
+        None => {
+            moment.at().since(story.last_at) <= TOGETHER
+                && moment.actor().is_some_and(|actor| story.has(actor))
+                && story.has_room_for(moment.place().hierarchy, None)
+        }
+    }
+}
+
+/// What is gone is over, whatever is lost later.
+fn is_news(told: &Told, finding: &Finding) -> bool {
+    told.severity != Severity::Benign
+        && (told.severity != finding.severity
+            || told.cause != finding.cause
+            || told.certainty != finding.certainty
+            || told.hierarchies != finding.hierarchies)
+}
+
+pub(super) fn hurt(_: Option<&Participant>, story: &Story, world: &World) -> Severity {
+    if story.members.iter().all(|member| is_left(member, world) == Some(false)) {
+        return Severity::Benign;
+    }
+    let is_certain = story.members.iter().any(|member| is_left(member, world) == Some(true))
+        && world.coverage.gaps_in_lifecycle(since(story)).is_empty();
+    if is_certain { Severity::Fault } else { Severity::Undetermined }
+}
+
+fn is_left(member: &Member, world: &World) -> Option<bool> {
+    world.cgroups.is_left(member.place.hierarchy, member.existing.as_ref()?)
+}
+
+/// When the first of the cgroups was made.
+pub(super) fn since(story: &Story) -> BootTime {
+    let made = story.members.iter().filter_map(|member| Some(member.existing?.created?.at));
+    made.min().unwrap_or_default()
+}
+
+/// What is remembered of what the runtime made.
+pub(super) fn made<'a>(story: &Story, world: &World<'a>) -> Option<&'a Made> {
+    let container = story.container.as_ref()?;
+    story.members.iter().filter_map(key).find_map(|cgroup| world.makers.of(&container.id, cgroup))
+}
+
+/// Why the removal of one of them failed.
+pub(super) fn refused(story: &Story, world: &World) -> Option<Errno> {
+    let made = made(story, world)?;
+    story.members.iter().filter_map(key).find_map(|cgroup| made.refused(cgroup))
+}
+
+fn key(member: &Member) -> Option<Key> {
+    Some((member.place.hierarchy, member.existing?.id))
+}
+
+/// Why it may not be true that they are left.
+pub(super) fn gaps(weighed: &Weighed, world: &World) -> Vec<String> {
+    let mut because = world.coverage.gaps_in_lifecycle(since(weighed.story));
+    because.extend(weighed.gaps_in_processes(world, None));
+    if weighed.story.members.iter().any(|member| is_left(member, world).is_none()) {
+        because.push(ANOTHER_ONE.to_owned());
+    }
+    because
+}
+
+/// What became of them, if they are gone: behind all else that is said.
+pub(super) fn after(weighed: &Weighed, world: &World) -> String {
+    if weighed.severity != Severity::Benign {
+        return String::new();
+    }
+    let place: &Place = &weighed.member.place;
+    match world.cgroups.removal(place) {
+        Some(removal) => format!(
+            "; {} removed it {:.0} s later",
+            wording::somebody(&removal.actor),
+            removal.at.since(weighed.story.began).as_secs_f64(),
+        ),
+        None => "; it is gone by now".to_owned(),
+    }
+}

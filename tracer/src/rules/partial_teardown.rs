@@ -1,0 +1,127 @@
+//! `partial-teardown`: a runtime is done with a container, whose cgroup is gone from some hierarchies and left in
+//! others.
+//!
+//! Told only of a container's own cgroups that a low-level runtime was seen to make, as of leaked ones: a hierarchy in
+//! which it made none is not missed, and what systemd, an engine or another container has there is nobody's by this.
+//! Where a refused removal of the cgroup was told as a fault, that is the finding: it says what was in the way.
+
+use super::{Judgement, OnDeadline, OnEvent, Rule, Weighed, World, left, wording};
+use crate::findings::{Cause, Explanation, Severity};
+use crate::input::Change;
+use crate::state::Made;
+
+pub(super) const RULE: Rule = Rule {
+    explanation: Explanation {
+        word: "partial-teardown",
+        claim: "A container's runtime is done with it, and its cgroup is gone from some hierarchies and left in \
+                others.",
+        evidence: &[
+            "the creation of the cgroup in each hierarchy by runc, crun or youki, seen while tracing",
+            "its removal from some of them",
+            "that the runtime's state of the container was gone after a delete, or after a create or run that failed",
+            "that it was still there in the others 20 s later, empty, and no process of the runtime was at it any more",
+            "removals of it that failed there, if there were any",
+        ],
+        confirm: &[
+            ("look in which hierarchies it is left", "ls -d /sys/fs/cgroup/*/PATH"),
+            ("look whether the runtime knows the container", "runc list; crun list"),
+            ("look whether the runtime sees every hierarchy", "grep ' - cgroup ' /proc/PID/mountinfo"),
+            ("remove it", "rmdir /sys/fs/cgroup/CONTROLLER/PATH"),
+        ],
+        severity: &[
+            "`fault` while the cgroup exists in any hierarchy, if no lifecycle event was lost since it was made.",
+            "`benign` when it was removed after all.",
+            "Else `undetermined`.",
+        ],
+        causes: &[NOT_ATTEMPTED, REFUSED],
+        false_positives: &[
+            "An engine that removes what its runtime left, and takes longer than 20 s: the finding is revised to \
+             benign when the cgroup is removed.",
+            "Nothing is told of a cgroup in which a process is, and nothing twice: where busy-teardown or \
+             denied-teardown told a refused removal of it as a fault, that is the finding.",
+            "Cgroups that systemd or an engine makes, and containers whose runtime keeps no known state (LXC, \
+             nspawn, gVisor), are never told of, and neither is one of a trace that ends within those 20 s.",
+        ],
+    },
+    known: &[],
+    call: None,
+    failed_start: None,
+    event: Some(OnEvent {
+        of: &[Change::Emptied],
+        begins: |event, world| left::emptied(event, world, Made::is_removed_in_part),
+    }),
+    deadline: Some(OnDeadline {
+        after_runtime: Some(left::PATIENCE),
+        withdrawn_by: &[Change::Removed, Change::Populated],
+        begins: |deadline, world| left::is_left_behind(deadline, world, Made::is_removed_in_part),
+    }),
+    course: left::COURSE,
+    hurt: left::hurt,
+    judge,
+};
+
+const NOT_ATTEMPTED: Cause = Cause {
+    word: "not-attempted",
+    meaning: "Nobody was seen trying to remove it where it is left.",
+    advice: "Remove it (rmdir). Look whether the process that tore down sees that hierarchy: a mount namespace \
+             without it, or with something else mounted there, hides it, and a cgroup that is not found counts as \
+             removed.",
+    is_routine: false,
+};
+
+const REFUSED: Cause = Cause {
+    word: "refused",
+    meaning: "Its removal was tried where it is left, and failed.",
+    advice: "Remove it (rmdir); the error in the summary says what kept it from being removed. crun looks only at \
+             EBUSY and takes every other failure for success, runc gives up after five rounds.",
+    is_routine: false,
+};
+
+fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
+    let story = weighed.story;
+    let main = weighed.main?;
+    if weighed.severity == Severity::Benign && story.told.is_none() {
+        return None;
+    }
+    let since = left::since(story);
+    let refused = left::refused(story, world);
+    let cause = match (&story.told, refused) {
+        // What it was known by may be forgotten.
+        (Some(told), None) => told.cause,
+        (_, Some(_)) => REFUSED,
+        (None, None) => NOT_ATTEMPTED,
+    };
+    let mut because = left::gaps(weighed, world);
+    let has_left = wording::verb(&because, "left", "may have left");
+    let has_failed = cause == REFUSED;
+    let unseen = if has_failed { Vec::new() } else { world.coverage.gaps_in_removals(since) };
+    let why = match refused {
+        Some(errno) => format!("its removal there had failed with {errno}"),
+        None if has_failed => "its removal there had failed".to_owned(),
+        None => {
+            wording::verb(&unseen, "nobody tried to remove it there", "who may have tried to remove it was not seen")
+                .to_owned()
+        }
+    };
+    because.extend(unseen);
+    let others = match left::made(story, world).map(Made::gone) {
+        None => " others".to_owned(),
+        Some(1) => " another one".to_owned(),
+        Some(more) => format!(" {more} others"),
+    };
+    let hierarchies = match story.members.len() {
+        1 => "in one hierarchy".to_owned(),
+        more => format!("in {more} hierarchies"),
+    };
+    let after = left::after(weighed, world);
+    let summary = format!(
+        "{} {has_left} {} behind {hierarchies}, empty, though it is gone from{others}: {why}; {}{after}",
+        wording::who(&main.actor),
+        wording::whose(weighed),
+        wording::end(weighed, world),
+    );
+    Some(Judgement { cause, because, summary, rival: None })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,299 @@
+//! `stale-cgroup`: a new container met a cgroup of its name that was left over.
+//!
+//! Most runtimes take an empty cgroup that is there for their own, and so does everybody with the cgroups around: that
+//! is no news. Two do not. LXC wants one that it has made itself, and its `mkdir` fails. runc refuses one that somebody
+//! is in, and no call of it fails at all: such a story begins with the end of a start, and what is known of the cgroup.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Call, FailedStart, Judgement, Rule, Weighed, World, wording};
+use crate::container::Container;
+use crate::duration;
+use crate::errno::Errno;
+use crate::findings::{Cause, Explanation, Finding, Severity};
+use crate::input::{Actor, BootTime, Change, Exit, Occupant, OccupantState, Operation};
+use crate::lxc;
+use crate::name::{Name, components};
+use crate::state::{Case, Course, Existing, Member, Moment, Notes, Participant, STORY_AGE, Story, Told};
+
+pub(super) const RULE: Rule = Rule {
+    explanation: Explanation {
+        word: "stale-cgroup",
+        claim: "A new container met a cgroup of its name that was left over.",
+        evidence: &[
+            "name-taken: the failed mkdir (EEXIST) of the container's own cgroup, or of its monitor's, by LXC; and the \
+             cgroup with a number behind its name that it made instead, or its exit status",
+            "occupied: the exit status of runc's create or run; that it left no state; that it made no cgroup for \
+             the container and not its first process; and the cgroup that it would have had, which was there before",
+            "who was in it then: found there a moment later, or seen to come in before",
+            "that its runtime was done with it, if that was seen; and what runc's log says",
+        ],
+        confirm: &[
+            ("look who is in it", "cat /sys/fs/cgroup/PATH/cgroup.procs"),
+            ("look what the runtime said", "the log of the engine, or runc's own (--log)"),
+            ("look whether runc is one that refuses it (1.2 or later)", "runc --version"),
+        ],
+        severity: &[
+            "name-taken: `benign` if LXC made a cgroup of another name instead; `fault` if it made none and exited \
+             with another status than 0, and nothing else was seen to fail after that. Else nothing is told.",
+            "occupied: `fault` if runc's log says so (--log, which every engine gives it). Nothing is told if the log \
+             says something else. `undetermined` without one: an older runc takes such a cgroup, and fails for another \
+             reason.",
+        ],
+        causes: &[OCCUPIED, NAME_TAKEN],
+        false_positives: &[
+            "A start of runc without a log that failed before it looked at the cgroup (for an invalid config.json, \
+             say) looks the same: occupied is undetermined then, and claims that the cgroup was there and in use, not \
+             that the start failed of it.",
+            "Nothing is told of a start into a cgroup that is there and empty, of one that goes well, of cgroups \
+             around a container's own (EEXIST is usual there), of a cgroup that another container has, and of one \
+             whose container has state: it is started again into its own. A run with --keep leaves its state to its \
+             caller, and is never told of.",
+            "Where several cgroups of a hierarchy have the container's name, it is not known which one it would have \
+             had, and nothing is told.",
+        ],
+    },
+    known: &[],
+    call: Some(call),
+    failed_start: Some(failed_start),
+    event: None,
+    deadline: None,
+    course: Course {
+        joins,
+        gathers: |_, _| false,
+        patience: Duration::from_secs(2),
+        waits,
+        follows: &[Change::Removed],
+        is_news,
+    },
+    hurt,
+    judge,
+};
+
+const OCCUPIED: Cause = Cause {
+    word: "occupied",
+    meaning: "A start failed, and somebody is in the cgroup that its container would have had: runc 1.2 and later \
+              refuse it, and 1.1 with systemd.",
+    advice: "End the processes that the summary names, or move them out, and remove the cgroup (rmdir). Then find out \
+             why it was left: look for a finding of its removal, or who put the processes there.",
+    is_routine: false,
+};
+
+const NAME_TAKEN: Cause = Cause {
+    word: "name-taken",
+    meaning: "LXC wants a cgroup that it has made itself, and the name was taken.",
+    advice: "Remove the old one (rmdir) when nobody is in it. Until then programs that look for the container's cgroup \
+             by its name look at the wrong one. With lxc.cgroup.dir.container and lxc.cgroup.dir.monitor LXC takes no \
+             other name, and the container does not start.",
+    is_routine: false,
+};
+
+/// LXC tries a thousand names at once.
+const LADDER: Duration = Duration::from_secs(10);
+/// For the look into the cgroup, and for the one after the runtime's state.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Whether LXC wants to make a container's own cgroup, or its monitor's, whatever number is behind its name.
+fn call(call: &Call, _: &World) -> Option<Case> {
+    let attempt = &call.note.attempt;
+    if attempt.operation != Operation::Mkdir || attempt.errno != Errno::EEXIST {
+        return None;
+    }
+    let existing = call.existing?;
+    lxc::cgroup_of(&call.place().path, &started_by(&attempt.actor)?)?;
+    Some(case(existing, call.container.cloned()))
+}
+
+/// The container that a process of LXC's is there for.
+fn started_by(actor: &Actor) -> Option<Name> {
+    lxc::container(actor.identity.as_ref()?.argv.as_deref()?)
+}
+
+/// The runtime that refuses a cgroup which somebody is in.
+const REFUSES: &str = "runc";
+
+fn failed_start(start: &FailedStart, world: &World) -> Option<Case> {
+    let command = start.known.command.as_ref().filter(|command| command.runtime == REFUSES)?;
+    // A call that failed is why. Who runs with --keep leaves nothing that tells whether it came to make a container.
+    if start.known.last_failure.is_some() || !command.may_leave_state() {
+        return None;
+    }
+    let depth = components(start.place.path.as_bytes()).count();
+    let owner = start.live.container.as_ref().filter(|owner| owner.depth() == depth);
+    // One that another container was given as well, and one that the container has in another runtime's root.
+    let is_had = |owner: &Arc<Container>| {
+        let made = world.makers.of(&owner.id, (start.place.hierarchy, start.existing.id));
+        !command.is_about(&owner.id) || made.is_some_and(|made| made.done.is_none())
+    };
+    (!owner.is_some_and(is_had)).then(|| case(start.existing, start.container.cloned()))
+}
+
+fn case(existing: Existing, container: Option<Arc<Container>>) -> Case {
+    // What failed there before it was made was about another one.
+    let since = existing.created.map(|created| created.at);
+    Case { existing: Some(existing), since, container, ..Case::default() }
+}
+
+/// Whether this is what runc says when it refuses a cgroup.
+fn is_refusal(message: &Name) -> bool {
+    const SAYS: &[u8] = b"container's cgroup is not empty";
+    message.as_bytes().windows(SAYS.len()).any(|part| part == SAYS)
+}
+
+/// Every start that meets the same one.
+fn joins(story: &Story, moment: &Moment, case: &Case, _: &Notes) -> bool {
+    let is_call = matches!(moment, Moment::Call(_));
+    let is_same = story.participants.iter().all(|participant| participant.errno.is_some() == is_call);
+    let member = story.member_at(moment.place()).filter(|_| is_same);
+    member.is_some_and(|member| member.is_same_life(case)) && moment.at().since(story.last_at) <= STORY_AGE
+}
+
+fn waits(story: &Story) -> Option<BootTime> {
+    let until = |participant: &Participant| match (participant.errno, participant.ended) {
+        (None, _) => participant.at + LOOK,
+        (Some(_), Some(end)) => end.at,
+        (Some(_), None) => participant.at + LADDER,
+    };
+    story.participants.iter().map(until).max()
+}
+
+fn is_news(told: &Told, finding: &Finding) -> bool {
+    told.severity != finding.severity
+        || told.cause != finding.cause
+        || told.certainty != finding.certainty
+        || told.is_outgrown(finding.attempt_count)
+}
+
+/// The other cgroup that LXC made when the name was taken.
+fn other<'a>(participant: &Participant, story: &Story, world: &'a World) -> Option<&'a Name> {
+    let place = &story.member_of(Some(participant)).place;
+    let name = started_by(&participant.actor)?;
+    let wanted = lxc::cgroup_of(&place.path, &name)?;
+    let until = participant.ended.map_or(participant.at + LADDER, |end| end.at);
+    let is_other = |path: &Name| *path != place.path && lxc::cgroup_of(path, &name).as_ref() == Some(&wanted);
+    world.cgroups.made_within(place.hierarchy, (participant.at, until), is_other)
+}
+
+fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Severity {
+    let Some(participant) = participant else { return Severity::Undetermined };
+    // No call says why runc failed; its log does.
+    if participant.errno.is_none() {
+        let is_why = participant.said.as_ref().is_some_and(is_refusal);
+        return if is_why { Severity::Fault } else { Severity::Undetermined };
+    }
+    let last_failure = world.processes.of(&participant.actor).and_then(|known| known.last_failure.as_ref());
+    let has_failed_since = last_failure.is_some_and(|failure| failure.at >= participant.at);
+    match participant.exit() {
+        _ if other(participant, story, world).is_some() => Severity::Benign,
+        Some(Exit::Code(code)) if code != 0 && !has_failed_since => Severity::Fault,
+        Some(Exit::Code(_) | Exit::Signal(_)) | None => Severity::Undetermined,
+    }
+}
+
+fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
+    let main = weighed.main?;
+    match main.errno {
+        Some(_) => name_taken(weighed, main, world),
+        None => occupied(weighed, main, world),
+    }
+}
+
+fn name_taken(weighed: &Weighed, main: &Participant, world: &World) -> Option<Judgement> {
+    let Weighed { story, member, .. } = *weighed;
+    let other = other(main, story, world);
+    if story.told.is_none() && weighed.severity == Severity::Undetermined {
+        return None;
+    }
+    let because = gaps(weighed, world);
+    let was = wording::verb(&because, "was", "may have been");
+    let outcome = match other {
+        Some(path) => format!("it made {path} instead"),
+        None => format!("it made no other one, and {}", wording::end(weighed, world)),
+    };
+    let summary = format!(
+        "{} was to make {} for container {}, but it {was} there already ({}): {outcome}",
+        wording::subject(weighed, None),
+        member.place.path,
+        started_by(&main.actor)?,
+        past(weighed, world),
+    );
+    Some(Judgement { cause: NAME_TAKEN, because, summary, rival: None })
+}
+
+fn occupied(weighed: &Weighed, main: &Participant, world: &World) -> Option<Judgement> {
+    // What left state, or may have, and what made a process of the container, had come to make its container.
+    let began = main.actor.identity.as_ref()?.started?;
+    let has_come_far = main.state_left != Some(false) || world.processes.has_made_init(main.actor.pid, began);
+    let has_another_reason = main.said.as_ref().is_some_and(|message| !is_refusal(message));
+    if weighed.story.told.is_none() && (has_come_far || has_another_reason) {
+        return None;
+    }
+    let who = inside(main, began, weighed.member, world)?;
+    let because = gaps(weighed, world);
+    let why = match &main.said {
+        Some(message) => format!("its log says: {message}"),
+        None => "runc 1.2 and later refuse that, but why it failed was not seen".to_owned(),
+    };
+    let summary = format!(
+        "{} failed to start a container: {} {} there already ({}), and {who} in it; {why}; {}",
+        wording::subject(weighed, None),
+        wording::whose(weighed),
+        wording::verb(&because, "was", "may have been"),
+        past(weighed, world),
+        wording::end(weighed, world),
+    );
+    Some(Judgement { cause: OCCUPIED, because, summary, rival: None })
+}
+
+/// Who was in it when the start failed: `sleep[4711] and 2 more processes were`. `None` if nobody was, as far as that
+/// is known.
+fn inside(main: &Participant, began: BootTime, member: &Member, world: &World) -> Option<String> {
+    let end = main.ended?.at;
+    let existing = member.existing?;
+    let live = world.cgroups.get(member.place.hierarchy, existing.id).filter(|live| live.created == existing.created);
+    // Who came in since was not there.
+    let found = member.found.as_ref().filter(|found| found.joined.is_none_or(|joined| joined < began));
+    let was_there =
+        |occupant: &&Occupant| occupant.state != OccupantState::Zombie && occupant.started.is_surely_before(end);
+    let inside: Vec<&Occupant> = found.iter().flat_map(|found| &found.occupants.occupants).filter(was_there).collect();
+    if let Some(first) = inside.first() {
+        let name = format!("{}[{}]", first.comm, first.pid);
+        return Some(match inside.len() - 1 {
+            0 => format!("{name} was"),
+            1 => format!("{name} and one more process were"),
+            more => format!("{name} and {more} more processes were"),
+        });
+    }
+    let live = live.filter(|live| live.joined.is_some_and(|joined| joined < began))?;
+    (live.is_populated || live.emptied.is_some_and(|emptied| emptied >= end)).then(|| "somebody was".to_owned())
+}
+
+/// How long it was there, and who left it, as far as that was seen.
+fn past(weighed: &Weighed, world: &World) -> String {
+    let member = weighed.member;
+    let since = |existing: Existing| match existing.created {
+        Some(created) => format!("made {} before", duration::human(weighed.story.began.since(created.at))),
+        None => "older than this trace".to_owned(),
+    };
+    let made = member.existing.map(since).unwrap_or_default();
+    let done = || {
+        let cgroup = (member.place.hierarchy, member.existing?.id);
+        world.makers.of(&member.container.as_ref()?.id, cgroup)?.done.as_ref()
+    };
+    match done() {
+        Some(done) => format!("{made}, left behind by {}", wording::who(&done.actor)),
+        None => made,
+    }
+}
+
+/// Why the cgroup may not have been there, or not be the one that is meant.
+fn gaps(weighed: &Weighed, world: &World) -> Vec<String> {
+    let created = weighed.member.existing.and_then(|existing| existing.created);
+    let mut because = world.coverage.gaps_in_lifecycle(created.map(|created| created.at).unwrap_or_default());
+    because.extend(weighed.gaps_in_processes(world, None));
+    because
+}
+
+#[cfg(test)]
+mod tests;
