@@ -27,6 +27,7 @@ use crate::name::Name;
 use crate::process;
 use crate::reader::Readers;
 use crate::recording;
+use crate::release::RmdirClass;
 use crate::stream::Stream;
 use crate::tracker::Tracker;
 use merge::{HOLD, LAG, Merge};
@@ -333,6 +334,7 @@ fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
         format: recording::FORMAT,
         tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
         host: system.host,
+        rmdir_class: RmdirClass::of(&system.kernel),
         kernel: system.kernel,
         arch: system.arch,
         boot_id: system.boot_id,

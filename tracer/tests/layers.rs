@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 28] = [
+const CORE: [&str; 29] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -26,6 +26,7 @@ const CORE: [&str; 28] = [
     "oci.rs",
     "phrases.rs",
     "recent.rs",
+    "release.rs",
     "rules",
     "rules.rs",
     "runtimes.rs",
