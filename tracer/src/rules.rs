@@ -86,6 +86,10 @@ pub(crate) struct OnDeadline {
     /// It asks for one so long after a runtime is done with a container, for every cgroup that is left of those that it
     /// had made.
     pub after_runtime: Option<Duration>,
+    /// It asks for one so long after a removal, for every cgroup that the kernel has not released by then. Whatever
+    /// number of cgroups is removed, only the one that has been dying for longest is waited for. The place is that of
+    /// the innermost cgroup around it that is there.
+    pub while_dying: Option<Duration>,
     /// Events on the cgroup after which it wants to know no more.
     pub withdrawn_by: &'static [Change],
     /// What it is when the time has come: nothing, if it is not so any more.
@@ -178,6 +182,8 @@ pub(crate) struct Rules {
     begin: u16,
     follow: u16,
     withdraw: u16,
+    /// How long a cgroup is dying before any rule wants to know of it.
+    pub while_dying: Option<Duration>,
 }
 
 impl Rules {
@@ -187,7 +193,7 @@ impl Rules {
     }
 
     pub const fn new(list: &'static [&'static Rule]) -> Self {
-        let mut rules = Self { list, begin: 0, follow: 0, withdraw: 0 };
+        let mut rules = Self { list, begin: 0, follow: 0, withdraw: 0, while_dying: None };
         let mut index = 0;
         while index < list.len() {
             if let Some(event) = &list[index].event {
@@ -196,6 +202,10 @@ impl Rules {
             // A creation ends whatever had that id before.
             if let Some(deadline) = &list[index].deadline {
                 rules.withdraw |= bits(deadline.withdrawn_by) | bit(Change::Created);
+                if deadline.while_dying.is_some() {
+                    assert!(rules.while_dying.is_none(), "all are looked at once, for one rule");
+                    rules.while_dying = deadline.while_dying;
+                }
             }
             if !list[index].course.follows.is_empty() {
                 rules.follow |= bits(list[index].course.follows) | bit(Change::Created);
@@ -359,8 +369,9 @@ mod tests {
             assert!(Kind::ALL[..index].iter().all(|before| before.as_str() != kind.as_str()), "{kind:?}");
         }
         for (kind, rule) in Rules::all().iter() {
-            assert!(rule.call.is_some() || rule.event.is_some(), "nothing begins {kind:?}");
-            assert!(rule.deadline.is_none() || rule.event.is_some(), "nobody asks for a deadline of {kind:?}");
+            let is_asked = rule.deadline.as_ref().is_some_and(|own| own.while_dying.is_some()) || rule.event.is_some();
+            assert!(rule.call.is_some() || is_asked, "nothing begins {kind:?}");
+            assert!(rule.deadline.is_none() || is_asked, "nobody asks for a deadline of {kind:?}");
         }
     }
 }

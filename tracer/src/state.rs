@@ -14,7 +14,7 @@ mod renamings;
 mod stories;
 mod story;
 
-pub(crate) use cgroups::{Cgroups, Followed, Key, Live};
+pub(crate) use cgroups::{Cgroups, Dying, Followed, Key, Live};
 pub(crate) use coverage::Coverage;
 pub(crate) use makers::{Made, Makers};
 pub(crate) use notes::{Note, Notes};

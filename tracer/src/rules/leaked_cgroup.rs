@@ -56,6 +56,7 @@ pub(super) const RULE: Rule = Rule {
     event: Some(OnEvent { of: &[Change::Emptied], begins: emptied }),
     deadline: Some(OnDeadline {
         after_runtime: Some(PATIENCE),
+        while_dying: None,
         withdrawn_by: &[Change::Removed, Change::Populated],
         begins: is_left_behind,
     }),
