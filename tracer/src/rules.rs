@@ -18,6 +18,7 @@ mod duplicate_teardown;
 mod gone;
 mod judge;
 mod leaked_cgroup;
+mod lingering_cgroup;
 mod missing_path_teardown;
 mod refused;
 mod severity;
@@ -34,8 +35,8 @@ use crate::container::Container;
 use crate::findings::{Cause, Explanation, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
 use crate::input::{Actor, BootTime, Change, Event};
 use crate::state::{
-    Case, Cgroups, Course, Coverage, Deadline, Existing, Makers, Member, Note, Notes, Participant, Place, Processes,
-    Stories, Story,
+    Case, Cgroups, Course, Coverage, Deadline, Existing, Kernel, Makers, Member, Note, Notes, Participant, Place,
+    Processes, Stories, Story,
 };
 pub(crate) use judge::judge;
 
@@ -47,6 +48,7 @@ const RULES: &[&Rule] = &[
     &denied_teardown::RULE,
     &busy_teardown::RULE,
     &leaked_cgroup::RULE,
+    &lingering_cgroup::RULE,
 ];
 
 /// One kind's rule.
@@ -109,6 +111,7 @@ pub(crate) enum Beginning {
 #[derive(Clone, Copy)]
 pub(crate) struct World<'a> {
     pub cgroups: &'a Cgroups,
+    pub kernel: &'a Kernel,
     pub makers: &'a Makers,
     pub coverage: &'a Coverage,
     pub processes: &'a Processes,

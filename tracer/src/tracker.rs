@@ -32,7 +32,9 @@ use crate::name::{Name, components};
 use crate::oci;
 use crate::recent::Recent;
 use crate::rules::Rules;
-use crate::state::{Cgroups, Coverage, Creation, End, Found, Known, Makers, Note, Notes, Place, Processes, Stories};
+use crate::state::{
+    Cgroups, Coverage, Creation, End, Found, Kernel, Known, Makers, Note, Notes, Place, Processes, Stories,
+};
 use command::Command;
 use tables::Tables;
 use told::Told;
@@ -55,6 +57,7 @@ pub struct Tracker {
     told: Told,
     /// What a name alone says, so that it need not be worked out again. Nothing is lost with one that makes room.
     owners: Recent<Name, Owner>,
+    kernel: Kernel,
     cgroups: Cgroups,
     makers: Makers,
     processes: Processes,
@@ -106,6 +109,7 @@ impl Tracker {
             tables: Tables::new(),
             told: Told::new(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
+            kernel: Kernel::new(header),
             cgroups: Cgroups::default(),
             makers: Makers::default(),
             processes: Processes::default(),

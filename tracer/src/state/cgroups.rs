@@ -94,6 +94,9 @@ pub(crate) struct Dying {
     pub emptied: Option<BootTime>,
     pub container: Option<Arc<Container>>,
     pub path: Name,
+    pub level: Option<u32>,
+    /// `path` is cut short.
+    pub truncated: bool,
     /// When it was removed, or last looked at since.
     looked: BootTime,
     /// The path of the cgroup around it that was there when it was looked at first. `None` before that.
@@ -117,6 +120,8 @@ pub(crate) struct Cgroups {
     last_beyond: BootTime,
     /// How many of cgroup2 are dying that were removed before tracing began, or unseen. `None` if nobody counted them.
     dying_before: Option<u64>,
+    /// Of cgroup2 the kernel counted fewer than are known to be dying: some were released unseen.
+    counts_fewer: bool,
     removals: Recent<Place, Removal>,
     renamings: Renamings,
     /// A removal or renaming before this may have been forgotten.
@@ -141,6 +146,7 @@ impl Default for Cgroups {
             dying_beyond: [0, 0],
             last_beyond: BootTime(0),
             dying_before: None,
+            counts_fewer: false,
             removals: Recent::new(REMOVALS, budget::REMOVALS),
             renamings: Renamings::default(),
             forgotten_before: BootTime(0),
@@ -269,8 +275,8 @@ impl Cgroups {
         if let Some(id) = cgroup.id {
             let (emptied, container) =
                 known.as_ref().map(|live| (live.emptied, live.container.clone())).unwrap_or_default();
-            let path = cgroup.path.clone();
-            let dying = Dying { seq, since: at, emptied, container, path, looked: at, around: None };
+            let (path, level, truncated) = (cgroup.path.clone(), cgroup.level, cgroup.truncated);
+            let dying = Dying { seq, since: at, emptied, container, path, level, truncated, looked: at, around: None };
             // One whose id is used again was released unseen.
             let before = self.dying.take(&(cgroup.hierarchy, id));
             before.iter().for_each(|before| self.lingers_no_more(cgroup.hierarchy, before));
@@ -325,7 +331,14 @@ impl Cgroups {
             }
             self.dying_beyond[1] = 0;
         }
-        self.dying_before = Some(count.saturating_sub(self.dying_of_v2()));
+        let known = self.dying_of_v2();
+        self.counts_fewer = count < known;
+        self.dying_before = Some(count.saturating_sub(known));
+    }
+
+    /// Whether some of those that are known to be dying are not, by the kernel's last count: of cgroup2.
+    pub fn counts_fewer(&self) -> bool {
+        self.counts_fewer
     }
 
     /// How many of cgroup2 are dying whose removal was seen.
@@ -392,13 +405,17 @@ impl Cgroups {
             .map_or_else(|| Name::from("/"), |place| place.path)
     }
 
+    /// Whether there is room for all that are dying.
+    pub fn knows_all_dying(&self) -> bool {
+        self.dying_beyond == [0, 0]
+    }
+
     /// One that is dying.
     pub fn dying_one(&self, key: Key) -> Option<&Dying> {
         self.dying.get(&key)
     }
 
     /// How many were below a place, and have been dying for so long that they were looked at.
-    #[cfg(test)]
     pub fn lingering(&self, place: &Place) -> usize {
         self.lingering.get(place).copied().unwrap_or(0)
     }
@@ -779,11 +796,12 @@ mod tests {
         cgroups.dying_counted(6);
         assert_eq!(cgroups.dying_before(), Some(5));
         cgroups.removed(Seq(3), BootTime(3), &cgroup(3, "/c"), None);
+        assert!(!cgroups.counts_fewer());
         cgroups.dying_counted(1);
-        assert_eq!((cgroups.dying_before(), cgroups.dying()), (Some(0), 2));
+        assert_eq!((cgroups.dying_before(), cgroups.dying(), cgroups.counts_fewer()), (Some(0), 2, true));
         cgroups.removed(Seq(4), BootTime(4), &Cgroup { hierarchy: HierarchyId(4), ..cgroup(4, "/v1") }, None);
         cgroups.dying_counted(0);
-        assert_eq!(cgroups.dying(), 1, "none of cgroup2, and nothing said of v1");
+        assert_eq!((cgroups.dying(), cgroups.counts_fewer()), (1, false), "none of cgroup2, and nothing said of v1");
     }
 
     #[test]

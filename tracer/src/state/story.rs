@@ -290,6 +290,8 @@ pub(crate) struct Told {
     pub actor: Option<Actor>,
     pub hierarchies: usize,
     pub attempt_count: u64,
+    /// How many lines told so.
+    pub evidence: usize,
     pub known_issues: Vec<KnownIssue>,
 }
 
@@ -304,6 +306,7 @@ impl Told {
             actor: finding.actor.clone(),
             hierarchies: finding.hierarchies,
             attempt_count: finding.attempt_count,
+            evidence: finding.evidence.len(),
             known_issues: finding.known_issues.clone(),
         }
     }

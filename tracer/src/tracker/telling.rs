@@ -172,8 +172,8 @@ impl Tracker {
     }
 
     fn world(&self) -> World<'_> {
-        let Self { cgroups, makers, coverage, processes, notes, stories, .. } = self;
-        World { cgroups, makers, coverage, processes, notes, stories }
+        let Self { kernel, cgroups, makers, coverage, processes, notes, stories, .. } = self;
+        World { kernel, cgroups, makers, coverage, processes, notes, stories }
     }
 }
 
