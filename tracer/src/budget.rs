@@ -15,9 +15,9 @@ pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
 pub(crate) const TOTAL: usize = 32 << 20;
 
 /// Cgroups that exist: thirty thousand with ordinary paths, or nine thousand of containers with long ones.
-pub(crate) const CGROUPS: usize = (11 << 20) - TOTAL / 128;
+pub(crate) const CGROUPS: usize = (11 << 20) - TOTAL / 64;
 /// Cgroups that were removed and that the kernel has not released.
-pub(crate) const DYING: usize = TOTAL / 64;
+pub(crate) const DYING: usize = 3 * TOTAL / 128;
 /// The last removals: seven thousand with ordinary paths.
 pub(crate) const REMOVALS: usize = 13 * TOTAL / 128;
 /// Renamings, and the paths that cgroups have left by them: half each.

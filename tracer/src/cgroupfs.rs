@@ -193,6 +193,15 @@ impl<F: Fn() -> BootTime> Walk<'_, F> {
     }
 }
 
+/// How many cgroups of cgroup2 were removed and not released, as the kernel counts them below the mount. `None` if
+/// cgroup2 is not mounted.
+pub fn dying(hierarchies: &[Hierarchy]) -> Option<u64> {
+    let mount = hierarchies.iter().find(|hierarchy| hierarchy.version == 2)?.mount.as_ref()?;
+    let root = rustix::fs::open(mount.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let stat = read(&root, "cgroup.stat", 1 << 16)?;
+    stat.lines().find_map(|line| line.strip_prefix("nr_dying_descendants "))?.parse().ok()
+}
+
 /// A kernfs file handle (`FILEID_KERNFS`, linux/exportfs.h) holds nothing but the id.
 const FILEID_KERNFS: i32 = 0xfe;
 

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::fmt;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::input::{BootTime, Device, HierarchyId, Pid, at_most};
 use crate::name::Name;
+use crate::release::RmdirClass;
 
 /// Which layout `/sys/fs/cgroup` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -154,7 +155,17 @@ pub struct Header {
     /// All kernel programs, attached or not.
     #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
     pub probes: Vec<Probe>,
+    /// What `rmdir` does on this kernel to a cgroup that only exiting tasks are left in. `None` if its release does not
+    /// tell, and in older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_class")]
+    pub rmdir_class: Option<RmdirClass>,
     /// The command that is traced, `live -- CMD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Pid>,
+}
+
+/// A word of a newer version says nothing to this one.
+fn known_class<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RmdirClass>, D::Error> {
+    let word = Option::<String>::deserialize(deserializer)?;
+    Ok(RmdirClass::ALL.into_iter().find(|class| word.as_deref() == Some(class.as_str())))
 }

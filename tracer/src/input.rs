@@ -683,6 +683,12 @@ pub enum About {
     /// Who was found in a cgroup after its removal was refused because it is in use, or after a start of a container
     /// failed that would have had it. What is not in it may have left since.
     Occupants(Occupants),
+    /// How many cgroups of cgroup2 are removed and not released, by the kernel's own count: when tracing began, and
+    /// when such ones are looked at.
+    Dying {
+        /// `nr_dying_descendants` of the root, as far as it is mounted.
+        count: u64,
+    },
     /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.
     Walked {
         /// How many cgroups were found.

@@ -49,6 +49,7 @@ pub mod process;
 pub mod reader;
 pub mod recording;
 pub mod records;
+pub mod release;
 pub mod report;
 pub mod rights;
 pub mod root;

@@ -365,6 +365,10 @@ impl Sampling {
         };
         set("live", turn.tracker.live_cgroups());
         set("dying", turn.tracker.dying_cgroups());
+        // Not known is not none.
+        if let Some(before) = turn.tracker.dying_before() {
+            set("dying_before", usize::try_from(before).unwrap_or(usize::MAX));
+        }
         let evicted = &self.metrics.evicted;
         evicted.inc_by(turn.tracker.evicted().saturating_sub(evicted.get()));
         if let Some(reason) = turn.walked_again {

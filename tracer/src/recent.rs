@@ -99,6 +99,23 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
         self.make_room()
     }
 
+    /// Keeps an entry of a key that has none, if there is room for it beside all others. Returns it if there is none.
+    pub fn tell_beside(&mut self, key: K, value: V) -> Option<(K, V)> {
+        debug_assert!(!self.entries.contains_key(&key));
+        self.scale.put(&key);
+        self.scale.put(&value);
+        if self.entries.len() >= self.most || self.bytes() + Self::ENTRY > self.share {
+            self.scale.take(&key);
+            self.scale.take(&value);
+            self.evicted += 1;
+            return Some((key, value));
+        }
+        self.told += 1;
+        self.order.insert(self.told, key.clone());
+        self.entries.insert(key, Box::new((self.told, value)));
+        None
+    }
+
     /// Drops the oldest ones until there is room. One that is too heavy by itself is not kept either.
     pub fn make_room(&mut self) -> Vec<(K, V)> {
         let mut gone = Vec::new();
@@ -219,6 +236,19 @@ mod tests {
         assert_eq!(recent.tell(Pid(3), 4), [(Pid(2), 2)]);
         assert_eq!((recent.get(&Pid(1)), recent.get(&Pid(2)), recent.get(&Pid(3))), (Some(&3), None, Some(&4)));
         assert_eq!((recent.in_order().count(), recent.evicted), (2, 1));
+    }
+
+    #[test]
+    fn what_makes_nobody_go_is_kept_if_there_is_room() {
+        let mut recent = Recent::new(2, 4_096);
+        assert_eq!(recent.tell_beside(Pid(1), long(4_000)), Some((Pid(1), long(4_000))), "with what it takes besides");
+        assert_eq!(recent.tell_beside(Pid(1), long(1)), None);
+        assert_eq!(recent.tell_beside(Pid(2), long(2)), None);
+        assert_eq!(recent.tell_beside(Pid(3), long(4)), Some((Pid(3), long(4))));
+        let kept: Vec<u32> = recent.in_order().map(|(pid, _)| pid.0).collect();
+        assert_eq!((kept, recent.evicted), (vec![1, 2], 2));
+        (1..3).for_each(|pid| drop(recent.take(&Pid(pid))));
+        assert_eq!(recent.bytes(), 0);
     }
 
     #[test]

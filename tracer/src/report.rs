@@ -57,6 +57,8 @@ pub struct Report {
     pub lives: Option<Lives>,
     /// What was there at the start has been told.
     walked: bool,
+    /// How many cgroups of cgroup2 were dying then, if that is known.
+    dying_before: Option<u64>,
 }
 
 /// The last word of each finding.
@@ -231,8 +233,9 @@ impl Report {
         fields.push((
             "cgroups",
             format!(
-                "{} were there, {} created, {} removed, {} released",
+                "{} were there{}, {} created, {} removed, {} released",
                 count(Change::Existing),
+                self.dying_before.map(|dying| format!(" and {dying} dying")).unwrap_or_default(),
                 count(Change::Created),
                 count(Change::Removed),
                 count(Change::Released)
@@ -281,6 +284,9 @@ impl Report {
             Input::Event(event) if event.change == Change::Existing => return,
             Input::Facts(facts) => {
                 self.walked |= matches!(facts.about, About::Walked { .. });
+                if let About::Dying { count } = facts.about {
+                    self.dying_before = self.dying_before.or(Some(count).filter(|_| !self.walked));
+                }
                 return;
             }
             Input::Event(event) => {

@@ -21,6 +21,7 @@ mod judge;
 mod leaked_cgroup;
 mod left;
 mod likeness;
+mod lingering_cgroup;
 mod missing_path_teardown;
 mod partial_teardown;
 mod refused;
@@ -43,8 +44,8 @@ use crate::container::Container;
 use crate::findings::{Cause, Explanation, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
 use crate::input::{Actor, BootTime, Change, Event};
 use crate::state::{
-    Case, Cgroups, Course, Coverage, Deadline, Existing, Known, Live, Makers, Member, Note, Notes, Participant, Place,
-    Processes, Stories, Story,
+    Case, Cgroups, Course, Coverage, Deadline, Existing, Kernel, Known, Live, Makers, Member, Note, Notes, Participant,
+    Place, Processes, Stories, Story,
 };
 pub(crate) use judge::judge;
 use shape::Shape;
@@ -59,6 +60,7 @@ const RULES: &[&Rule] = &[
     &leaked_cgroup::RULE,
     &partial_teardown::RULE,
     &stale_cgroup::RULE,
+    &lingering_cgroup::RULE,
 ];
 
 /// One kind's rule.
@@ -100,6 +102,10 @@ pub(crate) struct OnDeadline {
     /// It asks for one so long after a runtime is done with a container, for every cgroup that is left of those that it
     /// had made.
     pub after_runtime: Option<Duration>,
+    /// It asks for one so long after a removal, for every cgroup that the kernel has not released by then. Whatever
+    /// number of cgroups is removed, only the one that has been dying for longest is waited for. The place is that of
+    /// the innermost cgroup around it that is there.
+    pub while_dying: Option<Duration>,
     /// Events on the cgroup after which it wants to know no more.
     pub withdrawn_by: &'static [Change],
     /// What it is when the time has come: nothing, if it is not so any more.
@@ -119,6 +125,7 @@ pub(crate) enum Beginning {
 #[derive(Clone, Copy)]
 pub(crate) struct World<'a> {
     pub cgroups: &'a Cgroups,
+    pub kernel: &'a Kernel,
     pub makers: &'a Makers,
     pub coverage: &'a Coverage,
     pub processes: &'a Processes,
@@ -203,6 +210,8 @@ pub(crate) struct Rules {
     begin: u16,
     follow: u16,
     withdraw: u16,
+    /// How long a cgroup is dying before any rule wants to know of it.
+    pub while_dying: Option<Duration>,
 }
 
 impl Rules {
@@ -212,7 +221,7 @@ impl Rules {
     }
 
     pub const fn new(list: &'static [&'static Rule]) -> Self {
-        let mut rules = Self { list, begin: 0, follow: 0, withdraw: 0 };
+        let mut rules = Self { list, begin: 0, follow: 0, withdraw: 0, while_dying: None };
         let mut index = 0;
         while index < list.len() {
             if let Some(event) = &list[index].event {
@@ -221,6 +230,10 @@ impl Rules {
             // A creation ends whatever had that id before.
             if let Some(deadline) = &list[index].deadline {
                 rules.withdraw |= bits(deadline.withdrawn_by) | bit(Change::Created);
+                if deadline.while_dying.is_some() {
+                    assert!(rules.while_dying.is_none(), "all are looked at once, for one rule");
+                    rules.while_dying = deadline.while_dying;
+                }
             }
             if !list[index].course.follows.is_empty() {
                 rules.follow |= bits(list[index].course.follows) | bit(Change::Created);
@@ -384,9 +397,10 @@ mod tests {
             assert!(Kind::ALL[..index].iter().all(|before| before.as_str() != kind.as_str()), "{kind:?}");
         }
         for (kind, rule) in Rules::all().iter() {
-            let begins = rule.call.is_some() || rule.event.is_some() || rule.failed_start.is_some();
+            let is_asked = rule.deadline.as_ref().is_some_and(|own| own.while_dying.is_some()) || rule.event.is_some();
+            let begins = rule.call.is_some() || rule.failed_start.is_some() || is_asked;
             assert!(begins, "nothing begins {kind:?}");
-            assert!(rule.deadline.is_none() || rule.event.is_some(), "nobody asks for a deadline of {kind:?}");
+            assert!(rule.deadline.is_none() || is_asked, "nobody asks for a deadline of {kind:?}");
         }
     }
 }

@@ -27,6 +27,7 @@ use crate::name::Name;
 use crate::process;
 use crate::reader::Readers;
 use crate::recording;
+use crate::release::RmdirClass;
 use crate::stream::Stream;
 use crate::tracker::Tracker;
 use merge::{HOLD, LAG, Merge};
@@ -38,6 +39,8 @@ const STANDING: Duration = Duration::from_secs(2);
 const BEAT: Duration = Duration::from_millis(50);
 /// How often the kernel side's loss counters are read.
 const LOSS_EVERY: Duration = Duration::from_millis(500);
+/// How often, at most, the kernel is asked how many cgroups are dying.
+const COUNT_AGAIN: Duration = Duration::from_secs(10);
 /// Whoever does not get to run for so long may have missed what it should have looked at.
 const STALL: Duration = Duration::from_secs(5);
 /// Mount points that cannot be watched are named up to this.
@@ -93,6 +96,7 @@ impl Session {
         let clock = process::clock();
         let at = BootTime(clock.boot_ns);
         let (setup, hierarchies) = cgroupfs::hierarchies()?;
+        let dying = dying(&hierarchies);
         let mut session = Self {
             tracer,
             gatherer: Gatherer::new(hierarchies.clone(), readers),
@@ -111,6 +115,7 @@ impl Session {
         session.gather(None)?;
         let is_mounts = |input: &Input| matches!(input, Input::Facts(Facts { about: About::Mounts { .. }, .. }));
         let mut existing = session.merge.pick(is_mounts);
+        existing.extend(dying);
         existing.extend(session.gatherer.at_start(at));
         session.gather(None)?;
         let mut events = Vec::new();
@@ -207,7 +212,7 @@ impl Session {
         let mut stop = std::pin::pin!(stop);
         let mut beat = tokio::time::interval(self.beat);
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut asked = process::boot_time();
+        let (mut asked, mut counted) = (process::boot_time(), BootTime(0));
         let mut last_words: Option<(BootTime, tokio::time::Instant)> = None;
         let mut turned = process::boot_time();
         loop {
@@ -233,6 +238,10 @@ impl Session {
             for (hierarchy, path) in stream.take_looks() {
                 let found = self.gatherer.look(hierarchy, path);
                 self.merge.extend(found.into_iter().map(Arrived::Input).collect(), process::boot_time(), now);
+            }
+            if stream.tracker().next_look().is_some_and(|due| due <= now) && now.since(counted) >= COUNT_AGAIN {
+                counted = now;
+                self.merge.extend(dying(&self.header.hierarchies).map(Arrived::Input).into_iter().collect(), now, now);
             }
             turned = now;
             let walked_again = self.walk_again(&mut stream)?;
@@ -334,12 +343,19 @@ impl Session {
 }
 
 /// The stream's first line, without what the kernel side says of itself.
+/// How many cgroups of cgroup2 are dying now, by the kernel's count.
+fn dying(hierarchies: &[Hierarchy]) -> Option<Input> {
+    let count = cgroupfs::dying(hierarchies)?;
+    Some(Input::Facts(Facts { at: process::boot_time(), about: About::Dying { count } }))
+}
+
 fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
     let system = process::system();
     Header {
         format: recording::FORMAT,
         tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
         host: system.host,
+        rmdir_class: RmdirClass::of(&system.kernel),
         kernel: system.kernel,
         arch: system.arch,
         boot_id: system.boot_id,

@@ -6,6 +6,7 @@
 
 mod cgroups;
 mod coverage;
+mod kernel;
 mod makers;
 mod notes;
 mod place;
@@ -14,8 +15,9 @@ mod renamings;
 mod stories;
 mod story;
 
-pub(crate) use cgroups::{Cgroups, Followed, Key, Live};
+pub(crate) use cgroups::{Cgroups, Dying, Followed, Key, Live};
 pub(crate) use coverage::Coverage;
+pub(crate) use kernel::Kernel;
 pub(crate) use makers::{Made, Makers};
 pub(crate) use notes::{Note, Notes};
 pub(crate) use place::{Creation, Existing, Place, Removal};

@@ -97,12 +97,12 @@ impl<'a> Stream<'a> {
         self.tell(findings)
     }
 
-    /// Lets time pass up to `now`. Only a tick that makes a story fall due is part of the stream.
+    /// Lets time pass up to `now`. Only a tick that something falls due at is part of the stream.
     ///
     /// # Errors
     /// When the output cannot be written.
     pub fn tick(&mut self, now: BootTime) -> io::Result<()> {
-        if self.tracker.next_due().is_some_and(|due| due <= now) {
+        if self.tracker.wants_tick(now) {
             self.feed(&mut Input::Tick(Tick { at: now }))?;
         }
         self.output.line(&Line::Passed(now))
@@ -145,9 +145,10 @@ impl<'a> Stream<'a> {
             // Lines that were not written are told of where writing goes on.
             (Input::Lost(_), _) => return false,
             (Input::Process(process), Opening::Facts) if process.change == ProcessChange::Seen => Some(opening),
-            (Input::Facts(Facts { about: About::Mounts { .. } | About::Container(_), .. }), Opening::Facts) => {
-                Some(opening)
-            }
+            (
+                Input::Facts(Facts { about: About::Mounts { .. } | About::Container(_) | About::Dying { .. }, .. }),
+                Opening::Facts,
+            ) => Some(opening),
             (Input::Event(event), Opening::Facts) if event.change == Change::Existing => {
                 Some(Opening::Cgroups(event.at, 1))
             }
@@ -172,7 +173,7 @@ impl<'a> Stream<'a> {
             Input::Facts(Facts { about, .. }) => match about {
                 About::Mounts { namespace, .. } => opens && self.tracker.knows_mounts(*namespace),
                 About::Container(said) => opens && self.tracker.knows_container(said),
-                About::Walked { .. } => opens,
+                About::Walked { .. } | About::Dying { .. } => opens,
                 About::State { .. } | About::Failure { .. } | About::Unread(_) => false,
                 About::Unanswered { .. } | About::Occupants(_) => false,
             },

@@ -33,7 +33,9 @@ use crate::name::{Name, components};
 use crate::oci;
 use crate::recent::Recent;
 use crate::rules::Rules;
-use crate::state::{Cgroups, Coverage, Creation, End, Found, Known, Makers, Note, Notes, Place, Processes, Stories};
+use crate::state::{
+    Cgroups, Coverage, Creation, End, Found, Kernel, Known, Makers, Note, Notes, Place, Processes, Stories,
+};
 use command::Command;
 use tables::Tables;
 use told::Told;
@@ -56,6 +58,7 @@ pub struct Tracker {
     told: Told,
     /// What a name alone says, so that it need not be worked out again. Nothing is lost with one that makes room.
     owners: Recent<Name, Owner>,
+    kernel: Kernel,
     cgroups: Cgroups,
     makers: Makers,
     /// v1's hierarchy of devices.
@@ -116,6 +119,7 @@ impl Tracker {
             tables: Tables::new(),
             told: Told::new(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
+            kernel: Kernel::new(header),
             cgroups: Cgroups::default(),
             makers: Makers::default(),
             devices: devices.map(|hierarchy| hierarchy.id),
@@ -184,9 +188,20 @@ impl Tracker {
         std::mem::take(&mut self.looks)
     }
 
-    /// When the next story falls due: a [`Input::Tick`] at or after it makes it told.
+    /// When the next story falls due.
     pub fn next_due(&self) -> Option<BootTime> {
         self.stories.next_due()
+    }
+
+    /// When removed cgroups that the kernel has not released are to be looked at. It is good to know by then how many
+    /// there are by the kernel's own count.
+    pub fn next_look(&self) -> Option<BootTime> {
+        Some(self.cgroups.next_look()? + self.rules.while_dying?)
+    }
+
+    /// Whether a [`Input::Tick`] of that time would have a story told, or something looked at.
+    pub fn wants_tick(&self, now: BootTime) -> bool {
+        self.next_due().into_iter().chain(self.next_look()).any(|due| due <= now)
     }
 
     /// Whether nothing is left to come of what happened by `ended`: every story that began by then is told, and what
@@ -255,7 +270,8 @@ impl Tracker {
             })
         });
         let processes = self.processes.alive().into_iter().map(Input::Process);
-        let facts = self.tables.all().chain(containers).map(fact);
+        let dying = self.cgroups.dying_in_all().map(|count| (at, About::Dying { count }));
+        let facts = self.tables.all().chain(containers).chain(dying).map(fact);
         // If there was no room for all, a reader is not told that these are.
         let walked = self.cgroups.is_whole().then(|| fact((at, walked)));
         facts.chain(processes).chain(existing).chain(walked).collect()
@@ -266,9 +282,15 @@ impl Tracker {
         self.cgroups.len()
     }
 
-    /// How many were removed and are not released.
+    /// How many were removed and are not released, of those whose removal was seen.
     pub fn dying_cgroups(&self) -> usize {
         self.cgroups.dying()
+    }
+
+    /// How many of cgroup2 are not released that were removed before tracing began, or unseen. `None` if the kernel
+    /// was not asked for its count.
+    pub fn dying_before(&self) -> Option<u64> {
+        self.cgroups.dying_before()
     }
 
     /// Whether cgroupfs is worth a walk although nothing was lost: some cgroups are not known for want of room, and
@@ -373,6 +395,10 @@ impl Tracker {
             Change::Released => {
                 let Some(dying) = self.cgroups.released(&event.cgroup) else { return };
                 event.container = dying.container.or(event.container.take());
+                if let Some(path) = dying.around {
+                    let hierarchy = event.cgroup.hierarchy;
+                    self.stories.happened_below(event.change, &Place { hierarchy, path }, event.at);
+                }
                 self.passed(Phase::Release, Some(dying.since), event);
                 self.passed(Phase::Teardown, dying.emptied, event);
             }
@@ -505,6 +531,7 @@ impl Tracker {
                 }
             }
             About::Unanswered { question: Question::Container | Question::State | Question::Mounts, .. } => {}
+            About::Dying { count } => self.cgroups.dying_counted(*count),
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
                 self.cgroups.walked();

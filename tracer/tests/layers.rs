@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 31] = [
+const CORE: [&str; 32] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -28,6 +28,7 @@ const CORE: [&str; 31] = [
     "oci.rs",
     "phrases.rs",
     "recent.rs",
+    "release.rs",
     "rules",
     "rules.rs",
     "runtimes.rs",

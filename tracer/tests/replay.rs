@@ -118,6 +118,20 @@ fn the_recordings_tell_what_they_are_named_for() {
         refused("permission", 1, "benign"),
     ];
     assert_eq!(told, expected);
+    let told: Vec<(String, u64, String)> = findings("lingering")
+        .iter()
+        .map(|told| (told["cgroup"]["path"].as_str(), told["revision"].as_u64(), told["severity"].as_str()))
+        .map(|(path, revision, severity)| (path.unwrap().into(), revision.unwrap(), severity.unwrap().into()))
+        .collect();
+    let lingers = |path: &str, revision, severity: &str| (path.to_owned(), revision, severity.to_owned());
+    let expected = [
+        // A page in a tmpfs keeps it, which is ordinary before 7.1.
+        lingers("/cgtrace-linger/page", 0, "benign"),
+        // Nothing but a process that nobody has waited for.
+        lingers("/cgtrace-linger/zombie", 0, "undetermined"),
+        lingers("/cgtrace-linger/zombie", 1, "benign"),
+    ];
+    assert_eq!(told, expected, "and nothing of the one that nothing keeps");
     let told: Vec<(String, String, String)> = findings("leaked")
         .iter()
         .filter(|finding| finding["kind"] == "leaked-cgroup")

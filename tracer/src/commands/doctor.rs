@@ -12,6 +12,7 @@ use crate::hierarchy::{Hierarchy, Probe, Setup};
 use crate::kernel::{BackendChoice, Options, PROBES, Plan, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
 use crate::process::Capability;
+use crate::release::RmdirClass;
 use crate::sandbox;
 
 /// Everything the doctor found.
@@ -21,6 +22,8 @@ struct Diagnosis {
     probes: Vec<Probe>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rmdir_class: Option<RmdirClass>,
     #[serde(skip_serializing_if = "Option::is_none")]
     setup: Option<Setup>,
     hierarchies: Vec<Hierarchy>,
@@ -79,7 +82,8 @@ pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
 fn examine(args: &Doctor) -> Diagnosis {
     let tracefs = Tracefs::ensure();
     let support = Support::survey(&tracefs);
-    let mut checks = facts(&support);
+    let rmdir_class = RmdirClass::of(&support.release);
+    let mut checks = facts(&support, rmdir_class);
     let (mut setup, mut hierarchies) = (None, Vec::new());
     match cgroupfs::hierarchies() {
         Ok((layout, found)) => {
@@ -92,7 +96,15 @@ fn examine(args: &Doctor) -> Diagnosis {
         Ok(plan) => plan,
         Err(refusal) => {
             checks.push(bad("plan", &refusal.what, &refusal.hint));
-            return Diagnosis { checks, probes: Vec::new(), backend: None, setup, hierarchies, can_trace: false };
+            return Diagnosis {
+                checks,
+                probes: Vec::new(),
+                backend: None,
+                rmdir_class,
+                setup,
+                hierarchies,
+                can_trace: false,
+            };
         }
     };
     // Nothing less than attaching them for a moment tells whether the probes work.
@@ -102,18 +114,23 @@ fn examine(args: &Doctor) -> Diagnosis {
             probes: tracer.probes().to_vec(),
             backend: Some(plan.backend.to_string()),
             can_trace: setup.is_some(),
+            rmdir_class,
             setup,
             hierarchies,
         },
         Err(error) => {
             checks.push(bad("programs", &format!("{error:#}"), "see the reason above"));
-            Diagnosis { checks, probes: Vec::new(), backend: None, setup, hierarchies, can_trace: false }
+            Diagnosis { checks, probes: Vec::new(), backend: None, rmdir_class, setup, hierarchies, can_trace: false }
         }
     }
 }
 
-fn facts(support: &Support) -> Vec<Check> {
+fn facts(support: &Support, rmdir_class: Option<RmdirClass>) -> Vec<Check> {
     let mut checks = vec![good("kernel", format!("{} {}", support.release, std::env::consts::ARCH))];
+    checks.push(match rmdir_class {
+        Some(class) => good("rmdir class", format!("{}: {}", class.as_str(), class.meaning())),
+        None => good("rmdir class", "unknown: the release does not tell what rmdir does while tasks exit"),
+    });
     for (capability, name, needed, cost) in [
         (Capability::Bpf, "CAP_BPF", true, "run as root, or grant CAP_BPF and CAP_PERFMON"),
         (Capability::Perfmon, "CAP_PERFMON", true, "run as root, or grant CAP_BPF and CAP_PERFMON"),

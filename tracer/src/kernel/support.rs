@@ -7,6 +7,7 @@ use super::btf::{Btf, VMLINUX};
 use super::tracefs::Tracefs;
 use super::trampoline;
 use crate::process::{self, Capabilities};
+use crate::release::Version;
 use tracer_ebpf::offset;
 
 /// What this kernel and this user can trace.
@@ -40,7 +41,7 @@ impl Support {
         let btf = Btf::parse(&bytes);
         let find = |btf: &Btf| offset::TABLE.iter().map(|(structure, member)| btf.member(structure, member)).collect();
         Self {
-            version: parse_version(&release),
+            version: version_of(&release),
             release,
             built: super::OBJECT.is_some(),
             capabilities: process::capabilities(),
@@ -79,29 +80,15 @@ impl Support {
 
 /// The version of the running kernel; `None` if its release does not begin with one.
 pub fn kernel_version() -> Option<(u32, u32)> {
-    parse_version(&process::system().kernel)
+    version_of(&process::system().kernel)
 }
 
-fn parse_version(release: &str) -> Option<(u32, u32)> {
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+fn version_of(release: &str) -> Option<(u32, u32)> {
+    Version::of(release).map(|own| (own.major, own.minor))
 }
 
 /// The word in brackets of `none [integrity] confidentiality`.
 fn lockdown() -> Option<String> {
     let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
     Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn versions_are_read_from_all_kinds_of_releases() {
-        assert_eq!(parse_version("6.18.44-fc-v782"), Some((6, 18)));
-        assert_eq!(parse_version("5.15.0-91-generic"), Some((5, 15)));
-        assert_eq!(parse_version("7.3"), Some((7, 3)));
-        assert_eq!(parse_version("linux"), None);
-    }
 }

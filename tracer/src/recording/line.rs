@@ -122,6 +122,10 @@ fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
         reason: Unanswered,
     }
     #[derive(Deserialize)]
+    struct Dying {
+        count: u64,
+    }
+    #[derive(Deserialize)]
     struct Walked {
         cgroups: u64,
         unreadable: u64,
@@ -148,6 +152,10 @@ fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
         "unanswered" => {
             let NotAnswered { pid, question, reason } = read(line)?;
             About::Unanswered { pid, question, reason }
+        }
+        "dying" => {
+            let Dying { count } = read(line)?;
+            About::Dying { count }
         }
         "walked" => {
             let Walked { cgroups, unreadable, again } = read(line)?;

@@ -42,7 +42,7 @@ fn find(call: &Call, world: &World) -> Option<Case> {
         renaming: renaming.cloned(),
         since: Some(removal.at),
         container: removal.container.as_ref().or(container).cloned(),
-        done: None,
+        ..Case::default()
     };
     // Whoever retries for longer than removals are remembered still retries the same one.
     let removal = world.cgroups.removal(place).or_else(|| world.stories.removal(place));
@@ -58,7 +58,7 @@ fn find(call: &Call, world: &World) -> Option<Case> {
         renaming: renaming.cloned(),
         since,
         container: container.cloned(),
-        done: None,
+        ..Case::default()
     };
     // Whoever starts a container begins another life: what was over before it began is none of its. So does a creation
     // that failed since, of one that never came to be.

@@ -80,6 +80,9 @@ fn is_left(story: &Story, member: &Member, cgroups: &Cgroups) -> Option<bool> {
     if member.existing.is_some() {
         return any_is_left(story, cgroups);
     }
+    if member.is_below {
+        return Some(false);
+    }
     let Some(renaming) = &member.renaming else {
         // There was nothing when the story began: what was made since is another life's.
         return cgroups.at_path(&member.place).is_none_or(|(_, live)| live.created.is_some()).then_some(false);

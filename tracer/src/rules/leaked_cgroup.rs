@@ -49,6 +49,7 @@ pub(super) const RULE: Rule = Rule {
     event: Some(OnEvent { of: &[Change::Emptied], begins: |event, world| left::emptied(event, world, |_| true) }),
     deadline: Some(OnDeadline {
         after_runtime: Some(left::PATIENCE),
+        while_dying: None,
         withdrawn_by: &[Change::Removed, Change::Populated],
         begins: |deadline, world| left::is_left_behind(deadline, world, is_whole),
     }),

@@ -52,6 +52,7 @@ pub(super) const RULE: Rule = Rule {
     }),
     deadline: Some(OnDeadline {
         after_runtime: Some(left::PATIENCE),
+        while_dying: None,
         withdrawn_by: &[Change::Removed, Change::Populated],
         begins: |deadline, world| left::is_left_behind(deadline, world, Made::is_removed_in_part),
     }),

@@ -1,11 +1,12 @@
 //! The parts that the kinds' sentences are made of.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{FindingAttempt, Job, Outcome, Severity, Weighed, World};
 use crate::container::Container;
 use crate::input::{Actor, Exit};
-use crate::name::components;
+use crate::name::{Name, components};
 use crate::phrases;
 
 /// From so many failed calls on their number is told.
@@ -49,9 +50,14 @@ pub(crate) fn subject(weighed: &Weighed, cause: Option<&FindingAttempt>) -> Stri
 /// `the cgroup of container ID` where there is one, `cgroup /the/path in container ID` for one below that, else
 /// `cgroup /the/path`.
 pub(crate) fn whose(weighed: &Weighed) -> String {
-    let path = &weighed.member.place.path;
+    let container = weighed.member.container.as_ref();
+    cgroup_of(&weighed.member.place.path, container.map(Arc::as_ref), weighed.story.container.as_deref())
+}
+
+/// The same of the cgroup at a path, which is in a container, or belongs to one that is told of.
+pub(super) fn cgroup_of(path: &Name, around: Option<&Container>, of: Option<&Container>) -> String {
     let depth = components(path.as_bytes()).count();
-    match (&weighed.member.container, &weighed.story.container) {
+    match (around, of) {
         (Some(around), _) if around.depth() < depth => {
             format!("cgroup {path} in container {}", name(around))
         }

@@ -61,7 +61,8 @@ impl Session {
         let now = process::boot_time();
         let walked = Input::Facts(Facts { at: now, about });
         // What happened meanwhile is put between what was found before and after it.
-        let found = found.into_iter().map(Input::Event).chain([walked]).map(Arrived::Input);
+        let found = found.into_iter().map(Input::Event).chain([walked]);
+        let found = found.chain(super::dying(&self.header.hierarchies)).map(Arrived::Input);
         self.merge.extend(found.collect(), now, now);
         Ok(reason)
     }

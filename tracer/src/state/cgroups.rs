@@ -23,7 +23,7 @@ const REMOVAL_AGE: Duration = Duration::from_secs(15 * 60);
 const FORMER: usize = 16;
 /// Removed cgroups that the kernel has not released: kept at most, and how long.
 const DYING: usize = 65_536;
-const DYING_AGE: Duration = Duration::from_secs(60 * 60);
+const DYING_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) type Key = (HierarchyId, CgroupId);
 
@@ -63,7 +63,7 @@ impl Live {
 
 weigh! {
     Live: path, container, former;
-    Dying: container;
+    Dying: container, path, around;
 }
 
 /// What became of a cgroup that somebody named by a path that it has no more, or did not have yet.
@@ -87,10 +87,20 @@ impl Followed<'_> {
 /// A cgroup that was removed and not yet released.
 #[derive(Clone, Debug)]
 pub(crate) struct Dying {
+    /// The line of its removal.
+    pub seq: Seq,
     pub since: BootTime,
     /// When its last process had left it.
     pub emptied: Option<BootTime>,
     pub container: Option<Arc<Container>>,
+    pub path: Name,
+    pub level: Option<u32>,
+    /// `path` is cut short.
+    pub truncated: bool,
+    /// When it was removed, or last looked at since.
+    looked: BootTime,
+    /// The path of the cgroup around it that was there when it was looked at first. `None` before that.
+    pub around: Option<Name>,
 }
 
 /// The cgroups of all hierarchies.
@@ -99,9 +109,19 @@ pub(crate) struct Cgroups {
     live: Table<Key, Box<Live>>,
     by_path: Table<Place, CgroupId>,
     scale: Scale,
+    /// In the order of when they were looked at.
     dying: Recent<Key, Dying>,
-    /// How many are dying that there is no room for, and when the last of them was removed.
-    dying_beyond: (usize, BootTime),
+    /// None was looked at earlier. One that is released since does not move it, but the last.
+    next_look: Option<BootTime>,
+    /// How many of them have been looked at, by the place around them.
+    lingering: Table<Place, usize>,
+    /// How many are dying that there is no room for, of v1 and of cgroup2, and when the last of them was removed.
+    dying_beyond: [usize; 2],
+    last_beyond: BootTime,
+    /// How many of cgroup2 are dying that were removed before tracing began, or unseen. `None` if nobody counted them.
+    dying_before: Option<u64>,
+    /// Of cgroup2 the kernel counted fewer than are known to be dying: some were released unseen.
+    counts_fewer: bool,
     removals: Recent<Place, Removal>,
     renamings: Renamings,
     /// A removal or renaming before this may have been forgotten.
@@ -121,7 +141,12 @@ impl Default for Cgroups {
             by_path: Table::default(),
             scale: Scale::default(),
             dying: Recent::new(DYING, budget::DYING),
-            dying_beyond: (0, BootTime(0)),
+            next_look: None,
+            lingering: Table::default(),
+            dying_beyond: [0, 0],
+            last_beyond: BootTime(0),
+            dying_before: None,
+            counts_fewer: false,
             removals: Recent::new(REMOVALS, budget::REMOVALS),
             renamings: Renamings::default(),
             forgotten_before: BootTime(0),
@@ -272,9 +297,17 @@ impl Cgroups {
         if let Some(id) = cgroup.id {
             let (emptied, container) =
                 known.as_ref().map(|live| (live.emptied, live.container.clone())).unwrap_or_default();
-            for (_, gone) in self.dying.tell((cgroup.hierarchy, id), Dying { since: at, emptied, container }) {
-                let (count, latest) = self.dying_beyond;
-                self.dying_beyond = (count + 1, latest.max(gone.since));
+            let (path, level, truncated) = (cgroup.path.clone(), cgroup.level, cgroup.truncated);
+            let dying = Dying { seq, since: at, emptied, container, path, level, truncated, looked: at, around: None };
+            // One whose id is used again was released unseen.
+            let before = self.dying.take(&(cgroup.hierarchy, id));
+            before.iter().for_each(|before| self.lingers_no_more(cgroup.hierarchy, before));
+            // Those that were removed long ago are not to be pushed out: most of those that come are gone in a moment.
+            if self.dying.tell_beside((cgroup.hierarchy, id), dying).is_some() {
+                self.dying_beyond[usize::from(is_v2(cgroup.hierarchy))] += 1;
+                self.last_beyond = self.last_beyond.max(at);
+            } else {
+                self.next_look.get_or_insert(at);
             }
         }
         let made = known.as_ref().and_then(|live| live.created.as_ref()).map(|created| created.at);
@@ -298,10 +331,115 @@ impl Cgroups {
     /// The kernel let go of a removed cgroup.
     pub fn released(&mut self, cgroup: &Cgroup) -> Option<Dying> {
         let dying = self.dying.take(&(cgroup.hierarchy, cgroup.id?));
+        dying.iter().for_each(|dying| self.lingers_no_more(cgroup.hierarchy, dying));
+        self.next_look = self.next_look.filter(|_| self.dying.len() > 0);
         if dying.is_none() {
-            self.dying_beyond.0 = self.dying_beyond.0.saturating_sub(1);
+            let is_v2 = is_v2(cgroup.hierarchy);
+            match &mut self.dying_beyond[usize::from(is_v2)] {
+                0 if is_v2 => self.dying_before = self.dying_before.map(|before| before.saturating_sub(1)),
+                beyond => *beyond = beyond.saturating_sub(1),
+            }
         }
         dying
+    }
+
+    /// The kernel counts so many of cgroup2 as dying: those that were not seen to be removed were before the start.
+    pub fn dying_counted(&mut self, count: u64) {
+        if count == 0 {
+            let gone: Vec<Key> = self.dying.in_order().map(|(key, _)| *key).filter(|(of, _)| is_v2(*of)).collect();
+            for key in gone {
+                let gone = self.dying.take(&key);
+                gone.iter().for_each(|gone| self.lingers_no_more(key.0, gone));
+            }
+            self.dying_beyond[1] = 0;
+        }
+        let known = self.dying_of_v2();
+        self.counts_fewer = count < known;
+        self.dying_before = Some(count.saturating_sub(known));
+    }
+
+    /// Whether some of those that are known to be dying are not, by the kernel's last count: of cgroup2.
+    pub fn counts_fewer(&self) -> bool {
+        self.counts_fewer
+    }
+
+    /// How many of cgroup2 are dying whose removal was seen.
+    fn dying_of_v2(&self) -> u64 {
+        (self.dying.in_order().filter(|((hierarchy, _), _)| is_v2(*hierarchy)).count() + self.dying_beyond[1]) as u64
+    }
+
+    /// How many of cgroup2 are dying, as the kernel would count them. `None` if it was never asked.
+    pub fn dying_in_all(&self) -> Option<u64> {
+        Some(self.dying_before? + self.dying_of_v2())
+    }
+
+    /// How many of cgroup2 are dying that were removed before tracing began, or unseen. `None` if nobody counted them.
+    pub fn dying_before(&self) -> Option<u64> {
+        self.dying_before
+    }
+
+    /// When one was removed or looked at that is still dying, or was until lately: none was earlier.
+    pub fn next_look(&self) -> Option<BootTime> {
+        self.next_look
+    }
+
+    /// Looks at those that were not looked at, or removed, for so long, until one is met for the first time: in the
+    /// order of their removals. Those that are too old are dropped.
+    pub fn look_at_dying(&mut self, now: BootTime, after: Duration) -> Option<Key> {
+        while let Some((key, dying)) = self.dying.oldest().filter(|(_, dying)| now.since(dying.looked) >= after) {
+            let key = *key;
+            if now.since(dying.since) > DYING_AGE {
+                let old = self.dying.take(&key);
+                old.iter().for_each(|old| self.lingers_no_more(key.0, old));
+                continue;
+            }
+            let is_first = dying.around.is_none();
+            let around = is_first.then(|| self.around(&Place { hierarchy: key.0, path: dying.path.clone() }));
+            self.dying.touch(&key, |dying| {
+                dying.looked = now;
+                true
+            });
+            if let Some(path) = around {
+                self.dying.change(&key, |dying| dying.around = Some(path.clone()));
+                *self.lingering.entry(Place { hierarchy: key.0, path }).or_default() += 1;
+                return Some(key);
+            }
+        }
+        self.next_look = self.dying.oldest().map(|(_, dying)| dying.looked);
+        None
+    }
+
+    /// One is not dying any more, or not known to be.
+    fn lingers_no_more(&mut self, hierarchy: HierarchyId, dying: &Dying) {
+        let Some(path) = &dying.around else { return };
+        let place = Place { hierarchy, path: path.clone() };
+        match self.lingering.get_mut(&place) {
+            Some(count) if *count > 1 => *count -= 1,
+            Some(_) | None => drop(self.lingering.remove(&place)),
+        }
+    }
+
+    /// The path of the innermost cgroup around a place that is there: if none is known, of the hierarchy's root.
+    fn around(&self, place: &Place) -> Name {
+        let all = std::iter::successors(place.parent(), Place::parent);
+        all.into_iter()
+            .find(|place| self.by_path.contains_key(place))
+            .map_or_else(|| Name::from("/"), |place| place.path)
+    }
+
+    /// Whether there is room for all that are dying.
+    pub fn knows_all_dying(&self) -> bool {
+        self.dying_beyond == [0, 0]
+    }
+
+    /// One that is dying.
+    pub fn dying_one(&self, key: Key) -> Option<&Dying> {
+        self.dying.get(&key)
+    }
+
+    /// How many were below a place, and have been dying for so long that they were looked at.
+    pub fn lingering(&self, place: &Place) -> usize {
+        self.lingering.get(place).copied().unwrap_or(0)
     }
 
     /// A v1 cgroup has a new name, and so has every one below it.
@@ -459,7 +597,7 @@ impl Cgroups {
 
     /// Removed cgroups that the kernel has not released, as far as is known.
     pub fn dying(&self) -> usize {
-        self.dying.len() + self.dying_beyond.0
+        self.dying.len() + self.dying_beyond.iter().sum::<usize>()
     }
 
     /// A cgroup was emptied, or populated.
@@ -523,11 +661,8 @@ impl Cgroups {
 
     /// Drops removals that are too old.
     pub fn sweep(&mut self, now: BootTime) {
-        while self.dying.oldest().is_some_and(|(_, dying)| now.since(dying.since) > DYING_AGE) {
-            self.dying.take_oldest();
-        }
-        if now.since(self.dying_beyond.1) > DYING_AGE {
-            self.dying_beyond.0 = 0;
+        if now.since(self.last_beyond) > DYING_AGE {
+            self.dying_beyond = [0, 0];
         }
         let forgotten = self.renamings.sweep(now, REMOVAL_AGE);
         self.forgotten_before = self.forgotten_before.max(forgotten.unwrap_or_default());
@@ -547,6 +682,10 @@ impl Cgroups {
         }
         Some(live)
     }
+}
+
+fn is_v2(hierarchy: HierarchyId) -> bool {
+    hierarchy == HierarchyId(0)
 }
 
 #[cfg(test)]
@@ -648,6 +787,55 @@ mod tests {
     }
 
     #[test]
+    fn dying_cgroups_are_looked_at_in_time_and_are_told_by_what_is_around_them() {
+        let (mut cgroups, patience) = (Cgroups::default(), Duration::from_nanos(10));
+        cgroups.appeared(BootTime(0), &cgroup(1, "/a"), creation(0), None);
+        assert_eq!(cgroups.next_look(), None);
+        for (id, path, at) in [(2, "/a/b/c", 1), (3, "/a/b", 2), (4, "/d", 3), (5, "/a/e", 8)] {
+            cgroups.removed(Seq(at), BootTime(at), &cgroup(id, path), None);
+        }
+        cgroups.released(&cgroup(2, "/a/b/c"));
+        assert_eq!(cgroups.next_look(), Some(BootTime(1)), "the next look is not moved for what is released");
+        let mut look = |now: u64| -> Vec<u64> {
+            let found = std::iter::from_fn(|| cgroups.look_at_dying(BootTime(now), patience));
+            found.map(|(_, id)| id.0).collect()
+        };
+        assert_eq!((look(11), look(13)), (vec![], vec![3, 4]));
+        assert_eq!((look(18), look(40)), (vec![5], vec![]), "each once");
+        assert_eq!(["/a", "/", "/b"].map(|path| cgroups.lingering(&place(path))), [2, 1, 0]);
+        cgroups.released(&cgroup(3, "/a/b"));
+        assert_eq!((cgroups.lingering(&place("/a")), cgroups.next_look()), (1, Some(BootTime(40))));
+        cgroups.look_at_dying(BootTime(40) + DYING_AGE, patience);
+        assert_eq!((cgroups.dying(), cgroups.next_look(), cgroups.dying.bytes()), (0, None, 0), "they are too old");
+        assert!(cgroups.lingering.is_empty());
+    }
+
+    #[test]
+    fn those_that_were_dying_before_are_counted_apart() {
+        let mut cgroups = Cgroups::default();
+        cgroups.released(&cgroup(9, "/before"));
+        assert_eq!((cgroups.dying_before(), cgroups.dying_in_all()), (None, None));
+        cgroups.dying_counted(3);
+        cgroups.removed(Seq(1), BootTime(1), &cgroup(1, "/a"), None);
+        assert_eq!((cgroups.dying_before(), cgroups.dying(), cgroups.dying_in_all()), (Some(3), 1, Some(4)));
+        cgroups.released(&cgroup(8, "/before"));
+        cgroups.released(&Cgroup { hierarchy: HierarchyId(4), ..cgroup(7, "/elsewhere") });
+        cgroups.released(&cgroup(1, "/a"));
+        assert_eq!((cgroups.dying_before(), cgroups.dying()), (Some(2), 0));
+        // Counted again, as after a loss.
+        cgroups.removed(Seq(2), BootTime(2), &cgroup(2, "/b"), None);
+        cgroups.dying_counted(6);
+        assert_eq!(cgroups.dying_before(), Some(5));
+        cgroups.removed(Seq(3), BootTime(3), &cgroup(3, "/c"), None);
+        assert!(!cgroups.counts_fewer());
+        cgroups.dying_counted(1);
+        assert_eq!((cgroups.dying_before(), cgroups.dying(), cgroups.counts_fewer()), (Some(0), 2, true));
+        cgroups.removed(Seq(4), BootTime(4), &Cgroup { hierarchy: HierarchyId(4), ..cgroup(4, "/v1") }, None);
+        cgroups.dying_counted(0);
+        assert_eq!((cgroups.dying(), cgroups.counts_fewer()), (1, false), "none of cgroup2, and nothing said of v1");
+    }
+
+    #[test]
     fn dying_cgroups_are_counted_all_of_them_also_those_that_there_is_no_room_for() {
         let mut cgroups = Cgroups::default();
         for id in 0..20_000 {
@@ -656,6 +844,17 @@ mod tests {
         assert!(cgroups.dying() == 20_000 && cgroups.dying.evicted > 10_000, "{}", cgroups.dying.evicted);
         (0..20_000).for_each(|id| drop(cgroups.released(&cgroup(id, "/a"))));
         assert_eq!((cgroups.dying(), cgroups.dying.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn a_burst_of_removals_does_not_push_out_what_lingers() {
+        let mut cgroups = Cgroups::default();
+        cgroups.removed(Seq(1), BootTime(1), &cgroup(1, "/lingers"), None);
+        for id in 2..20_000 {
+            cgroups.removed(Seq(id), BootTime(id), &cgroup(id, "/a"), None);
+        }
+        (2..20_000).for_each(|id| drop(cgroups.released(&cgroup(id, "/a"))));
+        assert_eq!((cgroups.dying(), cgroups.dying_one((HierarchyId(0), CgroupId(1))).is_some()), (1, true));
     }
 
     #[test]

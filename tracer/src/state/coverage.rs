@@ -39,6 +39,8 @@ pub(crate) struct Coverage {
     lifecycle_lost: Option<BootTime>,
     /// Whether it is seen that a cgroup has processes, or has none.
     sees_processes: bool,
+    /// Whether it is seen that the kernel releases a cgroup.
+    sees_releases: bool,
     missing_removals: Vec<String>,
     /// Failed calls that may have been the removal of a cgroup.
     removals_lost: Option<BootTime>,
@@ -89,6 +91,7 @@ impl Coverage {
             missing_probes: missing(&|name| ESSENTIAL.contains(&name)),
             missing_attempts: missing(&|name| name.starts_with("mkdir")),
             sees_processes: missing(&|name| PROCESSES.contains(&name)).is_empty(),
+            sees_releases: missing(&|name| name == "cgroup_release").is_empty(),
             missing_removals: missing(&|name| name.starts_with("rmdir") || name.starts_with("unlink")),
             removals_lost: None,
             unreadable: 0,
@@ -167,6 +170,11 @@ impl Coverage {
     /// Whether it is seen that a cgroup has processes, or has none.
     pub fn sees_processes(&self) -> bool {
         self.sees_processes
+    }
+
+    /// Whether it is seen that the kernel releases a cgroup.
+    pub fn sees_releases(&self) -> bool {
+        self.sees_releases
     }
 
     /// How long tracing had been on at `at`.
@@ -266,6 +274,7 @@ mod tests {
             unreadable: 0,
             walked: true,
             sees_processes: true,
+            sees_releases: true,
             missing_removals: Vec::new(),
             removals_lost: None,
             lifecycle_lost: None,

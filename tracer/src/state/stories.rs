@@ -105,8 +105,9 @@ pub(crate) struct Stories {
     /// Those that are to be judged for what happens to a cgroup.
     follow: Table<Key, Latest>,
     of_container: Table<Name, Latest>,
-    /// v1's hierarchies are told together by who tore down, or whose children did, and the path.
-    of_family: Table<(Pid, Name), Latest>,
+    /// v1's hierarchies are told together by who tore down, or whose children did, and the path. `None` if nobody did
+    /// anything.
+    of_family: Table<(Option<Pid>, Name), Latest>,
     /// The last one of a place that a process has a part in.
     of_actor: Table<(Pid, Place), Latest>,
     with_actor: Table<Pid, HashSet<u64>>,
@@ -232,6 +233,9 @@ impl Stories {
             self.set_due(number, since + course.patience);
         }
         self.index(number, &place, actor.as_ref().filter(|_| is_followed), &case);
+        if actor.is_none() {
+            self.of_family.entry((None, place.path)).or_default().set(kind, number);
+        }
     }
 
     /// A failed call that decides nothing by itself, but belongs to a story that is being told: returned if it does
@@ -253,6 +257,18 @@ impl Stories {
         let is_followed = |story: &Story| change == Change::Created || story.course.follows.contains(&change);
         for number in latest.clone().numbers() {
             if self.open.get(&number).is_some_and(|story| story.told.is_some() && is_followed(story)) {
+                self.set_due(number, at);
+            }
+        }
+    }
+
+    /// Something happened to what was removed below a place: what was told of that is judged at once.
+    pub fn happened_below(&mut self, change: Change, place: &Place, at: BootTime) {
+        let Some(latest) = self.at_place.get(place) else { return };
+        let is_about_it = |story: &Story| story.member_at(place).is_some_and(|member| member.is_below);
+        for number in latest.clone().numbers() {
+            let story = self.open.get(&number).filter(|story| story.told.is_some() && is_about_it(story));
+            if story.is_some_and(|story| story.course.follows.contains(&change)) {
                 self.set_due(number, at);
             }
         }
@@ -497,7 +513,8 @@ impl Stories {
         let of_container = || case.container.as_ref().and_then(|container| self.of_container.get(&container.id));
         let of_family = |pid| self.of_family.get(&(pid, place.path.clone()));
         let lead = own.into_iter().chain(self.at_place.get(place)).chain(std::iter::once_with(of_container).flatten());
-        let mut lead = lead.chain(actor.into_iter().flat_map(family).filter_map(of_family));
+        let families = actor.map_or_else(|| vec![None], |actor| family(actor).map(Some).collect());
+        let mut lead = lead.chain(families.into_iter().filter_map(of_family));
         lead.find_map(|latest| {
             let number = latest.of(kind)?;
             self.open.get(&number).is_some_and(|story| (course.joins)(story, moment, case, notes)).then_some(number)
@@ -522,7 +539,7 @@ impl Stories {
         // cgroup2 is one hierarchy: there is nothing to be told together.
         if place.hierarchy != HierarchyId(0) {
             for pid in family(actor) {
-                self.of_family.entry((pid, place.path.clone())).or_default().set(kind, number);
+                self.of_family.entry((Some(pid), place.path.clone())).or_default().set(kind, number);
             }
         }
     }

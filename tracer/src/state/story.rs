@@ -112,6 +112,8 @@ pub(crate) struct Case {
     pub container: Option<Arc<Container>>,
     /// The runtime that is done with the container: what it does in the story it has done.
     pub done: Option<Done>,
+    /// It is about what was removed below the place: what was tried at the place itself is about something else.
+    pub is_below: bool,
 }
 
 /// What is known of whoever takes part in a story, when it does.
@@ -137,6 +139,8 @@ pub(crate) struct Member {
     pub since: Option<BootTime>,
     /// Who was found in it last, after a removal was refused because it is in use.
     pub found: Option<Found>,
+    /// The story is about what was removed below the place.
+    pub is_below: bool,
 }
 
 /// Who was found in a cgroup.
@@ -289,6 +293,8 @@ pub(crate) struct Told {
     pub actor: Option<Actor>,
     pub hierarchies: usize,
     pub attempt_count: u64,
+    /// How many lines told so.
+    pub evidence: usize,
     pub known_issues: Vec<KnownIssue>,
 }
 
@@ -303,6 +309,7 @@ impl Told {
             actor: finding.actor.clone(),
             hierarchies: finding.hierarchies,
             attempt_count: finding.attempt_count,
+            evidence: finding.evidence.len(),
             known_issues: finding.known_issues.clone(),
         }
     }
@@ -395,10 +402,12 @@ impl Story {
                 renaming: case.renaming.clone(),
                 since: case.since,
                 found: None,
+                is_below: case.is_below,
             };
             scale.put(&member);
             self.members.push(member);
             let mut earlier: Vec<Note> = match &case.removal {
+                _ if case.is_below => Vec::new(),
                 Some(_) => notes.take(place),
                 None => notes.take_with_context(place),
             };

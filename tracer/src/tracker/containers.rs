@@ -223,6 +223,7 @@ mod tests {
                 hierarchies: Vec::new(),
                 backend: String::new(),
                 probes: Vec::new(),
+                rmdir_class: None,
                 command: None,
             }))
         }

@@ -10,7 +10,7 @@ use crate::findings::{Kind, Severity};
 use crate::input::{Actor, Change, Event, Pid, Seq};
 use crate::name::Name;
 use crate::rules::{self, Beginning, Call, World};
-use crate::state::{Caller, Case, Deadline, Due, Existing, Key, Moment, Note, Place, Story};
+use crate::state::{Caller, Case, Deadline, Due, Dying, Existing, Key, Moment, Note, Place, Story};
 
 impl Tracker {
     /// A call failed on a cgroup, or on what would be one.
@@ -102,6 +102,25 @@ impl Tracker {
         }
     }
 
+    /// Looks at removed cgroups that the kernel has not released, and asks the rule that wants to know of those that
+    /// have been dying for so long.
+    fn look_at_dying(&mut self) {
+        let Some(after) = self.rules.while_dying else { return };
+        while let Some(key) = self.cgroups.look_at_dying(self.now, after) {
+            let Some(Dying { seq, since, around: Some(path), .. }) = self.cgroups.dying_one(key) else { continue };
+            let place = Place { hierarchy: key.0, path: path.clone() };
+            let (seq, since, due) = (*seq, *since, self.now);
+            for (kind, rule) in self.rules.iter() {
+                let Some(own) = rule.deadline.as_ref().filter(|own| own.while_dying.is_some()) else { continue };
+                let deadline = Deadline { kind, cgroup: key, seq, since, place: place.clone(), due };
+                if let Some(Beginning::Story(case, actor)) = (own.begins)(&deadline, &self.world()) {
+                    let moment = Moment::Event { seq, at: since, since: due, place: place.clone(), actor };
+                    self.tell(kind, moment, *case);
+                }
+            }
+        }
+    }
+
     /// Where the cgroup of a deadline is, or was when it was removed, or else when the deadline was asked for.
     fn place_of(&self, deadline: &Deadline, case: &Case) -> Place {
         let (hierarchy, id) = deadline.cgroup;
@@ -126,6 +145,9 @@ impl Tracker {
 
     /// Has everything judged that is due, and keeps what is to be told.
     pub(super) fn tell_due(&mut self) {
+        if self.next_look().is_some_and(|at| at <= self.now) {
+            self.look_at_dying();
+        }
         while let Some(due) = self.stories.take_due(self.now) {
             match due {
                 Due::Story(number, story) => {
@@ -150,8 +172,8 @@ impl Tracker {
     }
 
     pub(super) fn world(&self) -> World<'_> {
-        let Self { cgroups, makers, coverage, processes, notes, stories, .. } = self;
-        World { cgroups, makers, coverage, processes, notes, stories }
+        let Self { kernel, cgroups, makers, coverage, processes, notes, stories, .. } = self;
+        World { kernel, cgroups, makers, coverage, processes, notes, stories }
     }
 }
 

@@ -246,6 +246,7 @@ pub(crate) fn header(missing: &[&str]) -> Header {
         hierarchies: vec![hierarchy(0, 2, 38), hierarchy(4, 1, 31), hierarchy(8, 1, 32)],
         backend: "tracepoint".into(),
         probes: missing.iter().map(probe).collect(),
+        rmdir_class: None,
         command: None,
     }
 }
@@ -400,6 +401,7 @@ fn a_cgroup_made_anew_between_the_look_and_the_answer_hides_nothing() {
 fn an_endless_retry_is_one_finding_with_a_count() {
     let mut play = Play::new();
     play.event(Change::Removed, 0, 7, "/a", 20);
+    play.event(Change::Released, 0, 7, "/a", 2);
     for _ in 0..1_000 {
         play.rmdir(Errno::ENOENT, "/a", 21);
         play.pass(Duration::from_secs(2));

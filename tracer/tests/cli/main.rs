@@ -140,7 +140,11 @@ fn doctor_finds_every_probe_on_this_host() {
     assert_eq!(report["can_trace"], true);
     let probes = report["probes"].as_array().unwrap();
     assert!(probes.len() > 10 && probes.iter().all(|probe| probe["attached"] == true), "{probes:#?}");
+    let (lines, _) = traced(&[], &["true"]);
+    assert_eq!(report.get("rmdir_class"), lines[0].get("rmdir_class"), "what is said is what a trace keeps");
     let text = stdout(&run(&["doctor"]));
+    let class = report.get("rmdir_class").map_or("unknown", |class| class.as_str().unwrap());
+    assert!(text.contains(&format!("rmdir class          {class}: ")), "{text}");
     assert!(text.contains("this host can be traced") && text.contains("cgroup_rmdir"), "{text}");
     assert!(!text.contains('\u{1b}'), "colour is for terminals");
 }

@@ -7,6 +7,7 @@ mod support;
 mod attempts;
 mod busy;
 mod denied;
+mod dying;
 mod lifecycle;
 mod loss;
 mod names;

@@ -75,6 +75,24 @@ fn it_answers_what_it_is_asked() {
 }
 
 #[test]
+fn cgroups_that_were_dying_before_the_start_are_counted_apart_until_they_are_released() {
+    let scratch = Scratch::new();
+    let cgroup = scratch.path.join("zombie");
+    std::fs::create_dir(&cgroup).unwrap();
+    // It ends in the cgroup, and nobody has waited for it: the kernel keeps the cgroup.
+    let procs = c_path(cgroup.join("cgroup.procs"));
+    let zombie = fork(|| support::write(&procs, b"0"));
+    support::wait_for_zombie(zombie.0 as u32);
+    std::fs::remove_dir(&cgroup).unwrap();
+    let agent = Serving::start(&[]);
+    let before = || agent.sample("cgtrace_cgroups{state=\"dying_before\"}");
+    let counted = wait_for("the count", || (before() >= 1.0).then(before));
+    assert_eq!(zombie.wait(), 0);
+    wait_for("its release", || (before() < counted).then_some(()));
+    agent.end();
+}
+
+#[test]
 fn it_can_be_asked_on_a_unix_socket_too_and_takes_an_abandoned_one_over() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("http.sock");

@@ -262,6 +262,12 @@ fn remove_below(parent: &OwnedFd, name: &std::ffi::OsStr) -> std::io::Result<()>
     Ok(())
 }
 
+/// Waits until a child has ended that is not waited for: it is a zombie.
+pub fn wait_for_zombie(pid: u32) {
+    let stat = format!("/proc/{pid}/stat");
+    wait_for("its end", || fs::read_to_string(&stat).unwrap().contains(") Z ").then_some(()));
+}
+
 /// A forked process that has not been waited for.
 pub struct Forked(pub i32);
 

@@ -56,6 +56,7 @@ const OLD: Rule = Rule {
     failed_start: None,
     event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN)) }),
     deadline: Some(OnDeadline {
+        while_dying: None,
         after_runtime: None,
         withdrawn_by: &[Change::Removed],
         begins: |deadline, world| Some(Beginning::Story(case_of(deadline.cgroup, world)?, None)),
@@ -220,6 +221,7 @@ const VERY_OLD: Rule = Rule {
 const HASTY: Rule = Rule {
     explanation: explanation("hasty-cgroup"),
     deadline: Some(OnDeadline {
+        while_dying: None,
         after_runtime: None,
         withdrawn_by: &[],
         begins: |_, _| Some(Beginning::Deadline(Duration::ZERO)),
@@ -231,6 +233,7 @@ const HASTY: Rule = Rule {
 const LOST: Rule = Rule {
     explanation: explanation("lost-cgroup"),
     deadline: Some(OnDeadline {
+        while_dying: None,
         after_runtime: None,
         withdrawn_by: &[],
         begins: |_, _| Some(Beginning::Story(Box::<Case>::default(), None)),
@@ -242,6 +245,44 @@ const LOST: Rule = Rule {
     },
     ..OLD
 };
+
+/// A cgroup that is dying for long.
+const DYING: Rule = Rule {
+    explanation: explanation("dying-cgroup"),
+    event: None,
+    deadline: Some(OnDeadline {
+        while_dying: Some(SPAN),
+        after_runtime: None,
+        withdrawn_by: &[],
+        begins: |_, _| Some(Beginning::Story(Box::new(Case { is_below: true, ..Case::default() }), None)),
+    }),
+    course: Course { joins: |_, _, _, _| false, ..COURSE },
+    judge: |weighed, _| {
+        let summary = format!("below {}", weighed.member.place.path);
+        Some(Judgement { cause: NEVER, because: Vec::new(), summary, rival: None })
+    },
+    ..OLD
+};
+
+static ONLY_DYING: &[&Rule] = &[&DYING];
+
+#[test]
+fn a_rule_is_asked_once_about_each_cgroup_that_is_dying_for_long_by_the_place_around_it() {
+    let mut play = play(ONLY_DYING);
+    play.event(Change::Created, 0, 6, "/a", 20);
+    for (id, path) in [(7, "/a/b"), (8, "/a/released"), (9, "/c")] {
+        play.event(Change::Created, 0, id, path, 20);
+        play.event(Change::Removed, 0, id, path, 20);
+    }
+    play.event(Change::Released, 0, 8, "/a/released", 2);
+    assert!(!play.tracker.wants_tick(BootTime(play.now)) && play.tracker.wants_tick(BootTime(play.now) + SPAN));
+    play.pass(SPAN);
+    assert_eq!(said(&play).iter().map(|(said, ..)| *said).collect::<Vec<_>>(), ["below /a", "below /"]);
+    let told = &play.findings[0];
+    assert_eq!((told.outcome.cgroup_left, told.attempt_count, told.evidence.len()), (Some(false), 0, 1));
+    play.pass(SPAN * 2);
+    assert_eq!(play.findings.len(), 2);
+}
 
 #[test]
 fn what_a_deadline_begins_is_as_young_as_the_deadline() {

@@ -1,0 +1,34 @@
+//! What the traced kernel is like, as far as that changes what things mean.
+
+use crate::hierarchy::Header;
+use crate::input::HierarchyId;
+use crate::release::{self, RmdirClass};
+
+/// What the traced kernel is like.
+#[derive(Debug)]
+pub(crate) struct Kernel {
+    /// `None` if that is not known.
+    pub rmdir_class: Option<RmdirClass>,
+    /// Whether a page that is charged to a removed memory cgroup keeps it. `None` if that is not known.
+    pub keeps_pages: Option<bool>,
+    /// The v1 hierarchy that the memory controller is bound to. `None` if it is cgroup2's, or nobody's.
+    memory: Option<HierarchyId>,
+}
+
+impl Kernel {
+    /// The one that a header is of.
+    pub fn new(header: &Header) -> Self {
+        let has_memory = |controllers: &[String]| controllers.iter().any(|name| name == "memory");
+        let memory = header.hierarchies.iter().find(|hierarchy| has_memory(&hierarchy.controllers));
+        Self {
+            rmdir_class: header.rmdir_class,
+            keeps_pages: release::keeps_pages(&header.kernel),
+            memory: memory.filter(|hierarchy| hierarchy.version == 1).map(|hierarchy| hierarchy.id),
+        }
+    }
+
+    /// Whether memory is charged to cgroups of a hierarchy: of cgroup2, to those that have the controller.
+    pub fn charges_memory(&self, hierarchy: HierarchyId) -> bool {
+        self.memory.unwrap_or(HierarchyId(0)) == hierarchy
+    }
+}
