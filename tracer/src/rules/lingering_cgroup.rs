@@ -5,6 +5,8 @@
 //! the innermost cgroup around them that is there, whose `cgroup.stat` counts them: it is told at the first of them,
 //! and again when there are ten times as many.
 
+mod known;
+
 use std::time::Duration;
 
 use super::{Beginning, Judgement, OnDeadline, Rule, Weighed, World, wording};
@@ -60,7 +62,7 @@ pub(super) const RULE: Rule = Rule {
             "Cgroups that were dying before tracing began are in the metrics, and never told of.",
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: None,
     failed_start: None,
     event: None,

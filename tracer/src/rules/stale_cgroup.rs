@@ -4,6 +4,8 @@
 //! is no news. Two do not. LXC wants one that it has made itself, and its `mkdir` fails. runc refuses one that somebody
 //! is in, and no call of it fails at all: such a story begins with the end of a start, and what is known of the cgroup.
 
+mod known;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,7 +56,7 @@ pub(super) const RULE: Rule = Rule {
              had, and nothing is told.",
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: Some(call),
     failed_start: Some(failed_start),
     event: None,

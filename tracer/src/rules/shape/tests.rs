@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use crate::errno::Errno;
 use crate::findings::{Finding, Kind};
-use crate::input::{Change, Exit, NamespaceId, OccupantState, Syscall};
+use crate::hierarchy::Header;
+use crate::input::{About, BootTime, Change, Exit, Facts, Input, NamespaceId, OccupantState, Pid, Syscall};
+use crate::release::RmdirClass;
 use crate::rules;
 use crate::rules::scene::{MAKER, REMOVER, Scene, V1, V2};
-use crate::tracker::tests::Play;
+use crate::tracker::Tracker;
+use crate::tracker::tests::{Play, header};
 
 /// Where cgroupfs is mounted read-only.
 const CONTAINER: NamespaceId = NamespaceId(2);
@@ -34,11 +37,57 @@ fn left_in_scope(create: &str, delete: &str, hierarchy: u32) -> Scene {
     scene.begins(REMOVER, delete).done(REMOVER, OK)
 }
 
+/// A stranger is in the cgroup that a container's start would take.
+fn occupied(path: &'static str) -> Scene {
+    let mut scene = Scene::new(V2, path, STRANGER);
+    scene.play.event(Change::Populated, V2, 7, path, STRANGER);
+    let mut scene = scene.then(Duration::from_secs(3)).begins(REMOVER, "runc create web");
+    scene.play.exit(REMOVER, FAILED);
+    scene.play.state("web", REMOVER, false);
+    let message = "runc create failed: container's cgroup is not empty: 1 process(es) found";
+    let about = About::Failure { id: "web".into(), pid: Pid(REMOVER), message: message.into() };
+    scene.play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+    scene.then(Duration::from_secs(3))
+}
+
+/// LXC finds the container's name taken, and makes another one or fails.
+fn taken(hierarchy: u32, path: &'static str, other: Option<&str>) -> Scene {
+    let scene = Scene::new(hierarchy, path, STRANGER).then(Duration::from_secs(3));
+    let mut scene = scene.begins(REMOVER, "lxc-start -n web").refused_by(Syscall::Mkdirat, Errno::EEXIST);
+    if let Some(other) = other {
+        scene.play.event(Change::Created, hierarchy, 8, other, REMOVER);
+        return scene.then(Duration::from_secs(20));
+    }
+    scene.exits(REMOVER, FAILED)
+}
+
+/// The kernel does not release a thousand of them.
+fn linger(kernel: &str, hierarchy: u32, around: &str) -> Scene {
+    let mut header = Header { kernel: kernel.to_owned(), rmdir_class: RmdirClass::of(kernel), ..header(&[]) };
+    if hierarchy == V1 {
+        header.hierarchies[1].controllers = vec!["memory".to_owned()];
+    }
+    let mut play = Play::new();
+    play.tracker = Tracker::new(&header);
+    play.event(Change::Existing, hierarchy, 1, "/", SYSTEMD);
+    play.event(Change::Existing, hierarchy, 2, around, SYSTEMD);
+    for id in 1_000..2_000 {
+        let path = format!("{around}/{id}");
+        play.event(Change::Created, hierarchy, id, &path, REMOVER);
+        play.event(Change::Removed, hierarchy, id, &path, REMOVER);
+    }
+    let scene = Scene::of(play, hierarchy, "/other", MAKER).then(Duration::from_secs(10 * 60));
+    scene.then(Duration::from_secs(4))
+}
+
+const OLD: &str = "6.18.44";
+const NEW: &str = "7.1.13";
 const MS: Duration = Duration::from_millis(1);
 const AT_ONCE: Duration = Duration::from_micros(1);
 const POD: &str = "/kubepods.slice/kubepods-pod0f6c3c27.slice";
 const POD_OF_PODMAN: &str = "/machine.slice/machine-libpod_pod_6eeba76d.slice";
 const SCOPE: &str = "/system.slice/runc-web.scope";
+const OF_A_USER: &str = "/user.slice/user-1000.slice/user@1000.service/user.slice/runc-web.scope";
 const CONMON: &str = "/libpod_parent/6eeba76d/conmon";
 const LIVE: OccupantState = OccupantState::Live;
 
@@ -211,6 +260,13 @@ const STORIES: &[(&str, Story)] = &[
         play.exec(MAKER, "youki create web");
         Scene::of(play, V2, "/web", MAKER).done(MAKER, if is_it { FAILED } else { Exit::Signal(9) })
     }),
+    ("runc#3828", |is_it| occupied(if is_it { OF_A_USER } else { SCOPE })),
+    ("runc#3132", |is_it| occupied(if is_it { "/web" } else { OF_A_USER })),
+    ("lxc#1726", |is_it| taken(if is_it { V1 } else { V2 }, "/lxc/web", Some("/lxc/web-1"))),
+    ("lxc#3443", |is_it| taken(if is_it { V1 } else { V2 }, "/lxc.payload.web", Some("/lxc.payload.web-1"))),
+    ("lxd#2764", |is_it| taken(V1, "/lxc/web", if is_it { None } else { Some("/lxc/web-1") })),
+    ("moby#29638", |is_it| linger(if is_it { OLD } else { NEW }, V1, "/docker")),
+    ("oomd#117", |is_it| linger(if is_it { OLD } else { NEW }, V2, "/pods")),
 ];
 
 /// The issues that the findings of a scene name, and the kinds that they are of.
