@@ -847,6 +847,10 @@ words! {
         NotWritten = "not-written",
         /// The agent did not run for a while. Counted are the cgroups that came or went unseen meanwhile.
         Stall = "stall",
+        /// The kernel skipped a program, because it was running already on that processor, for another task that had
+        /// been preempted. Of the exit of all system calls that may have been a call of no interest: it is the most
+        /// that was lost.
+        Missed = "missed",
         /// A record could not be understood, or memory that should hold a path could not be read.
         Malformed = "malformed",
     }
@@ -869,12 +873,15 @@ pub struct Lost {
     /// What the calls tried. `None` if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
+    /// The kernel program that was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 impl Lost {
     /// A loss of which nothing more is known.
     pub fn some(at: BootTime, ring: Ring, reason: LossReason, count: u64) -> Self {
-        Self { at, ring, reason, count, pid: None, operation: None }
+        Self { at, ring, reason, count, pid: None, operation: None, program: None }
     }
 }
 

@@ -5,6 +5,7 @@
 //! then the effect ([`Tracer`]).
 
 mod attach;
+mod bpf;
 mod btf;
 mod messages;
 mod plan;

@@ -10,6 +10,7 @@ use aya::programs::{BtfTracePoint, FExit, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use tokio::io::unix::AsyncFd;
 
+use super::bpf;
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
 use super::ring;
@@ -63,6 +64,8 @@ pub struct Tracer {
     beginnings: u64,
     malformed: [u64; 2],
     told_lost: [u64; lost::COUNT as usize],
+    /// How often each program was skipped, as told.
+    told_missed: BTreeMap<String, u64>,
     /// What of map `DENIED` was told, and how many calls of it were told before they were in the total.
     told_denied: BTreeMap<(u32, u32), u64>,
     told_early: i64,
@@ -113,6 +116,7 @@ impl Tracer {
             beginnings: 0,
             malformed: [0; 2],
             told_lost: [0; lost::COUNT as usize],
+            told_missed: BTreeMap::new(),
             told_denied: BTreeMap::new(),
             told_early: 0,
         };
@@ -230,6 +234,23 @@ impl Tracer {
         let [lifecycle, attempts] = std::mem::take(&mut self.malformed);
         tell(Lost::some(at, Ring::Lifecycle, LossReason::Malformed, lifecycle));
         tell(Lost::some(at, Ring::Attempts, LossReason::Malformed, attempts));
+        self.missed(at).into_iter().for_each(tell);
+        losses
+    }
+
+    /// Which programs the kernel skipped since this was last asked.
+    fn missed(&mut self, at: BootTime) -> Vec<Lost> {
+        let mut losses = Vec::new();
+        for (name, program) in self.ebpf.programs() {
+            let Some(total) = program.fd().ok().and_then(|program| bpf::misses(program.as_fd())) else { continue };
+            let told = self.told_missed.get(name).copied().unwrap_or(0);
+            if total > told {
+                let ring = if is_on_calls(name) { Ring::Attempts } else { Ring::Lifecycle };
+                let lost = Lost::some(at, ring, LossReason::Missed, total - told);
+                losses.push(Lost { program: Some(name.to_owned()), ..lost });
+                self.told_missed.insert(name.to_owned(), total);
+            }
+        }
         losses
     }
 
@@ -380,6 +401,11 @@ impl Tracer {
         let program = self.ebpf.program_mut(name).with_context(|| format!("the programs have no {name}"))?;
         Ok(program.try_into()?)
     }
+}
+
+/// Whether a program looks at the exit of system calls: what it misses are failed calls.
+fn is_on_calls(program: &str) -> bool {
+    program.starts_with("sys_exit") || program.starts_with("exit_")
 }
 
 /// A kernel program and where it is attached.
