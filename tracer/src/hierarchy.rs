@@ -125,6 +125,20 @@ pub struct Probe {
     pub reason: Option<String>,
 }
 
+words! {
+    /// When the kernel takes the processor from a task that runs kernel code.
+    pub enum Preemption {
+        /// Never.
+        None = "none",
+        /// Where that code lets it.
+        Voluntary = "voluntary",
+        /// Anywhere, but mostly not before the next tick.
+        Lazy = "lazy",
+        /// Anywhere.
+        Full = "full",
+    }
+}
+
 /// The first line of a stream: where and by what it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Header {
@@ -154,6 +168,9 @@ pub struct Header {
     /// All kernel programs, attached or not.
     #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
     pub probes: Vec<Probe>,
+    /// When the kernel preempts tasks in kernel code; absent if that could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemption: Option<Preemption>,
     /// The command that is traced, `live -- CMD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Pid>,

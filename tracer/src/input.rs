@@ -419,7 +419,7 @@ tracer_ebpf::for_each_operation!(operations);
 
 macro_rules! syscalls {
     ($(
-        $variant:ident $constant:ident $trampoline:ident $name:literal =
+        $variant:ident $constant:ident $trampoline:ident $again:ident $name:literal =
             $first:ident $arguments:tt $(.$more:ident $with:tt)*;
     )*) => {
         words! {
@@ -848,8 +848,8 @@ words! {
         /// The agent did not run for a while. Counted are the cgroups that came or went unseen meanwhile.
         Stall = "stall",
         /// The kernel skipped a program, because it was running already on that processor, for another task that had
-        /// been preempted. Of the exit of all system calls that may have been a call of no interest: it is the most
-        /// that was lost.
+        /// been preempted. It is the most that was lost: a call may have been of no interest, or told by the first of
+        /// two copies of the program.
         Missed = "missed",
         /// A record could not be understood, or memory that should hold a path could not be read.
         Malformed = "malformed",

@@ -9,6 +9,7 @@ mod bpf;
 mod btf;
 mod messages;
 mod plan;
+mod preemption;
 mod ring;
 mod support;
 mod tracefs;

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::arguments::FormArgs;
 use crate::cgroupfs;
-use crate::hierarchy::{Hierarchy, Probe, Setup};
+use crate::hierarchy::{Hierarchy, Preemption, Probe, Setup};
 use crate::kernel::{BackendChoice, Options, PROBES, Plan, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
+use crate::phrases::count;
 use crate::process::Capability;
 use crate::sandbox;
 
@@ -83,7 +84,8 @@ fn examine(args: &Doctor) -> Diagnosis {
     let (mut setup, mut hierarchies) = (None, Vec::new());
     match cgroupfs::hierarchies() {
         Ok((layout, found)) => {
-            checks.push(good("cgroups", format!("{layout}, {} hierarchies", found.len())));
+            let number = count(found.len() as u64, "hierarchy", "hierarchies");
+            checks.push(good("cgroups", format!("{layout}, {number}")));
             (setup, hierarchies) = (Some(layout), found);
         }
         Err(error) => checks.push(bad("cgroups", "none", &format!("{error:#}").replace("\nhint: ", "; "))),
@@ -178,6 +180,10 @@ fn facts(support: &Support) -> Vec<Check> {
         good("seccomp", "filters: `serve` lets each of its threads make few system calls")
     } else {
         worse("seccomp", "none", "`serve` traces without a filter on its system calls, and says so")
+    });
+    checks.push(match support.preemption.map(Preemption::as_str) {
+        Some(preemption) => good("preemption", preemption),
+        None => good("preemption", "unknown: taken for the one that costs most, full"),
     });
     checks.push(match &support.trampolines {
         Ok(()) => good("trampolines", "work: other system calls cost nothing"),

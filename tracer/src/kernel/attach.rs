@@ -84,6 +84,7 @@ impl Tracer {
         config[config::BURST] = u64::from(options.burst.max(1));
         config[config::REFILL_NS] = 1_000_000_000 / u64::from(options.rate.max(1));
         config[config::WAKE_BYTES] = u64::from(options.lifecycle_bytes / 4);
+        config[config::TWICE] = u64::from(plan.twice);
         config[config::CROWDED_EVENTS] = u64::from(options.lifecycle_bytes / 2);
         config[config::CROWDED_ATTEMPTS] = u64::from(options.attempts_bytes / 2);
         let mut ebpf = EbpfLoader::new()
@@ -91,6 +92,7 @@ impl Tracer {
             .override_global("CONFIG", &config[..], true)
             .map_max_entries("LIFECYCLE", options.lifecycle_bytes)
             .map_max_entries("ATTEMPTS", options.attempts_bytes)
+            .map_max_entries("TOLD", if plan.twice { tracer_ebpf::TOLD as u32 } else { 1 })
             .load(object)
             .context("failed to load the kernel programs' maps")?;
         let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("the programs have no map {name}"));
@@ -242,12 +244,18 @@ impl Tracer {
     fn missed(&mut self, at: BootTime) -> Vec<Lost> {
         let mut losses = Vec::new();
         for (name, program) in self.ebpf.programs() {
+            // What the first of two copies was skipped for, the second one has told.
+            let second = self.ebpf.program(&format!("{SECOND}{name}"));
+            if second.is_some_and(|second| second.fd().is_ok()) {
+                continue;
+            }
             let Some(total) = program.fd().ok().and_then(|program| bpf::misses(program.as_fd())) else { continue };
             let told = self.told_missed.get(name).copied().unwrap_or(0);
             if total > told {
-                let ring = if is_on_calls(name) { Ring::Attempts } else { Ring::Lifecycle };
+                let program = name.strip_prefix(SECOND).unwrap_or(name);
+                let ring = if is_on_calls(program) { Ring::Attempts } else { Ring::Lifecycle };
                 let lost = Lost::some(at, ring, LossReason::Missed, total - told);
-                losses.push(Lost { program: Some(name.to_owned()), ..lost });
+                losses.push(Lost { program: Some(program.to_owned()), ..lost });
                 self.told_missed.insert(name.to_owned(), total);
             }
         }
@@ -338,7 +346,7 @@ impl Tracer {
         // at only when all are in place.
         let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(|probe| probe.exists_here()).collect();
         probes.sort_by_key(|probe| probe.group == Group::Processes);
-        for hook in probes.iter().map(|probe| Hook::of(probe, plan)) {
+        for hook in probes.iter().flat_map(|probe| Hook::of(probe, plan).copies(plan.twice)) {
             // One program watches all system calls' exit.
             if !hooks.iter().any(|(known, _)| *known == hook) {
                 let loaded = self.load(&hook, btf.as_ref()).map_err(told);
@@ -352,13 +360,16 @@ impl Tracer {
         }
         for probe in PROBES.iter().filter(|probe| probe.exists_here()) {
             let hook = Hook::of(probe, plan);
-            let reason = hooks.iter().find(|(known, _)| *known == hook).and_then(|(_, state)| state.clone().err());
+            let error = |hook: &Hook| hooks.iter().find(|(known, _)| known == hook)?.1.clone().err();
+            let reason = error(&hook);
             if let Some(error) = &reason
                 && probe.essential
             {
                 bail!("failed to attach {}: {error}", probe.name);
             }
-            self.probes.push(Probe { name: probe.name.to_owned(), attached: reason.is_none(), reason });
+            let attached = reason.is_none();
+            let reason = reason.or_else(|| Some(format!("its second copy: {}", error(&hook.second()?)?)));
+            self.probes.push(Probe { name: probe.name.to_owned(), attached, reason });
         }
         Ok(())
     }
@@ -403,6 +414,9 @@ impl Tracer {
     }
 }
 
+/// How the second copy of a program is called: this, and the name of what it watches.
+const SECOND: &str = "again_";
+
 /// Whether a program looks at the exit of system calls: what it misses are failed calls.
 fn is_on_calls(program: &str) -> bool {
     program.starts_with("sys_exit") || program.starts_with("exit_")
@@ -418,7 +432,7 @@ enum Hook {
         tracepoint: &'static str,
     },
     BtfTracepoint {
-        program: &'static str,
+        program: String,
         tracepoint: &'static str,
     },
     Trampoline {
@@ -428,6 +442,27 @@ enum Hook {
 }
 
 impl Hook {
+    /// Its programs, in the order in which they are attached: of a trampoline the last one is the first that runs.
+    fn copies(self, twice: bool) -> Vec<Self> {
+        match self.second().filter(|_| twice) {
+            Some(second) if matches!(self, Self::Trampoline { .. }) => vec![second, self],
+            Some(second) => vec![self, second],
+            None => vec![self],
+        }
+    }
+
+    /// The second copy of its program. Those on the lifecycle run where nothing is preempted: the kernel holds a lock
+    /// on the path that it gives them.
+    fn second(&self) -> Option<Self> {
+        let mut second = self.clone();
+        match &mut second {
+            Self::RawTracepoint { program, .. } if !program.starts_with("raw_") => program.insert_str(0, SECOND),
+            Self::BtfTracepoint { program, .. } | Self::Trampoline { program, .. } => program.insert_str(0, SECOND),
+            Self::Tracepoint(_) | Self::RawTracepoint { .. } => return None,
+        }
+        Some(second)
+    }
+
     fn of(probe: &ProbeSpec, plan: &Plan) -> Self {
         let tracepoint = probe.name;
         match (probe.group, plan.backend) {
@@ -441,7 +476,7 @@ impl Hook {
                 Self::Trampoline { program: format!("exit_{tracepoint}"), function: syscall_function(tracepoint) }
             }
             (Group::Attempts, Backend::TracepointBtf) => {
-                Self::BtfTracepoint { program: "sys_exit_btf", tracepoint: "sys_exit" }
+                Self::BtfTracepoint { program: "sys_exit_btf".to_owned(), tracepoint: "sys_exit" }
             }
             (Group::Attempts, Backend::TracepointRaw) => {
                 Self::RawTracepoint { program: "sys_exit_raw".to_owned(), tracepoint: "sys_exit" }

@@ -2,10 +2,15 @@
 
 use std::fmt;
 
+use super::preemption::preempts_programs;
 use super::support::Support;
+use crate::hierarchy::Preemption;
 use crate::input::Syscall;
 use crate::process::Capability;
 use tracer_ebpf::{feature, offset};
+
+/// Since then programs of tracepoints can be preempted; those of trampolines always could.
+const PREEMPTIBLE_TRACEPOINTS: (u32, u32) = (7, 0);
 
 /// The oldest kernel that has all the helpers the programs use.
 const FLOOR: (u32, u32) = (5, 15);
@@ -60,7 +65,7 @@ const TRACEPOINTS: &[ProbeSpec] = &[
 
 macro_rules! failed_calls {
     ($(
-        $variant:ident $constant:ident $trampoline:ident $name:literal =
+        $variant:ident $constant:ident $trampoline:ident $again:ident $name:literal =
             $first:ident $arguments:tt $(.$more:ident $with:tt)*;
     )*) => {
         /// One for each row of the table of system calls.
@@ -147,6 +152,10 @@ pub struct Plan {
     pub backend: Backend,
     /// Lifecycle events come by classic tracepoints, which need tracefs; else by raw ones, which need BTF.
     pub classic: bool,
+    /// Each hook has two copies of its program: the kernel may skip one that it has preempted.
+    pub twice: bool,
+    /// When this kernel preempts tasks in kernel code; `None` if that cannot be told.
+    pub preemption: Option<Preemption>,
     /// Offsets for the programs.
     pub offsets: [u32; offset::COUNT],
     /// What works less well than it could, a line each.
@@ -211,7 +220,11 @@ impl Plan {
         for (slot, found) in offsets.iter_mut().zip(&support.offsets) {
             *slot = found.unwrap_or(offset::MISSING);
         }
-        Ok(Self { backend, classic: !raw, offsets, notes: notes(support) })
+        let is_preempted =
+            backend == Backend::Trampoline || support.version.is_none_or(|version| version >= PREEMPTIBLE_TRACEPOINTS);
+        let twice = is_preempted && preempts_programs(support.preemption);
+        let preemption = support.preemption;
+        Ok(Self { backend, classic: !raw, twice, preemption, offsets, notes: notes(support) })
     }
 }
 
@@ -276,6 +289,7 @@ mod tests {
             tracefs: true,
             tracefs_private: false,
             lockdown: Some("none".into()),
+            preemption: Some(Preemption::Voluntary),
             trampolines: Ok(()),
         }
     }
@@ -305,6 +319,20 @@ mod tests {
         check(|s| s.built = false, Auto, Err("built without"));
         check(|s| s.tracefs = false, Auto, Ok(Backend::Trampoline));
         check(|s| (s.offsets, s.tracefs) = (vec![], false), Auto, Err("there is no tracefs"));
+    }
+
+    #[test]
+    fn hooks_are_there_twice_where_a_program_can_be_preempted() {
+        let check = |version, preemption, choice, twice| {
+            let support = Support { version: Some(version), preemption, ..good() };
+            assert_eq!(Plan::decide(&support, choice).map(|plan| plan.twice), Ok(twice), "{version:?} {preemption:?}");
+        };
+        check((6, 1), Some(Preemption::Voluntary), BackendChoice::Trampoline, false);
+        check((6, 1), Some(Preemption::Full), BackendChoice::Trampoline, true);
+        check((6, 1), None, BackendChoice::Trampoline, true);
+        check((6, 18), Some(Preemption::Full), BackendChoice::Tracepoint, false);
+        check((7, 3), Some(Preemption::Lazy), BackendChoice::Tracepoint, true);
+        check((7, 3), Some(Preemption::None), BackendChoice::Tracepoint, false);
     }
 
     #[test]

@@ -143,6 +143,7 @@ mod tests {
             hierarchies: Vec::new(),
             backend: "tracepoint".into(),
             probes: Vec::new(),
+            preemption: None,
             command: None,
         }
     }

@@ -172,6 +172,7 @@ mod tests {
                 hierarchies: Vec::new(),
                 backend: String::new(),
                 probes: Vec::new(),
+                preemption: None,
                 command: None,
             }))
         }
