@@ -10,6 +10,7 @@ mod btf;
 mod messages;
 mod plan;
 mod preemption;
+mod refused;
 mod ring;
 mod support;
 mod tracefs;

@@ -13,6 +13,7 @@ use tokio::io::unix::AsyncFd;
 use super::bpf;
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
+use super::refused::told;
 use super::ring;
 use super::trampoline::syscall_function;
 use crate::hierarchy::Probe;
@@ -53,6 +54,7 @@ impl Default for Options {
 pub struct Tracer {
     ebpf: Ebpf,
     backend: Backend,
+    emptied_by_next: bool,
     probes: Vec<Probe>,
     lifecycle: RingBuf<MapData>,
     attempts: RingBuf<MapData>,
@@ -109,6 +111,7 @@ impl Tracer {
         let mut tracer = Self {
             ebpf,
             backend: plan.backend,
+            emptied_by_next: plan.emptied_by_next,
             probes: Vec::new(),
             lifecycle,
             attempts,
@@ -202,7 +205,7 @@ impl Tracer {
         let rings = [&mut self.lifecycle, &mut self.attempts];
         for (ring, malformed) in rings.into_iter().zip(&mut self.malformed) {
             while let Some(record) = ring.next() {
-                match ring::decode(&record) {
+                match ring::decode(&record, self.emptied_by_next) {
                     Some(input) => inputs.push(input),
                     None => *malformed += 1,
                 }
@@ -341,7 +344,6 @@ impl Tracer {
             Backend::TracepointRaw => None,
         };
         let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
-        let told = |error: anyhow::Error| format!("{error:#}");
         // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked
         // at only when all are in place.
         let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(|probe| probe.exists_here()).collect();

@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 
 use super::bpf::{Attribute, Command, open};
 use super::btf::Btf;
+use super::refused::plain;
 
 /// The name of a system call's function in the kernel.
 pub(super) fn syscall_function(name: &str) -> String {
@@ -28,8 +29,8 @@ pub(super) fn try_out(btf: &Btf) -> Result<(), String> {
         .with(68, &TRACE_FEXIT.to_ne_bytes())
         .with(108, &id.to_ne_bytes());
     let program = open(Command::ProgramLoad, &attribute)
-        .map_err(|error| format!("fexit on {function} cannot be loaded: {error}"))?;
+        .map_err(|error| plain(&format!("fexit on {function} cannot be loaded: {error}")))?;
     let attribute = Attribute::new().with(8, &program.as_raw_fd().to_ne_bytes());
     let link = open(Command::RawTracepointOpen, &attribute);
-    link.map(drop).map_err(|error| format!("fexit on {function} cannot be attached: {error}"))
+    link.map(drop).map_err(|error| plain(&format!("fexit on {function} cannot be attached: {error}")))
 }
