@@ -99,14 +99,19 @@ fn examine(args: &Doctor) -> Diagnosis {
     };
     // Nothing less than attaching them for a moment tells whether the probes work.
     match Tracer::start(&plan, &Options::default()) {
-        Ok(tracer) => Diagnosis {
-            checks,
-            probes: tracer.probes().to_vec(),
-            backend: Some(plan.backend.to_string()),
-            can_trace: setup.is_some(),
-            setup,
-            hierarchies,
-        },
+        Ok(tracer) => {
+            if let Some(why) = tracer.fell_back() {
+                checks.push(worse("programs", "not all work", &super::instead_of_trampolines(why)));
+            }
+            Diagnosis {
+                checks,
+                probes: tracer.probes().to_vec(),
+                backend: Some(tracer.backend().to_string()),
+                can_trace: setup.is_some(),
+                setup,
+                hierarchies,
+            }
+        }
         Err(error) => {
             checks.push(bad("programs", &format!("{error:#}"), "see the reason above"));
             Diagnosis { checks, probes: Vec::new(), backend: None, setup, hierarchies, can_trace: false }

@@ -54,6 +54,8 @@ impl Default for Options {
 pub struct Tracer {
     ebpf: Ebpf,
     backend: Backend,
+    /// Why a trampoline could not be attached.
+    fell_back: Option<String>,
     emptied_by_next: bool,
     probes: Vec<Probe>,
     lifecycle: RingBuf<MapData>,
@@ -75,11 +77,29 @@ pub struct Tracer {
 
 impl Tracer {
     /// Loads and attaches. A probe that cannot be attached is told in [`Tracer::probes`], unless nothing works without
-    /// it.
+    /// it. Where a trampoline cannot, all failed calls are watched by the tracepoint, if the plan allows it: beside that
+    /// one, which looks at every system call, the others would save nothing.
     ///
     /// # Errors
     /// When the programs cannot be loaded, or an essential probe cannot be attached.
     pub fn start(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
+        let tracer = Self::start_as_planned(plan, options)?;
+        let is_trampoline =
+            |probe: &&Probe| PROBES.iter().any(|spec| spec.name == probe.name && spec.syscall().is_some());
+        let refused = tracer.probes.iter().filter(is_trampoline).find(|probe| !probe.attached);
+        let Some(refused) = refused.filter(|_| plan.backend == Backend::Trampoline) else { return Ok(tracer) };
+        let why = format!("{}: {}", refused.name, refused.reason.as_deref().unwrap_or("unknown"));
+        drop(tracer);
+        if !plan.falls_back {
+            bail!("failed to attach a trampoline: {why}\nhint: use --backend tracepoint");
+        }
+        let instead = Plan { backend: Backend::TracepointBtf, ..plan.clone() };
+        let mut tracer = Self::start_as_planned(&instead, options)?;
+        tracer.fell_back = Some(why);
+        Ok(tracer)
+    }
+
+    fn start_as_planned(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
         let object = super::OBJECT.context("this binary was built without its kernel programs")?;
         let mut config = [0u64; config::COUNT];
         config[config::SELF] = u64::from(std::process::id());
@@ -111,6 +131,7 @@ impl Tracer {
         let mut tracer = Self {
             ebpf,
             backend: plan.backend,
+            fell_back: None,
             emptied_by_next: plan.emptied_by_next,
             probes: Vec::new(),
             lifecycle,
@@ -132,6 +153,11 @@ impl Tracer {
     /// The probes, attached or not.
     pub fn probes(&self) -> &[Probe] {
         &self.probes
+    }
+
+    /// Why failed calls are watched by the tracepoint, though trampolines had seemed to work.
+    pub fn fell_back(&self) -> Option<&str> {
+        self.fell_back.as_deref()
     }
 
     /// How failed calls are watched.

@@ -154,6 +154,8 @@ pub enum BackendChoice {
 pub struct Plan {
     /// How failed calls are watched.
     pub backend: Backend,
+    /// Whether the tracepoint may do instead, if a trampoline cannot be attached.
+    pub falls_back: bool,
     /// Lifecycle events come by classic tracepoints, which need tracefs; else by raw ones, which need BTF.
     pub classic: bool,
     /// Each hook has two copies of its program: the kernel may skip one that it has preempted.
@@ -231,7 +233,17 @@ impl Plan {
         let twice = is_preempted && preempts_programs(support.preemption);
         let emptied_by_next = support.version.is_none_or(|version| version >= EMPTIED_BY_NEXT);
         let preemption = support.preemption;
-        Ok(Self { backend, classic: !raw, twice, preemption, emptied_by_next, offsets, notes: notes(support) })
+        let falls_back = choice != BackendChoice::Trampoline;
+        Ok(Self {
+            backend,
+            falls_back,
+            classic: !raw,
+            twice,
+            preemption,
+            emptied_by_next,
+            offsets,
+            notes: notes(support),
+        })
     }
 }
 
