@@ -200,7 +200,7 @@ fn argv(mm: Address, out: *mut u8, record: &mut Process) {
         length = LONGEST_ARGV as u64;
         record.flags |= flag::ARGV_TRUNCATED;
     }
-    let length = (length as usize) & LONGEST_ARGV;
+    let length = maps::unbounded(length as usize) & LONGEST_ARGV;
     // SAFETY: there is room for LONGEST_ARGV; the helper fails where it cannot read.
     if unsafe { bpf_probe_read_user(out.cast(), length as u32, start as *const _) } == 0 {
         record.argv_len = length as u16;

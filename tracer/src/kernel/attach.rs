@@ -77,8 +77,8 @@ pub struct Tracer {
 
 impl Tracer {
     /// Loads and attaches. A probe that cannot be attached is told in [`Tracer::probes`], unless nothing works without
-    /// it. Where a trampoline cannot, all failed calls are watched by the tracepoint, if the plan allows it: beside that
-    /// one, which looks at every system call, the others would save nothing.
+    /// it. Where a trampoline cannot, all failed calls are watched by the tracepoint, if the plan allows it: beside
+    /// that one, which looks at every system call, the others would save nothing.
     ///
     /// # Errors
     /// When the programs cannot be loaded, or an essential probe cannot be attached.

@@ -32,7 +32,9 @@ pub(super) fn told(error: anyhow::Error) -> String {
 
 /// The verifier gives its reason last, before what it counted.
 fn reason(log: &str) -> Option<&str> {
-    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !line.starts_with("processed "))
+    const COUNTED: [&str; 3] = ["processed ", "verification time ", "stack depth "];
+    let is_counted = |line: &&str| COUNTED.iter().any(|counted| line.starts_with(counted));
+    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !is_counted(line))
 }
 
 /// The C library does not know the kernel's own errors.
@@ -48,6 +50,7 @@ mod tests {
     fn the_reason_is_the_last_thing_that_the_verifier_says() {
         let log = "0: R1=ctx() R10=fp0\n5: (85) call bpf_probe_read_kernel#113\n\
                    program of this type cannot use helper bpf_probe_read_kernel#113\n\
+                   verification time 142 usec\nstack depth 40+0+32\n\
                    processed 6 insns (limit 1000000) max_states_per_insn 0 total_states 0\n\n";
         assert_eq!(reason(log), Some("program of this type cannot use helper bpf_probe_read_kernel#113"));
         assert_eq!(reason(""), None);
