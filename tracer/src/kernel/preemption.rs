@@ -3,6 +3,7 @@
 use std::fs;
 
 use crate::hierarchy::Preemption;
+use crate::process;
 
 /// What this kernel does. `None` if that cannot be told.
 pub(super) fn of_this_kernel(release: &str) -> Option<Preemption> {
@@ -11,11 +12,8 @@ pub(super) fn of_this_kernel(release: &str) -> Option<Preemption> {
     if let Some(chosen) = read("/sys/kernel/debug/sched/preempt").as_deref().and_then(of_debugfs) {
         return Some(chosen);
     }
-    decide(
-        &read("/proc/sys/kernel/version")?,
-        &read("/proc/cmdline").unwrap_or_default(),
-        &read(&format!("/boot/config-{release}")).unwrap_or_default(),
-    )
+    let configuration = read(&format!("/boot/config-{release}")).unwrap_or_default();
+    decide(&process::kernel_build(), &process::boot_command_line(), &configuration)
 }
 
 /// `none voluntary (full) lazy`
