@@ -16,7 +16,7 @@ use aya_ebpf::{
 use tracer_ebpf::{COMM, LONGEST_ARGV, PARENTS, Parent, Process, config, feature, flag, kind, offset::*};
 
 use crate::kernel::{Address, current, namespace, peek, peek_u32, pointer, read, walk_up, within};
-use crate::maps::{self, ACTORS, COMMS, Urgency, knows, slot};
+use crate::maps::{self, ACTORS, COMMS, Turn, Urgency, knows, slot};
 
 /// Reports a thread group that matters for the first time. `slot` is that of the calling program.
 #[inline(always)]
@@ -32,13 +32,25 @@ pub fn saw(tgid: u32, slot: u32) {
 /// A program began.
 #[raw_tracepoint]
 pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    exec(Turn::First)
+}
+
+/// Likewise.
+#[raw_tracepoint]
+pub fn again_process_exec(_ctx: RawTracePointContext) -> i32 {
+    exec(Turn::Second)
+}
+
+#[inline(always)]
+fn exec(turn: Turn) -> i32 {
+    let pid_tgid = bpf_get_current_pid_tgid();
+    let tgid = (pid_tgid >> 32) as u32;
     let Ok(comm) = bpf_get_current_comm() else { return 0 };
     // SAFETY: only whether there is a value is looked at.
     let matters = unsafe { COMMS.get(comm).is_some() || ACTORS.get(tgid).is_some() };
-    if matters && u64::from(tgid) != maps::config(config::SELF) {
+    if matters && u64::from(tgid) != maps::config(config::SELF) && !turn.is_told(pid_tgid as u32) {
         let _ = ACTORS.insert(tgid, 1, 0);
-        tell(kind::EXEC, tgid, slot::PROCESS);
+        tell(kind::EXEC, tgid, turn.slot(slot::PROCESS));
     }
     0
 }
@@ -46,6 +58,17 @@ pub fn process_exec(_ctx: RawTracePointContext) -> i32 {
 /// A thread ended; a process did if it was the last one.
 #[raw_tracepoint]
 pub fn process_exit(_ctx: RawTracePointContext) -> i32 {
+    exit()
+}
+
+/// Likewise: what the first copy has told is no actor any more.
+#[raw_tracepoint]
+pub fn again_process_exit(_ctx: RawTracePointContext) -> i32 {
+    exit()
+}
+
+#[inline(always)]
+fn exit() -> i32 {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     // SAFETY: only whether there is a value is looked at.
@@ -177,7 +200,7 @@ fn argv(mm: Address, out: *mut u8, record: &mut Process) {
         length = LONGEST_ARGV as u64;
         record.flags |= flag::ARGV_TRUNCATED;
     }
-    let length = (length as usize) & LONGEST_ARGV;
+    let length = maps::unbounded(length as usize) & LONGEST_ARGV;
     // SAFETY: there is room for LONGEST_ARGV; the helper fails where it cannot read.
     if unsafe { bpf_probe_read_user(out.cast(), length as u32, start as *const _) } == 0 {
         record.argv_len = length as u16;

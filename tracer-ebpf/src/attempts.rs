@@ -4,6 +4,8 @@
 //! then the path is in memory, so that reading it does not fault as it can on the way in. Calls of 32-bit programs have
 //! other numbers and are left alone.
 //!
+//! Each hook has a second copy, for kernels that can preempt a program while it runs ([`Turn`]).
+//!
 //! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw
 //! tracepoint (kernels without BTF), and a trampoline on each system call's function (costs nothing on other calls).
 
@@ -28,7 +30,7 @@ use tracer_ebpf::{
 
 use crate::actors;
 use crate::kernel::{Address, current, namespace, peek, peek_u32, read, walk_up, within};
-use crate::maps::{self, ABOVE, ATTEMPTS, BUCKETS, Bucket, PREFIXES, WATCHED, knows, slot};
+use crate::maps::{self, ABOVE, ATTEMPTS, BUCKETS, Bucket, PREFIXES, Turn, WATCHED, knows, slot};
 
 const AT_FDCWD: i32 = -100;
 const CGROUP_SUPER_MAGIC: u64 = 0x27_e0eb;
@@ -120,7 +122,7 @@ const fn number(row: u8) -> u32 {
 /// What a call on its way out was given, by its number; and its trampoline, by its row.
 macro_rules! calls {
     ($(
-        $variant:ident $constant:ident $trampoline:ident $name:literal =
+        $variant:ident $constant:ident $trampoline:ident $again:ident $name:literal =
             $first:ident $arguments:tt $(.$more:ident $with:tt)*;
     )*) => {
         #[inline(always)]
@@ -137,14 +139,12 @@ macro_rules! calls {
         $(
             #[fexit]
             pub fn $trampoline(ctx: FExitContext) -> i32 {
-                let (registers, result) = arguments(&ctx);
-                if !failed(result) {
-                    return 0;
-                }
-                match Call::of(registers, syscalls::$constant, result) {
-                    Some(call) => attempt(&ctx, registers, call, slot::TRAMPOLINES + syscalls::$constant as u32),
-                    None => 0,
-                }
+                trampoline(&ctx, syscalls::$constant, Turn::First)
+            }
+
+            #[fexit]
+            pub fn $again(ctx: FExitContext) -> i32 {
+                trampoline(&ctx, syscalls::$constant, Turn::Second)
             }
         )*
     };
@@ -152,14 +152,27 @@ macro_rules! calls {
 
 tracer_ebpf::for_each_syscall!(calls);
 
+/// The exit of one system call's function.
+#[inline(always)]
+fn trampoline(ctx: &FExitContext, row: u8, turn: Turn) -> i32 {
+    let (registers, result) = arguments(ctx);
+    if !failed(result) {
+        return 0;
+    }
+    match Call::of(registers, row, result) {
+        Some(call) => attempt(ctx, registers, call, turn, turn.slot(slot::TRAMPOLINES + row as u32)),
+        None => 0,
+    }
+}
+
 /// Any system call's exit.
 #[inline(always)]
-fn sys_exit(ctx: &impl EbpfContext, registers: impl Registers, result: u64) -> i32 {
+fn sys_exit(ctx: &impl EbpfContext, registers: impl Registers, result: u64, turn: Turn) -> i32 {
     if !failed(result) {
         return 0;
     }
     match numbered(registers, registers.read::<u32>(abi::NUMBER), result) {
-        Some(call) => attempt(ctx, registers, call, slot::SYS_EXIT),
+        Some(call) => attempt(ctx, registers, call, turn, turn.slot(slot::SYS_EXIT)),
         None => 0,
     }
 }
@@ -175,12 +188,23 @@ fn arguments(ctx: &impl EbpfContext) -> (Typed, u64) {
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit_btf(ctx: BtfTracePointContext) -> i32 {
     let (registers, result) = arguments(&ctx);
-    sys_exit(&ctx, registers, result)
+    sys_exit(&ctx, registers, result, Turn::First)
+}
+
+#[btf_tracepoint(function = "sys_exit")]
+pub fn again_sys_exit_btf(ctx: BtfTracePointContext) -> i32 {
+    let (registers, result) = arguments(&ctx);
+    sys_exit(&ctx, registers, result, Turn::Second)
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn sys_exit_raw(ctx: RawTracePointContext) -> i32 {
-    sys_exit(&ctx, Untyped(ctx.arg(0)), ctx.arg(1))
+    sys_exit(&ctx, Untyped(ctx.arg(0)), ctx.arg(1), Turn::First)
+}
+
+#[raw_tracepoint(tracepoint = "sys_exit")]
+pub fn again_sys_exit_raw(ctx: RawTracePointContext) -> i32 {
+    sys_exit(&ctx, Untyped(ctx.arg(0)), ctx.arg(1), Turn::Second)
 }
 
 /// What a call was given.
@@ -243,14 +267,14 @@ struct Directory {
 
 /// A failed call: does it concern us, may it be reported, and what is there to say?
 #[inline(always)]
-fn attempt(ctx: &impl EbpfContext, registers: impl Registers, call: Call, slot: u32) -> i32 {
+fn attempt(ctx: &impl EbpfContext, registers: impl Registers, call: Call, turn: Turn, slot: u32) -> i32 {
     let concerns = concerns(&call);
     if matches!(concerns, Concerns::Nothing) || !registers.is_64_bit() {
         return 0;
     }
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
-    if u64::from(tgid) == maps::config(config::SELF) {
+    if u64::from(tgid) == maps::config(config::SELF) || turn.is_told(pid_tgid as u32) {
         return 0;
     }
     actors::saw(tgid, slot);

@@ -31,6 +31,8 @@ pub const LONGEST_PREFIX: usize = 64;
 pub const PREFIX_WORDS: usize = LONGEST_PREFIX / 8 + 1;
 /// File systems above mounts of cgroupfs that can be set, and the beginnings of paths for each.
 pub const ABOVE: usize = 1_024;
+/// Threads between the two copies of a hook's program.
+pub const TOLD: usize = 4_096;
 /// Beginnings of paths for each file system above.
 pub const BEGINNINGS: usize = 16;
 
@@ -371,8 +373,10 @@ pub mod config {
     pub const CROWDED_EVENTS: usize = 4;
     /// See [`CROWDED_EVENTS`].
     pub const CROWDED_ATTEMPTS: usize = 5;
+    /// Whether the second copies are attached as well.
+    pub const TWICE: usize = 6;
     /// How many there are.
-    pub const COUNT: usize = 6;
+    pub const COUNT: usize = 7;
 }
 
 /// Declares the offsets that the programs need: constants that index global `OFFSETS`, and the table of where each is

@@ -96,6 +96,48 @@ pub static BUCKETS: LruHashMap<Denied, Bucket> = LruHashMap::with_max_entries(8_
 #[map]
 pub static DENIED: LruPerCpuHashMap<Denied, u64> = LruPerCpuHashMap::with_max_entries(512, 0);
 
+/// Threads of which the first copy of a program has just told something, and the second one has not come by yet.
+#[map]
+static TOLD: LruHashMap<u32, u8> = LruHashMap::with_max_entries(tracer_ebpf::TOLD as u32, 0);
+
+/// Which of a hook's two copies runs.
+///
+/// While a program runs on a processor, the kernel skips it there for everybody else. Where a program can be preempted
+/// while it runs, that happens. So each hook is there twice, and the second copy, which mostly finds that all is told
+/// and ends at once, tells what the first one was skipped for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Turn {
+    /// The one that runs first; the only one that is attached where no program can be preempted.
+    First,
+    /// The one that runs after it.
+    Second,
+}
+
+impl Turn {
+    /// Whether the other copy has told of what this thread does now.
+    #[inline(always)]
+    pub fn is_told(self, tid: u32) -> bool {
+        match self {
+            Self::First => {
+                if config(config::TWICE) != 0 {
+                    let _ = TOLD.insert(tid, 1, 0);
+                }
+                false
+            }
+            Self::Second => TOLD.remove(tid).is_ok(),
+        }
+    }
+
+    /// Its own slot for that of the first copy.
+    #[inline(always)]
+    pub fn slot(self, slot: u32) -> u32 {
+        match self {
+            Self::First => slot,
+            Self::Second => slot + slot::SECOND,
+        }
+    }
+}
+
 /// Room to build a record in.
 #[repr(C, align(8))]
 pub struct Scratch(pub [u8; SCRATCH]);
@@ -116,10 +158,12 @@ pub mod slot {
     pub const LIFECYCLE: u32 = SYS_EXIT + 1;
     /// Start and end of processes: likewise.
     pub const PROCESS: u32 = LIFECYCLE + 1;
+    /// The second copies of the above.
+    pub const SECOND: u32 = PROCESS + 1;
     /// A process record that is made inside another program's run: one a slot of the above.
-    pub const SEEN: u32 = PROCESS + 1;
+    pub const SEEN: u32 = SECOND + PROCESS + 1;
     /// How many there are.
-    pub const COUNT: u32 = SEEN + PROCESS + 1;
+    pub const COUNT: u32 = SEEN + SECOND + PROCESS + 1;
 }
 
 #[map]

@@ -111,26 +111,27 @@ impl Syscall {
     }
 }
 
-/// Calls a macro with the rows: for each its name as a type's variant, as a constant, of its trampoline, and in the
-/// kernel; then what it is.
+/// Calls a macro with the rows: for each its name as a type's variant, as a constant, of its trampoline, of that one's
+/// second copy, and in the kernel; then what it is.
 #[macro_export]
 macro_rules! for_each_syscall {
     ($then:ident) => {
         $then! {
-            Open OPEN exit_open "open" = new(Some(2), None, Operation::Open).flags(Flags::Argument(1));
-            Openat OPENAT exit_openat "openat" =
+            Open OPEN exit_open again_exit_open "open" = new(Some(2), None, Operation::Open).flags(Flags::Argument(1));
+            Openat OPENAT exit_openat again_exit_openat "openat" =
                 new(Some(257), Some(56), Operation::Open).at().flags(Flags::Argument(2));
-            Openat2 OPENAT2 exit_openat2 "openat2" =
+            Openat2 OPENAT2 exit_openat2 again_exit_openat2 "openat2" =
                 new(Some(437), Some(437), Operation::Open).at().flags(Flags::How(2));
-            Mkdir MKDIR exit_mkdir "mkdir" = new(Some(83), None, Operation::Mkdir);
-            Mkdirat MKDIRAT exit_mkdirat "mkdirat" = new(Some(258), Some(34), Operation::Mkdir).at();
-            Rmdir RMDIR exit_rmdir "rmdir" = new(Some(84), None, Operation::Rmdir);
-            Unlinkat UNLINKAT exit_unlinkat "unlinkat" =
+            Mkdir MKDIR exit_mkdir again_exit_mkdir "mkdir" = new(Some(83), None, Operation::Mkdir);
+            Mkdirat MKDIRAT exit_mkdirat again_exit_mkdirat "mkdirat" = new(Some(258), Some(34), Operation::Mkdir).at();
+            Rmdir RMDIR exit_rmdir again_exit_rmdir "rmdir" = new(Some(84), None, Operation::Rmdir);
+            Unlinkat UNLINKAT exit_unlinkat again_exit_unlinkat "unlinkat" =
                 new(Some(263), Some(35), Operation::Rmdir).at().only_with(2, REMOVEDIR);
-            Rename RENAME exit_rename "rename" = new(Some(82), None, Operation::Rename).never(NOTHING_RENAMED);
-            Renameat RENAMEAT exit_renameat "renameat" =
+            Rename RENAME exit_rename again_exit_rename "rename" =
+                new(Some(82), None, Operation::Rename).never(NOTHING_RENAMED);
+            Renameat RENAMEAT exit_renameat again_exit_renameat "renameat" =
                 new(Some(264), Some(38), Operation::Rename).at().never(NOTHING_RENAMED);
-            Renameat2 RENAMEAT2 exit_renameat2 "renameat2" =
+            Renameat2 RENAMEAT2 exit_renameat2 again_exit_renameat2 "renameat2" =
                 new(Some(316), Some(276), Operation::Rename).at().never(NOTHING_RENAMED);
         }
     };
@@ -138,7 +139,7 @@ macro_rules! for_each_syscall {
 
 macro_rules! table {
     ($(
-        $variant:ident $constant:ident $trampoline:ident $name:literal =
+        $variant:ident $constant:ident $trampoline:ident $again:ident $name:literal =
             $first:ident $arguments:tt $(.$more:ident $with:tt)*;
     )*) => {
         /// All of them, in the order of [`Attempt::syscall`](crate::Attempt::syscall) and of the trampolines' scratch

@@ -38,11 +38,18 @@ fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
         say!("note: {note}");
     }
     let session = Session::start(tracefs, &plan, options, readers)?;
+    if let Some(why) = session.kernel().fell_back() {
+        say!("note: {}", instead_of_trampolines(why));
+    }
     for probe in session.probes().iter().filter(|probe| !probe.attached) {
         let reason = probe.reason.as_deref().unwrap_or("unknown");
         say!("note: {} is not attached: {reason}", probe.name);
     }
     Ok(session)
+}
+
+fn instead_of_trampolines(why: &str) -> String {
+    format!("a trampoline cannot be attached ({why}): the tracepoint on all system calls' exit is used instead")
 }
 
 /// The async half of a command: everything in one thread, because the kernel side knows us by it.

@@ -126,6 +126,20 @@ pub struct Probe {
     pub reason: Option<String>,
 }
 
+words! {
+    /// When the kernel takes the processor from a task that runs kernel code.
+    pub enum Preemption {
+        /// Never.
+        None = "none",
+        /// Where that code lets it.
+        Voluntary = "voluntary",
+        /// Anywhere, but mostly not before the next tick.
+        Lazy = "lazy",
+        /// Anywhere.
+        Full = "full",
+    }
+}
+
 /// The first line of a stream: where and by what it was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Header {
@@ -159,6 +173,9 @@ pub struct Header {
     /// tell, and in older traces.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_class")]
     pub rmdir_class: Option<RmdirClass>,
+    /// When the kernel preempts tasks in kernel code; absent if that could not be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preemption: Option<Preemption>,
     /// The command that is traced, `live -- CMD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Pid>,

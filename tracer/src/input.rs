@@ -419,7 +419,7 @@ tracer_ebpf::for_each_operation!(operations);
 
 macro_rules! syscalls {
     ($(
-        $variant:ident $constant:ident $trampoline:ident $name:literal =
+        $variant:ident $constant:ident $trampoline:ident $again:ident $name:literal =
             $first:ident $arguments:tt $(.$more:ident $with:tt)*;
     )*) => {
         words! {
@@ -919,6 +919,10 @@ words! {
         NotWritten = "not-written",
         /// The agent did not run for a while. Counted are the cgroups that came or went unseen meanwhile.
         Stall = "stall",
+        /// The kernel skipped a program, because it was running already on that processor, for another task that had
+        /// been preempted. It is the most that was lost: a call may have been of no interest, or told by the first of
+        /// two copies of the program.
+        Missed = "missed",
         /// A record could not be understood, or memory that should hold a path could not be read.
         Malformed = "malformed",
     }
@@ -941,12 +945,15 @@ pub struct Lost {
     /// What the calls tried. `None` if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
+    /// The kernel program that was skipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
 }
 
 impl Lost {
     /// A loss of which nothing more is known.
     pub fn some(at: BootTime, ring: Ring, reason: LossReason, count: u64) -> Self {
-        Self { at, ring, reason, count, pid: None, operation: None }
+        Self { at, ring, reason, count, pid: None, operation: None, program: None }
     }
 }
 

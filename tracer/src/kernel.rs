@@ -5,9 +5,12 @@
 //! then the effect ([`Tracer`]).
 
 mod attach;
+mod bpf;
 mod btf;
 mod messages;
 mod plan;
+mod preemption;
+mod refused;
 mod ring;
 mod support;
 mod tracefs;

@@ -307,8 +307,14 @@ impl Metrics {
             drop(self.received.get_or_create(&OfRing { ring }));
         }
         for (ring, reasons) in [
-            (Ring::Lifecycle, &[LossReason::RingFull, LossReason::Malformed, LossReason::Stall][..]),
-            (Ring::Attempts, &[LossReason::RingFull, LossReason::RateLimited, LossReason::Malformed][..]),
+            (
+                Ring::Lifecycle,
+                &[LossReason::RingFull, LossReason::Malformed, LossReason::Stall, LossReason::Missed][..],
+            ),
+            (
+                Ring::Attempts,
+                &[LossReason::RingFull, LossReason::RateLimited, LossReason::Malformed, LossReason::Missed][..],
+            ),
             (Ring::Recording, &[LossReason::NotWritten][..]),
         ] {
             for reason in reasons {

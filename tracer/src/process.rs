@@ -88,6 +88,16 @@ pub struct System {
     pub boot_id: String,
 }
 
+/// How the running kernel was built: `uname -v`.
+pub fn kernel_build() -> String {
+    rustix::system::uname().version().to_string_lossy().into_owned()
+}
+
+/// What the kernel was told at boot. Empty if that cannot be read.
+pub fn boot_command_line() -> String {
+    fs::read_to_string("/proc/cmdline").unwrap_or_default()
+}
+
 /// Reads what identifies this host.
 pub fn system() -> System {
     let uname = rustix::system::uname();

@@ -110,6 +110,7 @@ impl Session {
             wants_part: Box::new(|| false),
         };
         session.header.backend = session.tracer.backend().as_str().to_owned();
+        session.header.preemption = plan.preemption;
         session.header.probes = session.tracer.probes().to_vec();
         // A runtime may be gone in a moment, and its bundle with it: what has come is looked at between the steps.
         session.gather(None)?;
@@ -365,6 +366,7 @@ fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
         hierarchies,
         backend: String::new(),
         probes: Vec::new(),
+        preemption: None,
         command: None,
     }
 }

@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use super::arguments::FormArgs;
 use crate::cgroupfs;
-use crate::hierarchy::{Hierarchy, Probe, Setup};
+use crate::hierarchy::{Hierarchy, Preemption, Probe, Setup};
 use crate::kernel::{BackendChoice, Options, PROBES, Plan, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
+use crate::phrases::count;
 use crate::process::Capability;
 use crate::release::RmdirClass;
 use crate::sandbox;
@@ -87,7 +88,8 @@ fn examine(args: &Doctor) -> Diagnosis {
     let (mut setup, mut hierarchies) = (None, Vec::new());
     match cgroupfs::hierarchies() {
         Ok((layout, found)) => {
-            checks.push(good("cgroups", format!("{layout}, {} hierarchies", found.len())));
+            let number = count(found.len() as u64, "hierarchy", "hierarchies");
+            checks.push(good("cgroups", format!("{layout}, {number}")));
             (setup, hierarchies) = (Some(layout), found);
         }
         Err(error) => checks.push(bad("cgroups", "none", &format!("{error:#}").replace("\nhint: ", "; "))),
@@ -109,15 +111,20 @@ fn examine(args: &Doctor) -> Diagnosis {
     };
     // Nothing less than attaching them for a moment tells whether the probes work.
     match Tracer::start(&plan, &Options::default()) {
-        Ok(tracer) => Diagnosis {
-            checks,
-            probes: tracer.probes().to_vec(),
-            backend: Some(plan.backend.to_string()),
-            can_trace: setup.is_some(),
-            rmdir_class,
-            setup,
-            hierarchies,
-        },
+        Ok(tracer) => {
+            if let Some(why) = tracer.fell_back() {
+                checks.push(worse("programs", "not all work", &super::instead_of_trampolines(why)));
+            }
+            Diagnosis {
+                checks,
+                probes: tracer.probes().to_vec(),
+                backend: Some(tracer.backend().to_string()),
+                can_trace: setup.is_some(),
+                rmdir_class,
+                setup,
+                hierarchies,
+            }
+        }
         Err(error) => {
             checks.push(bad("programs", &format!("{error:#}"), "see the reason above"));
             Diagnosis { checks, probes: Vec::new(), backend: None, rmdir_class, setup, hierarchies, can_trace: false }
@@ -195,6 +202,10 @@ fn facts(support: &Support, rmdir_class: Option<RmdirClass>) -> Vec<Check> {
         good("seccomp", "filters: `serve` lets each of its threads make few system calls")
     } else {
         worse("seccomp", "none", "`serve` traces without a filter on its system calls, and says so")
+    });
+    checks.push(match support.preemption.map(Preemption::as_str) {
+        Some(preemption) => good("preemption", preemption),
+        None => good("preemption", "unknown: taken for the one that costs most, full"),
     });
     checks.push(match &support.trampolines {
         Ok(()) => good("trampolines", "work: other system calls cost nothing"),

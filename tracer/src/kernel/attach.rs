@@ -10,8 +10,10 @@ use aya::programs::{BtfTracePoint, FExit, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use tokio::io::unix::AsyncFd;
 
+use super::bpf;
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
+use super::refused::told;
 use super::ring;
 use super::trampoline::syscall_function;
 use crate::hierarchy::Probe;
@@ -52,6 +54,9 @@ impl Default for Options {
 pub struct Tracer {
     ebpf: Ebpf,
     backend: Backend,
+    /// Why a trampoline could not be attached.
+    fell_back: Option<String>,
+    emptied_by_next: bool,
     probes: Vec<Probe>,
     lifecycle: RingBuf<MapData>,
     attempts: RingBuf<MapData>,
@@ -63,6 +68,8 @@ pub struct Tracer {
     beginnings: u64,
     malformed: [u64; 2],
     told_lost: [u64; lost::COUNT as usize],
+    /// How often each program was skipped, as told.
+    told_missed: BTreeMap<String, u64>,
     /// What of map `DENIED` was told, and how many calls of it were told before they were in the total.
     told_denied: BTreeMap<(u32, u32), u64>,
     told_early: i64,
@@ -70,17 +77,36 @@ pub struct Tracer {
 
 impl Tracer {
     /// Loads and attaches. A probe that cannot be attached is told in [`Tracer::probes`], unless nothing works without
-    /// it.
+    /// it. Where a trampoline cannot, all failed calls are watched by the tracepoint, if the plan allows it: beside
+    /// that one, which looks at every system call, the others would save nothing.
     ///
     /// # Errors
     /// When the programs cannot be loaded, or an essential probe cannot be attached.
     pub fn start(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
+        let tracer = Self::start_as_planned(plan, options)?;
+        let is_trampoline =
+            |probe: &&Probe| PROBES.iter().any(|spec| spec.name == probe.name && spec.syscall().is_some());
+        let refused = tracer.probes.iter().filter(is_trampoline).find(|probe| !probe.attached);
+        let Some(refused) = refused.filter(|_| plan.backend == Backend::Trampoline) else { return Ok(tracer) };
+        let why = format!("{}: {}", refused.name, refused.reason.as_deref().unwrap_or("unknown"));
+        drop(tracer);
+        if !plan.falls_back {
+            bail!("failed to attach a trampoline: {why}\nhint: use --backend tracepoint");
+        }
+        let instead = Plan { backend: Backend::TracepointBtf, ..plan.clone() };
+        let mut tracer = Self::start_as_planned(&instead, options)?;
+        tracer.fell_back = Some(why);
+        Ok(tracer)
+    }
+
+    fn start_as_planned(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
         let object = super::OBJECT.context("this binary was built without its kernel programs")?;
         let mut config = [0u64; config::COUNT];
         config[config::SELF] = u64::from(std::process::id());
         config[config::BURST] = u64::from(options.burst.max(1));
         config[config::REFILL_NS] = 1_000_000_000 / u64::from(options.rate.max(1));
         config[config::WAKE_BYTES] = u64::from(options.lifecycle_bytes / 4);
+        config[config::TWICE] = u64::from(plan.twice);
         config[config::CROWDED_EVENTS] = u64::from(options.lifecycle_bytes / 2);
         config[config::CROWDED_ATTEMPTS] = u64::from(options.attempts_bytes / 2);
         let mut ebpf = EbpfLoader::new()
@@ -88,6 +114,7 @@ impl Tracer {
             .override_global("CONFIG", &config[..], true)
             .map_max_entries("LIFECYCLE", options.lifecycle_bytes)
             .map_max_entries("ATTEMPTS", options.attempts_bytes)
+            .map_max_entries("TOLD", if plan.twice { tracer_ebpf::TOLD as u32 } else { 1 })
             .load(object)
             .context("failed to load the kernel programs' maps")?;
         let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("the programs have no map {name}"));
@@ -104,6 +131,8 @@ impl Tracer {
         let mut tracer = Self {
             ebpf,
             backend: plan.backend,
+            fell_back: None,
+            emptied_by_next: plan.emptied_by_next,
             probes: Vec::new(),
             lifecycle,
             attempts,
@@ -113,6 +142,7 @@ impl Tracer {
             beginnings: 0,
             malformed: [0; 2],
             told_lost: [0; lost::COUNT as usize],
+            told_missed: BTreeMap::new(),
             told_denied: BTreeMap::new(),
             told_early: 0,
         };
@@ -123,6 +153,11 @@ impl Tracer {
     /// The probes, attached or not.
     pub fn probes(&self) -> &[Probe] {
         &self.probes
+    }
+
+    /// Why failed calls are watched by the tracepoint, though trampolines had seemed to work.
+    pub fn fell_back(&self) -> Option<&str> {
+        self.fell_back.as_deref()
     }
 
     /// How failed calls are watched.
@@ -196,7 +231,7 @@ impl Tracer {
         let rings = [&mut self.lifecycle, &mut self.attempts];
         for (ring, malformed) in rings.into_iter().zip(&mut self.malformed) {
             while let Some(record) = ring.next() {
-                match ring::decode(&record) {
+                match ring::decode(&record, self.emptied_by_next) {
                     Some(input) => inputs.push(input),
                     None => *malformed += 1,
                 }
@@ -230,6 +265,29 @@ impl Tracer {
         let [lifecycle, attempts] = std::mem::take(&mut self.malformed);
         tell(Lost::some(at, Ring::Lifecycle, LossReason::Malformed, lifecycle));
         tell(Lost::some(at, Ring::Attempts, LossReason::Malformed, attempts));
+        self.missed(at).into_iter().for_each(tell);
+        losses
+    }
+
+    /// Which programs the kernel skipped since this was last asked.
+    fn missed(&mut self, at: BootTime) -> Vec<Lost> {
+        let mut losses = Vec::new();
+        for (name, program) in self.ebpf.programs() {
+            // What the first of two copies was skipped for, the second one has told.
+            let second = self.ebpf.program(&format!("{SECOND}{name}"));
+            if second.is_some_and(|second| second.fd().is_ok()) {
+                continue;
+            }
+            let Some(total) = program.fd().ok().and_then(|program| bpf::misses(program.as_fd())) else { continue };
+            let told = self.told_missed.get(name).copied().unwrap_or(0);
+            if total > told {
+                let program = name.strip_prefix(SECOND).unwrap_or(name);
+                let ring = if is_on_calls(program) { Ring::Attempts } else { Ring::Lifecycle };
+                let lost = Lost::some(at, ring, LossReason::Missed, total - told);
+                losses.push(Lost { program: Some(program.to_owned()), ..lost });
+                self.told_missed.insert(name.to_owned(), total);
+            }
+        }
         losses
     }
 
@@ -312,12 +370,11 @@ impl Tracer {
             Backend::TracepointRaw => None,
         };
         let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
-        let told = |error: anyhow::Error| format!("{error:#}");
         // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked
         // at only when all are in place.
         let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(|probe| probe.exists_here()).collect();
         probes.sort_by_key(|probe| probe.group == Group::Processes);
-        for hook in probes.iter().map(|probe| Hook::of(probe, plan)) {
+        for hook in probes.iter().flat_map(|probe| Hook::of(probe, plan).copies(plan.twice)) {
             // One program watches all system calls' exit.
             if !hooks.iter().any(|(known, _)| *known == hook) {
                 let loaded = self.load(&hook, btf.as_ref()).map_err(told);
@@ -331,13 +388,16 @@ impl Tracer {
         }
         for probe in PROBES.iter().filter(|probe| probe.exists_here()) {
             let hook = Hook::of(probe, plan);
-            let reason = hooks.iter().find(|(known, _)| *known == hook).and_then(|(_, state)| state.clone().err());
+            let error = |hook: &Hook| hooks.iter().find(|(known, _)| known == hook)?.1.clone().err();
+            let reason = error(&hook);
             if let Some(error) = &reason
                 && probe.essential
             {
                 bail!("failed to attach {}: {error}", probe.name);
             }
-            self.probes.push(Probe { name: probe.name.to_owned(), attached: reason.is_none(), reason });
+            let attached = reason.is_none();
+            let reason = reason.or_else(|| Some(format!("its second copy: {}", error(&hook.second()?)?)));
+            self.probes.push(Probe { name: probe.name.to_owned(), attached, reason });
         }
         Ok(())
     }
@@ -382,6 +442,14 @@ impl Tracer {
     }
 }
 
+/// How the second copy of a program is called: this, and the name of what it watches.
+const SECOND: &str = "again_";
+
+/// Whether a program looks at the exit of system calls: what it misses are failed calls.
+fn is_on_calls(program: &str) -> bool {
+    program.starts_with("sys_exit") || program.starts_with("exit_")
+}
+
 /// A kernel program and where it is attached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Hook {
@@ -392,7 +460,7 @@ enum Hook {
         tracepoint: &'static str,
     },
     BtfTracepoint {
-        program: &'static str,
+        program: String,
         tracepoint: &'static str,
     },
     Trampoline {
@@ -402,6 +470,27 @@ enum Hook {
 }
 
 impl Hook {
+    /// Its programs, in the order in which they are attached: of a trampoline the last one is the first that runs.
+    fn copies(self, twice: bool) -> Vec<Self> {
+        match self.second().filter(|_| twice) {
+            Some(second) if matches!(self, Self::Trampoline { .. }) => vec![second, self],
+            Some(second) => vec![self, second],
+            None => vec![self],
+        }
+    }
+
+    /// The second copy of its program. Those on the lifecycle run where nothing is preempted: the kernel holds a lock
+    /// on the path that it gives them.
+    fn second(&self) -> Option<Self> {
+        let mut second = self.clone();
+        match &mut second {
+            Self::RawTracepoint { program, .. } if !program.starts_with("raw_") => program.insert_str(0, SECOND),
+            Self::BtfTracepoint { program, .. } | Self::Trampoline { program, .. } => program.insert_str(0, SECOND),
+            Self::Tracepoint(_) | Self::RawTracepoint { .. } => return None,
+        }
+        Some(second)
+    }
+
     fn of(probe: &ProbeSpec, plan: &Plan) -> Self {
         let tracepoint = probe.name;
         match (probe.group, plan.backend) {
@@ -415,7 +504,7 @@ impl Hook {
                 Self::Trampoline { program: format!("exit_{tracepoint}"), function: syscall_function(tracepoint) }
             }
             (Group::Attempts, Backend::TracepointBtf) => {
-                Self::BtfTracepoint { program: "sys_exit_btf", tracepoint: "sys_exit" }
+                Self::BtfTracepoint { program: "sys_exit_btf".to_owned(), tracepoint: "sys_exit" }
             }
             (Group::Attempts, Backend::TracepointRaw) => {
                 Self::RawTracepoint { program: "sys_exit_raw".to_owned(), tracepoint: "sys_exit" }

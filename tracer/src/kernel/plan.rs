@@ -2,9 +2,12 @@
 
 use std::fmt;
 
+use super::preemption::preempts_programs;
 use super::support::Support;
+use crate::hierarchy::Preemption;
 use crate::input::Syscall;
 use crate::process::Capability;
+use crate::release;
 use tracer_ebpf::{feature, offset};
 
 /// The oldest kernel that has all the helpers the programs use.
@@ -60,7 +63,7 @@ const TRACEPOINTS: &[ProbeSpec] = &[
 
 macro_rules! failed_calls {
     ($(
-        $variant:ident $constant:ident $trampoline:ident $name:literal =
+        $variant:ident $constant:ident $trampoline:ident $again:ident $name:literal =
             $first:ident $arguments:tt $(.$more:ident $with:tt)*;
     )*) => {
         /// One for each row of the table of system calls.
@@ -145,8 +148,16 @@ pub enum BackendChoice {
 pub struct Plan {
     /// How failed calls are watched.
     pub backend: Backend,
+    /// Whether the tracepoint may do instead, if a trampoline cannot be attached.
+    pub falls_back: bool,
     /// Lifecycle events come by classic tracepoints, which need tracefs; else by raw ones, which need BTF.
     pub classic: bool,
+    /// Each hook has two copies of its program: the kernel may skip one that it has preempted.
+    pub twice: bool,
+    /// When this kernel preempts tasks in kernel code; `None` if that cannot be told.
+    pub preemption: Option<Preemption>,
+    /// Who is current as a cgroup becomes empty may have nothing to do with it.
+    pub emptied_by_next: bool,
     /// Offsets for the programs.
     pub offsets: [u32; offset::COUNT],
     /// What works less well than it could, a line each.
@@ -211,7 +222,22 @@ impl Plan {
         for (slot, found) in offsets.iter_mut().zip(&support.offsets) {
             *slot = found.unwrap_or(offset::MISSING);
         }
-        Ok(Self { backend, classic: !raw, offsets, notes: notes(support) })
+        let is_preempted =
+            backend == Backend::Trampoline || release::preempts_tracepoints(&support.release).unwrap_or(true);
+        let twice = is_preempted && preempts_programs(support.preemption);
+        let emptied_by_next = release::empties_in_next_task(&support.release).unwrap_or(true);
+        let preemption = support.preemption;
+        let falls_back = choice != BackendChoice::Trampoline;
+        Ok(Self {
+            backend,
+            falls_back,
+            classic: !raw,
+            twice,
+            preemption,
+            emptied_by_next,
+            offsets,
+            notes: notes(support),
+        })
     }
 }
 
@@ -276,6 +302,7 @@ mod tests {
             tracefs: true,
             tracefs_private: false,
             lockdown: Some("none".into()),
+            preemption: Some(Preemption::Voluntary),
             trampolines: Ok(()),
         }
     }
@@ -305,6 +332,20 @@ mod tests {
         check(|s| s.built = false, Auto, Err("built without"));
         check(|s| s.tracefs = false, Auto, Ok(Backend::Trampoline));
         check(|s| (s.offsets, s.tracefs) = (vec![], false), Auto, Err("there is no tracefs"));
+    }
+
+    #[test]
+    fn hooks_are_there_twice_where_a_program_can_be_preempted() {
+        let check = |release: &str, preemption, choice, twice| {
+            let support = Support { release: release.to_owned(), preemption, ..good() };
+            assert_eq!(Plan::decide(&support, choice).map(|plan| plan.twice), Ok(twice), "{release} {preemption:?}");
+        };
+        check("6.1", Some(Preemption::Voluntary), BackendChoice::Trampoline, false);
+        check("6.1", Some(Preemption::Full), BackendChoice::Trampoline, true);
+        check("6.1", None, BackendChoice::Trampoline, true);
+        check("6.18", Some(Preemption::Full), BackendChoice::Tracepoint, false);
+        check("7.3", Some(Preemption::Lazy), BackendChoice::Tracepoint, true);
+        check("7.3", Some(Preemption::None), BackendChoice::Tracepoint, false);
     }
 
     #[test]

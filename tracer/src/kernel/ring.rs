@@ -9,12 +9,12 @@ use crate::input::{
 use crate::name::Name;
 use tracer_ebpf::{COMM, MOUNTS_KNOWN, flag, kind};
 
-/// Reads a record. `None` if it is not one.
-pub(super) fn decode(bytes: &[u8]) -> Option<Input> {
+/// Reads a record. `None` if it is not one. `emptied_by_next`: see [`Plan`](super::Plan).
+pub(super) fn decode(bytes: &[u8], emptied_by_next: bool) -> Option<Input> {
     match *bytes.first()? {
         kind::EXEC | kind::SEEN | kind::EXIT => process(bytes).map(Input::Process),
         kind::ATTEMPT => attempt(bytes).map(Input::Attempt),
-        _ => lifecycle(bytes).map(Input::Event),
+        _ => lifecycle(bytes, emptied_by_next).map(Input::Event),
     }
 }
 
@@ -30,7 +30,7 @@ fn split<T: Head>(bytes: &[u8]) -> Option<(T, &[u8])> {
     Some((unsafe { head.as_ptr().cast::<T>().read_unaligned() }, tail))
 }
 
-fn lifecycle(bytes: &[u8]) -> Option<Event> {
+fn lifecycle(bytes: &[u8], emptied_by_next: bool) -> Option<Event> {
     let (head, tail) = split::<tracer_ebpf::Lifecycle>(bytes)?;
     let (change, requested) = match (head.kind, head.value != 0) {
         (kind::MKDIR, _) => (Change::Created, false),
@@ -65,8 +65,12 @@ fn lifecycle(bytes: &[u8]) -> Option<Event> {
         requested,
         task,
         container: None,
-        // A removed cgroup is released by a kernel worker, long after whoever removed it.
-        actor: (change != Change::Released).then_some(actor),
+        actor: Some(actor).filter(|_| match change {
+            // A removed cgroup is released by a kernel worker, long after whoever removed it.
+            Change::Released => false,
+            Change::Emptied => !emptied_by_next,
+            _ => true,
+        }),
     })
 }
 
@@ -170,9 +174,9 @@ mod tests {
                 if let Some(byte) = bytes.first_mut() {
                     *byte = first;
                 }
-                let _ = decode(&bytes);
+                let _ = decode(&bytes, false);
                 bytes.iter_mut().skip(1).for_each(|byte| *byte = 0);
-                let _ = decode(&bytes);
+                let _ = decode(&bytes, false);
             }
         }
     }

@@ -4,8 +4,10 @@
 use std::fs;
 
 use super::btf::{Btf, VMLINUX};
+use super::preemption;
 use super::tracefs::Tracefs;
 use super::trampoline;
+use crate::hierarchy::Preemption;
 use crate::process::{self, Capabilities};
 use crate::release::Version;
 use tracer_ebpf::offset;
@@ -29,6 +31,8 @@ pub struct Support {
     pub tracefs_private: bool,
     /// `none`, `integrity` or `confidentiality`; `None` if that is not told.
     pub lockdown: Option<String>,
+    /// When this kernel preempts tasks in kernel code; `None` if that cannot be told.
+    pub preemption: Option<Preemption>,
     /// Whether trampolines (fexit) work; else why they do not.
     pub trampolines: Result<(), String>,
 }
@@ -42,6 +46,7 @@ impl Support {
         let find = |btf: &Btf| offset::TABLE.iter().map(|(structure, member)| btf.member(structure, member)).collect();
         Self {
             version: version_of(&release),
+            preemption: preemption::of_this_kernel(&release),
             release,
             built: super::OBJECT.is_some(),
             capabilities: process::capabilities(),

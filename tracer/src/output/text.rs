@@ -124,14 +124,16 @@ impl<W: Write> Text<W> {
             crate::input::LossReason::RateLimited => "one process exceeded its rate limit",
             crate::input::LossReason::Stall => "the agent did not run meanwhile",
             crate::input::LossReason::NotWritten => "the trace file could not be written",
+            crate::input::LossReason::Missed => "the kernel skipped the program that tells them",
             crate::input::LossReason::Malformed => "they could not be read",
         };
+        let program = lost.program.as_ref().map(|program| format!(" ({program})")).unwrap_or_default();
         let time = self.time(lost.at);
         writeln!(
             self.out,
             "{}  {}",
             self.palette.dim(time),
-            self.palette.warning(format!("lost       {} {ring}: {why}", lost.count))
+            self.palette.warning(format!("lost       {} {ring}: {why}{program}", lost.count))
         )
     }
 
@@ -703,8 +705,15 @@ mod tests {
         let told = String::from_utf8_lossy(&text.out).into_owned();
         assert!(is_told(&text) && told.find(" created ") < told.find("FAULT"), "{told}");
         let mut text = held();
-        let lost =
-            Lost { at, ring: Ring::Lifecycle, reason: LossReason::RingFull, pid: None, operation: None, count: 1 };
+        let lost = Lost {
+            at,
+            ring: Ring::Lifecycle,
+            reason: LossReason::RingFull,
+            pid: None,
+            operation: None,
+            program: None,
+            count: 1,
+        };
         text.line(&Line::Input(seq, &Input::Lost(lost))).expect("a vector can be written");
         let told = String::from_utf8_lossy(&text.out).into_owned();
         assert!(told.find(" created ") < told.find(" lost "), "{told}");

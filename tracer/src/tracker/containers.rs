@@ -224,6 +224,7 @@ mod tests {
                 backend: String::new(),
                 probes: Vec::new(),
                 rmdir_class: None,
+                preemption: None,
                 command: None,
             }))
         }

@@ -247,6 +247,7 @@ pub(crate) fn header(missing: &[&str]) -> Header {
         backend: "tracepoint".into(),
         probes: missing.iter().map(probe).collect(),
         rmdir_class: None,
+        preemption: None,
         command: None,
     }
 }
