@@ -1,0 +1,218 @@
+//! Lives of containers, whole and broken, on the programs that people run: what is told of each, and what is not.
+//!
+//! A life is one row of a table ([`healthy`], [`broken`]): a program, how cgroups are laid out, what is done, and all
+//! that is to be told of it. All of them are lived under one agent, so that nothing which one life does is told of
+//! another. Nothing is cleared away before the agent has ended: what is left is still left when it is told.
+
+mod broken;
+mod healthy;
+mod page;
+mod score;
+mod stage;
+
+use stage::{Lived, Stage};
+
+/// How cgroups are laid out where a life is lived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// As the host has them, with hierarchies of v1 if it has those.
+    Host,
+    /// The same, but for the mount of cgroup2 beside v1: crun refuses a hybrid layout whose cgroup2 has controllers.
+    V1,
+    /// cgroup2 alone, in a mount namespace of its own.
+    V2,
+}
+
+impl Layout {
+    /// What makes it, in a mount namespace of the life's own. Where cgroup2 is mounted there already, the kernel does
+    /// not mount it once more on top of itself.
+    const fn made(self) -> &'static str {
+        match self {
+            Self::Host => "",
+            Self::V1 => "if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi",
+            Self::V2 => "mount -t tmpfs none /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup",
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Host => "host",
+            Self::V1 => "v1",
+            Self::V2 => "v2",
+        }
+    }
+}
+
+/// One row.
+#[derive(Clone, Copy)]
+pub struct Life {
+    /// Which life it is: the container's, or whose cgroups they are.
+    pub who: &'static str,
+    pub layout: Layout,
+    /// What happens, in words.
+    pub what: &'static str,
+    /// Values in the bundle's configuration: JSON pointers and JSON.
+    pub config: &'static [(&'static str, &'static str)],
+    /// What is done, after `prelude.sh`.
+    pub script: &'static str,
+    /// What is known of the container; `None` where its cgroups were there before it.
+    pub container: Option<Known>,
+    /// All that is told of it.
+    pub told: &'static [Told],
+    /// Whether a cgroup of the container is left.
+    pub leaves: bool,
+    /// Why something that hurts is not told.
+    pub untold: Option<&'static str>,
+    /// Why what is told is not yet right, or what is known.
+    pub not_yet: Option<&'static str>,
+}
+
+/// What is to be known of the containers of a life, as soon as their cgroups are made.
+#[derive(Clone, Copy)]
+pub struct Known {
+    /// Whose container it is; `None` where the cgroups are no container's.
+    pub runtime: Option<&'static str>,
+    /// The program that makes and removes its cgroups.
+    pub maker: &'static str,
+    /// It has a name, which is the life's own word.
+    pub name: bool,
+    /// It has an image, which is the one that all have.
+    pub image: bool,
+}
+
+/// One finding, as its last word has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    pub kind: &'static str,
+    pub cause: &'static str,
+    pub severity: &'static str,
+    pub certainty: &'static str,
+    /// It is of a container, and of which: the first one that the life names.
+    pub of_container: bool,
+    /// What its sentence says among others.
+    pub says: &'static str,
+    /// At least so many failed calls belong to it.
+    pub calls: u64,
+    /// It depends on who is faster, and may as well not be told.
+    pub is_chance: bool,
+}
+
+impl Life {
+    pub const fn new(who: &'static str, layout: Layout, what: &'static str, script: &'static str) -> Self {
+        let container = Some(Known { runtime: Some(who), maker: who, name: false, image: false });
+        Self {
+            who,
+            layout,
+            what,
+            config: &[],
+            script,
+            container,
+            told: &[],
+            leaves: false,
+            untold: None,
+            not_yet: None,
+        }
+    }
+
+    pub const fn config(self, config: &'static [(&'static str, &'static str)]) -> Self {
+        Self { config, ..self }
+    }
+
+    pub const fn container(self, container: Known) -> Self {
+        Self { container: Some(container), ..self }
+    }
+
+    /// Its cgroups are there before it.
+    pub const fn late(self) -> Self {
+        Self { container: None, ..self }
+    }
+
+    pub const fn told(self, told: &'static [Told]) -> Self {
+        Self { told, ..self }
+    }
+
+    /// A cgroup is left.
+    pub const fn leaves(self) -> Self {
+        Self { leaves: true, ..self }
+    }
+
+    /// Something hurts, and why it is not told.
+    pub const fn untold(self, why: &'static str) -> Self {
+        Self { untold: Some(why), ..self }
+    }
+
+    /// What is told is not right yet, and why.
+    pub const fn not_yet(self, why: &'static str) -> Self {
+        Self { not_yet: Some(why), ..self }
+    }
+}
+
+impl Told {
+    pub const fn new(severity: &'static str, kind: &'static str, cause: &'static str) -> Self {
+        Self { kind, cause, severity, certainty: "certain", of_container: true, says: "", calls: 0, is_chance: false }
+    }
+
+    pub const fn says(self, says: &'static str) -> Self {
+        Self { says, ..self }
+    }
+
+    pub const fn calls(self, calls: u64) -> Self {
+        Self { calls, ..self }
+    }
+
+    pub const fn by_chance(self) -> Self {
+        Self { is_chance: true, ..self }
+    }
+
+    pub const fn of_no_container(self) -> Self {
+        Self { of_container: false, ..self }
+    }
+}
+
+/// Kinds that do not exist yet, and rows that wait for them: what is to be told by them is shown, and not counted.
+const WAITING: &[(&str, &str)] = &[
+    ("stale-cgroup", "the kind is not there yet"),
+    ("partial-teardown", "the kind is not there yet"),
+    ("lingering-cgroup", "the kind is not there yet"),
+];
+
+/// Why nothing can be told by that kind yet.
+fn waiting(kind: &str) -> Option<&'static str> {
+    WAITING.iter().find(|(waiting, _)| *waiting == kind).map(|(_, why)| *why)
+}
+
+/// Every row, in the order in which they are lived. The last one is told of latest of all: when it is, all is told.
+fn lives() -> Vec<Life> {
+    [healthy::LIVES, broken::LIVES].concat()
+}
+
+/// `CGTRACE_LIVES=WORD` lives those only that have the word in them.
+fn is_asked_for(life: &Life) -> bool {
+    let line = format!("{} {} {}", life.who, life.layout.as_str(), life.what);
+    std::env::var("CGTRACE_LIVES").map_or(true, |word| line.contains(&word))
+}
+
+#[test]
+fn the_matrix_of_lives() {
+    let mut stage = Stage::new();
+    let lived: Vec<Lived> = lives().into_iter().filter(is_asked_for).map(|life| stage.live(life)).collect();
+    let lines = stage.end(&lived);
+    score::assert(&lived, &lines);
+}
+
+#[test]
+fn no_row_waits_for_a_kind_that_is_there() {
+    for (kind, _) in WAITING {
+        let is_there = cgtrace::findings::Kind::ALL.iter().any(|known| known.as_str() == *kind);
+        assert!(!is_there, "{kind} exists: take it out of WAITING");
+    }
+    for told in lives().iter().flat_map(|life| life.told) {
+        let known = cgtrace::findings::Kind::ALL.iter().find(|known| known.as_str() == told.kind);
+        let Some(known) = known else {
+            assert!(waiting(told.kind).is_some(), "{}: no such kind", told.kind);
+            continue;
+        };
+        let causes = known.explanation().causes;
+        assert!(causes.iter().any(|cause| cause.word == told.cause), "{}: no cause {}", told.kind, told.cause);
+    }
+}
