@@ -6,6 +6,7 @@
 
 mod broken;
 mod healthy;
+mod machine;
 mod page;
 mod score;
 mod stage;
@@ -181,9 +182,9 @@ fn waiting(kind: &str) -> Option<&'static str> {
     WAITING.iter().find(|(waiting, _)| *waiting == kind).map(|(_, why)| *why)
 }
 
-/// Every row, in the order in which they are lived. The last one is told of latest of all: when it is, all is told.
+/// Every row.
 fn lives() -> Vec<Life> {
-    [healthy::LIVES, broken::LIVES].concat()
+    [healthy::LIVES, machine::LIVES, broken::LIVES].concat()
 }
 
 /// `CGTRACE_LIVES=WORD` lives those only that have the word in them.
@@ -192,12 +193,25 @@ fn is_asked_for(life: &Life) -> bool {
     std::env::var("CGTRACE_LIVES").map_or(true, |word| line.contains(&word))
 }
 
-#[test]
-fn the_matrix_of_lives() {
+/// Lives them one after the other. The last one of the broken ones is told of latest of all: when it is, all is told.
+fn live(lives: &[&[Life]]) {
     let mut stage = Stage::new();
-    let lived: Vec<Lived> = lives().into_iter().filter(is_asked_for).map(|life| stage.live(life)).collect();
+    let lived: Vec<Lived> = lives.concat().into_iter().filter(is_asked_for).map(|life| stage.live(life)).collect();
     let lines = stage.end(&lived);
     score::assert(&lived, &lines);
+}
+
+#[test]
+fn lives_are_told_as_their_rows_say() {
+    live(&[healthy::LIVES, broken::LIVES]);
+}
+
+#[test]
+#[ignore = "boots a machine: cargo xtask test --all"]
+fn lives_in_a_machine_are_told_as_their_rows_say() {
+    let machine = stage::target().join("machine/usr/lib/systemd/systemd");
+    assert!(machine.exists(), "{} is not there: cargo xtask setup", machine.display());
+    live(&[machine::LIVES, &broken::LIVES[broken::LIVES.len() - 1..]]);
 }
 
 #[test]

@@ -28,6 +28,10 @@ rt kill "$id" KILL; stopped; rt delete "$id" || true"#;
 const FROZEN: &str = r#"create; freezer=$(cgroups | grep /freezer/); stranger "$freezer"; rt kill "$id" KILL; stopped
 echo FROZEN > "$freezer/freezer.state"; until_it grep -q FROZEN "$freezer/freezer.state"
 rt delete --force "$id" || true"#;
+/// The runtime is killed when only the hierarchy is left in which it cannot go on.
+const KILLED_WAITING: &str = r#"create; stranger $(cgroups | grep /freezer/); rt kill "$id" KILL; stopped
+rt_itself delete --force "$id" & deleting=$!
+until [ "$(cgroups | wc -l)" = 1 ]; do sleep 0.01; done; kill -KILL $deleting"#;
 /// A shell in a cgroup removes the one around its own.
 const OWN_PARENT: &str = r#"mkdir -p "$own/$id/a/b"
 sh -c 'echo $$ > "$own/$id/a/b/cgroup.procs"; rmdir "$own/$id/a" || true; exec sleep 600' &
@@ -67,7 +71,7 @@ const FOR_EVER: &str = r#"create; stranger $(cgroups); rt kill "$id" KILL; stopp
 for n in 1 2 3 4 5 6 7 8 9 10; do ! rt delete "$id"; sleep 0.2; done"#;
 
 /// The owner is killed while the container runs, and nobody takes its place.
-const OWNER_DIES: &str = r#"rt run --bundle "$place/bundle" "$id" & owner=$!
+const OWNER_DIES: &str = r#"rt_itself run --bundle "$place/bundle" "$id" & owner=$!
 running; kill -KILL $owner"#;
 
 const KILLED_CREATE: &[(&str, &str)] =
@@ -127,6 +131,9 @@ const LEAKED: &[Told] = &[fault("leaked-cgroup", "never-attempted")];
 /// runc 1.1.5 does not refuse to start in it.
 const STAYS: &[Told] = &[Told::new("benign", "busy-teardown", "live-processes")];
 const NAME_TAKEN: &[Told] = &[Told::new("benign", "stale-cgroup", "name-taken")];
+
+/// What a process that is killed was about to make of it is not known.
+const KILLED: &[Told] = &[LEFT[0], Told::new("undetermined", "duplicate-teardown", "removed-by-self").by_chance()];
 
 const HAS_STATE: &str = "its state is still there, by which the container may be deleted";
 
@@ -237,6 +244,7 @@ pub const LIVES: &[Life] = &[
         .leaves(),
     Life::new("runc", V2, "killed in the middle of run, then delete --force", RUN_FORCED).config(KILLED_START),
     Life::new("crun", V2, "killed in the middle of run, then delete --force", RUN_FORCED).config(KILLED_START),
+    Life::new("crun", V1, "killed while it waits for a stranger to end", KILLED_WAITING).told(KILLED).leaves(),
     Life::new("runc", V2, "killed in the middle of delete", DELETE_LEFT).config(KILLED_DELETE),
     Life::new("crun", V2, "killed in the middle of delete", DELETE_LEFT).config(KILLED_DELETE),
     Life::new("runc", Host, "somebody is in cgroups of its name, runs in them too, and stays", OCCUPIED)

@@ -2,6 +2,8 @@
 
 # The runtime of the life, on the bundle in $place/bundle.
 rt() { "$runtime" --root "$place/state" "$@"; }
+# The same for the background, where $! is to be the runtime itself.
+rt_itself() { exec "$runtime" --root "$place/state" "$@"; }
 create() { rt create --bundle "$place/bundle" "$id"; }
 stopped() { until rt state "$id" | grep -q '"stopped"'; do sleep 0.01; done; }
 running() { until rt state "$id" 2>&1 | grep -q '"running"'; do sleep 0.01; done; }
@@ -41,4 +43,28 @@ export own
 take() {
     create; taken=$(cgroups | sort); rt delete --force "$id"
     for cgroup in $taken; do mkdir "$cgroup"; done
+}
+# A machine with systemd as its first process, in a cgroup of its own, with $place in it as /life.
+boot() {
+    box=cgtrace-box-$$; mkdir "$own/$box"
+    (echo 0 > "$own/$box/cgroup.procs"
+    exec systemd-nspawn --boot --volatile=overlay --register=no --keep-unit --link-journal=no --console=pipe --quiet \
+        --capability=all --machine=$box --directory="$machine" --bind="$place:/life" \
+        --bind-ro="$(command -v runc):/usr/bin/runc") < /dev/null > console 2>&1 & nspawn=$!
+    until init=$(first_process); do sleep 0.02; done
+    until inside systemctl is-system-running 2>&1 | grep -Eq 'running|degraded'; do sleep 0.05; done
+}
+first_process() {
+    for child in $(cat /proc/$nspawn/task/$nspawn/children); do
+        if [ "$(cat /proc/$child/comm)" = systemd ]; then echo $child; return; fi
+    done
+    return 1
+}
+inside() { nsenter --target "$init" --mount --uts --ipc --pid --cgroup "$@"; }
+# runc with systemd's driver, in the machine.
+driven() { inside runc --systemd-cgroup --root /life/state "$@"; }
+# The first signal asks its systemd to halt.
+halt() {
+    kill -TERM $nspawn; timeout 10 tail --pid=$nspawn --follow /dev/null || kill -TERM $nspawn
+    wait $nspawn || true; find "$own/$box" -depth -type d -exec rmdir '{}' ';'
 }

@@ -215,6 +215,11 @@ pub fn assert(lived: &[Lived], lines: &[Value]) {
             count(kind.as_str(), |score| &mut score.wrong);
         }
     }
+    // On a host where nothing else happens there are none.
+    let others: Vec<_> =
+        findings.iter().filter(|finding| !lived.iter().any(|life| life.has_finding(finding))).collect();
+    others.iter().take(5).for_each(|finding| println!("of others: {}", in_short(finding)));
+    println!("{} findings are of others", others.len());
     let all = scores.values().fold(Score::default(), |all, score| Score {
         right: all.right + score.right,
         missed: all.missed + score.missed,

@@ -116,6 +116,7 @@ impl Stage {
             .env("rootfs", self.place("rootfs"))
             .env("archive", self.place("image.tar"))
             .env("image", IMAGE)
+            .env("machine", target().join("machine"))
             .env("engines", &engines)
             .env("DOCKER_BUILDKIT", "0")
             .env("DOCKER_HOST", format!("unix://{}", engines.join("docker.sock").display()))
@@ -300,6 +301,11 @@ fn clear(marks: &[String]) {
 
 /// Where programs are: those that the project builds itself come first.
 fn path() -> String {
-    let tools = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target/tools/bin");
+    let tools = target().join("tools/bin");
     format!("{}:{}:/usr/sbin:/sbin", tools.display(), std::env::var("PATH").unwrap_or_default())
+}
+
+/// What `cargo xtask setup` makes is below it.
+pub fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("target")
 }
