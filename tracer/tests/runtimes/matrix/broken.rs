@@ -173,7 +173,7 @@ pub const LIVES: &[Life] = &[
     Life::new("runc", Host, "a stranger in a cgroup within its own", CHILD)
         .told(BOTH)
         .leaves()
-        .not_yet("told again for some of the hierarchies"),
+        .not_yet("told again for a hierarchy in which its path is another one"),
     Life::new("runc", V2, "a stranger in a cgroup within its own", CHILD).told(BOTH).leaves(),
     Life::new("crun", V2, "a stranger in a cgroup within its own, whom crun kills", CHILD),
     Life::new("youki", Host, "a cgroup within its own, which youki does not remove", EMPTY_CHILD)
