@@ -11,6 +11,8 @@ mod page;
 mod score;
 mod stage;
 
+use std::time::Duration;
+
 use stage::{Lived, Stage};
 
 /// How cgroups are laid out where a life is lived.
@@ -184,7 +186,7 @@ fn waiting(kind: &str) -> Option<&'static str> {
 
 /// Every row.
 fn lives() -> Vec<Life> {
-    [healthy::LIVES, machine::LIVES, broken::LIVES].concat()
+    [healthy::LIVES, machine::LIVES, broken::LIVES, broken::LATE].concat()
 }
 
 /// `CGTRACE_LIVES=WORD` lives those only that have the word in them.
@@ -193,17 +195,21 @@ fn is_asked_for(life: &Life) -> bool {
     std::env::var("CGTRACE_LIVES").map_or(true, |word| line.contains(&word))
 }
 
+/// Of the latest finding after the last life, on a slow machine; and of one that is told of after ten minutes.
+const PATIENCE: Duration = Duration::from_secs(60);
+const LONG_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
 /// Lives them one after the other. The last one of the broken ones is told of latest of all: when it is, all is told.
-fn live(lives: &[&[Life]]) {
+fn live(lives: &[&[Life]], patience: Duration) {
     let mut stage = Stage::new();
     let lived: Vec<Lived> = lives.concat().into_iter().filter(is_asked_for).map(|life| stage.live(life)).collect();
-    let lines = stage.end(&lived);
+    let lines = stage.end(&lived, patience);
     score::assert(&lived, &lines);
 }
 
 #[test]
 fn lives_are_told_as_their_rows_say() {
-    live(&[healthy::LIVES, broken::LIVES]);
+    live(&[healthy::LIVES, broken::LIVES], PATIENCE);
 }
 
 #[test]
@@ -211,7 +217,13 @@ fn lives_are_told_as_their_rows_say() {
 fn lives_in_a_machine_are_told_as_their_rows_say() {
     let machine = stage::target().join("machine/usr/lib/systemd/systemd");
     assert!(machine.exists(), "{} is not there: cargo xtask setup", machine.display());
-    live(&[machine::LIVES, &broken::LIVES[broken::LIVES.len() - 1..]]);
+    live(&[machine::LIVES, &broken::LIVES[broken::LIVES.len() - 1..]], PATIENCE);
+}
+
+#[test]
+#[ignore = "takes ten minutes: cargo xtask test --all"]
+fn lives_that_are_told_of_late_are_told_as_their_rows_say() {
+    live(&[broken::LATE], LONG_PATIENCE);
 }
 
 #[test]

@@ -44,9 +44,9 @@ take() {
     create; taken=$(cgroups | sort); rt delete --force "$id"
     for cgroup in $taken; do mkdir "$cgroup"; done
 }
-# A machine with systemd as its first process, in a cgroup of its own, with $place in it as /life.
+# A machine with systemd as its first process, in a cgroup of its own ($box), with $place in it as /life.
 boot() {
-    box=cgtrace-box-$$; mkdir "$own/$box"
+    mkdir "$own/$box"
     (echo 0 > "$own/$box/cgroup.procs"
     exec systemd-nspawn --boot --volatile=overlay --register=no --keep-unit --link-journal=no --console=pipe --quiet \
         --capability=all --machine=$box --directory="$machine" --bind="$place:/life" \

@@ -1,6 +1,5 @@
 //! Where the lives are lived: one agent, the daemons that engines need, and what the rows share.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -17,12 +16,15 @@ use crate::support::{Agent, parse, wait_for};
 
 /// Functions that every script can use.
 const PRELUDE: &str = include_str!("prelude.sh");
-/// Of the latest finding after the last life, on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(45);
 /// No script takes longer, in seconds.
 const LONGEST: &str = "60";
 /// What engines call their image.
 pub const IMAGE: &str = "cgtrace-matrix:1";
+const DOCKERD: &str = "exec dockerd --data-root \"$engines/docker\" --exec-root \"$engines/docker-run\" \
+    --pidfile \"$engines/docker.pid\" --host \"$DOCKER_HOST\" --iptables=false --ip6tables=false --bridge=none \
+    --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs";
+const CONTAINERD: &str = "exec containerd --root \"$engines/containerd\" --state \"$engines/containerd-run\" \
+    --address \"$CONTAINERD_ADDRESS\" --config /dev/null";
 const APPLETS: [&str; 7] = ["sh", "sleep", "true", "echo", "mkdir", "rmdir", "mount"];
 
 /// The programs.
@@ -47,7 +49,7 @@ pub struct Stage {
     /// Of all that are lived here.
     word: String,
     lives: usize,
-    daemons: BTreeMap<&'static str, Child>,
+    daemons: Vec<Child>,
     /// What the lives were lived in: what they left running has its process group.
     shells: Vec<Child>,
     marks: Vec<String>,
@@ -64,13 +66,18 @@ impl Stage {
             marks: vec![word.clone()],
             word,
             lives: 0,
-            daemons: BTreeMap::new(),
+            daemons: Vec::new(),
             shells: Vec::new(),
         };
         stage.versions();
-        stage.image();
-        for layout in [Layout::Host, Layout::V2] {
-            stage.daemons_of(layout);
+        stage.rootfs();
+        let archive = "tar -C \"$rootfs\" -c . | docker import - \"$image\"; docker save -o \"$archive\" \"$image\"";
+        for (layout, image) in [(Layout::Host, archive), (Layout::V2, "docker load -i \"$archive\"")] {
+            fs::create_dir_all(stage.engines(layout)).unwrap();
+            stage.daemon(layout, "dockerd", DOCKERD, "docker version");
+            stage.run(layout, image);
+            stage.daemon(layout, "containerd", CONTAINERD, "ctr version");
+            stage.run(layout, "ctr images import --snapshotter native \"$archive\"");
         }
         stage.agent = Some(Agent::start(&["--benign"]));
         stage
@@ -89,8 +96,8 @@ impl Stage {
         self.directory.path().join(name)
     }
 
-    /// A root file system of busybox alone, that even nspawn takes for one, and as an image.
-    fn image(&mut self) {
+    /// A root file system of busybox alone, that even nspawn takes for one.
+    fn rootfs(&self) {
         let rootfs = self.place("rootfs");
         for place in ["bin", "dev", "proc", "sys", "tmp", "run", "usr", "etc"] {
             fs::create_dir_all(rootfs.join(place)).unwrap();
@@ -100,11 +107,6 @@ impl Stage {
         for applet in APPLETS {
             symlink("busybox", rootfs.join("bin").join(applet)).unwrap();
         }
-        self.daemons_of(Layout::Host);
-        self.run(
-            Layout::Host,
-            "tar -C \"$rootfs\" -c . | docker import - \"$image\"; docker save -o \"$archive\" \"$image\"",
-        );
     }
 
     /// What every script finds in its environment.
@@ -142,43 +144,15 @@ impl Stage {
         assert!(done.status.success(), "{script}: {}", String::from_utf8_lossy(&done.stderr));
     }
 
-    /// Starts dockerd and containerd, unless they run.
-    fn daemons_of(&mut self, layout: Layout) {
-        let engines = self.engines(layout);
-        fs::create_dir_all(&engines).unwrap();
-        let programs = [
-            (
-                "dockerd",
-                "exec dockerd --data-root \"$engines/docker\" --exec-root \"$engines/docker-run\" \
-                 --pidfile \"$engines/docker.pid\" --host \"$DOCKER_HOST\" --iptables=false --ip6tables=false \
-                 --bridge=none --storage-driver vfs --exec-opt native.cgroupdriver=cgroupfs",
-                "docker version",
-            ),
-            (
-                "containerd",
-                "exec containerd --root \"$engines/containerd\" --state \"$engines/containerd-run\" \
-                 --address \"$CONTAINERD_ADDRESS\" --config /dev/null",
-                "ctr version && ctr images import --snapshotter native \"$archive\"",
-            ),
-        ];
-        for (program, script, is_up) in programs {
-            let name = format!("{program} {}", layout.as_str());
-            // The image comes from the first one.
-            if self.daemons.contains_key(name.as_str()) || program == "containerd" && !self.place("image.tar").exists()
-            {
-                continue;
-            }
-            let log = File::create(engines.join(format!("{program}.log"))).unwrap();
-            let mut command = Command::new("unshare");
-            command.args(["--mount", "--propagation", "private", "sh", "-euc"]);
-            command.arg(format!("{}\n{script}", layout.made())).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-            self.environment(&mut command, layout);
-            self.daemons.insert(Box::leak(name.into_boxed_str()), command.spawn().unwrap());
-            wait_for(program, || self.shell(layout, is_up).output().unwrap().status.success().then_some(()));
-        }
-        if layout == Layout::V2 {
-            self.run(layout, "docker load -i \"$archive\"");
-        }
+    /// Starts a daemon, in a mount namespace of its own with that layout, and waits until a script says that it is up.
+    fn daemon(&mut self, layout: Layout, program: &str, script: &str, is_up: &str) {
+        let log = File::create(self.engines(layout).join(format!("{program}.log"))).unwrap();
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "--propagation", "private", "sh", "-euc"]);
+        command.arg(format!("{}\n{script}", layout.made())).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        self.environment(&mut command, layout);
+        self.daemons.push(command.spawn().unwrap());
+        wait_for(program, || self.shell(layout, is_up).output().unwrap().status.success().then_some(()));
     }
 
     /// Lives one.
@@ -186,6 +160,7 @@ impl Stage {
         let begun = Instant::now();
         self.lives += 1;
         let id = format!("{}-{:03}", self.word, self.lives);
+        let machine = format!("cgtrace-box-{}-{:03}", std::process::id(), self.lives);
         let place = self.place(&id);
         fs::create_dir(&place).unwrap();
         let bundle = Bundle::new(&place, &["/bin/sh", "-c", "exit 0"]).unwrap();
@@ -194,12 +169,12 @@ impl Stage {
         }
         let mut command = self.shell(life.layout, &format!("{}\nover", life.script));
         let (said, stderr) = (place.join("said"), place.join("stderr"));
-        command.env("id", &id).env("place", &place).env("runtime", life.who).current_dir(&place);
+        command.env("id", &id).env("box", &machine).env("place", &place).env("runtime", life.who).current_dir(&place);
         command.stdin(Stdio::piped()).stdout(File::create(&said).unwrap()).stderr(File::create(&stderr).unwrap());
         let mut shell = command.spawn().unwrap();
         // What is left behind has its output as well: the end of that says nothing.
         let said = loop {
-            let is_over = shell.try_wait().unwrap().is_some();
+            let is_over = ended(&shell).is_some();
             let said = fs::read_to_string(&said).unwrap();
             if is_over || said.ends_with("over\n") {
                 break said;
@@ -217,26 +192,26 @@ impl Stage {
             agent.catch_up();
         }
         drop(shell.stdin.take());
-        let status = shell.wait().unwrap();
-        let result = if status.success() {
-            Ok(())
-        } else {
-            let said = fs::read_to_string(&stderr).unwrap();
-            let last: Vec<&str> = said.lines().rev().take(5).collect();
-            Err(format!("{status}: {}", last.into_iter().rev().collect::<Vec<_>>().join("\n    ")))
+        let result = match wait_for("the end of a life", || ended(&shell)) {
+            0 => Ok(()),
+            status => {
+                let said = fs::read_to_string(&stderr).unwrap();
+                let last: Vec<&str> = said.lines().rev().take(5).collect();
+                Err(format!("status {status}: {}", last.into_iter().rev().collect::<Vec<_>>().join("\n    ")))
+            }
         };
         self.shells.push(shell);
-        self.marks.extend(marks.iter().cloned());
+        self.marks.extend(marks.iter().cloned().chain([machine]));
         Lived { life, marks, ids, result, took: begun.elapsed() }
     }
 
     /// Waits until all that is to be told is told, and ends the agent. Returns its lines.
-    pub fn end(mut self, lived: &[Lived]) -> Vec<Value> {
+    pub fn end(mut self, lived: &[Lived], patience: Duration) -> Vec<Value> {
         let agent = self.agent.take().expect("it was started");
         let mut findings =
             Findings { results: File::open(agent.results()).unwrap(), rest: Vec::new(), told: Vec::new() };
         let begun = Instant::now();
-        while begun.elapsed() < PATIENCE && !score::is_all_told(lived, findings.so_far()) {
+        while begun.elapsed() < patience && !score::is_all_told(lived, findings.so_far()) {
             std::thread::sleep(Duration::from_millis(100));
         }
         println!("the last finding came {:.1} s after the last life", begun.elapsed().as_secs_f32());
@@ -267,16 +242,34 @@ impl Findings {
 impl Drop for Stage {
     fn drop(&mut self) {
         drop(self.agent.take());
-        // SAFETY: a call without memory, for process groups that this made.
-        self.shells.iter().for_each(|shell| unsafe {
-            libc::kill(-(shell.id() as i32), libc::SIGKILL);
-        });
+        for shell in &mut self.shells {
+            // SAFETY: a call without memory.
+            unsafe { libc::kill(-(shell.id() as i32), libc::SIGKILL) };
+            let _ = shell.wait();
+        }
         clear(&self.marks);
-        for daemon in self.daemons.values_mut() {
+        for daemon in &mut self.daemons {
             crate::support::signal(daemon.id(), libc::SIGTERM);
             let _ = daemon.wait();
         }
         clear(&self.marks);
+    }
+}
+
+/// The status of a child that has ended, or that of a signal. It is not waited for: until then nobody else gets the
+/// number of its process group.
+fn ended(child: &Child) -> Option<i32> {
+    // SAFETY: all zeros are a value of it, and there is room for one.
+    let info = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        assert_eq!(libc::waitid(libc::P_PID, child.id(), &raw mut info, options), 0);
+        (info.si_pid(), info.si_code, info.si_status())
+    };
+    match info {
+        (0, _, _) => None,
+        (_, libc::CLD_EXITED, status) => Some(status),
+        (_, _, signal) => Some(128 + signal),
     }
 }
 
