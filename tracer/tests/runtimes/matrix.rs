@@ -96,7 +96,7 @@ pub struct Told {
     pub says: &'static str,
     /// At least so many failed calls belong to it.
     pub calls: u64,
-    /// It depends on who is faster, and may as well not be told.
+    /// It depends on who is faster whether it is told, and how often.
     pub is_chance: bool,
 }
 

@@ -23,7 +23,7 @@ fn told(told: &Told) -> String {
     let finding = format!("`{}` {} ({})", told.severity, told.kind, told.cause);
     match (waiting(told.kind), told.is_chance) {
         (Some(why), _) => format!("to be: {finding}; {why}"),
-        (None, true) => format!("nothing, or {finding}: who is faster decides"),
+        (None, true) => format!("{finding}, or not: who is faster decides"),
         (None, false) => finding,
     }
 }

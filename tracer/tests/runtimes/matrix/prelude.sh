@@ -66,5 +66,5 @@ driven() { inside runc --systemd-cgroup --root /life/state "$@"; }
 # The first signal asks its systemd to halt.
 halt() {
     kill -TERM $nspawn; timeout 10 tail --pid=$nspawn --follow /dev/null || kill -TERM $nspawn
-    wait $nspawn || true; find "$own/$box" -depth -type d -exec rmdir '{}' ';'
+    wait $nspawn || true
 }

@@ -38,8 +38,10 @@ impl Lived {
     /// Whether a finding is of it, by its cgroup or its container: others may have met its cgroups as well.
     fn has_finding(&self, finding: &Value) -> bool {
         let container = &finding["container"];
+        let path = finding["cgroup"]["path"].as_str().unwrap_or_default();
         let is_own = |id: &str| self.is_own(id);
-        self.has(finding["cgroup"]["path"].as_str().unwrap_or_default())
+        self.has(path)
+            || path.contains(&self.machine)
             || container["id"].as_str().is_some_and(is_own)
             || container["name"].as_str().is_some_and(|name| self.has(name))
     }
@@ -78,12 +80,18 @@ fn compare<'a>(lived: &Lived, findings: &[&'a Value]) -> Verdict<'a> {
     let own = findings.iter().copied().filter(|finding| lived.has_finding(finding)).collect();
     let mut verdict = Verdict { wrong: own, ..Verdict::default() };
     for told in lived.life.told {
+        if told.is_chance {
+            let (right, wrong): (Vec<_>, Vec<_>) =
+                verdict.wrong.into_iter().partition(|finding| lived.is(told, finding));
+            verdict.right.extend(right.iter().map(|_| told.kind));
+            verdict.wrong = wrong;
+            continue;
+        }
         match verdict.wrong.iter().position(|finding| lived.is(told, finding)) {
             Some(index) => {
                 verdict.wrong.remove(index);
                 verdict.right.push(told.kind);
             }
-            None if told.is_chance => {}
             None if waiting(told.kind).is_some() => verdict.waiting.push(told.kind),
             None => verdict.missed.push(told.kind),
         }

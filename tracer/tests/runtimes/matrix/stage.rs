@@ -36,6 +36,8 @@ pub struct Lived {
     pub life: Life,
     /// Its own word, and others that its lines hold: the ids of containers that engines chose.
     pub marks: Vec<String>,
+    /// The cgroup of its machine, if it has booted one.
+    pub machine: String,
     /// The ids of its containers. One that ends in `*` is known by its beginning only.
     pub ids: Vec<String>,
     /// Whether its script did what it was meant to do.
@@ -201,8 +203,8 @@ impl Stage {
             }
         };
         self.shells.push(shell);
-        self.marks.extend(marks.iter().cloned().chain([machine]));
-        Lived { life, marks, ids, result, took: begun.elapsed() }
+        self.marks.extend(marks.iter().chain([&machine]).cloned());
+        Lived { life, marks, machine, ids, result, took: begun.elapsed() }
     }
 
     /// Waits until all that is to be told is told, and ends the agent. Returns its lines.
