@@ -66,8 +66,6 @@ pub struct Life {
     pub leaves: bool,
     /// Why something that hurts is not told.
     pub untold: Option<&'static str>,
-    /// Why what is told is not yet right, or what is known.
-    pub not_yet: Option<&'static str>,
 }
 
 /// What is to be known of the containers of a life, as soon as their cgroups are made.
@@ -103,18 +101,7 @@ pub struct Told {
 impl Life {
     pub const fn new(who: &'static str, layout: Layout, what: &'static str, script: &'static str) -> Self {
         let container = Some(Known { runtime: Some(who), maker: who, name: false, image: false });
-        Self {
-            who,
-            layout,
-            what,
-            config: &[],
-            script,
-            container,
-            told: &[],
-            leaves: false,
-            untold: None,
-            not_yet: None,
-        }
+        Self { who, layout, what, config: &[], script, container, told: &[], leaves: false, untold: None }
     }
 
     pub const fn config(self, config: &'static [(&'static str, &'static str)]) -> Self {
@@ -142,11 +129,6 @@ impl Life {
     /// Something hurts, and why it is not told.
     pub const fn untold(self, why: &'static str) -> Self {
         Self { untold: Some(why), ..self }
-    }
-
-    /// What is told is not right yet, and why.
-    pub const fn not_yet(self, why: &'static str) -> Self {
-        Self { not_yet: Some(why), ..self }
     }
 }
 

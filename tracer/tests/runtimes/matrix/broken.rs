@@ -170,10 +170,7 @@ pub const LIVES: &[Life] = &[
         .leaves(),
     Life::new("lxc", Host, "a stranger in its cgroups at lxc-stop", LXC_STRANGER).container(LXC).told(LEFT).leaves(),
     Life::new("lxc", V2, "a stranger in its cgroup at lxc-stop", LXC_STRANGER).container(LXC).told(LEFT).leaves(),
-    Life::new("runc", Host, "a stranger in a cgroup within its own", CHILD)
-        .told(BOTH)
-        .leaves()
-        .not_yet("told again for some of the hierarchies, in the order in which runc comes to them"),
+    Life::new("runc", Host, "a stranger in a cgroup within its own", CHILD).told(BOTH).leaves(),
     Life::new("runc", V2, "a stranger in a cgroup within its own", CHILD).told(BOTH).leaves(),
     Life::new("crun", V2, "a stranger in a cgroup within its own, whom crun kills", CHILD),
     Life::new("youki", Host, "a cgroup within its own, which youki does not remove", EMPTY_CHILD)

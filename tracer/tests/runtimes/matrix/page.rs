@@ -34,9 +34,6 @@ fn row(life: &Life) -> String {
     if let Some(why) = life.untold {
         outcome = format!("{outcome}, though a cgroup is left: {why}");
     }
-    if let Some(why) = life.not_yet {
-        outcome = format!("to be: {outcome}; not yet so: {why}");
-    }
     format!("| {} | {} | {} | {outcome} |\n", life.who, life.layout.as_str(), life.what)
 }
 

@@ -116,7 +116,7 @@ fn in_short(finding: &Value) -> String {
 /// Whether nothing more is to come.
 pub fn is_all_told(lived: &[Lived], findings: &[Value]) -> bool {
     let last = last_words(findings);
-    lived.iter().all(|lived| lived.life.not_yet.is_some() || compare(lived, &last).missed.is_empty())
+    lived.iter().all(|lived| compare(lived, &last).missed.is_empty())
 }
 
 /// What is known of the containers whose cgroups were made, and whether all of them are gone.
@@ -192,27 +192,19 @@ pub fn assert(lived: &[Lived], lines: &[Value]) {
     let mut scores: BTreeMap<&str, Score> = BTreeMap::new();
     let mut failed = 0;
     for lived in lived {
-        let Life { who, layout, what, not_yet, .. } = lived.life;
+        let Life { who, layout, what, .. } = lived.life;
         let mut verdict = compare(lived, &findings);
         check_events(lived, &events, &mut verdict);
         if let Err(error) = &lived.result {
             verdict.problems.push(format!("its script: {error}"));
         }
         let is_right = verdict.missed.is_empty() && verdict.wrong.is_empty() && verdict.problems.is_empty();
-        let word = match (is_right, not_yet) {
-            (true, _) => "right",
-            (false, Some(_)) => "not yet",
-            (false, None) => "WRONG",
-        };
-        println!("{word:7} {:4.1} s  {who}, {}: {what}", lived.took.as_secs_f32(), layout.as_str());
+        let word = if is_right { "right" } else { "WRONG" };
+        println!("{word} {:4.1} s  {who}, {}: {what}", lived.took.as_secs_f32(), layout.as_str());
         verdict.missed.iter().for_each(|kind| println!("        missed: {kind}"));
         verdict.wrong.iter().for_each(|told| println!("        wrong: {}", in_short(told)));
         verdict.problems.iter().for_each(|problem| println!("        {problem}"));
         verdict.waiting.iter().for_each(|kind| println!("        waits: {kind}"));
-        if let Some(why) = not_yet {
-            println!("        {why}");
-            continue;
-        }
         failed += usize::from(!is_right);
         let mut count = |kind, field: fn(&mut Score) -> &mut usize| *field(scores.entry(kind).or_default()) += 1;
         verdict.right.iter().for_each(|kind| count(*kind, |score| &mut score.right));
