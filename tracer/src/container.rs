@@ -116,6 +116,8 @@ const RULES: &[Rule] = &[
     Rule { name: "buildah", runtime: "buildah", read: buildah },
     Rule { name: "runc-scope", runtime: "runc", read: |here| bare_scope(here, "runc-") },
     Rule { name: "crun-scope", runtime: "crun", read: |here| bare_scope(here, "crun-") },
+    Rule { name: "youki-directory", runtime: "youki", read: youki_directory },
+    Rule { name: "youki-scope", runtime: "youki", read: |here| bare_scope(here, "youki-") },
     Rule { name: LXC_RULE, runtime: "lxc", read: lxc },
     Rule { name: "libvirt-lxc-scope", runtime: "libvirt-lxc", read: libvirt_lxc },
     Rule { name: "machine-scope", runtime: "nspawn", read: machine },
@@ -308,6 +310,11 @@ fn buildah(here: &Here) -> Option<String> {
 fn bare_scope(here: &Here, prefix: &str) -> Option<String> {
     let id = here.scope()?.strip_prefix(prefix)?;
     (!id.is_empty() && here.parent().ends_with(".slice")).then(|| id.to_owned())
+}
+
+/// `:youki:ID` wherever youki is told of no other path: what is written for systemd, taken as a name.
+fn youki_directory(here: &Here) -> Option<String> {
+    here.name.strip_prefix(":youki:").filter(|id| !id.is_empty()).map(str::to_owned)
 }
 
 fn lxc(here: &Here) -> Option<String> {

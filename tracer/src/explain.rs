@@ -147,11 +147,14 @@ mod tests {
 
     #[test]
     fn the_page_in_docs_is_what_the_registry_says() {
+        // What follows is the runtimes' tests'.
+        const LIVES: &str = "\n## Tried on real programs\n";
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/findings.md");
-        if std::env::var_os("CGTRACE_BLESS").is_some() {
-            std::fs::write(path, markdown()).expect("docs can be written");
-        }
         let page = std::fs::read_to_string(path).expect("docs/findings.md is there");
-        assert!(page == markdown(), "docs/findings.md is stale: CGTRACE_BLESS=1 cargo test -p cgtrace --lib explain");
+        let (own, lives) = page.split_at(page.find(LIVES).unwrap_or(page.len()));
+        if std::env::var_os("CGTRACE_BLESS").is_some() {
+            return std::fs::write(path, markdown() + lives).expect("docs can be written");
+        }
+        assert!(own == markdown(), "docs/findings.md is stale: CGTRACE_BLESS=1 cargo test -p cgtrace --lib explain");
     }
 }

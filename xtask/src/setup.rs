@@ -12,6 +12,11 @@ use crate::{is_root, output, root, run, step};
 const LINKER: &str = "bpf-linker";
 /// Later ones need an LLVM of the system; this one borrows that of the compiler.
 const LINKER_VERSION: &str = "0.10.4";
+/// A runtime that the tests run, and that Debian has no package of.
+const YOUKI: &str = "youki";
+const YOUKI_VERSION: &str = "0.7.0";
+/// For both versions of cgroups, and without what needs libraries that may not be there.
+const YOUKI_FEATURES: [&str; 3] = ["--no-default-features", "--features", "v1,v2"];
 /// Debian's compiler with its sources: what there is without rustup.
 const DEBIAN_COMPILER: [&str; 3] = ["rustc-web", "cargo-web", "rust-web-src"];
 const DEBIAN_TOOLCHAIN: &str = "debian";
@@ -77,6 +82,7 @@ const PYTHON: [&str; 3] = ["duckdb==2.0.0", "jsonschema==4.26.0", "perfetto==0.5
 pub fn tests() -> anyhow::Result<()> {
     packages(&TESTS, Need::Required)?;
     packages(&FUZZ, Need::Required)?;
+    tool(YOUKI, YOUKI_VERSION, &YOUKI_FEATURES)?;
     python()
 }
 
@@ -194,20 +200,26 @@ fn sources() -> anyhow::Result<()> {
 }
 
 fn linker() -> anyhow::Result<()> {
+    tool(LINKER, LINKER_VERSION, &[])
+}
+
+/// Brings a program from crates.io to `target/tools`.
+fn tool(name: &str, wanted: &str, features: &[&str]) -> anyhow::Result<()> {
     let own = root().join("target/tools");
     let version = |program: PathBuf| output(Command::new(program).arg("--version").stderr(Stdio::null()));
-    let is_right = |version: String| version.split_whitespace().any(|word| word == LINKER_VERSION);
-    if version(own.join("bin").join(LINKER)).is_some_and(is_right) || version(LINKER.into()).is_some_and(is_right) {
+    let is_right = |version: String| version.split_whitespace().any(|word| word == wanted);
+    if version(own.join("bin").join(name)).is_some_and(is_right) || version(name.into()).is_some_and(is_right) {
         return Ok(());
     }
-    step(&format!("installing {LINKER} {LINKER_VERSION} to target/tools"));
+    step(&format!("installing {name} {wanted} to target/tools"));
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // LLVM, which comes compiled, does its work: optimised, it would save a second of linking, and take a minute more
-    // to build.
+    // What takes its time in the linker is LLVM, which comes compiled, and a runtime does little: optimised, each would
+    // take a minute more to build.
     cargo.args(["--config", "profile.dev.debug=false", "install", "--debug"]);
-    cargo.args([LINKER, "--version", LINKER_VERSION, "--locked", "--root"]).arg(&own);
+    cargo.args([name, "--version", wanted, "--locked"]).args(features).arg("--root").arg(&own);
     run(&mut cargo).with_context(|| {
-        format!("failed to install {LINKER}\nhint: cargo install {LINKER} --version {LINKER_VERSION} --locked")
+        let features: String = features.iter().map(|feature| format!(" {feature}")).collect();
+        format!("failed to install {name}\nhint: cargo install {name} --version {wanted} --locked{features}")
     })
 }
 

@@ -11,12 +11,13 @@ mod known;
 
 use std::time::Duration;
 
+use super::severity::is_systemd;
 use super::{Call, Judgement, Rule, Weighed, World, gone, refused, wording};
 use crate::container;
 use crate::duration;
 use crate::errno::Errno;
 use crate::findings::{Cause, Explanation, Finding, Job, Severity};
-use crate::input::{Actor, BootTime, Exit, Occupant, OccupantState, Operation, Pid};
+use crate::input::{BootTime, Exit, Occupant, OccupantState, Operation};
 use crate::state::{Case, Course, Found, Member, Note, Participant, Place, Story, Told};
 
 pub(super) const RULE: Rule = Rule {
@@ -147,11 +148,6 @@ fn is_news(told: &Told, finding: &Finding) -> bool {
     told.cause == UNKNOWN && finding.cause != UNKNOWN || gone::is_other(told, finding)
 }
 
-/// systemd tries, and comes back when the kernel tells it that the cgroup is empty.
-fn comes_back(actor: &Actor) -> bool {
-    actor.pid == Pid(1) || actor.comm == "systemd"
-}
-
 /// Whether systemd owns it, by its name: whoever else tries to remove it does not own it.
 fn is_unit(place: &Place) -> bool {
     container::is_unit(place.name(), &[".slice", ".scope", ".service"])
@@ -159,7 +155,7 @@ fn is_unit(place: &Place) -> bool {
 
 /// What the refusal did to one who tried.
 fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Severity {
-    if participant.is_some_and(|participant| comes_back(&participant.actor)) {
+    if participant.is_some_and(|participant| is_systemd(&participant.actor)) {
         return Severity::Benign;
     }
     let is_foreign = |participant: &Participant| {
@@ -178,7 +174,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let (story, left) = (weighed.story, weighed.outcome.cgroup_left);
     let is_in_vain = weighed.severity == Severity::Fault && weighed.outcome.state_left == Some(true);
     if story.told.is_none()
-        && (left != Some(true) && !is_in_vain || story.participants.iter().all(|who| comes_back(&who.actor)))
+        && (left != Some(true) && !is_in_vain || story.participants.iter().all(|who| is_systemd(&who.actor)))
     {
         return None;
     }

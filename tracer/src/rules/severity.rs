@@ -1,7 +1,7 @@
 //! Whether a teardown of what is not there hurt, and in which order what participants tell counts.
 
 use super::{Job, Rule, Severity, World};
-use crate::input::Exit;
+use crate::input::{Actor, Exit, Pid};
 use crate::state::{Participant, Story};
 
 /// What [`of_teardown`] does, in words.
@@ -15,13 +15,23 @@ pub(super) const OF_TEARDOWN: &[&str] = &[
      `undetermined` if the cgroup exists under another name.",
     "Anything else: `benign` if it exited 0, else `undetermined`: its status alone proves nothing. `undetermined`, \
      too, if the cgroup exists under another name.",
+    "systemd: `benign`, even while it runs: it removes the cgroup of a unit again at each step of the unit's end, and \
+     what is not there is done.",
 ];
+
+/// systemd tries again when the kernel tells it that a cgroup is empty, and takes one that is not there for removed.
+pub(super) fn is_systemd(actor: &Actor) -> bool {
+    actor.pid == Pid(1) || actor.comm == "systemd"
+}
 
 /// What a teardown of what is not there did to one who tried.
 pub(super) fn of_teardown(participant: Option<&Participant>, story: &Story, _: &World) -> Severity {
     let member = story.member_of(participant);
     let is_renamed = member.renaming.is_some() && member.removal.is_none();
     let Some(participant) = participant else { return Severity::Undetermined };
+    if is_systemd(&participant.actor) && !is_renamed {
+        return Severity::Benign;
+    }
     let Some(exit) = participant.exit() else { return Severity::Undetermined };
     match (participant.job, exit, participant.state_left) {
         // Whoever killed it is to blame for what it left behind.

@@ -104,7 +104,8 @@ pub(crate) struct Stories {
     at_place: Table<Place, Latest>,
     /// Those that are to be judged for what happens to a cgroup.
     follow: Table<Key, Latest>,
-    of_container: Table<Name, Latest>,
+    /// By the container and the last name of the path: a cgroup within the container's own has a story of its own.
+    of_container: Table<(Name, Name), Latest>,
     /// v1's hierarchies are told together by who tore down, or whose children did, and the path. `None` if nobody did
     /// anything.
     of_family: Table<(Option<Pid>, Name), Latest>,
@@ -510,7 +511,10 @@ impl Stories {
         }
         let (place, actor) = (moment.place(), moment.actor());
         let own = actor.and_then(|actor| self.of_actor.get(&(actor.pid, place.clone())));
-        let of_container = || case.container.as_ref().and_then(|container| self.of_container.get(&container.id));
+        let of_container = || {
+            let container = case.container.as_ref()?;
+            self.of_container.get(&(container.id.clone(), Name::new(place.name())))
+        };
         let of_family = |pid| self.of_family.get(&(pid, place.path.clone()));
         let lead = own.into_iter().chain(self.at_place.get(place)).chain(std::iter::once_with(of_container).flatten());
         let families = actor.map_or_else(|| vec![None], |actor| family(actor).map(Some).collect());
@@ -530,7 +534,7 @@ impl Stories {
             self.follow.entry((place.hierarchy, existing.id)).or_default().set(kind, number);
         }
         if let Some(container) = &case.container {
-            self.of_container.entry(container.id.clone()).or_default().set(kind, number);
+            self.of_container.entry((container.id.clone(), Name::new(place.name()))).or_default().set(kind, number);
         }
         let Some(actor) = actor else { return };
         let of_actor = self.of_actor.entry((actor.pid, place.clone())).or_default();

@@ -368,6 +368,19 @@ fn a_process_can_be_its_own_rival() {
 }
 
 #[test]
+fn systemd_which_removes_its_units_again_and_runs_on_is_not_hurt() {
+    let check = |pid, severity| {
+        let mut play = Play::new();
+        play.event(Change::Removed, 0, 7, "/system.slice/web.service", pid);
+        play.rmdir(Errno::ENOENT, "/system.slice/web.service", pid);
+        play.pass(Duration::from_secs(3));
+        assert_eq!((play.only().severity, play.only().outcome.exit), (severity, None), "{pid}");
+    };
+    check(1, Severity::Benign);
+    check(20, Severity::Undetermined);
+}
+
+#[test]
 fn every_generation_of_a_path_has_its_own_story() {
     let mut play = Play::new();
     for round in 0..1_000 {

@@ -1,10 +1,10 @@
 //! Real container runtimes on the real kernel, as root. Fails, and does not skip, where one is not installed.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
-mod busy;
 mod failed_start;
 mod leaked;
 mod likeness;
+mod matrix;
 mod partial;
 mod stale;
 #[path = "../support/mod.rs"]

@@ -6,7 +6,7 @@
 
 use std::ffi::CStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -84,6 +84,24 @@ impl Agent {
             let found = unseen.windows(text.len()).any(|window| window == text.as_bytes());
             unseen.drain(..unseen.len().saturating_sub(text.len()));
             found.then_some(())
+        });
+    }
+
+    /// Where its lines are written.
+    pub fn results(&self) -> &Path {
+        &self.results
+    }
+
+    /// Waits until all that has happened so far is told.
+    pub fn catch_up(&self) {
+        let mut results = fs::File::open(&self.results).unwrap();
+        results.seek(SeekFrom::End(0)).unwrap();
+        let scratch = Scratch::new();
+        let mark = format!("\"{}\"", scratch.cgroup);
+        let mut unseen = Vec::new();
+        wait_for("the agent", || {
+            results.read_to_end(&mut unseen).unwrap();
+            unseen.windows(mark.len()).any(|window| window == mark.as_bytes()).then_some(())
         });
     }
 
