@@ -12,7 +12,7 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
-use tracer_ebpf::{COMM, LONGEST_CGROUP_PATH, Lifecycle, kind, lost, offset::*};
+use tracer_ebpf::{COMM, LONGEST_CGROUP_PATH, Lifecycle, config, kind, lost, offset::*};
 
 use crate::actors;
 use crate::kernel::{peek_u32, pointer, read, within};
@@ -34,8 +34,9 @@ struct Said {
 fn tell(said: &Said) {
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
-    // Of the agent's own no less than of others: since 6.19 some events come up in whatever task runs next.
-    if matches!(said.kind, kind::MKDIR | kind::RMDIR | kind::RENAME) {
+    // An event is told whoever is current: since 6.19 some come up in whatever task runs next.
+    let is_own = u64::from(tgid) == maps::config(config::SELF);
+    if !is_own && matches!(said.kind, kind::MKDIR | kind::RMDIR | kind::RENAME) {
         actors::saw(tgid, slot::LIFECYCLE);
     }
     let Some(scratch) = maps::scratch(slot::LIFECYCLE) else { return };

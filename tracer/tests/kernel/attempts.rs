@@ -5,7 +5,7 @@ use std::fs::File;
 
 use cgtrace::demo::bundle::Bundle;
 use cgtrace::errno::Errno;
-use cgtrace::input::{Attempt, Input, Pid, Syscall};
+use cgtrace::input::{Attempt, Change, Event, Input, Pid, Syscall};
 use cgtrace::kernel::{Backend, Options, Plan};
 use cgtrace::mounts::Watch;
 use cgtrace::process;
@@ -168,7 +168,7 @@ fn what_succeeds_and_what_is_elsewhere_is_not_seen() {
 }
 
 #[test]
-fn the_tracers_own_calls_are_not_seen() {
+fn the_tracers_own_calls_are_not_seen_and_no_event_is_left_out_because_it_is_current() {
     let scratch = Scratch::new();
     let mut kernel = Kernel::start(&plan(), &Options::default());
     let path = c_path(scratch.path.join("missing"));
@@ -179,11 +179,13 @@ fn the_tracers_own_calls_are_not_seen() {
     let own = std::process::id();
     let by_own = |input: &&Input| match input {
         Input::Attempt(attempt) => attempt.actor.pid.0 == own,
-        Input::Event(event) => event.actor.as_ref().is_some_and(|actor| actor.pid.0 == own),
         Input::Process(process) => process.pid.0 == own,
         _ => false,
     };
-    assert!(inputs.iter().find(by_own).is_none());
+    assert_eq!(inputs.iter().find(by_own), None);
+    let made = format!("{}/own", scratch.cgroup);
+    let is_made = |event: &Event| event.change == Change::Created && event.cgroup.path == made.as_str();
+    assert!(inputs.iter().any(|input| matches!(input, Input::Event(event) if is_made(event))));
 }
 
 /// Makes calls with relative paths from several directories, each in a process of its own. Returns their pids.
