@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Whatever must come has come by then.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// The program.
 pub const CGTRACE: &str = env!("CARGO_BIN_EXE_cgtrace");
