@@ -64,7 +64,7 @@ fn of_a_stranger(told: &Told, severity: &str) {
 
 #[test]
 fn runc_leaves_a_cgroup_of_cgroup2_that_a_stranger_sits_in_and_says_nothing() {
-    let told = play("runc", "stranger-cgroup2", PRIVATE_V2, &format!("{STRANGER}{STOPPED}; {DELETE}"));
+    let told = play("runc", "stranger-cgroup2", PRIVATE_V2, &format!("{STRANGER}{STOPPED}; {DELETE} sleep 20;"));
     assert_eq!((told.status, told.is_left), (Some(0), true));
     of_a_stranger(&told, "fault");
 }
