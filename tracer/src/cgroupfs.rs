@@ -226,8 +226,7 @@ pub fn members(hierarchies: &[Hierarchy], hierarchy: &Hierarchy, path: &Name, mo
     // A threaded cgroup has threads only.
     let list = read(&cgroup, "cgroup.procs", LONGEST).or_else(|| read(&cgroup, "cgroup.threads", LONGEST))?;
     // Who is in a pid namespace that this process does not see has no number.
-    let pids = || pids(&list).filter(|pid| pid.0 != 0);
-    let first: Vec<Pid> = pids().take(most).collect();
+    let first: Vec<Pid> = pids(&list).filter(|pid| pid.0 != 0).take(most).collect();
     let frozen = match hierarchy.version {
         2 => read(&cgroup, "cgroup.events", 1 << 10).map(|events| events.lines().any(|line| line == "frozen 1")),
         _ => first.first().and_then(|member| {
@@ -235,7 +234,7 @@ pub fn members(hierarchies: &[Hierarchy], hierarchy: &Hierarchy, path: &Name, mo
             is_frozen(freezer, path, *member)
         }),
     };
-    Some(Members { id, count: pids().count() as u64, first, frozen })
+    Some(Members { id, count: pids(&list).count() as u64, first, frozen })
 }
 
 /// Opens the cgroup at a path, and tells its id. `None` for what is mounted over it.
@@ -258,7 +257,12 @@ fn is_frozen(freezer: &Hierarchy, path: &Name, member: Pid) -> Option<bool> {
     if !pids(&read(&cgroup, "cgroup.procs", LONGEST)?).any(|pid| pid == member) {
         return None;
     }
-    Some(read(&cgroup, "freezer.state", 64)?.trim_end() == "FROZEN")
+    Some(is_freezer_at_work(&read(&cgroup, "freezer.state", 64)?))
+}
+
+/// Where somebody can not be stopped, v1's freezer stays at `FREEZING`. All others are stopped by then.
+fn is_freezer_at_work(state: &str) -> bool {
+    matches!(state.trim_end(), "FROZEN" | "FREEZING")
 }
 
 /// A file of a cgroup, up to so many bytes.
@@ -315,6 +319,12 @@ pub fn complete_path(hierarchy: &Hierarchy, id: CgroupId, known: impl Fn(CgroupI
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_freeze_that_does_not_come_to_its_end_holds_those_inside_as_well() {
+        let of = ["FROZEN\n", "FREEZING\n", "THAWED\n"].map(is_freezer_at_work);
+        assert_eq!(of, [true, true, false]);
+    }
 
     #[test]
     fn hybrid_hosts_have_both_versions() {

@@ -17,8 +17,8 @@ use crate::cgroupfs::{self, Members};
 use crate::errno::Errno;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, Mount, MountChanges, NamespaceId,
-    Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread, UnreadReason,
+    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, MountChanges, NamespaceId, Occupant,
+    Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread, UnreadReason,
 };
 use crate::machine::Machine;
 use crate::mounts::{self, MountTable, Resolution, Watch};
@@ -55,10 +55,12 @@ const UNREAD: usize = 256;
 const LONG_PATHS: usize = 4_096;
 /// Who is in a cgroup whose removal is refused again and again is looked at so often.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Cgroups that were looked into are remembered up to this.
+/// Cgroups that were looked into just now are remembered up to this, and no more are looked into.
 const LOOKED: usize = 1_024;
-/// Of those who are in one, so many are looked at, and so many are told of.
+/// Of those who are in one, so many are looked at, and so many are told of; and so many threads of those whose first
+/// thread has ended.
 const LOOKED_AT: usize = 32;
+const THREADS: usize = 64;
 const OCCUPANTS: usize = 8;
 /// Processes remembered as known at most.
 const PROCESSES: usize = 65_536;
@@ -87,9 +89,9 @@ pub struct Gatherer {
     /// The mount namespace of the agent, which may be one of its own.
     own: Option<NamespaceId>,
     askers: Askers,
-    /// When it was last looked who is in a cgroup whose removal was refused, and how much time that may take.
-    looked: HashMap<(HierarchyId, Name), Instant>,
-    looking: Budget,
+    /// When it was last looked who is in a cgroup, and how much time that may take.
+    looked: Looked,
+    looking: Looking,
     /// What was asked and is not answered.
     pending: HashMap<Ticket, Pending>,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
@@ -205,7 +207,7 @@ struct Table {
     through: Pid,
     /// The mounts were read after so many changes.
     changes: Option<MountChanges>,
-    mounts: Vec<Mount>,
+    mounts: MountTable,
     /// How many mounts it has, if those are too many to be kept.
     too_many: u64,
 }
@@ -219,6 +221,10 @@ struct Budget {
 }
 
 impl Budget {
+    fn new() -> Self {
+        Self { paid_at: Instant::now() }
+    }
+
     /// Whether something may be read now, if that may be paid for later by so much.
     fn allows(&self, ahead: Duration) -> bool {
         self.paid_at <= Instant::now() + ahead
@@ -226,6 +232,50 @@ impl Budget {
 
     fn charge(&mut self, cost: Duration) {
         self.paid_at = self.paid_at.max(Instant::now()) + cost * MOUNTS_SHARE;
+    }
+}
+
+/// When it was last looked into cgroups.
+#[derive(Default)]
+struct Looked(HashMap<(HierarchyId, Name), Instant>);
+
+impl Looked {
+    /// Whether it may be looked into one again, or into another one.
+    fn allows(&mut self, key: &(HierarchyId, Name), now: Instant) -> bool {
+        let was_now = |looked: &Instant| now.duration_since(*looked) < LOOK_EVERY;
+        if self.0.len() >= LOOKED {
+            self.0.retain(|_, looked| was_now(looked));
+        }
+        self.0.len() < LOOKED && !self.0.get(key).is_some_and(was_now)
+    }
+}
+
+/// How much time looks into cgroups may take, by whose doing leads to them: no stranger can use up what there is for
+/// root on the host.
+struct Looking([Budget; 3]);
+
+#[derive(Clone, Copy)]
+enum Whose {
+    /// A refusal of root's on the host.
+    Roots,
+    /// Anybody else's.
+    Others,
+    /// What the tracker asks for.
+    Trackers,
+}
+
+impl Looking {
+    fn new() -> Self {
+        Self(std::array::from_fn(|_| Budget::new()))
+    }
+
+    fn of(&mut self, whose: Whose) -> &mut Budget {
+        let [roots, others, trackers] = &mut self.0;
+        match whose {
+            Whose::Roots => roots,
+            Whose::Others => others,
+            Whose::Trackers => trackers,
+        }
     }
 }
 
@@ -241,7 +291,7 @@ impl Table {
 
     /// What it says, for the tracker.
     fn fact(&self, namespace: NamespaceId, host: bool, at: BootTime) -> Input {
-        let (mounts, too_many) = (self.mounts.clone(), self.too_many);
+        let (mounts, too_many) = (self.mounts.mounts().to_vec(), self.too_many);
         Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many, host } })
     }
 }
@@ -254,8 +304,8 @@ impl Gatherer {
         Self {
             hierarchies,
             namespaces: mounts::tables(),
-            hosts_budget: Budget { paid_at: Instant::now() },
-            budget: Budget { paid_at: Instant::now() },
+            hosts_budget: Budget::new(),
+            budget: Budget::new(),
             refused: HashSet::new(),
             known: HashMap::new(),
             runtimes: Parted::new(RUNTIMES, budget::RUNTIMES, budget::RUNTIMES),
@@ -265,8 +315,8 @@ impl Gatherer {
             readers,
             own: process::mount_namespace(Pid(std::process::id())),
             askers: Askers { host },
-            looked: HashMap::new(),
-            looking: Budget { paid_at: Instant::now() },
+            looked: Looked::default(),
+            looking: Looking::new(),
             pending: HashMap::new(),
             long_paths: Recent::new(LONG_PATHS, budget::LONG_PATHS),
             watch: Watch::default(),
@@ -306,37 +356,41 @@ impl Gatherer {
     /// cannot be read, was read a moment ago, or would take more time than there is for it. What the tracker knows is
     /// older than what is asked here.
     fn occupants(&mut self, attempt: &Attempt) -> Option<Input> {
-        if attempt.operation != Operation::Rmdir || attempt.errno != Errno::EBUSY || !self.looking.allows(LOOK_EVERY) {
+        if attempt.operation != Operation::Rmdir || attempt.errno != Errno::EBUSY {
             return None;
         }
-        let begun = Instant::now();
-        let found = self.cgroup_of(attempt).and_then(|cgroup| self.look_into(cgroup, begun));
-        self.looking.charge(begun.elapsed());
-        found
+        let is_hosts = attempt.mount_namespace.is_some_and(|namespace| self.is_hosts(namespace));
+        let whose = if is_hosts && attempt.actor.uid == Some(0) { Whose::Roots } else { Whose::Others };
+        self.within_budget(whose, |gatherer, begun| {
+            gatherer.cgroup_of(attempt).and_then(|cgroup| gatherer.look_into(cgroup, begun))
+        })
     }
 
     /// Who is in a cgroup now, that the tracker wants to know of. `None` as for those of whom a refusal tells.
     pub fn look(&mut self, hierarchy: HierarchyId, path: Name) -> Option<Input> {
-        if !self.looking.allows(LOOK_EVERY) {
+        self.within_budget(Whose::Trackers, |gatherer, begun| gatherer.look_into((hierarchy, path), begun))
+    }
+
+    fn within_budget(&mut self, whose: Whose, look: impl FnOnce(&mut Self, Instant) -> Option<Input>) -> Option<Input> {
+        if !self.looking.of(whose).allows(LOOK_EVERY) {
             return None;
         }
         let begun = Instant::now();
-        let found = self.look_into((hierarchy, path), begun);
-        self.looking.charge(begun.elapsed());
+        let found = look(self, begun);
+        self.looking.of(whose).charge(begun.elapsed());
         found
     }
 
     fn look_into(&mut self, key: (HierarchyId, Name), now: Instant) -> Option<Input> {
         let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.id == key.0)?;
-        if self.looked.get(&key).is_some_and(|looked| now.duration_since(*looked) < LOOK_EVERY) {
+        if !self.looked.allows(&key, now) {
             return None;
         }
         let Members { id, first, count, frozen } = cgroupfs::members(&self.hierarchies, hierarchy, &key.1, LOOKED_AT)?;
-        if self.looked.len() >= LOOKED {
-            self.looked.clear();
-        }
-        self.looked.insert(key, now);
-        let mut occupants: Vec<Occupant> = first.into_iter().filter_map(process::occupant).collect();
+        self.looked.0.insert(key, now);
+        let mut threads = THREADS;
+        let mut occupants: Vec<Occupant> =
+            first.into_iter().filter_map(|pid| process::occupant(pid, &mut threads)).collect();
         occupants.sort_by_key(|occupant| occupant.state);
         occupants.truncate(OCCUPANTS);
         let occupants = Occupants { hierarchy: hierarchy.id, id, count, occupants, frozen };
@@ -351,7 +405,7 @@ impl Gatherer {
             let hierarchy = of(directory.device).filter(|_| !directory.truncated)?;
             return Some((hierarchy.id, mounts::join(&directory.path, &attempt.path)));
         }
-        let table = MountTable::new(self.namespaces.get(&attempt.mount_namespace?)?.mounts.clone());
+        let table = &self.namespaces.get(&attempt.mount_namespace?)?.mounts;
         let resolved = match &attempt.directory {
             Some(directory) => table.resolve_from(directory, &attempt.path),
             None => table.resolve(&attempt.path),
@@ -755,9 +809,10 @@ impl Gatherer {
         let cost = read.elapsed();
         if is_hosts { &mut self.hosts_budget } else { &mut self.budget }.charge(cost);
         let (through, SeenMounts { mounts, too_many, .. }) = found?;
-        let changed = known.is_none_or(|table| table.mounts != mounts || table.too_many != too_many);
+        let changed = known.is_none_or(|table| table.mounts.mounts() != mounts || table.too_many != too_many);
         self.watch_is_new |= self.watch.learn(&mounts, is_hosts);
         let changes = changes.or(known.and_then(|table| table.changes));
+        let mounts = MountTable::new(mounts);
         let table = Table { read, cost, through, changes, mounts, too_many };
         let fact = changed.then(|| table.fact(namespace, is_hosts, at));
         self.namespaces.tell(namespace, is_hosts, table);
@@ -799,5 +854,30 @@ impl Gatherer {
             self.known.clear();
         }
         self.known.insert(pid, None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_have_used_up_is_not_taken_from_root() {
+        let mut looking = Looking::new();
+        looking.of(Whose::Others).charge(Duration::from_secs(1));
+        assert!(!looking.of(Whose::Others).allows(LOOK_EVERY));
+        assert!(looking.of(Whose::Roots).allows(LOOK_EVERY) && looking.of(Whose::Trackers).allows(LOOK_EVERY));
+    }
+
+    #[test]
+    fn no_cgroup_is_looked_into_again_at_once_however_many_there_are() {
+        let (mut looked, now) = (Looked::default(), Instant::now());
+        let key = |number: usize| (HierarchyId(0), Name::from(format!("/{number}").into_bytes()));
+        for number in 0..LOOKED {
+            assert!(looked.allows(&key(number), now));
+            looked.0.insert(key(number), now);
+        }
+        assert!(!looked.allows(&key(0), now) && !looked.allows(&key(LOOKED), now));
+        assert!(looked.allows(&key(0), now + LOOK_EVERY) && looked.0.is_empty());
     }
 }

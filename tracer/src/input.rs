@@ -708,13 +708,15 @@ pub struct Occupants {
     pub hierarchy: HierarchyId,
     /// The cgroup.
     pub id: CgroupId,
-    /// How many there were, as far as the list was read.
+    /// How many there were, as far as the list was read, those of pid namespaces included that are not seen from the
+    /// agent's own.
     pub count: u64,
     /// The first of them that were still there when they were looked at.
     #[serde(deserialize_with = "at_most::<_, _, 64>")]
     pub occupants: Vec<Occupant>,
     /// Whether the cgroup was frozen: cgroup2's own state, or that of v1's freezer at the same path, if the first
-    /// occupant is there, too. `None` if that could not be told.
+    /// occupant is there, too. There, one that is being frozen counts as well: SIGKILL does not act in it either.
+    /// `None` if that could not be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub frozen: Option<bool>,
 }
@@ -737,6 +739,8 @@ words! {
     pub enum OccupantState {
         /// It lives.
         Live = "live",
+        /// SIGKILL was sent to it, and it has not begun to end: it is frozen, or held by the kernel.
+        Killed = "killed",
         /// It is ending: the kernel takes it apart.
         Exiting = "exiting",
         /// It has ended, and its parent has not asked how.

@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
@@ -243,19 +244,44 @@ pub fn identity(pid: Pid) -> Option<Process> {
     })
 }
 
-/// A process that is in a cgroup. `None` if it is gone.
-pub fn occupant(pid: Pid) -> Option<Occupant> {
-    /// Threads that are looked at: those that end together are all on their way.
-    const THREADS: usize = 64;
+/// A process that is in a cgroup. `None` if it is gone, or if there is no allowance left for the threads of one whose
+/// first has ended.
+pub fn occupant(pid: Pid, threads_allowed: &mut usize) -> Option<Occupant> {
     let Stat { comm, started, state, threads, .. } = Stat::read(pid)?;
-    let mut state = state?;
+    let mut state = or_killed(state?, format!("/proc/{pid}").as_ref());
     // A process lives on when its first thread has ended.
     if threads > 1 && matches!(state, OccupantState::Exiting | OccupantState::Zombie) {
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().take(THREADS);
-        let each = tasks.filter_map(|task| Stat::parse(&fs::read(task.path().join("stat")).ok()?)?.state);
+        if *threads_allowed == 0 {
+            return None;
+        }
+        // Of many it is enough to look at some: those that end together are all on their way.
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().take(*threads_allowed);
+        let each = tasks.filter_map(|task| {
+            *threads_allowed -= 1;
+            let state = Stat::parse(&fs::read(task.path().join("stat")).ok()?)?.state?;
+            Some(or_killed(state, &task.path()))
+        });
         state = each.min().unwrap_or(state);
     }
     Some(Occupant { pid, comm, started: started?, state })
+}
+
+/// Whether SIGKILL waits for one that has not begun to end, by its directory in `/proc`: a fatal signal is pending for
+/// each thread, or for all of them until one takes it.
+fn or_killed(state: OccupantState, directory: &Path) -> OccupantState {
+    let status = || fs::read(directory.join("status")).ok();
+    match state {
+        OccupantState::Live if status().is_some_and(|status| has_sigkill(&status)) => OccupantState::Killed,
+        state => state,
+    }
+}
+
+fn has_sigkill(status: &[u8]) -> bool {
+    const SIGKILL: u64 = 1 << (libc::SIGKILL - 1);
+    ["SigPnd", "ShdPnd"].into_iter().any(|name| {
+        let set = status_line(status, name).and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
+        set.is_some_and(|set| set & SIGKILL != 0)
+    })
 }
 
 /// When a process was forked.
@@ -429,11 +455,16 @@ impl Environment {
     }
 }
 
+/// A line of `/proc/PID/status`.
+fn status_line<'a>(status: &'a [u8], name: &str) -> Option<&'a str> {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let line = lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"))?;
+    std::str::from_utf8(line).ok()
+}
+
 /// The numbers of a line of `/proc/PID/status`; empty if it is not there.
 fn status_numbers(status: &[u8], name: &str) -> Vec<u32> {
-    let line =
-        status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"));
-    let text = line.and_then(|line| std::str::from_utf8(line).ok()).unwrap_or_default();
+    let text = status_line(status, name).unwrap_or_default();
     text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
@@ -613,8 +644,16 @@ mod tests {
         assert_eq!(state("Z 1 7 7 0 -1 4194564"), Some(OccupantState::Zombie));
         assert_eq!(state("I 2 0 0 0 -1 69238880"), Some(OccupantState::Kernel));
         assert_eq!(state("S 1"), None);
-        let own = occupant(Pid(std::process::id())).expect("it is alive");
+        let own = occupant(Pid(std::process::id()), &mut 0).expect("it is alive");
         assert_eq!(own.state, OccupantState::Live);
+        for (pending, is_it) in [
+            ("SigPnd:\t0000000000000100\nShdPnd:\t0000000000000000", true),
+            ("SigPnd:\t0000000000000000\nShdPnd:\t0000000000004100", true),
+            ("SigPnd:\t0000000000004000\nShdPnd:\t0000000000000000\nSigBlk:\t0000000000000100", false),
+            ("Name:\tx", false),
+        ] {
+            assert_eq!(has_sigkill(pending.as_bytes()), is_it, "{pending}");
+        }
     }
 
     #[test]

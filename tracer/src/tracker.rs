@@ -213,7 +213,7 @@ impl Tracker {
     /// The end of the trace: everything that is left to be told.
     pub fn finish(&mut self, at: BootTime) -> Vec<Finding> {
         self.advance(at);
-        self.stories.finish();
+        self.stories.finish(self.now);
         self.tell_due();
         std::mem::take(&mut self.findings)
     }
@@ -453,6 +453,7 @@ impl Tracker {
         };
         if self.processes.of(actor).is_some_and(makes_another) {
             self.makers.shared(&container.id, (event.cgroup.hierarchy, id));
+            self.cgroups.shared((event.cgroup.hierarchy, id));
         }
     }
 

@@ -12,13 +12,14 @@ mod known;
 use std::time::Duration;
 
 use super::severity::is_systemd;
-use super::{Call, Judgement, Rule, Weighed, World, gone, refused, wording};
+use super::{Call, Judgement, Rule, Weighed, World, gone, left, refused, wording};
 use crate::container;
 use crate::duration;
 use crate::errno::Errno;
 use crate::findings::{Cause, Explanation, Finding, Job, Severity};
 use crate::input::{BootTime, Exit, Occupant, OccupantState, Operation};
-use crate::state::{Case, Course, Found, Member, Note, Participant, Place, Story, Told};
+use crate::release::RmdirClass;
+use crate::state::{self, Case, Course, Found, Member, Note, Participant, Place, Story, Told};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -48,6 +49,8 @@ pub(super) const RULE: Rule = Rule {
             refused::TO_DO_ELSE,
             "A systemd unit (.slice, .service, .scope) outside containers: `benign`, if it was not a teardown's job.",
             refused::WHATEVER_FOR,
+            "A systemd unit that a teardown left and exited 0: `undetermined`. systemd removes it when it is empty.",
+            "Where the trace ends before it could be made good: never `fault`.",
         ],
         causes: &[LIVE_PROCESSES, CHILD_CGROUPS, FROZEN, EXITING, UNKNOWN],
         false_positives: &[
@@ -55,9 +58,11 @@ pub(super) const RULE: Rule = Rule {
              rmdir, a shell and a daemon leave the finding undetermined. Of systemd, which tries and comes back when \
              a cgroup is empty, nothing is told.",
             "Two containers that were given the same cgroup: the runtime of the first is refused, and leaves it to the \
-             second, which needs it.",
-            "The process that called the one that failed may remove the cgroup later than a second after its end. \
-             The finding is then told again: cgroup_left is false.",
+             second, which needs it. That is `undetermined`, unless the second one was started into it by clone3 \
+             beside a process of the first, which is not seen.",
+            "The process that called the one that failed may remove the cgroup later than a second after its end, or \
+             later than 20 s after the first refusal where the one that was refused exited 0. The finding is then told \
+             again: cgroup_left is false.",
         ],
     },
     known: known::KNOWN,
@@ -99,9 +104,11 @@ const FROZEN: Cause = Cause {
 
 const EXITING: Cause = Cause {
     word: "exiting",
-    meaning: "Those in it were about to be gone: they were ending, or it was empty a moment later.",
+    meaning: "Nobody was seen in it who was to stay: they were killed or ending, or it was empty a moment later. \
+              Before Linux 6.19.12 rmdir is refused until the last exiting task has left, and from 6.19.9 on those are \
+              not even listed. Later kernels do not refuse for them: somebody still lived at the call.",
     advice: "The process that tore down gave up too early: wait until cgroup.events says populated 0 and try again. \
-             Until then remove what is left: rmdir works now.",
+             Then remove what is left. Who was killed and does not end is held by the kernel (ps -o stat,wchan).",
     is_routine: true,
 };
 
@@ -115,10 +122,10 @@ const UNKNOWN: Cause = Cause {
 
 /// Whoever runs, and has not tried again for so long, has given up: the ladders of runtimes have shorter steps.
 const GIVEN_UP: Duration = Duration::from_secs(2);
-/// After the end of whoever tried: time for whoever called it to clear up.
+/// After the end of whoever tried and failed: time for whoever called it to clear up.
 const BEHIND: Duration = Duration::from_secs(1);
-/// The longest ladder, podman's, takes ten seconds.
-const LADDER: Duration = Duration::from_secs(12);
+/// The ladders of a runtime and of the engine that called it add up: crun tries for five seconds, podman then for ten.
+const LADDER: Duration = left::PATIENCE;
 /// Who was gone so shortly after a call was about to be gone.
 const MOMENT: Duration = Duration::from_millis(100);
 /// A call is told when it returns, which is so long at most after its answer was decided.
@@ -135,7 +142,14 @@ fn call(call: &Call, _: &World) -> Option<Case> {
 
 /// Until when somebody may still make it good.
 fn waits(story: &Story) -> Option<BootTime> {
+    // What was content with the refusal left it to others by design: to kubelet's next pass, or to systemd.
+    let is_content = |participant: &Participant| {
+        matches!(participant.job, Job::Teardown | Job::Start)
+            && participant.exit() == Some(Exit::Code(0))
+            && participant.state_left != Some(true)
+    };
     let until = |participant: &Participant| match participant.ended {
+        Some(end) if is_content(participant) => end.at + left::PATIENCE,
         Some(end) => end.at + BEHIND,
         None => story.last_at + GIVEN_UP,
     };
@@ -164,8 +178,25 @@ fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Seve
             && story.container.is_none()
             && story.members.iter().all(|member| is_unit(&member.place))
     };
+    // systemd removes it when it is empty.
+    let is_left_to_systemd = |participant: &Participant| {
+        participant.exit() == Some(Exit::Code(0))
+            && participant.state_left != Some(true)
+            && story.members.iter().all(|member| is_unit(&member.place))
+    };
+    // Who is content with the refusal may have left it to those of another container.
+    let is_left_to_another = |participant: &Participant| {
+        let of = |member: &Member| world.cgroups.get(member.place.hierarchy, member.existing?.id);
+        let is_shared = |member: &Member| of(member).is_some_and(|live| live.is_shared);
+        participant.exit() == Some(Exit::Code(0))
+            && participant.state_left != Some(true)
+            && story.members.iter().any(is_shared)
+    };
+    let is_left_to_others =
+        |participant: &Participant| is_left_to_systemd(participant) || is_left_to_another(participant);
     match refused::hurt(participant, story, world) {
         Severity::Undetermined if participant.is_some_and(is_foreign) => Severity::Benign,
+        Severity::Fault if story.is_cut_short || participant.is_some_and(is_left_to_others) => Severity::Undetermined,
         severity => severity,
     }
 }
@@ -221,40 +252,75 @@ fn in_the_way(member: &Member, weighed: &Weighed, world: &World) -> Option<(Caus
     let calls: Vec<BootTime> = weighed.story.kept_calls().filter(is_refused).map(|note| note.attempt.at).collect();
     let last = calls.iter().copied().max()?;
     let live = world.cgroups.get(member.place.hierarchy, member.existing?.id);
-    let children = world.cgroups.children_at(&member.place, last);
     let emptied = live.and_then(|live| live.emptied).filter(|at| at.since(last) <= MOMENT && last.since(*at) <= RACE);
-    if let Some(at) = emptied.filter(|_| children.is_empty()) {
-        let when = if at > last { format!("{} later", duration::human(at.since(last))) } else { "by then".to_owned() };
-        return Some((EXITING, format!("those in it were about to be gone, and it was empty {when}")));
-    }
+    let was_empty = emptied.map(|at| match at > last {
+        true => format!("and it was empty {} later", duration::human(at.since(last))),
+        false => "and it was empty by then".to_owned(),
+    });
     let found = member.found.as_ref().filter(|_| world.coverage.sees_processes());
     let inside = found.map(|found| at_a_call(found, &calls)).unwrap_or_default();
-    let lives = |occupant: &&Occupant| matches!(occupant.state, OccupantState::Live | OccupantState::Kernel);
-    let living: Vec<&Occupant> = inside.iter().copied().filter(lives).collect();
+    let of = |states: &[OccupantState]| -> Vec<&Occupant> {
+        inside.iter().copied().filter(|occupant| states.contains(&occupant.state)).collect()
+    };
+    use OccupantState::{Exiting, Kernel, Killed, Live, Zombie};
+    let (living, not_gone) = (of(&[Live, Kernel]), of(&[Live, Kernel, Killed]));
+    if let Some(found) = found.filter(|found| found.occupants.frozen == Some(true) && !not_gone.is_empty()) {
+        return Some((FROZEN, format!("{} in it, and frozen", who(&not_gone, found, weighed))));
+    }
     if let Some(found) = found.filter(|_| !living.is_empty()) {
         let who = who(&living, found, weighed);
-        return Some(match found.occupants.frozen {
-            Some(true) => (FROZEN, format!("{who} in it, and frozen")),
-            Some(false) | None => (LIVE_PROCESSES, format!("{who} in it")),
-        });
+        let then = was_empty.map(|words| format!(", {words}")).unwrap_or_default();
+        return Some((LIVE_PROCESSES, format!("{who} in it{then}")));
     }
-    match children.as_slice() {
+    match world.cgroups.children_at(&member.place, last).as_slice() {
         [] => {}
         [one] => return Some((CHILD_CGROUPS, format!("cgroup {one} was in it"))),
         [one, _] => return Some((CHILD_CGROUPS, format!("cgroup {one} and one more were in it"))),
         [one, more @ ..] => return Some((CHILD_CGROUPS, format!("cgroup {one} and {} more were in it", more.len()))),
     }
-    // Everybody on the list was looked at, and none of them lived.
-    let found = found.filter(|found| !inside.is_empty() && found.occupants.count == inside.len() as u64)?;
-    Some((EXITING, format!("{} in it, and about to be gone", who(&inside, found, weighed))))
+    let here = of_this_kernel(world);
+    // Everybody on the list was looked at, and none of them was to stay.
+    let is_whole = |found: &&Found| !inside.is_empty() && found.occupants.count == inside.len() as u64;
+    if let Some(found) = found.filter(is_whole) {
+        let killed = of(&[Killed]);
+        let why = match killed.is_empty() {
+            true => format!("{} in it, and about to be gone{here}", who(&of(&[Exiting, Zombie]), found, weighed)),
+            false => format!("{} in it, killed and not gone yet", who(&killed, found, weighed)),
+        };
+        return Some((EXITING, why));
+    }
+    if let Some(words) = was_empty {
+        return Some((EXITING, format!("by whom was not seen, {words}{here}")));
+    }
+    // An empty list says something only where the kernel leaves out those who keep it in use.
+    let hides = world.kernel.rmdir_class.is_some_and(RmdirClass::hides_the_exiting);
+    let is_unlisted = |found: &&Found| found.occupants.count == 0 && call_before(found, &calls).is_some();
+    let is_in_use =
+        |live: &state::Live| live.is_populated == Some(true) || live.emptied.is_some_and(|emptied| emptied > last);
+    found.filter(is_unlisted).filter(|_| hides && live.is_some_and(is_in_use))?;
+    Some((EXITING, format!("nobody was listed in it, and those in it were about to be gone{here}")))
+}
+
+/// What this kernel does where nobody is left but who is on the way out.
+fn of_this_kernel(world: &World) -> String {
+    match world.kernel.rmdir_class {
+        Some(class) if class.refuses_the_exiting() => format!(" (on this kernel {})", class.meaning()),
+        Some(class) => format!(" (on this kernel {}: somebody still lived at the call)", class.meaning()),
+        None => String::new(),
+    }
 }
 
 /// Those who were found and were there when a removal was refused before: they had begun by then, and nobody came in
 /// since.
 fn at_a_call<'a>(found: &'a Found, calls: &[BootTime]) -> Vec<&'a Occupant> {
-    let is_known = |at: &BootTime| *at <= found.at && found.joined.is_none_or(|joined| joined <= *at);
-    let Some(call) = calls.iter().copied().filter(is_known).max() else { return Vec::new() };
+    let Some(call) = call_before(found, calls) else { return Vec::new() };
     found.occupants.occupants.iter().filter(|occupant| occupant.started.is_surely_before(call)).collect()
+}
+
+/// The last refusal that a look says something of: nobody came in since.
+fn call_before(found: &Found, calls: &[BootTime]) -> Option<BootTime> {
+    let is_known = |at: &BootTime| *at <= found.at && found.joined.is_none_or(|joined| joined <= *at);
+    calls.iter().copied().filter(is_known).max()
 }
 
 /// `sleep[4711] and 2 more processes were`: the remover itself only if it is alone.

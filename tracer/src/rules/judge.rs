@@ -8,7 +8,7 @@ use crate::input::{Actor, BootTime, Cgroup, Seq};
 use crate::state::{Cgroups, Existing, Member, Participant, Place, Story};
 
 /// Why it may not be true that a cgroup is left.
-pub(super) const ANOTHER_ONE: &str = "one that has its id now may be another one";
+pub(super) const ANOTHER_ONE: &str = "the cgroup that has its id now may be another cgroup";
 
 /// Weighs a story as far as it is known. `None` if there is nothing to be told of it.
 pub(crate) fn judge(rule: &Rule, story: &Story, world: &World) -> Option<Finding> {

@@ -24,9 +24,16 @@ pub(super) const RULE: Rule = Rule {
             "removals of it that failed, if there were any",
         ],
         confirm: &[
-            ("look whether it is still there, and empty", "cat /sys/fs/cgroup/PATH/cgroup.procs"),
+            (
+                "look whether it is still there, and nobody in it or below it: populated 0 (cgroup2), no line (v1)",
+                "cat /sys/fs/cgroup/PATH/cgroup.events; find /sys/fs/cgroup/CONTROLLER/PATH -name cgroup.procs | xargs \
+                 cat",
+            ),
             ("look whether the runtime knows the container", "runc list; crun list"),
-            ("remove it", "rmdir /sys/fs/cgroup/PATH"),
+            (
+                "remove it, and what is in it, from the inside out",
+                "find /sys/fs/cgroup/PATH -depth -type d -exec rmdir {} +",
+            ),
         ],
         severity: &[
             "`fault` while the cgroup exists in any hierarchy, if no lifecycle event was lost since it was made.",

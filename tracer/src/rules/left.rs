@@ -33,7 +33,7 @@ pub(super) fn emptied(event: &Event, world: &World, is_its: fn(&Made) -> bool) -
 pub(super) fn is_left_behind(deadline: &Deadline, world: &World, is_its: fn(&Made) -> bool) -> Option<Beginning> {
     let (hierarchy, id) = deadline.cgroup;
     let live = world.cgroups.get(hierarchy, id)?;
-    if !world.coverage.sees_processes() || live.is_populated || live.truncated {
+    if !world.coverage.sees_processes() || live.is_populated != Some(false) || live.truncated {
         return None;
     }
     let container = live.container.clone()?;

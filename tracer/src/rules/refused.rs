@@ -103,6 +103,10 @@ pub(super) fn gaps(weighed: &Weighed, world: &World) -> Option<Vec<String>> {
     if left.is_none() {
         because.push(ANOTHER_ONE.to_owned());
     }
+    if story.is_cut_short {
+        let why = if story.is_over { "tracing ended" } else { "there was no room to wait" };
+        because.push(format!("{why} before it could be made good"));
+    }
     Some(because)
 }
 

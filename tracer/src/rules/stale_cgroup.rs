@@ -268,7 +268,8 @@ fn inside(main: &Participant, began: BootTime, member: &Member, world: &World) -
         });
     }
     let live = live.filter(|live| live.joined.is_some_and(|joined| joined < began))?;
-    (live.is_populated || live.emptied.is_some_and(|emptied| emptied >= end)).then(|| "somebody was".to_owned())
+    (live.is_populated == Some(true) || live.emptied.is_some_and(|emptied| emptied >= end))
+        .then(|| "somebody was".to_owned())
 }
 
 /// How long it was there, and who left it, as far as that was seen.

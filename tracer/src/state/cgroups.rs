@@ -45,11 +45,13 @@ pub(crate) struct Live {
     confirmed: BootTime,
     /// When its last process left it. `None` while it has some, or if it never had.
     pub emptied: Option<BootTime>,
-    /// It, or a cgroup below it, was last seen with processes.
-    pub is_populated: bool,
+    /// It, or a cgroup below it, was last seen with processes, or to have none. `None` for one that was there before.
+    pub is_populated: Option<bool>,
     /// When somebody last came into it, or into one below it that nobody was in, as far as that was seen. Who is made
     /// by one inside comes unseen.
     pub joined: Option<BootTime>,
+    /// A runtime has put another container into it than the one that it is of.
+    pub is_shared: bool,
     /// The places that it has had, or that the cgroups around it gave it: the last ones, before it was renamed.
     former: Vec<Place>,
 }
@@ -264,8 +266,9 @@ impl Cgroups {
             truncated: cgroup.truncated,
             confirmed: at,
             emptied: None,
-            is_populated: false,
+            is_populated: created.map(|_| false),
             joined: None,
+            is_shared: false,
             former: Vec::new(),
         });
         if !cgroup.truncated {
@@ -604,7 +607,7 @@ impl Cgroups {
     pub fn populated(&mut self, cgroup: &Cgroup, emptied: Option<BootTime>) {
         if let Some(live) = cgroup.id.and_then(|id| self.live.get_mut(&(cgroup.hierarchy, id))) {
             live.emptied = emptied;
-            live.is_populated = emptied.is_none();
+            live.is_populated = Some(emptied.is_none());
         }
     }
 
@@ -612,6 +615,13 @@ impl Cgroups {
     pub fn joined(&mut self, cgroup: &Cgroup, at: BootTime) {
         if let Some(live) = cgroup.id.and_then(|id| self.live.get_mut(&(cgroup.hierarchy, id))) {
             live.joined = Some(at);
+        }
+    }
+
+    /// Another container was put into a cgroup of one.
+    pub fn shared(&mut self, cgroup: Key) {
+        if let Some(live) = self.live.get_mut(&cgroup) {
+            live.is_shared = true;
         }
     }
 

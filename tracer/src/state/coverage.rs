@@ -6,8 +6,8 @@
 //! |---|---|
 //! | a lifecycle event | that a cgroup was never there, and that it was gone: all that is told of lives since |
 //! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
-//! | a failed `rmdir` | that nobody tried to remove a cgroup |
-//! | a failed `rmdir` or opening | nothing else that is claimed (below) |
+//! | a failed `rmdir` | that nobody tried to remove a cgroup; nothing else that is claimed (below) |
+//! | a failed opening | nothing that is claimed (below) |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
 //!
 //! If a failed `rmdir` or opening is lost, a story is not told, or tells of fewer calls and processes. But those that

@@ -411,8 +411,7 @@ impl Stories {
                 Ticket::Story(number) => {
                     self.due_of.remove(&number);
                     let Some(story) = self.open.remove(&number) else { continue };
-                    let too_early = |until: &BootTime| story.told.is_none() && *until > now;
-                    if let Some(until) = (story.course.waits)(&story).filter(too_early) {
+                    if let Some(until) = story.waits(now) {
                         self.open.insert(number, story);
                         self.set_due(number, until);
                         continue;
@@ -455,10 +454,13 @@ impl Stories {
     }
 
     /// Everything that is open is over: the end of the trace.
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self, now: BootTime) {
         (self.due, self.due_of) = (BTreeSet::new(), Table::default());
         self.leaving.extend(std::mem::take(&mut self.open).into_values());
-        self.leaving.iter_mut().for_each(|story| story.is_over = true);
+        for story in &mut self.leaving {
+            story.is_over = true;
+            story.is_cut_short |= story.waits(now).is_some();
+        }
     }
 
     /// Closes what is too old, and what must make room: of that, what was not told is due.
@@ -473,7 +475,10 @@ impl Stories {
             let Some(first) = self.open.keys().next().copied() else { break };
             self.evicted += 1;
             let untold = self.close(first).filter(|story| story.told.is_none());
-            self.leaving.extend(untold);
+            self.leaving.extend(untold.map(|mut story| {
+                story.is_cut_short = story.waits(now).is_some();
+                story
+            }));
         }
         let open = &self.open;
         self.at_place.retain(|_, latest| latest.retain(open));

@@ -279,6 +279,8 @@ pub(crate) struct Story {
     pub failed_creation: Option<BootTime>,
     /// Nothing is added any more: what is told now is the last word.
     pub is_over: bool,
+    /// It had to be told for the first time when what went wrong could still be made good.
+    pub is_cut_short: bool,
     pub told: Option<Told>,
 }
 
@@ -350,6 +352,7 @@ impl Story {
             has_more_that_matter: false,
             failed_creation: None,
             is_over: false,
+            is_cut_short: false,
             told: None,
         }
     }
@@ -460,6 +463,11 @@ impl Story {
     /// Whether everybody who has a part in it has ended. Where nobody has one, nothing is waited for.
     pub fn outcome_is_known(&self) -> bool {
         self.participants.iter().all(|participant| participant.ended.is_some())
+    }
+
+    /// Until when it is too early to tell of it. `None` once it was told, or if nothing is waited for.
+    pub fn waits(&self, now: BootTime) -> Option<BootTime> {
+        (self.course.waits)(self).filter(|until| self.told.is_none() && *until > now)
     }
 
     /// Whether it can be told in another hierarchy, too, of a cgroup that was there at the same time.

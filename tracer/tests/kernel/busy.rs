@@ -185,6 +185,16 @@ fn a_frozen_cgroup_of_v1_is_told_as_one() {
     wait_for("the freezer", || std::fs::read_to_string(&state).unwrap().starts_with("FROZEN").then_some(()));
     stage.in_the_way("frozen", "frozen", &format!("sleep[{}] was in it, and frozen", sleeper.pid()));
     std::fs::write(&state, "THAWED").unwrap();
+    // SIGKILL does not act in it.
+    let killed = stage.occupied("killed");
+    let state = stage.scratch.path.join("killed/freezer.state");
+    std::fs::write(&state, "FROZEN").unwrap();
+    wait_for("the freezer", || std::fs::read_to_string(&state).unwrap().starts_with("FROZEN").then_some(()));
+    // SAFETY: it is a child of this process that was not waited for.
+    assert_eq!(unsafe { libc::kill(killed.pid() as i32, libc::SIGKILL) }, 0);
+    stage.in_the_way("killed", "frozen", &format!("sleep[{}] was in it, and frozen", killed.pid()));
+    stage.agent.wait_for_text("\"state\":\"killed\"");
+    std::fs::write(&state, "THAWED").unwrap();
     let sleeper = stage.occupied("thawed");
     stage.in_the_way("thawed", "live-processes", &format!("sleep[{}] was in it", sleeper.pid()));
 }

@@ -149,7 +149,7 @@ pub(super) const KNOWN: &[Pattern] = &[
         is: |shape| {
             shape.is_asked("crun", &["delete"])
                 && shape.exit().is_none()
-                && shape.ladder().span >= Duration::from_secs(30)
+                && shape.ladder().span >= Duration::from_secs(15)
         },
     },
     Pattern {

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use crate::errno::Errno;
 use crate::findings::{Certainty, Severity};
+use crate::hierarchy::Header;
 use crate::input::{
     About, BootTime, CgroupId, Change, Exit, Facts, HierarchyId, Input, LossReason, Lost, NamespaceId, Occupant,
     OccupantState, Occupants, Pid, Ring, Syscall,
 };
-use crate::tracker::tests::Play;
+use crate::release::RmdirClass;
+use crate::tracker::Tracker;
+use crate::tracker::tests::{Play, header};
 
 const DELETE: &str = "runc delete web";
 const MAKER: u32 = 20;
@@ -42,7 +45,12 @@ fn busy(play: &mut Play) {
 
 fn end(play: &mut Play, exit: Exit) {
     play.exit(REMOVER, exit);
-    play.pass(Duration::from_millis(1_100));
+    play.pass(time_for_others(exit));
+}
+
+/// How long it is left to others to make it good.
+fn time_for_others(exit: Exit) -> Duration {
+    Duration::from_millis(if exit == Exit::Code(0) { 20_100 } else { 1_100 })
 }
 
 /// Of the last thing that was told: the cause, the severity, and how the sentence goes on behind the cgroup.
@@ -73,7 +81,7 @@ const UNSEEN: &str = "by whom was not seen";
 
 #[test]
 fn who_was_found_in_it_was_in_the_way_if_they_were_there_at_the_call() {
-    use OccupantState::{Exiting, Kernel, Live, Zombie};
+    use OccupantState::{Exiting, Kernel, Killed, Live, Zombie};
     let of = |occupants: Vec<Occupant>, frozen, cause: &str, why: &str| {
         check(&nothing, &|play| look(play, 0, 7, occupants.clone(), frozen), cause, why);
     };
@@ -86,6 +94,9 @@ fn who_was_found_in_it_was_in_the_way_if_they_were_there_at_the_call() {
     of(vec![sleep.clone()], Some(true), "frozen", "sleep[50] was in it, and frozen");
     of(vec![occupant(INSIDE, Exiting)], Some(false), "exiting", "sleep[50] was in it, and about to be gone");
     of(vec![occupant(INSIDE, Zombie)], Some(false), "exiting", "sleep[50] was in it, and about to be gone");
+    of(vec![occupant(INSIDE, Killed)], Some(false), "exiting", "sleep[50] was in it, killed and not gone yet");
+    of(vec![occupant(INSIDE, Killed)], Some(true), "frozen", "sleep[50] was in it, and frozen");
+    of(vec![occupant(INSIDE, Killed), more.clone()], None, "live-processes", "sleep[51] was in it");
     of(Vec::new(), Some(false), "unknown", UNSEEN);
     // Who began after the call, or so shortly before that it may be after.
     let late = |started| Occupant { started: BootTime(started), ..sleep.clone() };
@@ -130,20 +141,19 @@ fn what_was_empty_a_moment_later_was_about_to_be() {
             play.event(Change::Emptied, 0, 7, "/web", INSIDE);
         }
     };
-    let why = "those in it were about to be gone, and it was empty 30.0 ms later";
-    check(&nothing, &emptied(30), "exiting", why);
-    // The signal had been sent when it was looked.
+    check(&nothing, &emptied(30), "exiting", "by whom was not seen, and it was empty 30.0 ms later");
+    // Whoever was seen to live was in the way, however short it went on.
     let both = |play: &mut Play| {
         look(play, 0, 7, vec![occupant(INSIDE, OccupantState::Live)], None);
         play.pass(Duration::from_millis(27));
         play.event(Change::Emptied, 0, 7, "/web", INSIDE);
     };
-    check(&nothing, &both, "exiting", why);
+    check(&nothing, &both, "live-processes", "sleep[50] was in it, and it was empty 30.0 ms later");
     check(&nothing, &emptied(200), "unknown", UNSEEN);
     let just = |play: &mut Play| {
         play.event(Change::Emptied, 0, 7, "/web", INSIDE);
     };
-    check(&just, &nothing, "exiting", "those in it were about to be gone, and it was empty by then");
+    check(&just, &nothing, "exiting", "by whom was not seen, and it was empty by then");
     // A mount point is busy, too.
     let before = |play: &mut Play| {
         play.event(Change::Emptied, 0, 7, "/web", INSIDE);
@@ -258,6 +268,8 @@ fn whom_it_hurts_is_told_by_what_a_process_was_there_for() {
     for unit in ["/app.slice", "/app.service", "/app.scope"] {
         check("rmdir x", unit, code(1), Benign, "it exited 1");
         check(DELETE, unit, code(1), Fault, "it exited 1 and left the cgroup behind");
+        // It removes them when they are empty.
+        check(DELETE, unit, code(0), Undetermined, "it exited 0");
     }
 }
 
@@ -330,6 +342,30 @@ fn what_is_made_good_in_time_is_not_told() {
         }
         removed(30)(play);
     });
+    check("kubelet's next pass", &|play| {
+        play.exit(REMOVER, Exit::Code(0));
+        play.pass(Duration::from_secs(3));
+        removed(30)(play);
+    });
+    check("systemd, when the last one has left it", &|play| {
+        play.exit(REMOVER, Exit::Code(0));
+        play.pass(Duration::from_secs(15));
+        play.event(Change::Emptied, 0, 7, "/web", INSIDE);
+        removed(1)(play);
+    });
+    check("the ladders of a runtime and of the engine that called it", &|play| {
+        for _ in 0..500 {
+            play.pass(Duration::from_millis(9));
+            busy(play);
+        }
+        play.exit(REMOVER, Exit::Code(1));
+        play.exec(30, "podman container cleanup web");
+        for _ in 0..900 {
+            play.pass(Duration::from_millis(9));
+            play.rmdir(Errno::EBUSY, "/web", 30);
+        }
+        removed(30)(play);
+    });
     check("a step of a ladder of half a second", &|play| {
         play.pass(Duration::from_millis(512));
         removed(REMOVER)(play);
@@ -351,9 +387,84 @@ fn who_gives_up_is_told_of_soon_and_who_goes_on_when_the_longest_ladder_is_over(
         goes_on.pass(Duration::from_millis(99));
         tries += 1;
     }
-    assert!((118..=122).contains(&tries), "{tries}");
+    assert!((198..=204).contains(&tries), "{tries}");
     let rest = format!("was in use: {UNSEEN}; after {} failed calls it is still running", goes_on.only().attempt_count);
     assert_eq!(said(&goes_on), Some(("unknown", Severity::Undetermined, rest.as_str())));
+}
+
+#[test]
+fn where_tracing_ends_before_it_could_be_made_good_nothing_is_called_a_fault() {
+    for exit in [Exit::Code(0), Exit::Code(1)] {
+        let mut play = play();
+        busy(&mut play);
+        play.exit(REMOVER, exit);
+        play.pass(Duration::from_millis(50));
+        assert!(play.findings.is_empty());
+        play.findings = play.tracker.finish(BootTime(play.now));
+        assert_eq!(said(&play).map(|(_, severity, _)| severity), Some(Severity::Undetermined));
+        assert_eq!(play.only().because, ["tracing ended before it could be made good"]);
+    }
+    // Who still had time had it.
+    let mut play = play();
+    busy(&mut play);
+    end(&mut play, Exit::Code(1));
+    assert_eq!(play.only().severity, Severity::Fault);
+    play.findings.extend(play.tracker.finish(BootTime(play.now)));
+    assert_eq!(play.only().severity, Severity::Fault);
+}
+
+#[test]
+fn what_another_container_was_put_into_may_be_left_to_that() {
+    for (argv, severity) in [("runc create other", Severity::Undetermined), ("runc create web", Severity::Fault)] {
+        let mut play = Play::new();
+        play.exec(MAKER, "runc create web");
+        play.event(Change::Created, 0, 7, "/web", MAKER);
+        play.exec(30, argv);
+        play.event(Change::Attached, 0, 7, "/web", 30);
+        play.exec(REMOVER, DELETE);
+        busy(&mut play);
+        end(&mut play, Exit::Code(0));
+        assert_eq!(said(&play).map(|(_, told, _)| told), Some(severity), "{argv}");
+    }
+}
+
+/// What is said where it was looked into the cgroup after the call.
+fn on(class: Option<RmdirClass>, occupants: Vec<Occupant>) -> (&'static str, String) {
+    let mut play = Play::of(Tracker::new(&Header { rmdir_class: class, ..header(&[]) }));
+    play.event(Change::Created, 0, 7, "/web", MAKER);
+    play.event(Change::Populated, 0, 7, "/web", MAKER);
+    play.exec(REMOVER, DELETE);
+    play.pass(Duration::from_secs(1));
+    busy(&mut play);
+    look(&mut play, 0, 7, occupants, None);
+    end(&mut play, Exit::Code(1));
+    let rest = said(&play).map(|(.., rest)| rest.to_owned()).expect("it is told");
+    let why = rest.strip_prefix("was in use: ").and_then(|rest| rest.split_once("; it exited 1")).expect("why");
+    (play.only().cause.word, why.0.to_owned())
+}
+
+#[test]
+fn what_those_on_their_way_out_do_to_a_removal_depends_on_the_kernel() {
+    use RmdirClass::{Defers, Refuses, RefusesUnseen, Waits};
+    let exiting = || vec![occupant(INSIDE, OccupantState::Exiting)];
+    let gone = "sleep[50] was in it, and about to be gone";
+    for (class, here) in [
+        (None, ""),
+        (Some(Refuses), " (on this kernel rmdir fails with EBUSY until the last exiting task has left)"),
+        (
+            Some(Waits),
+            " (on this kernel rmdir waits until the last exiting task has left: somebody still lived at the call)",
+        ),
+    ] {
+        assert_eq!(on(class, exiting()), ("exiting", format!("{gone}{here}")));
+    }
+    // A list that is empty where the cgroup is in use.
+    for class in [None, Some(Refuses), Some(Waits), Some(Defers)] {
+        assert_eq!(on(class, Vec::new()), ("unknown", UNSEEN.to_owned()), "{class:?}");
+    }
+    let unlisted = "nobody was listed in it, and those in it were about to be gone (on this kernel rmdir fails with \
+                    EBUSY until the last exiting task has left; none is listed)";
+    assert_eq!(on(Some(RefusesUnseen), Vec::new()), ("exiting", unlisted.to_owned()));
 }
 
 #[test]
@@ -401,8 +512,7 @@ fn of_systemd_which_comes_back_nothing_is_told() {
     let mut play = play();
     busy(&mut play);
     play.rmdir(Errno::EBUSY, "/web", 1);
-    play.exit(REMOVER, Exit::Code(0));
-    play.pass(Duration::from_secs(3));
+    end(&mut play, Exit::Code(0));
     assert_eq!(said(&play).map(|(_, severity, _)| severity), Some(Severity::Fault));
     assert_eq!(play.only().pid(), Pid(REMOVER));
 }
@@ -437,6 +547,7 @@ fn who_has_the_number_of_one_that_was_refused_is_another_process() {
     again.exec(REMOVER, "rmdir /sys/fs/cgroup/web");
     busy(&mut again);
     end(&mut again, Exit::Code(1));
+    again.pass(Duration::from_secs(20));
     let rest = format!("was in use: {UNSEEN}; it exited 0 and left the cgroup behind");
     assert_eq!(said(&again), Some(("unknown", Severity::Fault, rest.as_str())));
     assert_eq!(again.only().attempt_count, 2);

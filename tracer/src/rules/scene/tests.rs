@@ -162,7 +162,7 @@ impl Scene {
 
     pub fn exits(mut self, pid: u32, exit: Exit) -> Self {
         self.play.exit(pid, exit);
-        self.then(Duration::from_millis(1_500))
+        self.then(Duration::from_secs(21))
     }
 
     /// Its end, and no state is found behind it.
