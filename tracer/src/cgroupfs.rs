@@ -26,7 +26,10 @@ const DEEPEST: usize = 4_096;
 pub fn hierarchies() -> anyhow::Result<(Setup, Vec<Hierarchy>)> {
     let own = process::own_cgroups().context("failed to read /proc/self/cgroup")?;
     let mounts = process::own_mounts().context("failed to read /proc/self/mountinfo")?;
-    let hierarchies = parse_hierarchies(&own, &mounts);
+    let mut hierarchies = parse_hierarchies(&own, &mounts);
+    for hierarchy in hierarchies.iter_mut().filter(|hierarchy| hierarchy.version == 2) {
+        hierarchy.controllers = hierarchy.mount.as_ref().and_then(controllers).unwrap_or_default();
+    }
     if hierarchies.iter().all(|hierarchy| hierarchy.mount.is_none()) {
         bail!("no cgroup hierarchy is mounted\nhint: mount -t cgroup2 none /sys/fs/cgroup");
     }
@@ -37,6 +40,13 @@ pub fn hierarchies() -> anyhow::Result<(Setup, Vec<Hierarchy>)> {
         (true, false) => Setup::Legacy,
     };
     Ok((setup, hierarchies))
+}
+
+/// The controllers that the cgroup at the root of a mount of cgroup2 has: `/proc/PID/cgroup` names none of them.
+fn controllers(mount: &Name) -> Option<Vec<String>> {
+    let root = rustix::fs::open(mount.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let names = read(&root, "cgroup.controllers", 1 << 12)?;
+    Some(names.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
 /// Joins `/proc/PID/cgroup` (which hierarchies there are) with mountinfo (where they are mounted).

@@ -142,3 +142,12 @@ fn what_is_counted_below_a_cgroup_is_no_count_of_the_host() {
     assert_eq!(cgroupfs::dying(&hierarchies), None);
     zombie.wait().unwrap();
 }
+
+#[test]
+fn the_controllers_of_cgroup2_are_known() {
+    let (_, hierarchies) = cgroupfs::hierarchies().unwrap();
+    let v2 = hierarchies.iter().find(|hierarchy| hierarchy.version == 2).unwrap();
+    let mount = v2.mount.as_ref().unwrap().to_str().unwrap();
+    let has = fs::read_to_string(Path::new(mount).join("cgroup.controllers")).unwrap();
+    assert_eq!(v2.controllers, has.split_whitespace().collect::<Vec<_>>());
+}
