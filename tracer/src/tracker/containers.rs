@@ -159,7 +159,7 @@ impl Tracker {
 
     /// With what is known of it, done to by a user or within a user's own slice.
     fn with_facts(&self, container: Container, path: &Name, uid: Option<u32>) -> Container {
-        let said = |uid| self.told.of(&container.id, uid).filter(|facts| is_about(facts, &container, path));
+        let said = |uid| self.told.of_one(&container.id, uid, |facts| is_about(facts, &container, path));
         match said(uid).or_else(|| said(Some(container::user(path)?))) {
             Some(facts) => container.with(facts),
             None => container,
@@ -407,6 +407,28 @@ mod tests {
         assert_eq!(name(&mut play, 4, "/lxc.payload.web/x", 1).as_deref(), Some("machine"));
         assert_eq!(name(&mut play, 5, "/machine.slice/machine-web.scope", 1), None);
         assert_eq!(name(&mut play, 6, "/prod/web", 11), None);
+    }
+
+    #[test]
+    fn what_root_says_of_another_of_the_same_id_does_not_hide_what_a_user_says() {
+        let mut play = Play::new();
+        let facts = |uid, path: &str, name: &str| ContainerFacts {
+            uid: Some(uid),
+            cgroups_path: Some(path.into()),
+            name: Some(name.into()),
+            ..ContainerFacts::new("web".into(), "runc", "/b/config.json".into())
+        };
+        play.said(facts(0, "/prod/web", "prod"));
+        play.said(facts(1000, "user.slice:runc:web", "own"));
+        let name = |play: &mut Play, id: u64, path: &str| {
+            play.event(Change::Existing, id, path, 1);
+            let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id))?.container.clone()?;
+            live.name.as_ref().map(Name::to_string)
+        };
+        let below = |uid| format!("/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/runc-web.scope");
+        assert_eq!(name(&mut play, 1, &below(1000)).as_deref(), Some("own"));
+        assert_eq!(name(&mut play, 2, &below(1001)), None);
+        assert_eq!(name(&mut play, 3, "/system.slice/runc-web.scope"), None);
     }
 
     #[test]

@@ -67,9 +67,19 @@ impl Told {
 
     /// What is known of a container that this user does something to; `None` for a user that is not known.
     pub fn of(&self, id: &Name, uid: Option<u32>) -> Option<&ContainerFacts> {
+        self.of_one(id, uid, |_| true)
+    }
+
+    /// Of those of an id the one that this is: another's may be known as well.
+    pub fn of_one(
+        &self,
+        id: &Name,
+        uid: Option<u32>,
+        is_it: impl Fn(&ContainerFacts) -> bool,
+    ) -> Option<&ContainerFacts> {
         let sources = self.0.get(id)?;
-        let own = || sources.other.as_ref().filter(|said| said.uid == uid);
-        sources.root.as_ref().or_else(own)
+        let own = sources.other.as_ref().filter(|said| said.uid == uid);
+        sources.root.iter().chain(own).find(|said| is_it(said))
     }
 
     /// Whether anything was said of a container, by anybody.
