@@ -94,6 +94,7 @@ impl Tracker {
 
     /// A walk did not find these: they were removed unseen, which whoever told of them takes for their removal.
     pub(super) fn vanished(&mut self, gone: &[Key]) {
+        self.makers.vanished(gone);
         for cgroup in gone {
             self.stories.happened(Change::Removed, *cgroup, self.now);
             for (kind, _) in self.rules.that_withdraw(Change::Removed) {
