@@ -26,7 +26,10 @@ const DEEPEST: usize = 4_096;
 pub fn hierarchies() -> anyhow::Result<(Setup, Vec<Hierarchy>)> {
     let own = process::own_cgroups().context("failed to read /proc/self/cgroup")?;
     let mounts = process::own_mounts().context("failed to read /proc/self/mountinfo")?;
-    let hierarchies = parse_hierarchies(&own, &mounts);
+    let mut hierarchies = parse_hierarchies(&own, &mounts);
+    for hierarchy in hierarchies.iter_mut().filter(|hierarchy| hierarchy.version == 2) {
+        hierarchy.controllers = hierarchy.mount.as_ref().and_then(controllers).unwrap_or_default();
+    }
     if hierarchies.iter().all(|hierarchy| hierarchy.mount.is_none()) {
         bail!("no cgroup hierarchy is mounted\nhint: mount -t cgroup2 none /sys/fs/cgroup");
     }
@@ -37,6 +40,13 @@ pub fn hierarchies() -> anyhow::Result<(Setup, Vec<Hierarchy>)> {
         (true, false) => Setup::Legacy,
     };
     Ok((setup, hierarchies))
+}
+
+/// The controllers that the cgroup at the root of a mount of cgroup2 has: `/proc/PID/cgroup` names none of them.
+fn controllers(mount: &Name) -> Option<Vec<String>> {
+    let root = rustix::fs::open(mount.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let names = read(&root, "cgroup.controllers", 1 << 12)?;
+    Some(names.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
 /// Joins `/proc/PID/cgroup` (which hierarchies there are) with mountinfo (where they are mounted).
@@ -193,11 +203,24 @@ impl<F: Fn() -> BootTime> Walk<'_, F> {
     }
 }
 
-/// How many cgroups of cgroup2 were removed and not released, as the kernel counts them below the mount. `None` if
-/// cgroup2 is not mounted.
+/// Whether a directory is the root of its hierarchy: v1's alone has a release agent, and all but v2's have events.
+fn is_root(directory: BorrowedFd<'_>, hierarchy: &Hierarchy) -> Option<bool> {
+    let has = |file: &str| match statat(directory, file, AtFlags::empty()) {
+        Ok(_) => Some(true),
+        Err(rustix::io::Errno::NOENT) => Some(false),
+        Err(_) => None,
+    };
+    if hierarchy.version == 1 { has("release_agent") } else { has("cgroup.events").map(|has| !has) }
+}
+
+/// How many cgroups of cgroup2 were removed and not released, by the kernel's own count. `None` if cgroup2 is not
+/// mounted, or not from its root: the kernel counts those below a cgroup, and says nothing of others.
 pub fn dying(hierarchies: &[Hierarchy]) -> Option<u64> {
-    let mount = hierarchies.iter().find(|hierarchy| hierarchy.version == 2)?.mount.as_ref()?;
-    let root = rustix::fs::open(mount.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let hierarchy = hierarchies.iter().find(|hierarchy| hierarchy.version == 2)?;
+    let root = rustix::fs::open(hierarchy.mount.as_ref()?.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    if is_root(root.as_fd(), hierarchy) != Some(true) {
+        return None;
+    }
     let stat = read(&root, "cgroup.stat", 1 << 16)?;
     stat.lines().find_map(|line| line.strip_prefix("nr_dying_descendants "))?.parse().ok()
 }

@@ -39,7 +39,8 @@ pub struct Hierarchy {
     pub id: HierarchyId,
     /// 1 or 2.
     pub version: u8,
-    /// Its controllers, or `name=systemd` for a named v1 hierarchy. Empty for cgroup2 with none enabled at the root.
+    /// Its controllers, or `name=systemd` for a named v1 hierarchy. cgroup2's are those that the root of its mount has;
+    /// none in older traces, and where it is not mounted.
     #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
     pub controllers: Vec<String>,
     /// Where this host's own mount namespace has it mounted. `None` if nowhere.

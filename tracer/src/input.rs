@@ -686,7 +686,7 @@ pub enum About {
     /// How many cgroups of cgroup2 are removed and not released, by the kernel's own count: when tracing began, and
     /// when such ones are looked at.
     Dying {
-        /// `nr_dying_descendants` of the root, as far as it is mounted.
+        /// `nr_dying_descendants` of the root.
         count: u64,
     },
     /// A walk of cgroupfs is over: the one at the start, or a later one, because something was lost.

@@ -343,13 +343,13 @@ impl Session {
     }
 }
 
-/// The stream's first line, without what the kernel side says of itself.
 /// How many cgroups of cgroup2 are dying now, by the kernel's count.
 fn dying(hierarchies: &[Hierarchy]) -> Option<Input> {
     let count = cgroupfs::dying(hierarchies)?;
     Some(Input::Facts(Facts { at: process::boot_time(), about: About::Dying { count } }))
 }
 
+/// The stream's first line, without what the kernel side says of itself.
 fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
     let system = process::system();
     Header {

@@ -14,7 +14,7 @@ mod tables;
 mod telling;
 mod told;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,8 +25,8 @@ use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Facts, HierarchyId, Input,
-    Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
+    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Exit, Facts, HierarchyId,
+    Input, Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
 };
 use crate::mounts::{self, Resolution};
 use crate::name::{Name, components};
@@ -72,8 +72,8 @@ pub struct Tracker {
     next_sweep: BootTime,
     next_sweep_of_facts: BootTime,
     /// Containers of which something was said when their cgroups may have been there already, and when those are given
-    /// it.
-    late: HashSet<Name>,
+    /// it; whether that is another container than before.
+    late: HashMap<Name, bool>,
     next_naming: BootTime,
     findings: Vec<Finding>,
     spans: Vec<Span>,
@@ -131,7 +131,7 @@ impl Tracker {
             now: BootTime(header.clock.boot_ns),
             next_sweep: BootTime(header.clock.boot_ns),
             next_sweep_of_facts: BootTime(header.clock.boot_ns) + SWEEP_OF_FACTS,
-            late: HashSet::new(),
+            late: HashMap::new(),
             next_naming: BootTime(header.clock.boot_ns),
             findings: Vec::new(),
             spans: Vec::new(),
@@ -478,10 +478,27 @@ impl Tracker {
         if process.change == ProcessChange::Exit {
             let end = End { seq, at, exit: process.exit };
             self.start_ended(end, process.pid);
+            self.has_made(process.pid);
             self.stories.ended((process.pid, which), end);
             if let Some(known) = self.processes.get(process.pid) {
                 self.makers.ended((process.pid, known), end);
             }
+        }
+    }
+
+    /// A process has ended, and may have made a container.
+    fn has_made(&mut self, pid: Pid) {
+        let made = |known: &&Known| known.exit.is_some_and(Exit::is_success);
+        let command = self.processes.get(pid).filter(made).and_then(|known| known.command.as_ref());
+        if let Some(id) = command.filter(|command| command.makes()).and_then(|command| command.id.clone()) {
+            self.settled(&engine::buildah_id(&id).unwrap_or(id), pid, true);
+        }
+    }
+
+    /// Whether a container was made is known by now.
+    fn settled(&mut self, id: &Name, maker: Pid, is_made: bool) {
+        if self.told.settled(id, maker, is_made) {
+            self.said_late(id, true);
         }
     }
 
@@ -503,15 +520,20 @@ impl Tracker {
                 let speaker = said.pid.and_then(|pid| self.processes.get(pid)?.command.as_ref());
                 let is_new = speaker.is_some_and(oci::RuntimeCommand::makes);
                 self.told.learn(facts.at, said, is_new);
-                // A container that is being made has no cgroup yet.
+                // One that is to be made may have the cgroup of another one, which may be there to stay.
                 if !is_new {
-                    self.said_late(said);
+                    self.said_late(&said.id, false);
                 }
             }
             About::State { id, pid, path: _, present } => {
                 let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
                 // It was looked at the end of the process, which is the last one known of that number.
                 let which = self.processes.get(*pid).map(|known| known.incarnation);
+                if !present {
+                    self.told.over(&id);
+                } else if self.processes.get(*pid).is_some_and(Known::has_failed_to_make) {
+                    self.settled(&id, *pid, false);
+                }
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
                 self.look_at_what_is_left(&id, *pid, *present);
             }

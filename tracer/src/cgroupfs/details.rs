@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 use rustix::io::{Errno, read};
 
-use super::{directory_flags, super_options, visit};
+use super::{directory_flags, is_root, super_options, visit};
 use crate::hierarchy::Hierarchy;
 use crate::input::{BootTime, HierarchyId, Mount};
 use crate::mounts;
@@ -217,16 +217,6 @@ fn known<T>(read: Result<T, Unread>) -> Result<Option<T>, Unread> {
         Err(Unread::Unknown) => Ok(None),
         Err(Unread::Gone) => Err(Unread::Gone),
     }
-}
-
-/// Whether a directory is the root of its hierarchy: v1's alone has a release agent, and all but v2's have events.
-fn is_root(directory: BorrowedFd<'_>, hierarchy: &Hierarchy) -> Option<bool> {
-    let has = |file: &str| match statat(directory, file, AtFlags::empty()) {
-        Ok(_) => Some(true),
-        Err(Errno::NOENT) => Some(false),
-        Err(_) => None,
-    };
-    if hierarchy.version == 1 { has("release_agent") } else { has("cgroup.events").map(|has| !has) }
 }
 
 /// The number behind a word at the beginning of a line.

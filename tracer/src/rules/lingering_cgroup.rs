@@ -57,6 +57,8 @@ pub(super) const RULE: Rule = Rule {
         causes: &[PAGES, UNKNOWN],
         false_positives: &[
             "A connection whose other side has gone silent can hold a cgroup of cgroup2 for longer than 10 min.",
+            "Whether a removed cgroup of cgroup2 had the memory controller is not known: `pages` is said wherever \
+             cgroup2 has it.",
             "What lingers is told of while its story is told on, at least 10 min; later it is only in the metrics. \
              After a day it is not counted any more.",
             "Cgroups that were dying before tracing began are in the metrics, and never told of.",
@@ -91,8 +93,8 @@ const PAGES: Cause = Cause {
 
 const UNKNOWN: Cause = Cause {
     word: "unknown",
-    meaning: "What holds it is not known. Pages alone are no reason: no memory is charged in its hierarchy, the \
-              kernel gives them to the cgroup around it, or its release does not tell.",
+    meaning: "What holds it is not known. That pages do cannot be said: no memory is charged in its hierarchy, the \
+              kernel gives them to the cgroup around it, or the trace does not tell.",
     advice: "Look for what can: a process of it that has ended and whose parent does not wait for it, a cgroup \
              namespace that was made in it and is held open, on cgroup2 a socket that was opened in it and was handed \
              on. An open file of its directory does not hold it.",

@@ -526,9 +526,12 @@ impl Cgroups {
     }
 
     /// The cgroups that exist of containers of these ids.
-    pub fn of_containers(&self, ids: &HashSet<Name>) -> Vec<(HierarchyId, CgroupId, Name, Arc<Container>)> {
+    pub fn of_containers(
+        &self,
+        is_wanted: impl Fn(&Name) -> bool,
+    ) -> Vec<(HierarchyId, CgroupId, Name, Arc<Container>)> {
         let live = self.live.iter().filter_map(|(key, live)| {
-            let container = live.container.as_ref().filter(|container| ids.contains(&container.id))?;
+            let container = live.container.as_ref().filter(|container| is_wanted(&container.id))?;
             Some((key.0, key.1, live.path.clone(), container.clone()))
         });
         live.collect()

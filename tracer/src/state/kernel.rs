@@ -11,7 +11,7 @@ pub(crate) struct Kernel {
     pub rmdir_class: Option<RmdirClass>,
     /// Whether a page that is charged to a removed memory cgroup keeps it. `None` if that is not known.
     pub keeps_pages: Option<bool>,
-    /// The v1 hierarchy that the memory controller is bound to. `None` if it is cgroup2's, or nobody's.
+    /// The hierarchy that the memory controller is bound to. `None` if it is nobody's, or not known.
     memory: Option<HierarchyId>,
 }
 
@@ -23,12 +23,12 @@ impl Kernel {
         Self {
             rmdir_class: header.rmdir_class,
             keeps_pages: release::keeps_pages(&header.kernel),
-            memory: memory.filter(|hierarchy| hierarchy.version == 1).map(|hierarchy| hierarchy.id),
+            memory: memory.map(|hierarchy| hierarchy.id),
         }
     }
 
-    /// Whether memory is charged to cgroups of a hierarchy: of cgroup2, to those that have the controller.
+    /// Whether memory is known to be charged to cgroups of a hierarchy: of cgroup2, to those that have the controller.
     pub fn charges_memory(&self, hierarchy: HierarchyId) -> bool {
-        self.memory.unwrap_or(HierarchyId(0)) == hierarchy
+        self.memory == Some(hierarchy)
     }
 }

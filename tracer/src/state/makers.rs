@@ -5,6 +5,8 @@
 //! failed. Its state is kept by a root directory, so only a process that uses the same one says anything of it. A
 //! container that is stopped has its state, and its cgroups with it.
 
+use std::collections::HashSet;
+
 use super::cgroups::Key;
 use super::processes::Known;
 use super::story::{Done, End};
@@ -142,6 +144,15 @@ impl Makers {
                 made.removed.push(cgroup.0);
             }
         });
+    }
+
+    /// A walk did not find these: they were removed unseen.
+    pub fn vanished(&mut self, gone: &[Key]) {
+        let gone: HashSet<Key> = gone.iter().copied().collect();
+        let own = self.0.in_order().flat_map(|(id, made)| made.cgroups.iter().map(move |cgroup| (id, *cgroup)));
+        let own: Vec<(Name, Key)> =
+            own.filter(|(_, cgroup)| gone.contains(cgroup)).map(|(id, cgroup)| (id.clone(), cgroup)).collect();
+        own.iter().for_each(|(id, cgroup)| self.removed(id, *cgroup));
     }
 
     /// A removal of a cgroup of a container failed.

@@ -320,6 +320,12 @@ impl Known {
         }
     }
 
+    /// Whether it was to make a container and failed, as its exit status says.
+    pub fn has_failed_to_make(&self) -> bool {
+        let is_failure = |exit: Exit| matches!(exit, Exit::Code(code) if code != 0);
+        self.exit.is_some_and(is_failure) && self.command.as_ref().is_some_and(RuntimeCommand::makes)
+    }
+
     /// When it was forked, or a clock tick before. `None` if that was not told.
     pub fn began(&self) -> Option<BootTime> {
         self.started

@@ -127,10 +127,11 @@ impl Tracker {
         owner
     }
 
-    /// What was said of a container may have come later than its cgroups.
-    pub(super) fn said_late(&mut self, said: &ContainerFacts) {
+    /// What was said of a container may have come later than its cgroups. `is_anew`: of another one than before.
+    pub(super) fn said_late(&mut self, id: &Name, is_anew: bool) {
         if self.late.len() < LATE {
-            self.late.insert(engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone()));
+            let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
+            *self.late.entry(id).or_default() |= is_anew;
         }
     }
 
@@ -143,9 +144,14 @@ impl Tracker {
         let late = std::mem::take(&mut self.late);
         // Several cgroups share what is known of their container.
         let mut named: HashMap<*const Container, Option<Arc<Container>>> = HashMap::new();
-        for (hierarchy, id, path, container) in self.cgroups.of_containers(&late) {
+        for (hierarchy, id, path, container) in self.cgroups.of_containers(|id| late.contains_key(id)) {
+            let is_anew = late.get(&container.id) == Some(&true);
             let now = named.entry(Arc::as_ptr(&container)).or_insert_with(|| {
-                self.known_by_now(&container, &path, None).filter(|now| *now != *container).map(Arc::new)
+                let mut now = container.as_ref().clone();
+                if is_anew && let Some(facts) = self.facts_of(&now, &path, None) {
+                    (now.name, now.image) = (facts.name.clone(), facts.image.clone());
+                }
+                self.known_by_now(&now, &path, None).filter(|now| *now != *container).map(Arc::new)
             });
             if let Some(now) = now {
                 self.cgroups.set_container(hierarchy, id, now.clone());
@@ -159,11 +165,15 @@ impl Tracker {
 
     /// With what is known of it, done to by a user or within a user's own slice.
     fn with_facts(&self, container: Container, path: &Name, uid: Option<u32>) -> Container {
-        let said = |uid| self.told.of(&container.id, uid).filter(|facts| is_about(facts, &container, path));
-        match said(uid).or_else(|| said(Some(container::user(path)?))) {
+        match self.facts_of(&container, path, uid) {
             Some(facts) => container.with(facts),
             None => container,
         }
+    }
+
+    fn facts_of(&self, container: &Container, path: &Name, uid: Option<u32>) -> Option<&ContainerFacts> {
+        let said = |uid| self.told.of_one(&container.id, uid, |facts| is_about(facts, container, path));
+        said(uid).or_else(|| said(Some(container::user(path)?)))
     }
 }
 
@@ -199,7 +209,7 @@ mod tests {
     use super::*;
     use crate::hierarchy::{Clock, Header, Setup};
     use crate::input::{
-        About, Actor, BootTime, Cgroup, CgroupId, Change, Event, Facts, HierarchyId, Input, Parent, Process,
+        About, Actor, BootTime, Cgroup, CgroupId, Change, Event, Exit, Facts, HierarchyId, Input, Parent, Process,
         ProcessChange, Seq, Tick,
     };
 
@@ -410,6 +420,28 @@ mod tests {
     }
 
     #[test]
+    fn what_root_says_of_another_of_the_same_id_does_not_hide_what_a_user_says() {
+        let mut play = Play::new();
+        let facts = |uid, path: &str, name: &str| ContainerFacts {
+            uid: Some(uid),
+            cgroups_path: Some(path.into()),
+            name: Some(name.into()),
+            ..ContainerFacts::new("web".into(), "runc", "/b/config.json".into())
+        };
+        play.said(facts(0, "/prod/web", "prod"));
+        play.said(facts(1000, "user.slice:runc:web", "own"));
+        let name = |play: &mut Play, id: u64, path: &str| {
+            play.event(Change::Existing, id, path, 1);
+            let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id))?.container.clone()?;
+            live.name.as_ref().map(Name::to_string)
+        };
+        let below = |uid| format!("/user.slice/user-{uid}.slice/user@{uid}.service/user.slice/runc-web.scope");
+        assert_eq!(name(&mut play, 1, &below(1000)).as_deref(), Some("own"));
+        assert_eq!(name(&mut play, 2, &below(1001)), None);
+        assert_eq!(name(&mut play, 3, "/system.slice/runc-web.scope"), None);
+    }
+
+    #[test]
     fn what_is_said_late_is_told_of_what_is_there_already() {
         let mut play = Play::new();
         let path = format!("/docker/{DOCKER}");
@@ -425,6 +457,51 @@ mod tests {
         assert_eq!(name(&play, 3).as_deref(), Some("web"), "a new one in it at once");
         play.feed(Input::Tick(Tick { at: BootTime(2_000_000_000) }));
         assert_eq!([1, 2].map(|id| name(&play, id)), [Some("web".to_owned()), Some("web".to_owned())]);
+    }
+
+    #[test]
+    fn a_cgroup_is_of_the_last_container_that_was_made_into_it() {
+        let said = |pid, name: Option<&str>, image: &str| ContainerFacts {
+            pid: Some(Pid(pid)),
+            name: name.map(Name::from),
+            image: Some(image.into()),
+            ..ContainerFacts::new("web".into(), "runc", "/b/config.json".into())
+        };
+        let check = |state_of_first_is_gone: bool, code: u8, expected: (Option<&str>, &str)| {
+            let mut play = Play::new();
+            let mut seconds = 3;
+            let mut ends = |play: &mut Play, pid, code, present| {
+                let exit = Process::new(BootTime(3), Pid(pid), ProcessChange::Exit, "exe".into());
+                play.feed(Input::Process(Process { exit: Some(Exit::Code(code)), ..exit }));
+                let path = "/run/runc/web/state.json".into();
+                let about = About::State { id: "web".into(), pid: Pid(pid), path, present };
+                play.feed(Input::Facts(Facts { at: BootTime(3), about }));
+                seconds += 3;
+                play.feed(Input::Tick(Tick { at: BootTime(seconds * 1_000_000_000) }));
+            };
+            play.exec(10, "runc|create|web", &[]);
+            play.said(said(10, Some("first"), "a"));
+            play.event(Change::Created, 1, "/web", 10);
+            ends(&mut play, 10, 0, true);
+            if state_of_first_is_gone {
+                play.exec(11, "runc|delete|web", &[]);
+                ends(&mut play, 11, 0, false);
+            }
+            play.exec(12, "runc|create|web", &[]);
+            play.said(said(12, None, "b"));
+            ends(&mut play, 12, code, true);
+            play.event(Change::Created, 2, "/web/init", 1);
+            for id in [1, 2] {
+                let live = play.0.cgroups.get(HierarchyId(0), CgroupId(id)).and_then(|live| live.container.clone());
+                let container = live.expect("it is of a container");
+                let known = (container.name.as_ref(), container.image.as_ref());
+                let (name, image) = expected;
+                assert_eq!(known, (name.map(Name::from).as_ref(), Some(&image.into())), "{id} {code}");
+            }
+        };
+        check(true, 0, (None, "b"));
+        check(false, 0, (None, "b"));
+        check(false, 1, (Some("first"), "a"));
     }
 
     #[test]

@@ -94,6 +94,7 @@ impl Tracker {
 
     /// A walk did not find these: they were removed unseen, which whoever told of them takes for their removal.
     pub(super) fn vanished(&mut self, gone: &[Key]) {
+        self.makers.vanished(gone);
         for cgroup in gone {
             self.stories.happened(Change::Removed, *cgroup, self.now);
             for (kind, _) in self.rules.that_withdraw(Change::Removed) {
@@ -152,7 +153,9 @@ impl Tracker {
             match due {
                 Due::Story(number, story) => {
                     let finding = rules::judge(self.rules.of(story.kind), &story, &self.world());
-                    if finding.as_ref().is_some_and(|finding| finding.severity == Severity::Fault) {
+                    let hurts = finding.as_ref().is_some_and(|finding| finding.severity == Severity::Fault);
+                    // What a start met is nothing that became of a removal.
+                    if hurts && self.rules.of(story.kind).failed_start.is_none() {
                         self.told_as_fault(&story);
                     }
                     self.findings.extend(self.stories.give_back(number, story, finding, &mut self.notes));

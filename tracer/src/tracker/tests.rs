@@ -1,5 +1,6 @@
 //! Stories as they come from the kernel, and what is told of them.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::*;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::budget::{self, weigh};
 use crate::engine;
-use crate::input::{BootTime, ContainerFacts};
+use crate::input::{BootTime, ContainerFacts, Pid};
 use crate::machine;
 use crate::name::Name;
 use crate::recent::Recent;
@@ -26,14 +26,29 @@ pub(crate) struct Told(Recent<Name, Sources>);
 /// Of one id.
 #[derive(Clone, Debug, Default)]
 struct Sources {
-    root: Option<ContainerFacts>,
+    root: Option<Said>,
     /// The last other user who said something.
-    other: Option<ContainerFacts>,
+    other: Option<Said>,
+    /// The state of the last one was seen to be gone.
+    is_over: bool,
     /// When something was last said, or when the container was last known to be there.
     at: BootTime,
 }
 
-weigh! { Sources: root, other; }
+/// What one of them says.
+#[derive(Clone, Debug)]
+struct Said {
+    facts: ContainerFacts,
+    /// What was said of the container that was there before this one was to be made: it holds if that comes to nothing.
+    before: Option<Box<ContainerFacts>>,
+    /// Another one was known by its id, and this one is yet to be made: cgroups may bear the name of the first.
+    is_another: bool,
+}
+
+weigh! {
+    Said: facts, before;
+    Sources: root, other;
+}
 
 impl Told {
     pub fn new() -> Self {
@@ -51,25 +66,66 @@ impl Told {
         let id = engine::buildah_id(&said.id).unwrap_or_else(|| said.id.clone());
         let mut sources = self.0.take(&id).unwrap_or_default();
         sources.at = sources.at.max(at);
-        if is_root(said) {
-            match &mut sources.root {
-                Some(known) if !is_new && may_be_same(known, said) => merge(known, said),
-                Some(_) | None => sources.root = Some(said.clone()),
-            }
+        let source = if is_root(said) {
+            &mut sources.root
         } else {
-            match sources.other.as_mut().filter(|known| known.uid == said.uid) {
-                Some(known) if !is_new && may_be_same(known, said) => merge(known, said),
-                Some(_) | None => sources.other = Some(said.clone()),
+            sources.other = sources.other.take().filter(|known| known.facts.uid == said.uid);
+            &mut sources.other
+        };
+        match source {
+            Some(known) if !is_new && may_be_same(&known.facts, said) => merge(&mut known.facts, said),
+            Some(known) if is_new && known.facts.pid == said.pid => known.facts = said.clone(),
+            Some(_) | None => {
+                let known = source.take().filter(|_| is_new);
+                let is_another = known.is_some();
+                let known = known.filter(|_| !sources.is_over);
+                let before = known.map(|known| known.before.unwrap_or_else(|| Box::new(known.facts)));
+                *source = Some(Said { facts: said.clone(), before, is_another });
             }
         }
+        sources.is_over &= !is_new;
         self.0.tell(id, sources);
+    }
+
+    /// A process was to make a container, and did, or did not, and the state of the one before is still there. Returns
+    /// whether that changes what is known of the one that is there.
+    pub fn settled(&mut self, id: &Name, maker: Pid, is_made: bool) -> bool {
+        let mut changes = false;
+        self.0.change(id, |sources| {
+            let both = sources.root.iter_mut().chain(&mut sources.other);
+            for said in both.filter(|said| said.facts.pid == Some(maker)) {
+                let before = said.before.take();
+                if is_made {
+                    changes |= std::mem::take(&mut said.is_another);
+                } else if let Some(before) = before {
+                    said.facts = *before;
+                    changes = true;
+                }
+            }
+        });
+        changes
+    }
+
+    /// The state of a container is gone: it is over, and whoever is made by its id is another one.
+    pub fn over(&mut self, id: &Name) {
+        self.0.change(id, |sources| sources.is_over = true);
     }
 
     /// What is known of a container that this user does something to; `None` for a user that is not known.
     pub fn of(&self, id: &Name, uid: Option<u32>) -> Option<&ContainerFacts> {
+        self.of_one(id, uid, |_| true)
+    }
+
+    /// Of those of an id the one that this is: another's may be known as well.
+    pub fn of_one(
+        &self,
+        id: &Name,
+        uid: Option<u32>,
+        is_it: impl Fn(&ContainerFacts) -> bool,
+    ) -> Option<&ContainerFacts> {
         let sources = self.0.get(id)?;
-        let own = || sources.other.as_ref().filter(|said| said.uid == uid);
-        sources.root.as_ref().or_else(own)
+        let own = sources.other.as_ref().filter(|said| said.facts.uid == uid);
+        sources.root.iter().chain(own).map(|said| &said.facts).find(|facts| is_it(facts))
     }
 
     /// Whether anything was said of a container, by anybody.
@@ -81,7 +137,7 @@ impl Told {
     pub fn all(&self) -> impl Iterator<Item = (BootTime, &ContainerFacts)> {
         self.0
             .in_order()
-            .flat_map(|(_, sources)| sources.root.iter().chain(&sources.other).map(|facts| (sources.at, facts)))
+            .flat_map(|(_, sources)| sources.root.iter().chain(&sources.other).map(|said| (sources.at, &said.facts)))
     }
 
     /// Drops what was said long ago of containers that are not there any more.
@@ -184,6 +240,25 @@ mod tests {
         assert_eq!(name(later(), true), None, "it was made anew");
         assert_eq!(name(ContainerFacts { cgroups_path: Some("/b/web".into()), ..later() }, false), None);
         assert_eq!(name(ContainerFacts { runtime: "lxc".to_owned(), ..later() }, false), None);
+    }
+
+    #[test]
+    fn what_was_known_holds_if_another_is_not_made_after_all() {
+        let by = |pid, name: &str| ContainerFacts { pid: Some(Pid(pid)), ..said(Some(0), name) };
+        let mut told = Told::new();
+        let id = "web".into();
+        told.learn(BootTime(1), &by(1, "first"), true);
+        assert!(!told.settled(&id, Pid(1), true), "there was none before");
+        for (pid, name) in [(2, "second"), (2, "second again"), (3, "third")] {
+            told.learn(BootTime(2), &by(pid, name), true);
+        }
+        assert!(!told.settled(&id, Pid(2), false), "another is to be made by now");
+        assert!(told.settled(&id, Pid(3), false) && !told.settled(&id, Pid(3), false));
+        assert_eq!(name_for(&told, None).as_deref(), Some("first"));
+        told.over(&id);
+        told.learn(BootTime(3), &by(4, "fourth"), true);
+        assert!(!told.settled(&id, Pid(4), false), "the first was over");
+        assert_eq!(name_for(&told, None).as_deref(), Some("fourth"));
     }
 
     #[test]

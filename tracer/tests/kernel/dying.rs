@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use cgtrace::cgroupfs;
 use cgtrace::input::{BootTime, Input, Tick};
 use cgtrace::output::Json;
 use cgtrace::recording::TraceLine;
@@ -127,4 +128,26 @@ fn what_was_dying_before_is_counted_at_the_start() {
     let counted = of_type(&lines, "facts").into_iter().find(|facts| facts["about"] == "dying").unwrap();
     assert!(counted["count"].as_u64().unwrap() >= 3, "{counted}");
     assert_eq!(zombies.iter_mut().filter_map(|zombie| zombie.wait().ok()).count(), 3);
+}
+
+#[test]
+fn what_is_counted_below_a_cgroup_is_no_count_of_the_host() {
+    let scratch = Scratch::new();
+    let mut zombie = within(&scratch.path.join("zombie"), ":");
+    let (_, mut hierarchies) = cgroupfs::hierarchies().unwrap();
+    assert!(cgroupfs::dying(&hierarchies).is_some_and(|count| count > 0));
+    // As an agent in a cgroup namespace of its own has it.
+    let v2 = hierarchies.iter_mut().find(|hierarchy| hierarchy.version == 2).unwrap();
+    v2.mount = Some(scratch.path.to_str().unwrap().into());
+    assert_eq!(cgroupfs::dying(&hierarchies), None);
+    zombie.wait().unwrap();
+}
+
+#[test]
+fn the_controllers_of_cgroup2_are_known() {
+    let (_, hierarchies) = cgroupfs::hierarchies().unwrap();
+    let v2 = hierarchies.iter().find(|hierarchy| hierarchy.version == 2).unwrap();
+    let mount = v2.mount.as_ref().unwrap().to_str().unwrap();
+    let has = fs::read_to_string(Path::new(mount).join("cgroup.controllers")).unwrap();
+    assert_eq!(v2.controllers, has.split_whitespace().collect::<Vec<_>>());
 }

@@ -17,11 +17,11 @@ const PIDS: u32 = 8;
 const OLD: &str = "6.18.44";
 const NEW: &str = "7.1.13+deb13-cloud-amd64";
 
-/// A host with that kernel, on which memory is v1's or cgroup2's; with what is around the removed ones.
-fn host(kernel: &str, memory_is_v1: bool) -> Play {
+/// A host with that kernel, on which memory is v1's, cgroup2's or nobody's; with what is around the removed ones.
+fn host(kernel: &str, memory: Option<u32>) -> Play {
     let mut header = Header { kernel: kernel.to_owned(), rmdir_class: RmdirClass::of(kernel), ..header(&[]) };
-    if memory_is_v1 {
-        header.hierarchies[1].controllers = vec!["memory".to_owned()];
+    for hierarchy in header.hierarchies.iter_mut().filter(|hierarchy| Some(hierarchy.id.0) == memory) {
+        hierarchy.controllers = vec!["memory".to_owned()];
     }
     let mut play = Play::new();
     play.tracker = Tracker::new(&header);
@@ -53,7 +53,7 @@ fn said(finding: &Finding) -> (&str, Severity, &str) {
 
 #[test]
 fn what_the_kernel_keeps_is_told_after_ten_minutes_and_again_when_it_lets_go() {
-    let mut play = host(NEW, false);
+    let mut play = host(NEW, Some(V2));
     let (made, gone) = removed(&mut play, V2, 7, "/pods/web");
     play.pass(PATIENCE - Duration::from_secs(1));
     assert!(play.findings.is_empty());
@@ -79,7 +79,7 @@ fn what_the_kernel_keeps_is_told_after_ten_minutes_and_again_when_it_lets_go() {
 
 #[test]
 fn nothing_is_told_of_what_is_released_in_time() {
-    let mut play = host(NEW, false);
+    let mut play = host(NEW, Some(V2));
     for id in 10..40 {
         removed(&mut play, V2, id, &format!("/pods/{id}"));
         play.pass(PATIENCE / 2);
@@ -91,26 +91,27 @@ fn nothing_is_told_of_what_is_released_in_time() {
 
 #[test]
 fn what_pages_may_keep_is_ordinary_on_an_older_kernel_only() {
-    let told = |kernel: &str, memory_is_v1, hierarchy| {
-        let mut play = host(kernel, memory_is_v1);
+    let told = |kernel: &str, memory, hierarchy| {
+        let mut play = host(kernel, memory);
         removed(&mut play, hierarchy, 7, "/pods/web");
         wait(&mut play);
         let finding = play.only();
         (finding.cause.word, finding.severity, finding.is_routine())
     };
     let (ordinary, exceptional) = (("pages", Severity::Benign, true), ("unknown", Severity::Undetermined, false));
-    assert_eq!(told(OLD, false, V2), ordinary);
-    assert_eq!(told(OLD, true, MEMORY), ordinary);
-    assert_eq!(told(OLD, true, V2), exceptional, "no memory is charged there");
-    assert_eq!(told(OLD, true, PIDS), exceptional);
-    assert_eq!(told(NEW, false, V2), exceptional);
-    assert_eq!(told(NEW, true, MEMORY), exceptional);
-    assert_eq!(told("", false, V2), exceptional, "a kernel that says nothing is not called ordinary");
+    assert_eq!(told(OLD, Some(V2), V2), ordinary);
+    assert_eq!(told(OLD, Some(MEMORY), MEMORY), ordinary);
+    assert_eq!(told(OLD, Some(MEMORY), V2), exceptional, "no memory is charged there");
+    assert_eq!(told(OLD, Some(MEMORY), PIDS), exceptional);
+    assert_eq!(told(OLD, None, V2), exceptional, "the kernel was booted without it");
+    assert_eq!(told(NEW, Some(V2), V2), exceptional);
+    assert_eq!(told(NEW, Some(MEMORY), MEMORY), exceptional);
+    assert_eq!(told("", Some(V2), V2), exceptional, "a kernel that says nothing is not called ordinary");
 }
 
 #[test]
 fn all_that_linger_below_one_place_are_one_story_that_is_told_anew_at_ten_times_as_many() {
-    let mut play = host(OLD, false);
+    let mut play = host(OLD, Some(V2));
     // Pods of their own, which are gone as well.
     for id in 100..250 {
         removed(&mut play, V2, id, &format!("/pods/{id}/app"));
@@ -143,7 +144,7 @@ fn all_that_linger_below_one_place_are_one_story_that_is_told_anew_at_ten_times_
 
 #[test]
 fn a_container_that_lingers_in_several_hierarchies_is_one_story() {
-    let mut play = host(OLD, true);
+    let mut play = host(OLD, Some(MEMORY));
     for hierarchy in [MEMORY, PIDS] {
         removed(&mut play, hierarchy, 7, "/pods/web");
     }
@@ -161,7 +162,7 @@ fn a_container_that_lingers_in_several_hierarchies_is_one_story() {
 
 #[test]
 fn what_lingers_in_two_hierarchies_for_reasons_of_its_own_is_two_stories() {
-    let mut play = host(OLD, true);
+    let mut play = host(OLD, Some(MEMORY));
     removed(&mut play, MEMORY, 7, "/pods/web");
     removed(&mut play, V2, 8, "/pods/db");
     play.pass(Duration::from_secs(30));
@@ -180,7 +181,7 @@ fn what_lingers_in_two_hierarchies_for_reasons_of_its_own_is_two_stories() {
 #[test]
 fn the_container_of_what_lingers_is_named() {
     let id = "a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
-    let mut play = host(NEW, false);
+    let mut play = host(NEW, Some(V2));
     removed(&mut play, V2, 7, &format!("/docker/{id}"));
     wait(&mut play);
     let finding = play.only();
@@ -190,7 +191,7 @@ fn the_container_of_what_lingers_is_named() {
 
 #[test]
 fn when_the_first_is_released_the_others_are_told_without_it() {
-    let mut play = host(NEW, false);
+    let mut play = host(NEW, Some(V2));
     for id in 10..30 {
         removed(&mut play, V2, id, &format!("/pods/{id}"));
     }
@@ -210,7 +211,7 @@ fn when_the_first_is_released_the_others_are_told_without_it() {
 
 #[test]
 fn a_release_that_may_have_been_lost_makes_the_claim_a_may() {
-    let mut play = host(NEW, false);
+    let mut play = host(NEW, Some(V2));
     removed(&mut play, V2, 7, "/pods/web");
     play.feed(Input::Lost(Lost::some(BootTime(0), Ring::Lifecycle, LossReason::RingFull, 1)));
     wait(&mut play);
@@ -222,7 +223,7 @@ fn a_release_that_may_have_been_lost_makes_the_claim_a_may() {
 #[test]
 fn what_the_kernel_does_not_count_is_not_told_as_certain() {
     let told = |count: u64| {
-        let mut play = host(NEW, false);
+        let mut play = host(NEW, Some(V2));
         for id in 10..13 {
             removed(&mut play, V2, id, &format!("/pods/{id}"));
         }
@@ -247,7 +248,7 @@ fn where_no_release_is_seen_nothing_is_told() {
 
 #[test]
 fn one_tick_in_ten_minutes_looks_after_any_number_of_removals() {
-    let mut play = host(NEW, false);
+    let mut play = host(NEW, Some(V2));
     removed(&mut play, V2, 9, "/pods/first");
     let first = play.now;
     for id in 10..5_000 {

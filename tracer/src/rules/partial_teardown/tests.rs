@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::left::PATIENCE;
 use crate::errno::Errno;
 use crate::findings::{Certainty, Severity};
-use crate::input::{BootTime, Change, Exit, Input, LossReason, Lost, NamespaceId, Operation, Ring, Syscall};
+use crate::input::{
+    About, BootTime, Change, Exit, Facts, HierarchyId, Input, LossReason, Lost, NamespaceId, Operation, Ring, Syscall,
+    WalkedAgain,
+};
 use crate::tracker::tests::Play;
 
 const MAKER: u32 = 20;
@@ -251,4 +254,18 @@ fn what_was_lost_weakens_what_is_told() {
     let removals = "failed removals may have been lost meanwhile";
     let says = ": who may have tried to remove it was not seen; ";
     check(Ring::Attempts, Some(Operation::Rmdir), removals, Severity::Fault, says);
+}
+
+#[test]
+fn what_a_walk_does_not_find_any_more_is_gone() {
+    let mut play = stopped();
+    play.feed(Input::Lost(Lost::some(BootTime(0), Ring::Lifecycle, LossReason::RingFull, 1)));
+    let again = Some(WalkedAgain { began: BootTime(play.now), hierarchies: vec![HierarchyId(0), HierarchyId(4)] });
+    let about = About::Walked { cgroups: 1, unreadable: 0, again };
+    play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+    deleted(&mut play, 0);
+    wait(&mut play);
+    let finding = play.only();
+    assert_eq!((finding.kind.as_str(), finding.certainty), ("partial-teardown", Certainty::Degraded));
+    assert!(finding.summary.contains("though it is gone from 2 others"), "{}", finding.summary);
 }

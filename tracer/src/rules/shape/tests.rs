@@ -64,8 +64,8 @@ fn taken(hierarchy: u32, path: &'static str, other: Option<&str>) -> Scene {
 /// The kernel does not release a thousand of them.
 fn linger(kernel: &str, hierarchy: u32, around: &str) -> Scene {
     let mut header = Header { kernel: kernel.to_owned(), rmdir_class: RmdirClass::of(kernel), ..header(&[]) };
-    if hierarchy == V1 {
-        header.hierarchies[1].controllers = vec!["memory".to_owned()];
+    for own in header.hierarchies.iter_mut().filter(|own| own.id.0 == hierarchy) {
+        own.controllers = vec!["memory".to_owned()];
     }
     let mut play = Play::new();
     play.tracker = Tracker::new(&header);

@@ -435,3 +435,27 @@ fn what_everybody_makes_and_what_lxc_shares_is_never_told() {
         play.event(Change::Created, 0, 8, "/web-1", START);
     });
 }
+
+#[test]
+fn what_a_start_met_is_told_as_left_behind_as_well() {
+    let mut play = Play::new();
+    exec(&mut play, 20, "runc create web");
+    play.event(Change::Created, 0, 7, "/web", 20);
+    play.event(Change::Populated, 0, 7, "/web", STRANGER);
+    play.exit(20, OK);
+    play.pass(Duration::from_secs(3));
+    exec(&mut play, 21, "runc delete web");
+    play.exit(21, OK);
+    play.state("web", 21, false);
+    exec(&mut play, START, "runc create web");
+    play.exit(START, FAILED);
+    play.state("web", START, false);
+    let message = "runc create failed: container's cgroup is not empty: 1 process(es) found".into();
+    let about = About::Failure { id: "web".into(), pid: Pid(START), message };
+    play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+    wait(&mut play);
+    play.event(Change::Emptied, 0, 7, "/web", STRANGER);
+    play.pass(Duration::from_secs(60));
+    let told: Vec<(&str, Severity)> = play.findings.iter().map(|told| (told.kind.as_str(), told.severity)).collect();
+    assert_eq!(told, [("stale-cgroup", Severity::Fault), ("leaked-cgroup", Severity::Fault)]);
+}
