@@ -72,7 +72,7 @@ const ATTEMPTS_FAILED: Cause = Cause {
     meaning: "Its removal was tried when the container was torn down, and failed.",
     advice: "Remove it (rmdir). The error in the summary says why it failed. EBUSY: a process was in it longer than \
              the runtime waited; runc before 1.2 tries once on cgroup v2, logs the failure and exits 0. EROFS, \
-             EACCES, EPERM: whoever tried has no right to write there.",
+             EACCES, EPERM: the process that tried has no right to write there.",
     is_routine: false,
 };
 
