@@ -36,6 +36,8 @@ pub(crate) const HOSTS_MOUNTS: usize = 1 << 20;
 pub(crate) const OWNERS: usize = TOTAL / 64;
 /// Who made the cgroups of containers that are left: some eight hundred on v1, twice as many on cgroup2.
 pub(crate) const MAKERS: usize = TOTAL / 64;
+/// Of that, those of users that are not root.
+pub(crate) const OTHERS_MAKERS: usize = MAKERS / 4;
 /// Failed calls that belong to no story yet.
 pub(crate) const NOTES: usize = 3 * TOTAL / 64;
 /// Stories that are not closed, and what may become one.

@@ -183,7 +183,9 @@ impl Reader {
             return Some(Err(Unread { id, pid: Some(process.pid), path, reason }));
         };
         (facts.pid, facts.uid) = (Some(process.pid), process.uid);
-        facts.state_file = files.and_then(|files| files.paths.into_iter().next());
+        // The likeliest of several is not the one that it has.
+        facts.state_file =
+            files.filter(|files| files.all && files.paths.len() == 1).and_then(|mut files| files.paths.pop());
         let parents: Vec<&str> = process.parents.iter().filter_map(|parent| parent.comm.to_str()).collect();
         facts.annotate(&config.annotations, engine::of(command, &parents));
         if let Some(witness) = witness {

@@ -63,6 +63,18 @@ impl RuntimeCommand {
         matches!(self.subcommand.as_deref(), Some("create" | "run"))
     }
 
+    /// The file that it keeps its container's state in, if its command line alone says so.
+    pub fn state_file(&self) -> Option<Name> {
+        let root = self.root.as_ref().filter(|root| root.as_bytes().first() == Some(&b'/'))?.as_bytes();
+        let file = runtimes::by_name(self.runtime)?.state?.file.as_bytes();
+        Some(Name::new([root, b"/", self.id.as_ref()?.as_bytes(), b"/", file].concat()))
+    }
+
+    /// Whether it may remove its container's cgroups: one that fails to make it does, too.
+    pub fn may_remove(&self) -> bool {
+        matches!(self.subcommand.as_deref(), Some("create" | "run" | "restore" | "delete"))
+    }
+
     /// Whether it is there until its container has ended, and clears up then.
     pub fn runs_to_its_end(&self) -> bool {
         self.subcommand.as_deref() == Some("run") && !self.detach && !self.keep

@@ -18,7 +18,7 @@ mod story;
 pub(crate) use cgroups::{Cgroups, Dying, Followed, Key, Live};
 pub(crate) use coverage::Coverage;
 pub(crate) use kernel::Kernel;
-pub(crate) use makers::{Made, Makers};
+pub(crate) use makers::{Made, Makers, Refusal, StateSeen};
 pub(crate) use notes::{Note, Notes};
 pub(crate) use place::{Creation, Existing, Place, Removal};
 pub(crate) use processes::{Known, Processes};

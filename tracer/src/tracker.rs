@@ -34,7 +34,7 @@ use crate::oci;
 use crate::recent::Recent;
 use crate::rules::Rules;
 use crate::state::{
-    Cgroups, Coverage, Creation, End, Found, Kernel, Known, Makers, Note, Notes, Place, Processes, Stories,
+    Cgroups, Coverage, Creation, End, Found, Kernel, Known, Makers, Note, Notes, Place, Processes, StateSeen, Stories,
 };
 use command::Command;
 use tables::Tables;
@@ -417,7 +417,12 @@ impl Tracker {
                         }
                         self.shared(event);
                     }
-                    Change::Emptied => self.cgroups.populated(&event.cgroup, Some(event.at)),
+                    Change::Emptied => {
+                        self.cgroups.populated(&event.cgroup, Some(event.at));
+                        if let (Some(container), Some(id)) = (&event.container, event.cgroup.id) {
+                            self.makers.emptied(&container.id, (event.cgroup.hierarchy, id), seq);
+                        }
+                    }
                     Change::Attached => {
                         self.cgroups.joined(&event.cgroup, event.at);
                         self.shared(event);
@@ -439,7 +444,9 @@ impl Tracker {
         if let Some(maker) = self.processes.of(actor).filter(makes)
             && is_own_cgroup(&event.cgroup.path, container)
         {
-            self.makers.made(&container.id, (event.cgroup.hierarchy, id), (actor.pid, maker));
+            let said = self.told.of(&container.id, maker.uid).filter(|said| said.pid == Some(actor.pid));
+            let state_file = said.and_then(|said| said.state_file.as_ref());
+            self.makers.made(&container.id, (event.cgroup.hierarchy, id), (actor.pid, maker), state_file);
         }
     }
 
@@ -525,7 +532,7 @@ impl Tracker {
                     self.said_late(&said.id, false);
                 }
             }
-            About::State { id, pid, path: _, present } => {
+            About::State { id, pid, path, present } => {
                 let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
                 // It was looked at the end of the process, which is the last one known of that number.
                 let which = self.processes.get(*pid).map(|known| known.incarnation);
@@ -535,7 +542,7 @@ impl Tracker {
                     self.settled(&id, *pid, false);
                 }
                 self.stories.state_seen(&id, (*pid, which), *present, self.now);
-                self.look_at_what_is_left(&id, *pid, *present);
+                self.look_at_what_is_left(&id, *pid, StateSeen { seq, file: path, present: *present });
             }
             About::Failure { id: _, pid, message } => {
                 let which = self.processes.get(*pid).map(|known| known.incarnation);
@@ -575,8 +582,14 @@ impl Tracker {
         self.sweep();
         self.processes.identify(&mut attempt.actor, attempt.at);
         let Some((place, file)) = self.resolve(attempt) else {
-            if attempt.operation == Operation::Mkdir && attempt.errno != Errno::EEXIST && !self.is_foreign(attempt) {
-                self.coverage.unresolved_mkdir(name_to_make(attempt), attempt.at);
+            let is_mkdir = attempt.operation == Operation::Mkdir && attempt.errno != Errno::EEXIST;
+            // What is not empty is of another file system.
+            let is_removal = is_refused_removal(attempt) && attempt.errno != Errno::ENOTEMPTY;
+            if (is_mkdir || is_removal) && !self.is_foreign(attempt) {
+                match is_mkdir {
+                    true => self.coverage.unresolved_mkdir(last_name(attempt), attempt.at),
+                    false => self.coverage.unresolved_removal(last_name(attempt), attempt.at),
+                }
             }
             return;
         };
@@ -590,10 +603,9 @@ impl Tracker {
             level: existing.and_then(|existing| existing.level),
             truncated: attempt.truncated,
         });
-        let is_refused =
-            attempt.operation == Operation::Rmdir && !matches!(attempt.errno, Errno::ENOENT | Errno::ENODEV);
-        if let (true, Some(existing), Some(container)) = (is_refused, existing, &attempt.container) {
-            self.makers.refused(&container.id, (place.hierarchy, existing.id), attempt.errno);
+        if let (true, Some(existing), Some(container)) = (is_refused_removal(attempt), existing, &attempt.container) {
+            let cgroup = (place.hierarchy, existing.id);
+            self.makers.refused(&container.id, cgroup, attempt.errno, attempt.at, &attempt.actor);
         }
         let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
         if is_wanted(attempt, &note) {
@@ -649,9 +661,14 @@ impl Tracker {
     }
 }
 
-/// The name that a `mkdir` was to make, as far as its path tells: one that was cut short, or that ends by going up,
-/// does not.
-fn name_to_make(attempt: &Attempt) -> Option<Name> {
+/// Whether a removal failed of what may be there.
+fn is_refused_removal(attempt: &Attempt) -> bool {
+    attempt.operation == Operation::Rmdir && !matches!(attempt.errno, Errno::ENOENT | Errno::ENODEV)
+}
+
+/// The name that a call was to make or remove, as far as its path tells: one that was cut short, or that ends by going
+/// up, does not.
+fn last_name(attempt: &Attempt) -> Option<Name> {
     let is_a_step = |part: &&[u8]| !part.is_empty() && *part != b".";
     let last = attempt.path.as_bytes().split(|byte| *byte == b'/').rfind(is_a_step)?;
     (!attempt.truncated && last != b"..").then(|| Name::new(last))

@@ -8,7 +8,7 @@ mod known;
 
 use super::{Judgement, OnDeadline, OnEvent, Rule, Weighed, World, left, wording};
 use crate::findings::{Cause, Explanation, Severity};
-use crate::input::Change;
+use crate::input::{BootTime, Change};
 use crate::oci::RuntimeCommand;
 use crate::state::{Made, Member};
 
@@ -18,10 +18,11 @@ pub(super) const RULE: Rule = Rule {
         claim: "A container's runtime is done with it, and its cgroup is empty and was left behind.",
         evidence: &[
             "the creation of the cgroup by runc, crun or youki, seen while tracing",
-            "that the runtime's state of the container was gone after a delete, or after a create or run that failed",
+            "that the runtime's state of the container was gone, from where the process that made it keeps it, after a \
+             delete; or after its create or run that failed",
             "that the last process has left the cgroup, or that none ever was in it",
-            "that it was still there 20 s later, and no process of the runtime was at it any more",
-            "removals of it that failed, if there were any",
+            "that it was still there 20 s after both, and no process that makes or deletes the container was running",
+            "removals of it that failed since the container was torn down, if there were any",
         ],
         confirm: &[
             (
@@ -46,8 +47,8 @@ pub(super) const RULE: Rule = Rule {
              benign when the cgroup is removed.",
             "Two containers that were given the same cgroup: nothing is told of it, unless the second one was \
              started into it by clone3 beside a process of the first, which is not seen.",
-            "Cgroups that systemd or an engine makes, and containers whose runtime keeps no known state (LXC, \
-             nspawn, gVisor), are never told of, and neither is one of a trace that ends within those 20 s.",
+            "A run whose own process ended within half a second of a call that the runtime could do without is told \
+             as a creation that was aborted.",
         ],
     },
     known: known::KNOWN,
@@ -75,9 +76,10 @@ const NEVER_ATTEMPTED: Cause = Cause {
 
 const ATTEMPTS_FAILED: Cause = Cause {
     word: "attempts-failed",
-    meaning: "Its removal was tried and failed, and was given up before the cgroup was empty.",
-    advice: "Remove it now that it is empty (rmdir). Find out which process was in it longer than the runtime \
-             waited: runc before 1.2 tries once on cgroup v2, logs the failure and exits 0.",
+    meaning: "Its removal was tried when the container was torn down, and failed.",
+    advice: "Remove it (rmdir). The error in the summary says why it failed. EBUSY: a process was in it longer than \
+             the runtime waited; runc before 1.2 tries once on cgroup v2, logs the failure and exits 0. EROFS, \
+             EACCES, EPERM: the process that tried has no right to write there.",
     is_routine: false,
 };
 
@@ -94,16 +96,21 @@ fn is_whole(made: &Made) -> bool {
     !made.is_removed_in_part()
 }
 
-/// Whether the container did not come to run: a `run` also fails as the container's own process does.
+/// Whether the container did not come to run. A `run` also fails as the container's own process does: it is its start
+/// that failed if nobody ever was in the cgroup, or if its `init` was ended at once when a call had failed.
 fn is_aborted(weighed: &Weighed, world: &World) -> bool {
     let Some(main) = weighed.main.filter(|main| main.job.is_start()) else { return false };
     let is_create =
         || RuntimeCommand::of(&main.actor).is_some_and(|command| command.subcommand.as_deref() == Some("create"));
+    let is_ended_by_failure = |emptied: BootTime| {
+        let failed = weighed.first_failure.map(|call| call.at).filter(|at| *at <= emptied);
+        failed.is_some_and(|at| emptied.since(at) <= left::SPREAD)
+    };
     let had_none = |member: &Member| {
         let live = member.existing.and_then(|existing| world.cgroups.get(member.place.hierarchy, existing.id));
-        live.is_some_and(|live| live.emptied.is_none())
+        live.is_some_and(|live| live.emptied.is_none_or(is_ended_by_failure))
     };
-    weighed.first_failure.is_some() || is_create() || weighed.story.members.iter().all(had_none)
+    is_create() || weighed.story.members.iter().all(had_none)
 }
 
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
@@ -112,17 +119,20 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     if weighed.severity == Severity::Benign && story.told.is_none() {
         return None;
     }
-    let since = left::since(story);
     let refused = left::refused(story, world);
-    let cause = match (&story.told, refused) {
-        // What it was known by may be forgotten.
-        (Some(told), None) => told.cause,
-        (_, Some(_)) => ATTEMPTS_FAILED,
-        (None, None) if is_aborted(weighed, world) => CREATION_ABORTED,
-        (None, None) => NEVER_ATTEMPTED,
+    let is_aborted = match &story.told {
+        Some(told) => told.cause == CREATION_ABORTED,
+        None => is_aborted(weighed, world),
+    };
+    let cause = match &story.told {
+        // What it was known by may be forgotten, and what came later is none of it.
+        Some(told) => told.cause,
+        None if refused.is_some() => ATTEMPTS_FAILED,
+        None if is_aborted => CREATION_ABORTED,
+        None => NEVER_ATTEMPTED,
     };
     let mut because = left::gaps(weighed, world);
-    let began = match weighed.first_failure {
+    let began = match weighed.first_failure.filter(|_| is_aborted) {
         Some(call) => format!(
             "{} failed to start a container after its {} of {} failed with {}, and ",
             wording::who(&main.actor),
@@ -134,12 +144,12 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     };
     let has_left = wording::verb(&because, "left", "may have left");
     let has_failed = cause == ATTEMPTS_FAILED;
-    let unseen = if has_failed { Vec::new() } else { world.coverage.gaps_in_removals(since) };
-    let why = match refused {
-        Some(errno) => format!("its removal had failed with {errno}"),
+    let unseen = if has_failed { Vec::new() } else { left::unseen(weighed, world) };
+    let why = match refused.filter(|_| has_failed) {
+        Some(refusal) => format!("its removal{}", left::failure(refusal, main)),
         None if has_failed => "its removal had failed".to_owned(),
-        None => wording::verb(&unseen, "nobody tried to remove it", "who may have tried to remove it was not seen")
-            .to_owned(),
+        None if unseen.is_empty() => left::nobody_tried(story, world, ""),
+        None => left::NOT_SEEN.to_owned(),
     };
     because.extend(unseen);
     let what = wording::whose(weighed);

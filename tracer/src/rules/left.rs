@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use super::judge::ANOTHER_ONE;
 use super::{Beginning, Weighed, World, wording};
-use crate::errno::Errno;
 use crate::findings::{Finding, Severity};
-use crate::input::{BootTime, Change, Event};
+use crate::input::{BootTime, Change, Event, Operation};
 use crate::state::{
-    Case, Course, Deadline, Key, Made, Member, Moment, Notes, Participant, Place, Story, TOGETHER, Told,
+    Case, Course, Deadline, Key, Made, Member, Moment, Notes, Participant, Place, Refusal, Story, TOGETHER, Told,
 };
 
 /// Podman tries for ten seconds to remove what its runtime has left, kubelet every other second, crun for five.
 pub(super) const PATIENCE: Duration = Duration::from_secs(20);
+/// A process that is there to make or delete the container is waited for so long: the record of its end may be lost.
+const LONGEST: Duration = Duration::from_secs(100);
 /// The last process leaves a container's cgroups one after the other.
-const SPREAD: Duration = Duration::from_millis(500);
+pub(super) const SPREAD: Duration = Duration::from_millis(500);
 
 pub(super) const COURSE: Course =
     Course { joins, gathers: |_, _| false, patience: SPREAD, waits: |_| None, follows: &[Change::Removed], is_news };
@@ -40,7 +41,8 @@ pub(super) fn is_left_behind(deadline: &Deadline, world: &World, is_its: fn(&Mad
     let made = world.makers.of(&container.id, deadline.cgroup)?;
     // A removal that was refused, and hurt, was told as that.
     let done = made.done.as_ref().filter(|_| is_its(made) && !made.is_told(deadline.cgroup))?;
-    if world.processes.have_business_with(&container.id) {
+    let waits = deadline.due.since(deadline.since) < LONGEST;
+    if waits && world.processes.have_business_with(&container.id, &done.actor, deadline.due) {
         return Some(Beginning::Deadline(PATIENCE));
     }
     let existing = live.as_existing(id);
@@ -49,6 +51,7 @@ pub(super) fn is_left_behind(deadline: &Deadline, world: &World, is_its: fn(&Mad
         since: Some(existing.created?.at),
         container: Some(container),
         done: Some(done.clone()),
+        seen: made.emptied(deadline.cgroup).into_iter().chain([done.state]).collect(),
         ..Case::default()
     };
     Some(Beginning::Story(Box::new(case), Some(done.actor.clone())))
@@ -100,10 +103,28 @@ pub(super) fn made<'a>(story: &Story, world: &World<'a>) -> Option<&'a Made> {
     story.members.iter().filter_map(key).find_map(|cgroup| world.makers.of(&container.id, cgroup))
 }
 
-/// Why the removal of one of them failed.
-pub(super) fn refused(story: &Story, world: &World) -> Option<Errno> {
+/// The removal of one of them that failed.
+pub(super) fn refused<'a>(story: &Story, world: &World<'a>) -> Option<&'a Refusal> {
     let made = made(story, world)?;
     story.members.iter().filter_map(key).find_map(|cgroup| made.refused(cgroup))
+}
+
+/// Where a removal may have failed unseen.
+pub(super) const NOT_SEEN: &str = "who may have tried to remove it was not seen";
+
+/// Says that nobody tried to remove them, `there`: since the container was torn down, if somebody had before.
+pub(super) fn nobody_tried(story: &Story, world: &World, there: &str) -> String {
+    let before = made(story, world)
+        .is_some_and(|made| story.members.iter().filter_map(key).any(|cgroup| made.was_ever_refused(cgroup)))
+        || story.kept_calls().any(|note| note.attempt.operation == Operation::Rmdir);
+    let when = if before { " when the container was torn down" } else { "" };
+    format!("nobody tried to remove it{there}{when}")
+}
+
+/// Whose removal failed, if that was not the runtime that is done with them, and why.
+pub(super) fn failure(refusal: &Refusal, main: &Participant) -> String {
+    let by = if main.is(&refusal.actor) { String::new() } else { format!(" by {}", wording::who(&refusal.actor)) };
+    format!("{by} had failed with {}", refusal.errno)
 }
 
 fn key(member: &Member) -> Option<Key> {
@@ -114,10 +135,24 @@ fn key(member: &Member) -> Option<Key> {
 pub(super) fn gaps(weighed: &Weighed, world: &World) -> Vec<String> {
     let mut because = world.coverage.gaps_in_lifecycle(since(weighed.story));
     because.extend(weighed.gaps_in_processes(world, None));
+    if weighed.severity != Severity::Benign && is_waited_for(weighed, world) {
+        because.push("a process that was to make or delete the container had not ended".to_owned());
+    }
     if weighed.story.members.iter().any(|member| is_left(member, world).is_none()) {
         because.push(ANOTHER_ONE.to_owned());
     }
     because
+}
+
+/// Whether a process that was at it when the runtime was done is so still.
+fn is_waited_for(weighed: &Weighed, world: &World) -> bool {
+    let (Some(container), Some(main)) = (&weighed.story.container, weighed.main) else { return false };
+    world.processes.have_business_with(&container.id, &main.actor, weighed.story.began + PATIENCE)
+}
+
+/// Why a removal of them may have failed unseen.
+pub(super) fn unseen(weighed: &Weighed, world: &World) -> Vec<String> {
+    world.coverage.gaps_in_removals(weighed.member.place.name(), since(weighed.story))
 }
 
 /// What became of them, if they are gone: behind all else that is said.
@@ -126,11 +161,12 @@ pub(super) fn after(weighed: &Weighed, world: &World) -> String {
         return String::new();
     }
     let place: &Place = &weighed.member.place;
+    let ended = weighed.main.and_then(|main| main.ended).map(|end| end.at);
     match world.cgroups.removal(place) {
         Some(removal) => format!(
             "; {} removed it {:.0} s later",
             wording::somebody(&removal.actor),
-            removal.at.since(weighed.story.began).as_secs_f64(),
+            removal.at.since(ended.unwrap_or(weighed.story.began)).as_secs_f64(),
         ),
         None => "; it is gone by now".to_owned(),
     }

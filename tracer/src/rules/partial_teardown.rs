@@ -18,9 +18,11 @@ pub(super) const RULE: Rule = Rule {
         evidence: &[
             "the creation of the cgroup in each hierarchy by runc, crun or youki, seen while tracing",
             "its removal from some of them",
-            "that the runtime's state of the container was gone after a delete, or after a create or run that failed",
-            "that it was still there in the others 20 s later, empty, and no process of the runtime was at it any more",
-            "removals of it that failed there, if there were any",
+            "that the runtime's state of the container was gone, from where the process that made it keeps it, after a \
+             delete; or after its create or run that failed",
+            "that it was still there in the others 20 s later, empty, and no process that makes or deletes the \
+             container was running",
+            "removals of it that failed there since the container was torn down, if there were any",
         ],
         confirm: &[
             ("look in which hierarchies it is left", "ls -d /sys/fs/cgroup/*/PATH"),
@@ -37,10 +39,6 @@ pub(super) const RULE: Rule = Rule {
         false_positives: &[
             "An engine that removes what its runtime left, and takes longer than 20 s: the finding is revised to \
              benign when the cgroup is removed.",
-            "Nothing is told of a cgroup in which a process is, and nothing twice: where busy-teardown or \
-             denied-teardown told a refused removal of it as a fault, that is the finding.",
-            "Cgroups that systemd or an engine makes, and containers whose runtime keeps no known state (LXC, \
-             nspawn, gVisor), are never told of, and neither is one of a trace that ends within those 20 s.",
         ],
     },
     known: &[],
@@ -84,25 +82,22 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     if weighed.severity == Severity::Benign && story.told.is_none() {
         return None;
     }
-    let since = left::since(story);
     let refused = left::refused(story, world);
     let cause = match (&story.told, refused) {
-        // What it was known by may be forgotten.
-        (Some(told), None) => told.cause,
-        (_, Some(_)) => REFUSED,
+        // What it was known by may be forgotten, and what came later is none of it.
+        (Some(told), _) => told.cause,
+        (None, Some(_)) => REFUSED,
         (None, None) => NOT_ATTEMPTED,
     };
     let mut because = left::gaps(weighed, world);
     let has_left = wording::verb(&because, "left", "may have left");
     let has_failed = cause == REFUSED;
-    let unseen = if has_failed { Vec::new() } else { world.coverage.gaps_in_removals(since) };
-    let why = match refused {
-        Some(errno) => format!("its removal there had failed with {errno}"),
+    let unseen = if has_failed { Vec::new() } else { left::unseen(weighed, world) };
+    let why = match refused.filter(|_| has_failed) {
+        Some(refusal) => format!("its removal there{}", left::failure(refusal, main)),
         None if has_failed => "its removal there had failed".to_owned(),
-        None => {
-            wording::verb(&unseen, "nobody tried to remove it there", "who may have tried to remove it was not seen")
-                .to_owned()
-        }
+        None if unseen.is_empty() => left::nobody_tried(story, world, " there"),
+        None => left::NOT_SEEN.to_owned(),
     };
     because.extend(unseen);
     let others = match left::made(story, world).map(Made::gone) {

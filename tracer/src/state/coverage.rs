@@ -6,15 +6,15 @@
 //! |---|---|
 //! | a lifecycle event | that a cgroup was never there, and that it was gone: all that is told of lives since |
 //! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
-//! | a failed `rmdir` | that nobody tried to remove a cgroup; nothing else that is claimed (below) |
-//! | a failed opening | nothing that is claimed (below) |
+//! | a failed `rmdir` | that nobody tried to remove a cgroup (`never-attempted`, `not-attempted`) |
+//! | a failed `rmdir` or opening | nothing else that is claimed (below) |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
 //!
 //! If a failed `rmdir` or opening is lost, a story is not told, or tells of fewer calls and processes. But those that
 //! it tells of are real, and so is what became of the cgroup.
 //!
-//! A failed `mkdir` of which it is not known where it leads is as good as lost, for cgroups of the name that it would
-//! have made.
+//! A failed `mkdir` or `rmdir` of which it is not known where it leads is as good as lost, for cgroups of the name that
+//! it would have made or removed.
 
 use std::time::Duration;
 
@@ -48,11 +48,17 @@ pub(crate) struct Coverage {
     attempts_lost: Option<BootTime>,
     /// Failed `mkdir`s whose thread group is known.
     mkdirs_lost: Vec<MkdirsLost>,
-    /// Failed `mkdir`s of which it is not known where they lead, by the name that each would have made; the latest
-    /// last.
-    unresolved: Vec<(Name, Span)>,
+    unresolved_mkdirs: Unresolved,
+    unresolved_removals: Unresolved,
+}
+
+/// Failed calls of which it is not known where they lead.
+#[derive(Debug, Default)]
+struct Unresolved {
+    /// By the name that each would have made or removed; the latest last.
+    named: Vec<(Name, Span)>,
     /// Those of which the name is not known either.
-    unresolved_of_any_name: Option<Span>,
+    of_any_name: Option<Span>,
 }
 
 /// From the first time to the last.
@@ -74,7 +80,7 @@ struct MkdirsLost {
 const NAMED: usize = 16;
 /// The kernel's own threads have the longest names.
 const LONGEST_COMM: usize = 63;
-/// Names that are kept of failed `mkdir`s which lead nobody knows where; the one that was met longest ago becomes any
+/// Names that are kept of failed calls which lead nobody knows where; the one that was met longest ago becomes any
 /// name.
 const UNRESOLVED: usize = 64;
 /// No file system of the kernel makes a longer name: it is refused for that, wherever it is.
@@ -99,8 +105,8 @@ impl Coverage {
             lifecycle_lost: None,
             attempts_lost: None,
             mkdirs_lost: Vec::new(),
-            unresolved: Vec::new(),
-            unresolved_of_any_name: None,
+            unresolved_mkdirs: Unresolved::default(),
+            unresolved_removals: Unresolved::default(),
         }
     }
 
@@ -139,22 +145,12 @@ impl Coverage {
 
     /// A `mkdir` failed of which it is not known where it leads. `None` for a name that is not known.
     pub fn unresolved_mkdir(&mut self, name: Option<Name>, at: BootTime) {
-        let once = Span { first: at, last: at };
-        let Some(name) = name else { return self.unresolved_of_any_name(once) };
-        if name.as_bytes().len() > LONGEST_NAME {
-            return;
-        }
-        let known = self.unresolved.iter().position(|(known, _)| *known == name);
-        let span = known.map_or(once, |place| self.unresolved.remove(place).1.and(once));
-        self.unresolved.push((name, span));
-        if self.unresolved.len() > UNRESOLVED {
-            let (_, oldest) = self.unresolved.remove(0);
-            self.unresolved_of_any_name(oldest);
-        }
+        self.unresolved_mkdirs.add(name, at);
     }
 
-    fn unresolved_of_any_name(&mut self, span: Span) {
-        self.unresolved_of_any_name = Some(self.unresolved_of_any_name.map_or(span, |known| known.and(span)));
+    /// A removal failed of which it is not known where it leads. `None` for a name that is not known.
+    pub fn unresolved_removal(&mut self, name: Option<Name>, at: BootTime) {
+        self.unresolved_removals.add(name, at);
     }
 
     pub fn walked(&mut self, unreadable: u64) {
@@ -208,16 +204,22 @@ impl Coverage {
     /// lead.
     pub fn gaps_in_resolution(&self, name: &[u8], since: BootTime, until: BootTime) -> Option<&'static str> {
         let covers = |span: &Span| span.last >= since && span.first <= until;
-        if self.unresolved.iter().any(|(known, span)| known.as_bytes() == name && covers(span)) {
-            return Some("the place of a failed mkdir of that name is not known");
-        }
-        let any = self.unresolved_of_any_name.as_ref().is_some_and(covers);
-        any.then_some("the place of some failed mkdir calls is not known")
+        self.unresolved_mkdirs.gap(name, covers).map(|of| match of {
+            Of::ThatName => "the place of a failed mkdir of that name is not known",
+            Of::AnyName => "the place of some failed mkdir calls is not known",
+        })
     }
 
-    /// Why a removal may have failed unseen since `since`.
-    pub fn gaps_in_removals(&self, since: BootTime) -> Vec<String> {
-        gaps(&self.missing_removals, self.removals_lost, "failed removals may have been lost meanwhile", since)
+    /// Why a removal of a cgroup of that name may have failed unseen since `since`.
+    pub fn gaps_in_removals(&self, name: &[u8], since: BootTime) -> Vec<String> {
+        let loss = "failed removals may have been lost meanwhile";
+        let mut gaps = gaps(&self.missing_removals, self.removals_lost, loss, since);
+        let unresolved = self.unresolved_removals.gap(name, |span| span.last >= since);
+        gaps.extend(unresolved.map(|of| match of {
+            Of::ThatName => "the place of a failed removal of that name is not known".to_owned(),
+            Of::AnyName => "the place of some failed removals is not known".to_owned(),
+        }));
+        gaps
     }
 
     /// Why a failed creation may have happened unseen since `since`.
@@ -232,6 +234,40 @@ impl Coverage {
                 .push(format!("failed mkdir calls of {one} and {} more processes were lost meanwhile", others.len())),
         }
         gaps
+    }
+}
+
+/// Of which name a call may have been that leads nobody knows where.
+enum Of {
+    ThatName,
+    AnyName,
+}
+
+impl Unresolved {
+    fn add(&mut self, name: Option<Name>, at: BootTime) {
+        let once = Span { first: at, last: at };
+        let Some(name) = name else { return self.add_of_any_name(once) };
+        if name.as_bytes().len() > LONGEST_NAME {
+            return;
+        }
+        let known = self.named.iter().position(|(known, _)| *known == name);
+        let span = known.map_or(once, |place| self.named.remove(place).1.and(once));
+        self.named.push((name, span));
+        if self.named.len() > UNRESOLVED {
+            let (_, oldest) = self.named.remove(0);
+            self.add_of_any_name(oldest);
+        }
+    }
+
+    fn add_of_any_name(&mut self, span: Span) {
+        self.of_any_name = Some(self.of_any_name.map_or(span, |known| known.and(span)));
+    }
+
+    fn gap(&self, name: &[u8], covers: impl Fn(&Span) -> bool) -> Option<Of> {
+        if self.named.iter().any(|(known, span)| known.as_bytes() == name && covers(span)) {
+            return Some(Of::ThatName);
+        }
+        self.of_any_name.as_ref().is_some_and(covers).then_some(Of::AnyName)
     }
 }
 
@@ -280,8 +316,8 @@ mod tests {
             lifecycle_lost: None,
             attempts_lost: None,
             mkdirs_lost: Vec::new(),
-            unresolved: Vec::new(),
-            unresolved_of_any_name: None,
+            unresolved_mkdirs: Unresolved::default(),
+            unresolved_removals: Unresolved::default(),
         }
     }
 
@@ -324,13 +360,25 @@ mod tests {
     }
 
     #[test]
+    fn a_removal_that_leads_nobody_knows_where_weakens_what_is_said_of_its_name_since() {
+        let mut coverage = coverage();
+        coverage.unresolved_removal(Some("web".into()), BootTime(10));
+        let gaps = |coverage: &Coverage, name: &str, since| coverage.gaps_in_removals(name.as_bytes(), BootTime(since));
+        assert_eq!(gaps(&coverage, "web", 10), ["the place of a failed removal of that name is not known"]);
+        assert!(gaps(&coverage, "web", 11).is_empty() && gaps(&coverage, "bar", 10).is_empty());
+        assert_eq!(coverage.gaps_in_resolution(b"web", BootTime(5), BootTime(20)), None, "it makes nothing");
+        coverage.unresolved_removal(None, BootTime(30));
+        assert_eq!(gaps(&coverage, "bar", 30), ["the place of some failed removals is not known"]);
+    }
+
+    #[test]
     fn very_many_names_of_mkdirs_that_lead_nobody_knows_where_become_any_name() {
         let mut coverage = coverage();
         for number in 0..1_000 {
             coverage.unresolved_mkdir(Some(format!("{number}").as_str().into()), BootTime(number));
             coverage.unresolved_mkdir(Some("x".repeat(256).as_str().into()), BootTime(number));
         }
-        assert_eq!(coverage.unresolved.len(), UNRESOLVED);
+        assert_eq!(coverage.unresolved_mkdirs.named.len(), UNRESOLVED);
         let oldest = 1_000 - UNRESOLVED as u64;
         let gap = |since| coverage.gaps_in_resolution(b"other", BootTime(since), BootTime(2_000)).is_some();
         assert!(gap(oldest - 1) && !gap(oldest));

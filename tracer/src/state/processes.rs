@@ -100,10 +100,16 @@ impl Processes {
         self.of(actor).is_none() && Some(at) <= self.forgotten
     }
 
-    /// Whether a process runs that was asked to do something with a container.
-    pub fn have_business_with(&self, container: &Name) -> bool {
-        let asked = |known: &Known| known.command.as_ref().is_some_and(|command| command.is_about(container));
-        self.running.in_order().any(|(_, known)| asked(known))
+    /// Whether a process runs that was asked to make or delete a container, and began by then. Root's wait for no
+    /// stranger's.
+    pub fn have_business_with(&self, container: &Name, by: &Actor, until: BootTime) -> bool {
+        let is_asked = |command: &RuntimeCommand| command.is_about(container) && command.may_remove();
+        let are_roots = |uid: Option<u32>| uid == Some(0);
+        self.running.in_order().any(|(_, known)| {
+            known.command.as_ref().is_some_and(is_asked)
+                && are_roots(known.uid) == are_roots(by.uid)
+                && known.started.is_none_or(|started| started <= until)
+        })
     }
 
     /// Whether a runtime that began then came to make a container's first process: it runs itself as its `init`, from

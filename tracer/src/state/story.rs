@@ -112,6 +112,8 @@ pub(crate) struct Case {
     pub container: Option<Arc<Container>>,
     /// The runtime that is done with the container: what it does in the story it has done.
     pub done: Option<Done>,
+    /// What else was seen that it follows from.
+    pub seen: Vec<Seq>,
     /// It is about what was removed below the place: what was tried at the place itself is about something else.
     pub is_below: bool,
 }
@@ -234,6 +236,10 @@ pub(crate) struct Done {
     /// The process that was: the container's state was gone after its end.
     pub actor: Actor,
     pub end: End,
+    /// Since when a removal of its cgroups is one of its teardown.
+    pub since: BootTime,
+    /// What told that the state was gone.
+    pub state: Seq,
 }
 
 weigh! { Done: actor; }
@@ -409,6 +415,7 @@ impl Story {
             };
             scale.put(&member);
             self.members.push(member);
+            case.seen.iter().for_each(|seq| self.add_event(*seq));
             let mut earlier: Vec<Note> = match &case.removal {
                 _ if case.is_below => Vec::new(),
                 Some(_) => notes.take(place),
@@ -433,10 +440,14 @@ impl Story {
             Moment::Call(note) => self.add_call(note, scale),
             Moment::Event { seq, since, .. } => {
                 self.last_at = self.last_at.max(since);
-                if self.events.len() < EVENTS {
-                    self.events.push(seq);
-                }
+                self.add_event(seq);
             }
+        }
+    }
+
+    fn add_event(&mut self, seq: Seq) {
+        if self.events.len() < EVENTS {
+            self.events.push(seq);
         }
     }
 

@@ -10,7 +10,7 @@ use crate::findings::{Kind, Severity};
 use crate::input::{Actor, Change, Event, Pid, Seq};
 use crate::name::Name;
 use crate::rules::{self, Beginning, Call, World};
-use crate::state::{Caller, Case, Deadline, Due, Dying, Existing, Key, Moment, Note, Place, Story};
+use crate::state::{Caller, Case, Deadline, Due, Dying, Existing, Key, Moment, Note, Place, StateSeen, Story};
 
 impl Tracker {
     /// A call failed on a cgroup, or on what would be one.
@@ -78,9 +78,9 @@ impl Tracker {
 
     /// A container's state was looked for after the end of a process: a runtime that is done with it may have left
     /// cgroups behind.
-    pub(super) fn look_at_what_is_left(&mut self, container: &Name, pid: Pid, state_present: bool) {
+    pub(super) fn look_at_what_is_left(&mut self, container: &Name, pid: Pid, seen: StateSeen) {
         let Some(known) = self.processes.get(pid) else { return };
-        let Some((end, cgroups)) = self.makers.state_seen(container, (pid, known), state_present) else { return };
+        let Some((end, cgroups)) = self.makers.state_seen(container, (pid, known), seen) else { return };
         for (kind, rule) in self.rules.iter() {
             let Some(after) = rule.deadline.as_ref().and_then(|own| own.after_runtime) else { continue };
             for cgroup in &cgroups {

@@ -7,7 +7,9 @@ use super::*;
 use crate::findings::{Cause, Certainty, Kind, Severity};
 use crate::hierarchy::{Clock, Hierarchy, Probe, Setup};
 use crate::input::*;
+use crate::oci::RuntimeCommand;
 use crate::recording::TraceLine;
+use crate::runtimes;
 
 const HOST: NamespaceId = NamespaceId(1);
 const CONTAINER_NS: NamespaceId = NamespaceId(2);
@@ -157,16 +159,40 @@ impl Play {
         self.feed(Input::Process(process))
     }
 
-    /// A process that was forked then.
+    /// A process that was forked then, and sees the host's mounts.
     pub fn exec_at(&mut self, started: u64, pid: u32, argv: &str) -> u64 {
-        let started = Some(BootTime(started));
-        self.feed(Input::Process(Process { started, ..process(pid, ProcessChange::Exec, Some(argv), None) }))
+        let process = process(pid, ProcessChange::Exec, Some(argv), None);
+        let (started, mount_namespace) = (Some(BootTime(started)), Some(HOST));
+        self.feed(Input::Process(Process { started, mount_namespace, ..process }))
     }
 
-    /// The runtime's state was looked for after a process's end.
+    /// A process of this user, that was forked just now.
+    pub fn exec_of(&mut self, uid: u32, pid: u32, argv: &str) -> u64 {
+        let process = process(pid, ProcessChange::Exec, Some(argv), None);
+        let (started, mount_namespace) = (Some(BootTime(self.now)), Some(HOST));
+        self.feed(Input::Process(Process { started, mount_namespace, uid: Some(uid), ..process }))
+    }
+
+    /// The runtime's state was looked for after a process's end: where its command line says, or else where root's is.
     pub fn state(&mut self, id: &str, pid: u32, present: bool) -> u64 {
-        let path = format!("/run/runc/{id}/state.json").as_str().into();
+        let command = self.tracker.command_of(Pid(pid));
+        let usual = command.and_then(|command| runtimes::by_name(command.runtime)?.state);
+        let usual = usual.map(|state| format!("{}/{id}/{}", state.root, state.file));
+        let path =
+            command.and_then(RuntimeCommand::state_file).unwrap_or_else(|| usual.as_deref().unwrap_or("/").into());
+        self.state_at(path, id, pid, present)
+    }
+
+    /// It was looked for there.
+    pub fn state_at(&mut self, path: Name, id: &str, pid: u32, present: bool) -> u64 {
         self.feed(fact(About::State { id: id.into(), pid: Pid(pid), path, present }))
+    }
+
+    /// What a process that makes a container leads to says where its state will be.
+    pub fn says(&mut self, id: &str, pid: u32, state_file: &str) -> u64 {
+        let facts = ContainerFacts::new(id.into(), "runc", "/b/config.json".into());
+        let state_file = Some(state_file.into());
+        self.feed(fact(About::Container(ContainerFacts { pid: Some(Pid(pid)), state_file, ..facts })))
     }
 
     /// runc on cgroup2 fails to start a container, and tears down twice.

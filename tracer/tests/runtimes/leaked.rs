@@ -17,11 +17,12 @@ sleep 0.3
 kill $stranger 2> /dev/null || true
 wait $stranger || true
 "#;
-/// It is stopped, and stays. What is not there by another root is no news of it.
+/// It is stopped, and stays. What is not there by another root, or by another environment, is no news of it.
 const STOPPED: &str = r#"
 rt create "$id"; rt start "$id"
 until rt state "$id" | grep -q '"stopped"'; do sleep 0.01; done
 "$runtime" --root "$root/else" delete --force "$id" || true
+XDG_RUNTIME_DIR="$root/else" "$runtime" delete --force "$id" || true
 sleep 0.3
 "#;
 const CLEAN_UP: &str = r#"

@@ -10,8 +10,8 @@ use crate::tracker::tests::Play;
 
 const MAKER: u32 = 20;
 const REMOVER: u32 = 21;
-const CREATE: &str = "runc create web";
-const DELETE: &str = "runc delete web";
+const CREATE: &str = "runc --root /r create web";
+const DELETE: &str = "runc --root /r delete web";
 const KILLED: Exit = Exit::Signal(9);
 const OK: Exit = Exit::Code(0);
 const FAILED: Exit = Exit::Code(1);
@@ -78,10 +78,10 @@ fn a_finding_names_the_creation_the_end_and_the_cgroup() {
     play.exit(MAKER, OK);
     start(&mut play, REMOVER, DELETE);
     let ended = play.exit(REMOVER, OK);
-    play.state("web", REMOVER, false);
+    let state = play.state("web", REMOVER, false);
     wait(&mut play);
     let finding = play.only();
-    assert_eq!(finding.evidence.iter().map(|seq| seq.0).collect::<Vec<_>>(), [made, ended]);
+    assert_eq!(finding.evidence.iter().map(|seq| seq.0).collect::<Vec<_>>(), [made, ended, state]);
     assert_eq!(
         (finding.outcome.exit, finding.outcome.cgroup_left, finding.outcome.state_left),
         (Some(OK), Some(true), Some(false))
@@ -124,27 +124,44 @@ fn a_removal_that_failed_for_a_reason_that_no_other_kind_tells_is_one_of_the_lea
     assert_eq!((finding.summary.as_str(), finding.attempt_count), (&*format!("runc[21] {rest}"), 1));
 }
 
-#[test]
-fn a_removal_that_failed_is_known_whoever_had_tried() {
+/// It is stopped, and a delete ends without having tried; `go` is what happens at each of these times.
+fn deleted_beside(before: &dyn Fn(&mut Play), meanwhile: &dyn Fn(&mut Play), later: &dyn Fn(&mut Play)) -> Play {
     let mut play = running_as(CREATE);
-    start(&mut play, 30, "rmdir /sys/fs/cgroup/web");
-    play.rmdir(Errno::EBUSY, "/web", 30);
-    play.exit(30, FAILED);
+    before(&mut play);
     play.event(Change::Emptied, 0, 7, "/web", 1);
-    done_by(&mut play, REMOVER, DELETE, OK);
+    start(&mut play, REMOVER, DELETE);
+    meanwhile(&mut play);
+    play.exit(REMOVER, OK);
+    play.state("web", REMOVER, false);
+    later(&mut play);
     wait(&mut play);
-    let kinds: Vec<&str> = play.findings.iter().map(|finding| finding.kind.as_str()).collect();
-    assert_eq!(kinds, ["busy-teardown", "leaked-cgroup"], "the first one hurt nobody for certain");
-    let left = |play: &Play| play.findings.last().map(|told| (told.cause.word, told.severity, told.summary.clone()));
-    let says = "runc[21] left the cgroup of container web behind, empty: its removal had failed";
-    let (cause, severity, summary) = left(&play).expect("told");
-    assert_eq!(
-        (cause, severity, summary),
-        ("attempts-failed", Severity::Fault, format!("{says} with EBUSY; it exited 0"))
-    );
-    play.event(Change::Removed, 0, 7, "/web", MAKER);
-    let (cause, severity, summary) = left(&play).expect("told");
-    assert!((cause, severity) == ("attempts-failed", Severity::Benign) && summary.starts_with(says), "{summary}");
+    play
+}
+
+/// Somebody else's removal is refused.
+fn refused(play: &mut Play) {
+    start(play, 30, "rmdir /sys/fs/cgroup/web");
+    play.rmdir(Errno::ENOMEM, "/web", 30);
+    play.exit(30, FAILED);
+}
+
+#[test]
+fn a_removal_that_failed_is_the_cause_if_it_was_one_of_the_teardown_whoever_had_tried() {
+    let nothing = |_: &mut Play| {};
+    let check = |play: Play, cause: &str, why: &str| {
+        let says = format!("runc[21] left the cgroup of container web behind, empty: {why}; it exited 0");
+        assert_eq!((play.only().cause.word, &play.only().summary), (cause, &says));
+    };
+    let by = "its removal by runc[30] had failed with ENOMEM";
+    check(deleted_beside(&nothing, &refused, &nothing), "attempts-failed", by);
+    check(deleted_beside(&nothing, &nothing, &refused), "attempts-failed", by);
+    let own = |play: &mut Play| {
+        play.rmdir(Errno::ENOSPC, "/web", REMOVER);
+    };
+    let own_first = deleted_beside(&refused, &own, &refused);
+    check(own_first, "attempts-failed", "its removal had failed with ENOSPC");
+    let why = "nobody tried to remove it when the container was torn down";
+    check(deleted_beside(&refused, &nothing, &nothing), "never-attempted", why);
     // In the life before.
     let mut play = running_as(CREATE);
     play.rmdir(Errno::EBUSY, "/web", 1);
@@ -154,6 +171,163 @@ fn a_removal_that_failed_is_known_whoever_had_tried() {
     play.exit(40, FAILED);
     play.state("web", 40, false);
     assert_eq!(told(play).map(|(cause, ..)| cause), Some("creation-aborted"));
+}
+
+#[test]
+fn what_was_told_to_be_the_cause_stays_it() {
+    let nothing = |_: &mut Play| {};
+    for (meanwhile, cause) in [(&nothing as &dyn Fn(&mut Play), "never-attempted"), (&refused, "attempts-failed")] {
+        let mut play = deleted_beside(&nothing, meanwhile, &nothing);
+        let first = play.only().summary.clone();
+        play.rmdir(Errno::EACCES, "/web", 31);
+        play.event(Change::Removed, 0, 7, "/web", 32);
+        let last = play.findings.iter().rfind(|told| told.kind.as_str() == "leaked-cgroup").expect("told");
+        assert_eq!((last.revision, last.severity, last.cause.word), (1, Severity::Benign, cause));
+        let stem = |summary: &str| summary.split("; it ").next().map(str::to_owned);
+        assert!(cause != "never-attempted" || stem(&last.summary) == stem(&first), "{} {first}", last.summary);
+    }
+}
+
+#[test]
+fn a_removal_that_leads_nobody_knows_where_may_have_been_one_of_it() {
+    let elsewhere = |path: &'static str, errno| {
+        move |play: &mut Play| {
+            play.attempt(Syscall::Rmdir, errno, path, NamespaceId(99), 30);
+        }
+    };
+    let check = |path, errno, because: Option<&str>| {
+        let play = deleted_beside(&|_| {}, &elsewhere(path, errno), &|_| {});
+        let (finding, is_seen) = (play.only(), because.is_none());
+        assert_eq!(finding.because, because.into_iter().collect::<Vec<_>>(), "{path} {errno}");
+        assert_eq!(finding.summary.contains(": nobody tried to remove it; "), is_seen, "{}", finding.summary);
+    };
+    let because = "the place of a failed removal of that name is not known";
+    check("/sys/fs/cgroup/web", Errno::EBUSY, Some(because));
+    check("/sys/fs/cgroup/web/", Errno::EROFS, Some(because));
+    check("/sys/fs/cgroup/other", Errno::EBUSY, None);
+    check("/sys/fs/cgroup/web", Errno::ENOENT, None);
+    check("/sys/fs/cgroup/web", Errno::ENOTEMPTY, None);
+}
+
+#[test]
+fn a_state_is_looked_for_where_the_maker_has_it_or_says_nothing() {
+    let check = |create: &str, said: Option<&str>, delete: &str, looked: &str, is_told: bool| {
+        let mut play = Play::new();
+        start(&mut play, MAKER, create);
+        if let Some(said) = said {
+            play.says("web", MAKER, said);
+        }
+        play.event(Change::Created, 0, 7, "/web", MAKER);
+        play.exit(MAKER, OK);
+        start(&mut play, REMOVER, delete);
+        play.exit(REMOVER, OK);
+        play.state_at(looked.into(), "web", REMOVER, false);
+        assert_eq!(told(play).is_some(), is_told, "{create} {said:?} {delete} {looked}");
+    };
+    let (runs, users) = ("/run/crun/web/status", "/run/user/0/crun/web/status");
+    let (create, delete) = ("crun create web", "crun delete --force web");
+    check(create, Some(runs), delete, runs, true);
+    check(create, Some(runs), "crun --root /run/crun/ delete --force web", "/run/crun//web/status", true);
+    check("crun --root /run/crun create web", None, delete, runs, true);
+    // By another environment it looks elsewhere.
+    check(create, Some(runs), delete, users, false);
+    check("crun --root /run/crun create web", None, delete, users, false);
+    // Where the maker has it is not known.
+    check(create, None, delete, runs, false);
+    check("crun --root run create web", None, "crun --root run delete web", "/w/run/web/status", false);
+}
+
+#[test]
+fn a_state_is_the_containers_if_it_is_where_the_maker_has_it() {
+    let check = |argv: &str, path: Option<&str>, is_told: bool| {
+        let mut play = stopped();
+        done_by(&mut play, REMOVER, DELETE, OK);
+        start(&mut play, 40, argv);
+        play.exit(40, FAILED);
+        match path {
+            Some(path) => play.state_at(path.into(), "web", 40, true),
+            None => play.state("web", 40, true),
+        };
+        assert_eq!(told(play).is_some(), is_told, "{argv}");
+    };
+    check("runc --root /r create web", None, false);
+    check("runc --root /else create web", None, true);
+    check("runc --root else create web", Some("/r/else/web/state.json"), true);
+}
+
+#[test]
+fn what_is_not_known_of_two_processes_is_not_the_same() {
+    let mut play = Play::new();
+    let exec = |play: &mut Play, pid, argv: &str| play.exec(pid, argv);
+    exec(&mut play, MAKER, CREATE);
+    play.event(Change::Created, 0, 7, "/web", MAKER);
+    play.exit(MAKER, OK);
+    done_by(&mut play, REMOVER, DELETE, OK);
+    assert_eq!(told(play), None, "the mount namespace of the maker");
+}
+
+#[test]
+fn a_stranger_takes_nothing_of_what_is_roots() {
+    let stranger = |play: &mut Play, pid: u32, argv: &str| play.exec_of(1_000, pid, argv);
+    let mut play = Play::new();
+    play.exec_of(0, MAKER, CREATE);
+    play.event(Change::Created, 0, 7, "/web", MAKER);
+    play.event(Change::Populated, 0, 7, "/web", MAKER);
+    play.exit(MAKER, OK);
+    // One that makes a cgroup of that id, very many that make others, and one that runs on.
+    stranger(&mut play, 50, "runc --root /r create web");
+    play.event(Change::Created, 0, 50, "/user/web", 50);
+    play.exit(50, FAILED);
+    let long = "x".repeat(3_000);
+    for id in 100..1_100 {
+        stranger(&mut play, 60, &format!("runc --root /r create {id}{long}"));
+        play.event(Change::Created, 0, id, &format!("/{id}{long}"), 60);
+        play.exit(60, OK);
+    }
+    stranger(&mut play, 51, "runc delete web");
+    play.event(Change::Emptied, 0, 7, "/web", 1);
+    play.exec_of(0, REMOVER, DELETE);
+    play.exit(REMOVER, OK);
+    play.state("web", REMOVER, false);
+    let told = told(play).expect("told");
+    assert_eq!((told.0, told.1), ("never-attempted", Severity::Fault));
+}
+
+#[test]
+fn whoever_does_not_end_is_waited_for_a_while_and_named_as_what_may_make_it_wrong() {
+    let check = |argv: &str, because: &[&str]| {
+        let mut play = stopped();
+        done_by(&mut play, REMOVER, DELETE, OK);
+        start(&mut play, 22, argv);
+        for _ in 0..4 {
+            wait(&mut play);
+        }
+        assert_eq!(play.findings.is_empty(), !because.is_empty(), "{argv}");
+        for _ in 0..4 {
+            wait(&mut play);
+        }
+        assert_eq!(play.only().because, because, "{argv}");
+        assert_eq!(play.tracker.next_due(), None);
+        // It is what removes it in the end.
+        play.event(Change::Removed, 0, 7, "/web", 22);
+        let last = play.findings.last().expect("told");
+        assert_eq!((last.severity, last.because.len()), (Severity::Benign, 0), "{argv}");
+    };
+    check("runc --root /r delete --force web", &["a process that was to make or delete the container had not ended"]);
+    check("runc --root /r events web", &[]);
+}
+
+#[test]
+fn a_late_removal_counts_from_the_end_that_is_told() {
+    let mut play = running_as(CREATE);
+    done_by(&mut play, REMOVER, DELETE, OK);
+    play.pass(Duration::from_secs(100));
+    let emptied = play.event(Change::Emptied, 0, 7, "/web", 1);
+    wait(&mut play);
+    assert!(play.only().evidence.iter().any(|seq| seq.0 == emptied));
+    play.event(Change::Removed, 0, 7, "/web", 30);
+    let summary = &play.findings.last().expect("told").summary;
+    assert!(summary.ends_with("it coped and exited 0; runc[30] removed it 121 s later"), "{summary}");
 }
 
 #[test]
@@ -185,6 +359,22 @@ fn a_run_whose_own_process_failed_is_no_aborted_creation() {
     play.exit(MAKER, Exit::Code(3));
     play.state("web", MAKER, false);
     assert_eq!(told(play).map(|told| told.0), Some("never-attempted"));
+    // With a call that failed, and that it could do without.
+    for (ran, cause) in [(3_600_000, "never-attempted"), (10, "creation-aborted")] {
+        let mut play = Play::new();
+        start(&mut play, MAKER, "runc run web");
+        play.event(Change::Created, 0, 7, "/web", MAKER);
+        play.event(Change::Populated, 0, 7, "/web", MAKER);
+        let more = "/sys/fs/cgroup/unified/web/more";
+        play.attempt(Syscall::Mkdirat, Errno::EAGAIN, more, NamespaceId(1), MAKER);
+        play.pass(Duration::from_millis(ran));
+        play.event(Change::Emptied, 0, 7, "/web", 1);
+        play.exit(MAKER, Exit::Code(3));
+        play.state("web", MAKER, false);
+        let (word, _, summary) = told(play).expect("told");
+        let says = "runc[20] left the cgroup of container web behind, empty: nobody tried to remove it; it exited 3";
+        assert_eq!((word, summary == says), (cause, cause == "never-attempted"), "{summary}");
+    }
 }
 
 #[test]
@@ -217,7 +407,11 @@ fn whoever_has_the_container_still_has_its_cgroup() {
     });
     check("another root was looked at", &|play| done_by(play, REMOVER, "runc --root /else delete --force web", OK));
     check("another runtime", &|play| done_by(play, REMOVER, "crun delete --force web", OK));
-    check("a relative root", &|play| done_by(play, REMOVER, "runc --root run delete --force web", OK));
+    check("a relative root", &|play| {
+        start(play, REMOVER, "runc --root run delete --force web");
+        play.exit(REMOVER, OK);
+        play.state_at("/w/run/web/state.json".into(), "web", REMOVER, false);
+    });
     check("another container", &|play| done_by(play, REMOVER, "runc delete other", OK));
     check("a process that only asks", &|play| done_by(play, REMOVER, "runc kill web", OK));
     check("somebody is in it again", &|play| {

@@ -13,8 +13,8 @@ use crate::tracker::tests::Play;
 
 const MAKER: u32 = 20;
 const REMOVER: u32 = 21;
-const CREATE: &str = "runc create web";
-const DELETE: &str = "runc delete web";
+const CREATE: &str = "runc --root /r create web";
+const DELETE: &str = "runc --root /r delete web";
 const OK: Exit = Exit::Code(0);
 const FAILED: Exit = Exit::Code(1);
 /// Hierarchies of the host, and the id that the container's cgroup has in each.

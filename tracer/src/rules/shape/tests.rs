@@ -253,8 +253,12 @@ const STORIES: &[(&str, Story)] = &[
         play.exec(MAKER, "runc create web");
         Scene::of(play, V2, "/web", MAKER).done(MAKER, if is_it { Exit::Signal(9) } else { FAILED })
     }),
-    ("crun#1144", |is_it| left_in_scope("crun create web", "crun delete web", if is_it { V1 } else { V2 })),
-    ("runc#2503", |is_it| left_in_scope("runc create web", "runc delete web", if is_it { V1 } else { V2 })),
+    ("crun#1144", |is_it| {
+        left_in_scope("crun --root /r create web", "crun --root /r delete web", if is_it { V1 } else { V2 })
+    }),
+    ("runc#2503", |is_it| {
+        left_in_scope("runc --root /r create web", "runc --root /r delete web", if is_it { V1 } else { V2 })
+    }),
     ("youki#328", |is_it| {
         let mut play = Play::new();
         play.exec(MAKER, "youki create web");

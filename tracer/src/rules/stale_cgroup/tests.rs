@@ -148,11 +148,11 @@ fn what_runc_says_itself_decides() {
 #[test]
 fn whoever_left_it_is_named() {
     let mut play = Play::new();
-    exec(&mut play, 20, "runc create web");
+    exec(&mut play, 20, "runc --root /r create web");
     play.event(Change::Created, 0, 7, "/web", 20);
     play.event(Change::Populated, 0, 7, "/web", 20);
     play.exit(20, OK);
-    exec(&mut play, 21, "runc delete --force web");
+    exec(&mut play, 21, "runc --root /r delete --force web");
     play.exit(21, OK);
     play.state("web", 21, false);
     play.pass(Duration::from_secs(30));
