@@ -182,7 +182,7 @@ fn is_cgroupfs(mount: &Mount) -> bool {
 }
 
 /// What of `path` lies below `directory`; `None` if it lies elsewhere.
-fn below<'a>(directory: &Name, path: &'a Name) -> Option<&'a [u8]> {
+pub fn below<'a>(directory: &Name, path: &'a Name) -> Option<&'a [u8]> {
     let directory = directory.as_bytes().strip_suffix(b"/").unwrap_or(directory.as_bytes());
     let rest = path.as_bytes().strip_prefix(directory)?;
     (rest.is_empty() || rest[0] == b'/').then_some(rest)

@@ -256,9 +256,17 @@ pub fn depth_in(path: &Name, command: &RuntimeCommand, facts: Option<&ContainerF
 
 /// Whether a cgroup may be the one that a bundle asks for, or lie in it.
 pub fn may_be_at(path: &Name, asked: &Name) -> bool {
-    let is_anywhere = components(mounts::join(&Name::from("/"), asked).as_bytes()).next().is_none();
-    let components: Vec<&[u8]> = components(path.as_bytes()).collect();
-    is_anywhere || end_of(&components, asked, 0).is_some()
+    !is_somewhere(asked) || depth_of_asked(path, asked).is_some()
+}
+
+/// Whether a bundle asks for a cgroup at all: not for the root.
+pub fn is_somewhere(asked: &Name) -> bool {
+    components(mounts::join(&Name::from("/"), asked).as_bytes()).next().is_some()
+}
+
+/// Where in a cgroup path the cgroup is that a bundle asks for: how many components lead to it.
+pub fn depth_of_asked(path: &Name, asked: &Name) -> Option<usize> {
+    end_of(&components(path.as_bytes()).collect::<Vec<_>>(), asked, 0)
 }
 
 /// How many components of a path lead to the cgroup that a bundle asks for, more than `below`.

@@ -2,7 +2,8 @@
 //!
 //! Most runtimes take an empty cgroup that is there for their own, and so does everybody with the cgroups around: that
 //! is no news. Two do not. LXC wants one that it has made itself, and its `mkdir` fails. runc refuses one that somebody
-//! is in, and no call of it fails at all: such a story begins with the end of a start, and what is known of the cgroup.
+//! is in, or that is frozen, and no call of it fails at all: such a story begins with the end of a start, and what is
+//! known of the cgroup.
 
 mod known;
 
@@ -17,7 +18,8 @@ use crate::findings::{Cause, Explanation, Finding, Severity};
 use crate::input::{Actor, BootTime, Change, Exit, Occupant, OccupantState, Operation};
 use crate::lxc;
 use crate::name::{Name, components};
-use crate::state::{Case, Course, Existing, Member, Moment, Notes, Participant, STORY_AGE, Story, Told};
+use crate::oci::RuntimeCommand;
+use crate::state::{Case, Course, Existing, Live, Member, Moment, Notes, Participant, Place, STORY_AGE, Story, Told};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -26,32 +28,34 @@ pub(super) const RULE: Rule = Rule {
         evidence: &[
             "name-taken: the failed mkdir (EEXIST) of the container's own cgroup, or of its monitor's, by LXC; and the \
              cgroup with a number behind its name that it made instead, or its exit status",
-            "occupied: the exit status of runc's create or run; that it left no state; that it made no cgroup for \
-             the container and not its first process; and the cgroup that it would have had, which was there before",
+            "occupied and frozen: the exit status of runc's create or run; that it left no state; that it made no \
+             cgroup for the container and not its first process; and the cgroup that it would have had, which was \
+             there before",
             "who was in it then: found there a moment later, or seen to come in before",
             "that its runtime was done with it, if that was seen; and what runc's log says",
         ],
         confirm: &[
             ("look who is in it", "cat /sys/fs/cgroup/PATH/cgroup.procs"),
             ("look what the runtime said", "the log of the engine, or runc's own (--log)"),
-            ("look whether runc is one that refuses it (1.2 or later)", "runc --version"),
+            ("check runc's version: 1.2 and later refuse it", "runc --version"),
         ],
         severity: &[
             "name-taken: `benign` if LXC made a cgroup of another name instead; `fault` if it made none and exited \
              with another status than 0, and nothing else was seen to fail after that. Else nothing is told.",
-            "occupied: `fault` if runc's log says so (--log, which every engine gives it). Nothing is told if the log \
-             says something else. `undetermined` without one: an older runc takes such a cgroup, and fails for another \
-             reason.",
+            "occupied: `fault` if runc's log says so (--log, which containerd, Docker and Podman give it). Nothing is \
+             told if the log says something else. `undetermined` without one: an older runc takes such a cgroup, and \
+             fails for another reason.",
+            "frozen: `fault`. It is told only where the log says so.",
         ],
-        causes: &[OCCUPIED, NAME_TAKEN],
+        causes: &[OCCUPIED, FROZEN, NAME_TAKEN],
         false_positives: &[
             "A start of runc without a log that failed before it looked at the cgroup (for an invalid config.json, \
              say) looks the same: occupied is undetermined then, and claims that the cgroup was there and in use, not \
              that the start failed of it.",
             "Nothing is told of a start into a cgroup that is there and empty, of one that goes well, of cgroups \
-             around a container's own (EEXIST is usual there), of a cgroup that another container has, and of one \
-             whose container has state: it is started again into its own. A run with --keep leaves its state to its \
-             caller, and is never told of.",
+             around a container's own (EEXIST is usual there), of a cgroup that another container has (unless a log \
+             says that it was refused), and of one whose container has state: it is started again into its own. A run \
+             with --keep leaves its state to its caller, and is never told of.",
             "Where several cgroups of a hierarchy have the container's name, it is not known which one it would have \
              had, and nothing is told.",
         ],
@@ -79,6 +83,15 @@ const OCCUPIED: Cause = Cause {
               refuse it, and 1.1 with systemd.",
     advice: "End the processes that the summary names, or move them out, and remove the cgroup (rmdir). Then find out \
              why it was left: look for a finding of its removal, or who put the processes there.",
+    is_routine: false,
+};
+
+const FROZEN: Cause = Cause {
+    word: "frozen",
+    meaning: "A start failed, as its log says, since the cgroup that its container would have had is frozen: runc 1.2 \
+              and later refuse it.",
+    advice: "Remove the cgroup (rmdir); if somebody is in it, thaw it first (echo 0 > cgroup.freeze; on v1 echo THAWED \
+             > freezer.state). Then find out who froze it and left it.",
     is_routine: false,
 };
 
@@ -121,14 +134,31 @@ fn failed_start(start: &FailedStart, world: &World) -> Option<Case> {
     if start.known.last_failure.is_some() || !command.may_leave_state() {
         return None;
     }
-    let depth = components(start.place.path.as_bytes()).count();
-    let owner = start.live.container.as_ref().filter(|owner| owner.depth() == depth);
-    // One that another container was given as well, and one that the container has in another runtime's root.
-    let is_had = |owner: &Arc<Container>| {
+    let owner = owner(start.place, start.live);
+    // Only a log says that a start was refused the cgroup of a container that has it.
+    if command.log.is_none() && owner.is_some_and(|owner| !is_left(command, owner, start.existing, start.place, world))
+    {
+        return None;
+    }
+    // It is the container's that it was given to first.
+    let is_anothers = |owner: &&Arc<Container>| {
         let made = world.makers.of(&owner.id, (start.place.hierarchy, start.existing.id));
-        !command.is_about(&owner.id) || made.is_some_and(|made| made.done.is_none())
+        !command.is_about(&owner.id) && made.is_some_and(|made| made.done.is_none())
     };
-    (!owner.is_some_and(is_had)).then(|| case(start.existing, start.container.cloned()))
+    Some(case(start.existing, owner.filter(is_anothers).or(start.container).cloned()))
+}
+
+/// The container whose own cgroup it is, as far as that is known.
+fn owner<'a>(place: &Place, live: &'a Live) -> Option<&'a Arc<Container>> {
+    let depth = components(place.path.as_bytes()).count();
+    live.container.as_ref().filter(|owner| owner.depth() == depth)
+}
+
+/// Whether nobody is known to have the cgroup that a runtime was to use: no other container, and not its own one in
+/// another of the runtime's roots.
+fn is_left(command: &RuntimeCommand, owner: &Container, existing: Existing, place: &Place, world: &World) -> bool {
+    let made = world.makers.of(&owner.id, (place.hierarchy, existing.id));
+    command.is_about(&owner.id) && made.is_none_or(|made| made.done.is_some())
 }
 
 fn case(existing: Existing, container: Option<Arc<Container>>) -> Case {
@@ -137,10 +167,22 @@ fn case(existing: Existing, container: Option<Arc<Container>>) -> Case {
     Case { existing: Some(existing), since, container, ..Case::default() }
 }
 
-/// Whether this is what runc says when it refuses a cgroup.
-fn is_refusal(message: &Name) -> bool {
-    const SAYS: &[u8] = b"container's cgroup is not empty";
-    message.as_bytes().windows(SAYS.len()).any(|part| part == SAYS)
+/// Why runc refuses a cgroup, as its log says.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Refusal {
+    /// Somebody is in it, or below it.
+    Occupied,
+    Frozen,
+}
+
+/// `None` if the log says something else.
+fn refusal(message: &Name) -> Option<Refusal> {
+    let says = |what: &[u8]| message.as_bytes().windows(what.len()).any(|part| part == what);
+    if says(b"container's cgroup is not empty") {
+        Some(Refusal::Occupied)
+    } else {
+        says(b"container's cgroup unexpectedly frozen").then_some(Refusal::Frozen)
+    }
 }
 
 /// Every start that meets the same one.
@@ -181,8 +223,8 @@ fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Seve
     let Some(participant) = participant else { return Severity::Undetermined };
     // No call says why runc failed; its log does.
     if participant.errno.is_none() {
-        let is_why = participant.said.as_ref().is_some_and(is_refusal);
-        return if is_why { Severity::Fault } else { Severity::Undetermined };
+        let why = participant.said.as_ref().and_then(refusal);
+        return if why.is_some() { Severity::Fault } else { Severity::Undetermined };
     }
     let last_failure = world.processes.of(&participant.actor).and_then(|known| known.last_failure.as_ref());
     let has_failed_since = last_failure.is_some_and(|failure| failure.at >= participant.at);
@@ -227,33 +269,57 @@ fn occupied(weighed: &Weighed, main: &Participant, world: &World) -> Option<Judg
     // What left state, or may have, and what made a process of the container, had come to make its container.
     let began = main.actor.identity.as_ref()?.started?;
     let has_come_far = main.state_left != Some(false) || world.processes.has_made_init(main.actor.pid, began);
-    let has_another_reason = main.said.as_ref().is_some_and(|message| !is_refusal(message));
-    if weighed.story.told.is_none() && (has_come_far || has_another_reason) {
+    let refused = main.said.as_ref().map(refusal);
+    let command = RuntimeCommand::of(&main.actor)?;
+    let (member, place) = (weighed.member, &weighed.member.place);
+    let existing = member.existing?;
+    let live = world.cgroups.get(place.hierarchy, existing.id).filter(|live| live.created == existing.created);
+    let is_left = || {
+        let owner = live.map(|live| owner(place, live));
+        owner.is_some_and(|owner| owner.is_none_or(|owner| is_left(&command, owner, existing, place, world)))
+    };
+    // Without a log it is guessed that it was refused: not where the cgroup is somebody's.
+    let has_another_reason = refused.map_or_else(|| !is_left(), |refused| refused.is_none());
+    // What a log says needs no more.
+    let is_another_story = has_another_reason || refused.is_none() && has_come_far;
+    if weighed.story.told.is_none() && is_another_story {
         return None;
     }
-    let who = inside(main, began, weighed.member, world)?;
+    let (cause, who) = match refused.flatten() {
+        Some(Refusal::Frozen) => (FROZEN, "it was frozen".to_owned()),
+        Some(Refusal::Occupied) => {
+            let who = inside(main, began, member, live).unwrap_or_else(|| "somebody was".to_owned());
+            (OCCUPIED, format!("{who} in it"))
+        }
+        None => (OCCUPIED, format!("{} in it", inside(main, began, member, live)?)),
+    };
     let because = gaps(weighed, world);
     let why = match &main.said {
         Some(message) => format!("its log says: {message}"),
         None => "runc 1.2 and later refuse that, but why it failed was not seen".to_owned(),
     };
+    let shared = match &member.container {
+        Some(container) if !command.is_about(&container.id) => {
+            let own = command.id.as_ref().map(|id| format!(" {id}")).unwrap_or_default();
+            format!(", which container{own} was given too,")
+        }
+        Some(_) | None => String::new(),
+    };
     let summary = format!(
-        "{} failed to start a container: {} {} there already ({}), and {who} in it; {why}; {}",
+        "{} failed to start a container: {}{shared} {} there already ({}), and {who}; {why}; {}",
         wording::subject(weighed, None),
         wording::whose(weighed),
         wording::verb(&because, "was", "may have been"),
         past(weighed, world),
         wording::end(weighed, world),
     );
-    Some(Judgement { cause: OCCUPIED, because, summary, rival: None })
+    Some(Judgement { cause, because, summary, rival: None })
 }
 
 /// Who was in it when the start failed: `sleep[4711] and 2 more processes were`. `None` if nobody was, as far as that
 /// is known.
-fn inside(main: &Participant, began: BootTime, member: &Member, world: &World) -> Option<String> {
+fn inside(main: &Participant, began: BootTime, member: &Member, live: Option<&Live>) -> Option<String> {
     let end = main.ended?.at;
-    let existing = member.existing?;
-    let live = world.cgroups.get(member.place.hierarchy, existing.id).filter(|live| live.created == existing.created);
     // Who came in since was not there.
     let found = member.found.as_ref().filter(|found| found.joined.is_none_or(|joined| joined < began));
     let was_there =

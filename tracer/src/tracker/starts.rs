@@ -3,9 +3,13 @@
 //! Some runtimes refuse such a cgroup if somebody is in it, and no call fails of that. So it is looked at the end of
 //! each start that failed and made no cgroup whether there is one that it would have had.
 
+use std::sync::Arc;
+
 use super::Tracker;
+use crate::container::Container;
 use crate::findings::Kind;
 use crate::input::{CgroupId, ContainerFacts, Exit, HierarchyId, Pid};
+use crate::mounts::{self, Resolution};
 use crate::name::{Name, components};
 use crate::oci::{self, RuntimeCommand};
 use crate::rules::FailedStart;
@@ -49,31 +53,65 @@ impl Tracker {
         let is_its_work = |live: &Live| {
             live.created.is_some_and(|created| created.at >= began) || live.joined.is_some_and(|joined| joined >= began)
         };
-        let is_work_of = |(_, live): &(Key, &Live)| is_its_work(live);
-        let ((hierarchy, cgroup), live) = self.looked_at(&named).filter(|_| !named.iter().any(is_work_of))?;
+        if named.iter().any(|(_, live)| is_its_work(live)) {
+            return None;
+        }
+        let Place { hierarchy: seen, path: root } = self.sees(known)?;
+        let around = self.is_within(known).filter(|(container, _)| !command.is_about(&container.id));
+        let is_seen = |((hierarchy, _), live): &&(Key, &Live)| {
+            let is_below = |around: &Name| mounts::below(around, &live.path).is_some();
+            *hierarchy == seen && is_below(&root) && around.as_ref().is_none_or(|(_, path)| is_below(path))
+        };
+        let mut own = named.iter().filter(is_seen);
+        // Of two it is not known which one it would have had.
+        let ((hierarchy, cgroup), live) = *own.next().filter(|_| own.next().is_none())?;
         Some((cgroup, Place { hierarchy, path: live.path.clone() }))
     }
 
-    /// The one that a runtime looks at to know whether a cgroup is in use: on v1 that of `devices`. `None` if there is
-    /// none, or more than one.
-    fn looked_at<'a>(&self, named: &[(Key, &'a Live)]) -> Option<(Key, &'a Live)> {
-        let in_hierarchy = |wanted: HierarchyId| {
-            let mut own = named.iter().filter(move |((hierarchy, _), _)| *hierarchy == wanted);
-            own.next().filter(|_| own.next().is_none()).copied()
+    /// Where a runtime looks to know whether a cgroup is in use: on v1 in the hierarchy of `devices`; and what of it is
+    /// mounted there. `None` if it has no such mount.
+    fn sees(&self, known: &Known) -> Option<Place> {
+        let Some(table) = known.mount_namespace.and_then(|namespace| self.tables.get(namespace)) else {
+            // As the host has it.
+            return Some(Place { hierarchy: self.devices.unwrap_or(HierarchyId(0)), path: "/".into() });
         };
-        self.devices.and_then(in_hierarchy).or_else(|| in_hierarchy(HierarchyId(0)))
+        let mounted = |path: &str| match table.resolve(&path.into()) {
+            Resolution::Cgroup { device, path, .. } => Some(Place { hierarchy: *self.hierarchies.get(&device)?, path }),
+            Resolution::OtherFileSystem { .. } | Resolution::Unknown => None,
+        };
+        mounted("/sys/fs/cgroup").or_else(|| mounted("/sys/fs/cgroup/devices"))
+    }
+
+    /// The container that a process is in, and the path of that one's cgroup.
+    fn is_within(&self, known: &Known) -> Option<(Arc<Container>, Name)> {
+        let own = known.identity.cgroup.as_ref()?;
+        let place = Place { hierarchy: HierarchyId(0), path: own.clone() };
+        let container = self.cgroups.at_path(&place)?.1.container.clone()?;
+        let path: Vec<&[u8]> = components(own.as_bytes()).take(container.depth()).collect();
+        let path = Name::new([b"/", path.join(&b'/').as_slice()].concat());
+        Some((container, path))
     }
 }
 
-/// Whether a path is that of the container's own cgroup, as its command line and its bundle name it.
+/// Whether a path is that of the container's own cgroup: as its bundle asks for it, else as its command line names it.
 fn is_own(path: &Name, command: &RuntimeCommand, said: Option<&ContainerFacts>) -> bool {
-    let id = command.id.as_ref().map(Name::as_bytes).unwrap_or_default();
-    let asked = said.and_then(|said| said.cgroups_path.as_ref()).map(Name::as_bytes);
-    let asked = asked.and_then(|path| path.rsplit(|byte| matches!(byte, b'/' | b':')).find(|part| !part.is_empty()));
-    // Cheap: nearly all of a host's cgroups are called something else.
-    let path_bytes = path.as_bytes().strip_suffix(b".scope").unwrap_or(path.as_bytes());
-    let ends = path_bytes.ends_with(id) || asked.is_some_and(|asked| path_bytes.ends_with(asked));
-    ends && oci::depth_in(path, command, said, 0) == Some(components(path.as_bytes()).count())
+    let depth = match said.and_then(|said| said.cgroups_path.as_ref()).filter(|asked| oci::is_somewhere(asked)) {
+        Some(asked) => {
+            // Cheap: nearly all of a host's cgroups are called something else.
+            let last = asked.as_bytes().rsplit(|byte| matches!(byte, b'/' | b':')).find(|part| !part.is_empty());
+            last.filter(|last| is_called(path, last)).and_then(|_| oci::depth_of_asked(path, asked))
+        }
+        None => {
+            let id = command.id.as_ref().filter(|id| is_called(path, id.as_bytes()));
+            id.and_then(|_| oci::depth_in(path, command, None, 0))
+        }
+    };
+    depth == Some(components(path.as_bytes()).count())
+}
+
+/// Whether a path ends so, as a directory or as a scope.
+fn is_called(path: &Name, end: &[u8]) -> bool {
+    path.as_bytes().strip_suffix(b".scope").unwrap_or(path.as_bytes()).ends_with(end)
 }
 
 #[cfg(test)]
@@ -82,7 +120,7 @@ mod tests {
 
     use super::*;
     use crate::findings::{Cause, Explanation, Severity};
-    use crate::input::Change;
+    use crate::input::{About, BootTime, Change, Device, Facts, Input, Mount, NamespaceId, Process, ProcessChange};
     use crate::rules::{Judgement, Rule, Rules};
     use crate::state::Course;
     use crate::tracker::tests::{Play, header};
@@ -155,15 +193,89 @@ mod tests {
                 play.event(change, hierarchy, id, path, 30);
             }
         };
-        assert_eq!(met(&[0], &nothing, &nothing), [(0, "/web".to_owned())]);
-        // On v1 a runtime looks at one of them.
+        // On v1 a runtime looks at one of them, and at no other if there is none or are two.
         assert_eq!(met(&[0, 4, 8], &nothing, &nothing), [(4, "/web".to_owned())]);
         assert_eq!(met(&[8], &nothing, &nothing), []);
+        assert_eq!(met(&[0], &nothing, &nothing), []);
+        assert_eq!(met(&[0, 4], &event(Change::Existing, 4, 8, "/x/web"), &nothing), []);
         assert_eq!(met(&[], &nothing, &nothing), []);
-        assert_eq!(met(&[0], &event(Change::Removed, 0, 7, "/web"), &nothing), []);
-        assert_eq!(met(&[0], &event(Change::Existing, 0, 8, "/x/web"), &nothing), []);
+        assert_eq!(met(&[4], &event(Change::Removed, 4, 7, "/web"), &nothing), []);
         // It got as far as to make one, or to put somebody into it.
-        assert_eq!(met(&[0], &nothing, &event(Change::Created, 8, 9, "/web")), []);
-        assert_eq!(met(&[0], &nothing, &event(Change::Attached, 0, 7, "/web")), []);
+        assert_eq!(met(&[4], &nothing, &event(Change::Created, 8, 9, "/web")), []);
+        assert_eq!(met(&[4], &nothing, &event(Change::Attached, 4, 7, "/web")), []);
+    }
+
+    const HOSTS: Option<u64> = Some(5);
+    const INNER: Option<u64> = Some(6);
+
+    /// Where a start met what is there, if it is done from within this mount namespace and cgroup.
+    fn met_from(namespace: Option<u32>, cgroup: Option<u64>, asked: Option<&str>, there: &[&str]) -> Option<String> {
+        let mut play = Play::of(Tracker::with_rules(&header(&[]), Rules::new(ONLY_MET)));
+        let outer = format!("/docker/{}", "a1b2c3d4e5f60718".repeat(4));
+        play.event(Change::Existing, 0, HOSTS.unwrap_or_default(), "/system.slice", 1);
+        play.event(Change::Existing, 0, INNER.unwrap_or_default(), &outer, 1);
+        for (id, path) in there.iter().enumerate() {
+            play.event(Change::Existing, 0, 10 + id as u64, &path.replace("OUTER", &outer), 1);
+        }
+        let mount = |minor, root: &str, mount_point: &str, file_system: &str| Mount {
+            id: None,
+            parent: None,
+            device: Device { major: 0, minor },
+            root: root.into(),
+            mount_point: mount_point.into(),
+            file_system: file_system.into(),
+            read_only: false,
+        };
+        let tables = [
+            (11, vec![mount(38, &outer, "/sys/fs/cgroup", "cgroup2")]),
+            (12, vec![mount(28, "/", "/sys/fs/cgroup", "tmpfs"), mount(38, "/", "/sys/fs/cgroup/unified", "cgroup2")]),
+        ];
+        for (namespace, mounts) in tables {
+            let about = About::Mounts { namespace: NamespaceId(namespace), mounts, too_many: 0, host: false };
+            play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+        }
+        let facts = ContainerFacts {
+            cgroups_path: asked.map(Name::from),
+            uid: Some(0),
+            ..ContainerFacts::new("web".into(), "runc", "/b/config.json".into())
+        };
+        play.feed(Input::Facts(Facts { at: BootTime(0), about: About::Container(facts) }));
+        let process = Process::new(BootTime(0), Pid(30), ProcessChange::Exec, "runc".into());
+        play.feed(Input::Process(Process {
+            argv: Some(["runc", "create", "web"].map(Name::from).to_vec()),
+            started: Some(BootTime(play.now)),
+            uid: Some(0),
+            mount_namespace: namespace.map(NamespaceId),
+            cgroup: cgroup.map(CgroupId),
+            ..process
+        }));
+        play.exit(30, Exit::Code(1));
+        play.pass(Duration::from_secs(1));
+        assert!(play.findings.len() < 2);
+        play.findings.first().map(|finding| finding.summary.replace(&outer, "OUTER"))
+    }
+
+    #[test]
+    fn it_is_looked_where_the_runtime_looks() {
+        let check = |namespace, cgroup, asked, there: &[&str], expected: Option<&str>| {
+            assert_eq!(
+                met_from(namespace, cgroup, asked, there).as_deref(),
+                expected,
+                "{cgroup:?} {asked:?} {there:?}"
+            );
+        };
+        check(None, HOSTS, None, &["/web"], Some("/web"));
+        // Within a container the host's of that name is another one.
+        check(None, INNER, None, &["/web"], None);
+        check(None, INNER, None, &["/web", "OUTER/web"], Some("OUTER/web"));
+        check(Some(11), None, None, &["/web"], None);
+        check(Some(11), None, None, &["/web", "OUTER/web"], Some("OUTER/web"));
+        // cgroup2 is there, and not for containers.
+        check(Some(12), None, None, &["/web"], None);
+        // What the bundle asks for holds, not the id.
+        check(None, None, Some("/prod/web"), &["/dev/web"], None);
+        check(None, None, Some("/prod/web"), &["/dev/web", "/prod/web"], Some("/prod/web"));
+        check(None, None, Some("/web"), &["/web/web"], None);
+        check(None, None, Some("/"), &["/web"], Some("/web"));
     }
 }

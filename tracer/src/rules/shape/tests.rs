@@ -6,7 +6,9 @@ use std::time::Duration;
 use crate::errno::Errno;
 use crate::findings::{Finding, Kind};
 use crate::hierarchy::Header;
-use crate::input::{About, BootTime, Change, Exit, Facts, Input, NamespaceId, OccupantState, Pid, Syscall};
+use crate::input::{
+    About, BootTime, Change, ContainerFacts, Exit, Facts, Input, NamespaceId, OccupantState, Pid, Syscall,
+};
 use crate::release::RmdirClass;
 use crate::rules;
 use crate::rules::scene::{MAKER, REMOVER, Scene, V1, V2};
@@ -37,11 +39,24 @@ fn left_in_scope(create: &str, delete: &str, hierarchy: u32) -> Scene {
     scene.begins(REMOVER, delete).done(REMOVER, OK)
 }
 
-/// A stranger is in the cgroup that a container's start would take.
-fn occupied(path: &'static str) -> Scene {
-    let mut scene = Scene::new(V2, path, STRANGER);
+/// A stranger, or a container that was given it too, is in the cgroup that a container's start would take.
+fn occupied(path: &'static str, is_shared: bool) -> Scene {
+    let mut play = Play::new();
+    if is_shared {
+        for id in ["first", "web"] {
+            let said = ContainerFacts {
+                cgroups_path: Some(path.into()),
+                uid: Some(0),
+                ..ContainerFacts::new(id.into(), "runc", "/b/config.json".into())
+            };
+            play.feed(Input::Facts(Facts { at: BootTime(0), about: About::Container(said) }));
+        }
+        let now = play.now;
+        play.exec_at(now, STRANGER, "runc run first");
+    }
+    let mut scene = Scene::of(play, V2, path, STRANGER);
     scene.play.event(Change::Populated, V2, 7, path, STRANGER);
-    let mut scene = scene.then(Duration::from_secs(3)).begins(REMOVER, "runc create web");
+    let mut scene = scene.then(Duration::from_secs(3)).begins(REMOVER, "runc --log /log create web");
     scene.play.exit(REMOVER, FAILED);
     scene.play.state("web", REMOVER, false);
     let message = "runc create failed: container's cgroup is not empty: 1 process(es) found";
@@ -50,12 +65,16 @@ fn occupied(path: &'static str) -> Scene {
     scene.then(Duration::from_secs(3))
 }
 
-/// LXC finds the container's name taken, and makes another one or fails.
-fn taken(hierarchy: u32, path: &'static str, other: Option<&str>) -> Scene {
+/// LXC finds the container's name taken, by a cgroup that is gone a moment later or stays, and makes another one or
+/// fails.
+fn taken(hierarchy: u32, path: &'static str, other: Option<&str>, is_gone: bool) -> Scene {
     let scene = Scene::new(hierarchy, path, STRANGER).then(Duration::from_secs(3));
     let mut scene = scene.begins(REMOVER, "lxc-start -n web").refused_by(Syscall::Mkdirat, Errno::EEXIST);
     if let Some(other) = other {
         scene.play.event(Change::Created, hierarchy, 8, other, REMOVER);
+        if is_gone {
+            scene.play.event(Change::Removed, hierarchy, 7, path, STRANGER);
+        }
         return scene.then(Duration::from_secs(20));
     }
     scene.exits(REMOVER, FAILED)
@@ -88,6 +107,7 @@ const POD: &str = "/kubepods.slice/kubepods-pod0f6c3c27.slice";
 const POD_OF_PODMAN: &str = "/machine.slice/machine-libpod_pod_6eeba76d.slice";
 const SCOPE: &str = "/system.slice/runc-web.scope";
 const OF_A_USER: &str = "/user.slice/user-1000.slice/user@1000.service/user.slice/runc-web.scope";
+const OF_NERDCTL: &str = "/user.slice/user-1000.slice/user@1000.service/user.slice/nerdctl-web.scope";
 const CONMON: &str = "/libpod_parent/6eeba76d/conmon";
 const LIVE: OccupantState = OccupantState::Live;
 
@@ -264,11 +284,10 @@ const STORIES: &[(&str, Story)] = &[
         play.exec(MAKER, "youki create web");
         Scene::of(play, V2, "/web", MAKER).done(MAKER, if is_it { FAILED } else { Exit::Signal(9) })
     }),
-    ("runc#3828", |is_it| occupied(if is_it { OF_A_USER } else { SCOPE })),
-    ("runc#3132", |is_it| occupied(if is_it { "/web" } else { OF_A_USER })),
-    ("lxc#1726", |is_it| taken(if is_it { V1 } else { V2 }, "/lxc/web", Some("/lxc/web-1"))),
-    ("lxc#3443", |is_it| taken(if is_it { V1 } else { V2 }, "/lxc.payload.web", Some("/lxc.payload.web-1"))),
-    ("lxd#2764", |is_it| taken(V1, "/lxc/web", if is_it { None } else { Some("/lxc/web-1") })),
+    ("runc#3828", |is_it| occupied(if is_it { OF_NERDCTL } else { OF_A_USER }, false)),
+    ("runc#3132", |is_it| occupied("/web", is_it)),
+    ("lxc#1726", |is_it| taken(V1, "/lxc/web", Some("/lxc/web-1"), is_it)),
+    ("lxd#2764", |is_it| taken(V1, "/lxc/web", if is_it { None } else { Some("/lxc/web-1") }, false)),
     ("moby#29638", |is_it| linger(if is_it { OLD } else { NEW }, V1, "/docker")),
     ("oomd#117", |is_it| linger(if is_it { OLD } else { NEW }, V2, "/pods")),
 ];

@@ -18,7 +18,7 @@ pub(super) const KNOWN: &[Pattern] = &[
                      by the name of the scope), and start it again. Keep runc's --root where a restart does not lose \
                      it.",
         },
-        is: |shape| is_refused(shape) && is_of_a_users_manager(shape),
+        is: |shape| is_refused(shape) && is_of_rootless_nerdctl(shape),
     },
     Pattern {
         issue: KnownIssue {
@@ -29,7 +29,7 @@ pub(super) const KNOWN: &[Pattern] = &[
             fixed_in: None,
             advice: "Give every container a cgroupsPath of its own. The processes in this one have to go first.",
         },
-        is: |shape| is_refused(shape) && !is_of_a_users_manager(shape),
+        is: |shape| is_refused(shape) && is_of_another(shape),
     },
     Pattern {
         issue: KnownIssue {
@@ -38,22 +38,13 @@ pub(super) const KNOWN: &[Pattern] = &[
                     are removed, and is started again while they are there",
             affects: "LXC and LXD of 2017 (the thread is of August)",
             fixed_in: Some("the change lxc#1729 of August 2017"),
-            advice: "Update LXC. Cgroups that were left behind are removed with rmdir, and look empty.",
-        },
-        is: |shape| is_evaded(shape) && has_old_layout(shape),
-    },
-    Pattern {
-        issue: KnownIssue {
-            id: "lxc#3443",
-            title: "LXC's monitor cannot leave the container's cgroups, since lxc.pivot has no CPUs in cpuset: they \
-                    stay, and the next start makes lxc.payload.NAME-1",
-            affects: "LXC 4.0 of June 2020 on cgroup v1",
-            fixed_in: Some("the change lxc#3444 of June 2020"),
-            advice: "Update LXC. Cgroups that were left behind are removed with rmdir, and look empty.",
+            advice: "Update LXC, or wait until the old cgroups are gone before the container is started again.",
         },
         is: |shape| {
-            let has_its_layout = ["lxc.payload.", "lxc.monitor."].iter().any(|start| shape.name().starts_with(start));
-            is_evaded(shape) && has_its_layout
+            let is_evaded = shape.finding.cause == NAME_TAKEN && shape.finding.severity == Severity::Benign;
+            // What stays was left behind by another one.
+            let is_gone = shape.finding.outcome.cgroup_left == Some(false);
+            is_evaded && is_gone && !shape.is_on_v2() && has_old_layout(shape)
         },
     },
     Pattern {
@@ -80,15 +71,18 @@ fn is_refused(shape: &Shape) -> bool {
     is_told && shape.is_asked("runc", &["create", "run"]) && shape.has_failed()
 }
 
-/// A scope of a user's own systemd: what is rootless on cgroup2.
-fn is_of_a_users_manager(shape: &Shape) -> bool {
+/// A scope of nerdctl's, made by a user's own systemd.
+fn is_of_rootless_nerdctl(shape: &Shape) -> bool {
     let is_manager = |component: &&str| component.starts_with("user@") && component.ends_with(".service");
-    shape.is_on_v2() && shape.name().ends_with(".scope") && shape.path().iter().any(is_manager)
+    let is_scope = shape.name().starts_with("nerdctl-") && shape.name().ends_with(".scope");
+    shape.is_on_v2() && is_scope && shape.path().iter().any(is_manager)
 }
 
-/// LXC made one of another name on v1.
-fn is_evaded(shape: &Shape) -> bool {
-    shape.finding.cause == NAME_TAKEN && shape.finding.severity == Severity::Benign && !shape.is_on_v2()
+/// The cgroup is that of another container, which has it still.
+fn is_of_another(shape: &Shape) -> bool {
+    let owner = shape.finding.container.as_ref();
+    let command = shape.command();
+    owner.zip(command).is_some_and(|(owner, command)| !command.is_about(&owner.id))
 }
 
 /// How LXC named them until 3.0: /lxc/NAME.

@@ -145,6 +145,50 @@ fn what_runc_says_itself_decides() {
     check("runc create failed: Cwd must be an absolute path", None);
 }
 
+/// What runc's log says of a start that failed.
+fn says(play: &mut Play, message: &str) {
+    exec(play, START, "runc --log /log create web");
+    play.exit(START, FAILED);
+    play.state("web", START, false);
+    let about = About::Failure { id: "web".into(), pid: Pid(START), message: message.into() };
+    play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+}
+
+#[test]
+fn what_the_log_says_needs_nobody_who_was_seen_in_it() {
+    for (message, cause, who) in [
+        ("container's cgroup is not empty: 1 process(es) found", "occupied", "somebody was in it"),
+        ("container's cgroup unexpectedly frozen", "frozen", "it was frozen"),
+    ] {
+        let mut play = Play::new();
+        play.event(Change::Existing, 0, 7, "/web", 1);
+        says(&mut play, message);
+        let (told, severity, summary) = told(play).expect("told");
+        assert_eq!((told, severity), (cause, Severity::Fault));
+        assert!(summary.contains(&format!(", and {who}; its log says: {message}; ")), "{summary}");
+    }
+}
+
+#[test]
+fn a_start_that_was_refused_the_cgroup_of_another_container_is_told_as_that_ones() {
+    let mut play = shared();
+    says(&mut play, "container's cgroup is not empty: 1 process(es) found");
+    wait(&mut play);
+    let finding = play.only();
+    assert_eq!((finding.cause.word, finding.severity), ("occupied", Severity::Fault));
+    assert_eq!(finding.container.as_ref().map(|container| container.id.clone()), Some("first".into()));
+    let whose = "the cgroup of container first, which container web was given too, was there already (made ";
+    assert!(finding.summary.contains(whose), "{}", finding.summary);
+    assert_eq!(finding.known_issues.iter().map(|issue| issue.id).collect::<Vec<_>>(), ["runc#3132"]);
+    // Its log says something else, or was not told of.
+    let mut play = shared();
+    says(&mut play, "Cwd must be an absolute path");
+    assert_eq!(told(play), None);
+    let mut play = shared();
+    start(&mut play, "runc --log /log create web", FAILED, false);
+    assert_eq!(told(play), None);
+}
+
 #[test]
 fn whoever_left_it_is_named() {
     let mut play = Play::new();
@@ -239,9 +283,8 @@ fn starts_that_met_none_or_failed_for_another_reason_are_not_told() {
     });
 }
 
-#[test]
-fn one_that_another_container_has_is_not_left_over() {
-    // Both were given the same one.
+/// A container that has a cgroup which another one was given as well.
+fn shared() -> Play {
     let given = |id: &str| {
         let said = ContainerFacts {
             cgroups_path: Some("/shared".into()),
@@ -257,6 +300,12 @@ fn one_that_another_container_has_is_not_left_over() {
     play.event(Change::Created, 0, 7, "/shared", 20);
     play.event(Change::Populated, 0, 7, "/shared", 20);
     play.exit(20, OK);
+    play
+}
+
+#[test]
+fn one_that_another_container_has_is_not_left_over() {
+    let mut play = shared();
     start(&mut play, "runc create web", FAILED, false);
     assert_eq!(told(play), None);
     // The same id in another root of the runtime.
