@@ -123,7 +123,7 @@ mod tests {
     use crate::input::{About, BootTime, Change, Device, Facts, Input, Mount, NamespaceId, Process, ProcessChange};
     use crate::rules::{Judgement, Rule, Rules};
     use crate::state::Course;
-    use crate::tracker::tests::{Play, header};
+    use crate::tracker::tests::{Play, UNREAD, header};
 
     const NEVER: Cause = Cause { word: "never-used", meaning: "m", advice: "a", is_routine: false };
 
@@ -172,6 +172,7 @@ mod tests {
         }
         before(&mut play);
         let now = play.now;
+        play.sees = UNREAD;
         play.exec_at(now, 30, "runc create web");
         within(&mut play);
         let ended = play.exit(30, Exit::Code(1));

@@ -13,6 +13,8 @@ use crate::runtimes;
 
 const HOST: NamespaceId = NamespaceId(1);
 const CONTAINER_NS: NamespaceId = NamespaceId(2);
+/// One whose mount table was not read.
+pub(crate) const UNREAD: NamespaceId = NamespaceId(99);
 const BUILD: &str =
     "/docker/a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90/irpsym10jqj937p3dxo13jky1";
 
@@ -23,6 +25,8 @@ pub(crate) struct Play {
     pub now: u64,
     pub inputs: Vec<Input>,
     pub findings: Vec<Finding>,
+    /// The mount namespace of processes that begin a program.
+    pub sees: NamespaceId,
 }
 
 impl Play {
@@ -41,7 +45,8 @@ impl Play {
     }
 
     pub fn of(tracker: Tracker) -> Self {
-        let mut play = Self { tracker, seq: 0, now: 1_000_000_000, inputs: Vec::new(), findings: Vec::new() };
+        let mut play =
+            Self { tracker, seq: 0, now: 1_000_000_000, inputs: Vec::new(), findings: Vec::new(), sees: HOST };
         let mount = |minor, root: &str, point: &str, kind: &str, read_only| Mount {
             id: None,
             parent: None,
@@ -159,10 +164,10 @@ impl Play {
         self.feed(Input::Process(process))
     }
 
-    /// A process that was forked then, and sees the host's mounts.
+    /// A process that was forked then.
     pub fn exec_at(&mut self, started: u64, pid: u32, argv: &str) -> u64 {
         let process = process(pid, ProcessChange::Exec, Some(argv), None);
-        let (started, mount_namespace) = (Some(BootTime(started)), Some(HOST));
+        let (started, mount_namespace) = (Some(BootTime(started)), Some(self.sees));
         self.feed(Input::Process(Process { started, mount_namespace, ..process }))
     }
 

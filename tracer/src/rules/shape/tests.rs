@@ -13,7 +13,7 @@ use crate::release::RmdirClass;
 use crate::rules;
 use crate::rules::scene::{MAKER, REMOVER, Scene, V1, V2};
 use crate::tracker::Tracker;
-use crate::tracker::tests::{Play, header};
+use crate::tracker::tests::{Play, UNREAD, header};
 
 /// Where cgroupfs is mounted read-only.
 const CONTAINER: NamespaceId = NamespaceId(2);
@@ -42,6 +42,7 @@ fn left_in_scope(create: &str, delete: &str, hierarchy: u32) -> Scene {
 /// A stranger, or a container that was given it too, is in the cgroup that a container's start would take.
 fn occupied(path: &'static str, is_shared: bool) -> Scene {
     let mut play = Play::new();
+    play.sees = UNREAD;
     if is_shared {
         for id in ["first", "web"] {
             let said = ContainerFacts {

@@ -9,7 +9,7 @@ use crate::input::{
     OccupantState, Occupants, Operation, Pid, Ring, Syscall,
 };
 use crate::input::{Actor, Attempt, NamespaceId, Parent, Process, ProcessChange};
-use crate::tracker::tests::Play;
+use crate::tracker::tests::{Play, UNREAD};
 
 const STRANGER: u32 = 15;
 const START: u32 = 30;
@@ -19,6 +19,7 @@ const FAILED: Exit = Exit::Code(1);
 /// A process that is forked now.
 fn exec(play: &mut Play, pid: u32, argv: &str) {
     let now = play.now;
+    play.sees = UNREAD;
     play.exec_at(now, pid, argv);
 }
 
@@ -488,15 +489,15 @@ fn what_everybody_makes_and_what_lxc_shares_is_never_told() {
 #[test]
 fn what_a_start_met_is_told_as_left_behind_as_well() {
     let mut play = Play::new();
-    exec(&mut play, 20, "runc create web");
+    exec(&mut play, 20, "runc --root /r create web");
     play.event(Change::Created, 0, 7, "/web", 20);
     play.event(Change::Populated, 0, 7, "/web", STRANGER);
     play.exit(20, OK);
     play.pass(Duration::from_secs(3));
-    exec(&mut play, 21, "runc delete web");
+    exec(&mut play, 21, "runc --root /r delete web");
     play.exit(21, OK);
     play.state("web", 21, false);
-    exec(&mut play, START, "runc create web");
+    exec(&mut play, START, "runc --root /r create web");
     play.exit(START, FAILED);
     play.state("web", START, false);
     let message = "runc create failed: container's cgroup is not empty: 1 process(es) found".into();
