@@ -15,6 +15,8 @@ use crate::oci::{self, RuntimeCommand};
 use crate::rules::FailedStart;
 use crate::state::{Case, End, Key, Known, Live, Moment, Place};
 
+/// Where runtimes look for cgroupfs.
+const USUAL: &str = "/sys/fs/cgroup";
 /// Places that wait for a look into them; further ones are not looked into.
 const LOOKS: usize = 16;
 
@@ -75,11 +77,12 @@ impl Tracker {
             // As the host has it.
             return Some(Place { hierarchy: self.devices.unwrap_or(HierarchyId(0)), path: "/".into() });
         };
-        let mounted = |path: &str| match table.resolve(&path.into()) {
+        let mounted = |path: Name| match table.resolve(&path) {
             Resolution::Cgroup { device, path, .. } => Some(Place { hierarchy: *self.hierarchies.get(&device)?, path }),
             Resolution::OtherFileSystem { .. } | Resolution::Unknown => None,
         };
-        mounted("/sys/fs/cgroup").or_else(|| mounted("/sys/fs/cgroup/devices"))
+        let usual = Name::from(USUAL);
+        mounted(usual.clone()).or_else(|| mounted(mounts::join(&usual, &"devices".into())))
     }
 
     /// The container that a process is in, and the path of that one's cgroup.
