@@ -54,7 +54,7 @@ pub(super) const RULE: Rule = Rule {
     known: known::KNOWN,
     call: None,
     failed_start: None,
-    event: Some(OnEvent { of: &[Change::Emptied], begins: |event, world| left::emptied(event, world, |_| true) }),
+    event: Some(OnEvent { of: &[Change::Emptied], begins: left::emptied }),
     deadline: Some(OnDeadline {
         after_runtime: Some(left::PATIENCE),
         while_dying: None,

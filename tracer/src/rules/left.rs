@@ -24,10 +24,11 @@ pub(super) const COURSE: Course =
     Course { joins, gathers: |_, _| false, patience: SPREAD, waits: |_| None, follows: &[Change::Removed], is_news };
 
 /// The last process is gone from what a runtime was done with before.
-pub(super) fn emptied(event: &Event, world: &World, is_its: fn(&Made) -> bool) -> Option<Beginning> {
+pub(super) fn emptied(event: &Event, world: &World) -> Option<Beginning> {
     let cgroup = (event.cgroup.hierarchy, event.cgroup.id?);
     let made = world.makers.of(&event.container.as_ref()?.id, cgroup)?;
-    made.done.as_ref().filter(|_| is_its(made)).map(|_| Beginning::Deadline(PATIENCE))
+    // Which kind it will be is seen when the time has come: some of them may be removed until then.
+    made.done.as_ref().map(|_| Beginning::Deadline(PATIENCE))
 }
 
 /// Whether a runtime that is done with its container has left this cgroup, empty, and nobody is at it any more.

@@ -59,8 +59,8 @@ pub(super) const RULE: Rule = Rule {
             "A connection whose other side has gone silent can hold a cgroup of cgroup2 for longer than 10 min.",
             "Whether a removed cgroup of cgroup2 had the memory controller is not known: `pages` is said wherever \
              cgroup2 has it.",
-            "What lingers is told of while its story is told on, at least 10 min; later it is only in the metrics. \
-             After a day it is not counted any more.",
+            "A finding is revised for at least 10 minutes. What is released later shows only in the metrics. After a \
+             day it is not counted any more.",
             "Cgroups that were dying before tracing began are in the metrics, and never told of.",
         ],
     },

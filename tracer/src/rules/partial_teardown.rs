@@ -44,10 +44,7 @@ pub(super) const RULE: Rule = Rule {
     known: &[],
     call: None,
     failed_start: None,
-    event: Some(OnEvent {
-        of: &[Change::Emptied],
-        begins: |event, world| left::emptied(event, world, Made::is_removed_in_part),
-    }),
+    event: Some(OnEvent { of: &[Change::Emptied], begins: left::emptied }),
     deadline: Some(OnDeadline {
         after_runtime: Some(left::PATIENCE),
         while_dying: None,

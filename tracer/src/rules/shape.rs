@@ -11,7 +11,7 @@ use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt, Job};
 use crate::input::{Actor, Exit, HierarchyId, Occupant, Operation, Pid};
 use crate::name::{Name, components};
-use crate::oci::{self, RuntimeCommand};
+use crate::oci::RuntimeCommand;
 use crate::runtimes;
 use crate::state::{Note, Place, Processes, Story};
 
@@ -47,7 +47,7 @@ impl<'a> Shape<'a> {
 
     /// What the actor was asked to do, if it is an OCI runtime.
     pub fn command(&self) -> Option<RuntimeCommand> {
-        self.finding.actor.as_ref().and_then(command)
+        self.finding.actor.as_ref().and_then(RuntimeCommand::of)
     }
 
     /// The engine behind the actor, by the registry's name.
@@ -55,7 +55,7 @@ impl<'a> Shape<'a> {
         let actor = self.finding.actor.as_ref()?;
         let parents = actor.identity.as_ref().map(|identity| identity.parents.as_slice()).unwrap_or_default();
         let parents: Vec<&str> = parents.iter().filter_map(|parent| parent.comm.to_str()).collect();
-        engine::of(&command(actor)?, &parents).map(|engine| engine.name)
+        engine::of(&RuntimeCommand::of(actor)?, &parents).map(|engine| engine.name)
     }
 
     /// Whether the actor is one of these programs.
@@ -185,12 +185,6 @@ impl<'a> Shape<'a> {
     pub fn systemd_was_first(&self) -> bool {
         self.rival().is_some_and(|rival| rival.pid == Pid(1) || rival.comm == "systemd")
     }
-}
-
-/// What a process was asked to do, if it is an OCI runtime.
-pub(crate) fn command(actor: &Actor) -> Option<RuntimeCommand> {
-    let exe = actor.identity.as_ref().and_then(|identity| identity.exe.as_ref());
-    oci::command_line(&actor.comm, exe, argv(actor))
 }
 
 /// Whether it is one of these runtimes, asked to do one of these.

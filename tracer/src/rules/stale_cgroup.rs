@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Call, FailedStart, Judgement, Rule, Weighed, World, wording};
-use crate::container::Container;
+use crate::container::{self, Container};
 use crate::duration;
 use crate::errno::Errno;
 use crate::findings::{Cause, Explanation, Finding, Severity};
@@ -46,6 +46,8 @@ pub(super) const RULE: Rule = Rule {
              told if the log says something else. `undetermined` without one: an older runc takes such a cgroup, and \
              fails for another reason.",
             "frozen: `fault`. It is told only where the log says so.",
+            "Of somebody who may not make a cgroup there (neither root, nor in that user's own slice) nothing is a fault: \
+             anybody may call a program runc.",
         ],
         causes: &[OCCUPIED, FROZEN, NAME_TAKEN],
         false_positives: &[
@@ -224,15 +226,25 @@ fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Seve
     // No call says why runc failed; its log does.
     if participant.errno.is_none() {
         let why = participant.said.as_ref().and_then(refusal);
-        return if why.is_some() { Severity::Fault } else { Severity::Undetermined };
+        let is_told = why.is_some() && may_make_there(participant, story);
+        return if is_told { Severity::Fault } else { Severity::Undetermined };
     }
     let last_failure = world.processes.of(&participant.actor).and_then(|known| known.last_failure.as_ref());
     let has_failed_since = last_failure.is_some_and(|failure| failure.at >= participant.at);
     match participant.exit() {
         _ if other(participant, story, world).is_some() => Severity::Benign,
-        Some(Exit::Code(code)) if code != 0 && !has_failed_since => Severity::Fault,
+        Some(Exit::Code(code)) if code != 0 && !has_failed_since && may_make_there(participant, story) => {
+            Severity::Fault
+        }
         Some(Exit::Code(_) | Exit::Signal(_)) | None => Severity::Undetermined,
     }
+}
+
+/// Whether it could have made a cgroup there: anybody may call a program `runc` or `lxc-start`, with any id and any log.
+fn may_make_there(participant: &Participant, story: &Story) -> bool {
+    let uid = participant.actor.uid;
+    let is_own = |member: &Member| uid.is_some() && container::user(&member.place.path) == uid;
+    uid == Some(0) || is_own(story.member_of(Some(participant)))
 }
 
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {

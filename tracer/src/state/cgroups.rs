@@ -219,9 +219,10 @@ impl Cgroups {
     ) -> Option<&Name> {
         let live = self.live.iter().map(|((of, _), live)| (*of, &live.path, live.created));
         let gone = self.removals.in_order().map(|(place, removal)| (place.hierarchy, &place.path, removal.created));
-        let own = live.chain(gone).filter(|(of, path, _)| *of == hierarchy && is(path));
+        let own = live.chain(gone).filter(|(of, ..)| *of == hierarchy);
         let made = own.filter_map(|(_, path, created)| Some((created?.at, path)));
-        made.filter(|(at, _)| *at >= from && *at <= until).min().map(|(_, path)| path)
+        // When it was made tells nearly all of them from those that are asked for.
+        made.filter(|(at, path)| *at >= from && *at <= until && is(path)).min().map(|(_, path)| path)
     }
 
     /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.

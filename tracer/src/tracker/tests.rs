@@ -164,17 +164,15 @@ impl Play {
         self.feed(Input::Process(process))
     }
 
-    /// A process that was forked then.
+    /// A process of root's that was forked then.
     pub fn exec_at(&mut self, started: u64, pid: u32, argv: &str) -> u64 {
-        let process = process(pid, ProcessChange::Exec, Some(argv), None);
-        let (started, mount_namespace) = (Some(BootTime(started)), Some(self.sees));
-        self.feed(Input::Process(Process { started, mount_namespace, ..process }))
+        self.exec_of(0, started, pid, argv)
     }
 
-    /// A process of this user, that was forked just now.
-    pub fn exec_of(&mut self, uid: u32, pid: u32, argv: &str) -> u64 {
+    /// A process of this user that was forked then.
+    pub fn exec_of(&mut self, uid: u32, started: u64, pid: u32, argv: &str) -> u64 {
         let process = process(pid, ProcessChange::Exec, Some(argv), None);
-        let (started, mount_namespace) = (Some(BootTime(self.now)), Some(HOST));
+        let (started, mount_namespace) = (Some(BootTime(started)), Some(self.sees));
         self.feed(Input::Process(Process { started, mount_namespace, uid: Some(uid), ..process }))
     }
 

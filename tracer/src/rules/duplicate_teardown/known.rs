@@ -4,8 +4,9 @@ use super::{REMOVED_BY_OTHER, REMOVED_BY_SELF};
 use crate::errno::Errno;
 use crate::findings::{KnownIssue, Severity};
 use crate::input::Operation;
+use crate::oci::RuntimeCommand;
 use crate::rules::Pattern;
-use crate::rules::shape::{Shape, command, is_command, program};
+use crate::rules::shape::{Shape, is_command, program};
 
 const LOW_LEVEL: [&str; 3] = ["runc", "crun", "youki"];
 
@@ -121,7 +122,7 @@ pub(super) const KNOWN: &[Pattern] = &[
 fn is_containerd_357(shape: &Shape) -> bool {
     let deletes = |command: &_| is_command(command, &LOW_LEVEL, &["delete"]);
     let own = shape.command().filter(deletes);
-    let first = shape.rival().and_then(command).filter(deletes);
+    let first = shape.rival().and_then(RuntimeCommand::of).filter(deletes);
     shape.finding.cause == REMOVED_BY_OTHER
         && shape.finding.severity == Severity::Benign
         && matches!(shape.engine(), Some("containerd" | "docker"))

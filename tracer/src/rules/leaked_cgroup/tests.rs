@@ -268,9 +268,9 @@ fn what_is_not_known_of_two_processes_is_not_the_same() {
 
 #[test]
 fn a_stranger_takes_nothing_of_what_is_roots() {
-    let stranger = |play: &mut Play, pid: u32, argv: &str| play.exec_of(1_000, pid, argv);
+    let stranger = |play: &mut Play, pid: u32, argv: &str| play.exec_of(1_000, play.now, pid, argv);
     let mut play = Play::new();
-    play.exec_of(0, MAKER, CREATE);
+    play.exec_of(0, play.now, MAKER, CREATE);
     play.event(Change::Created, 0, 7, "/web", MAKER);
     play.event(Change::Populated, 0, 7, "/web", MAKER);
     play.exit(MAKER, OK);
@@ -286,7 +286,7 @@ fn a_stranger_takes_nothing_of_what_is_roots() {
     }
     stranger(&mut play, 51, "runc delete web");
     play.event(Change::Emptied, 0, 7, "/web", 1);
-    play.exec_of(0, REMOVER, DELETE);
+    play.exec_of(0, play.now, REMOVER, DELETE);
     play.exit(REMOVER, OK);
     play.state("web", REMOVER, false);
     let told = told(play).expect("told");

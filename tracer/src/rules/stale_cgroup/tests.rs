@@ -429,6 +429,30 @@ fn a_number_that_is_taken_too_is_another_one_left_over() {
 }
 
 #[test]
+fn who_may_make_nothing_there_is_not_hurt_by_what_is_there() {
+    let check = |uid, path: &str, expected| {
+        let mut play = occupied(path);
+        play.sees = UNREAD;
+        play.exec_of(uid, play.now, START, "runc --log /log create web");
+        play.exit(START, FAILED);
+        play.state("web", START, false);
+        let message = "runc create failed: container's cgroup is not empty: 1 process(es) found".into();
+        let about = About::Failure { id: "web".into(), pid: Pid(START), message };
+        play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+        assert_eq!(told(play).map(|told| told.1), Some(expected), "{uid} {path}");
+    };
+    check(0, "/web", Severity::Fault);
+    check(1_000, "/web", Severity::Undetermined);
+    check(1_000, "/user.slice/user-1000.slice/web", Severity::Fault);
+    check(1_001, "/user.slice/user-1000.slice/web", Severity::Undetermined);
+    // Anybody is told EEXIST, wherever that is.
+    let mut play = taken("/lxc/c1");
+    play.exec_of(1_000, play.now, MONITOR, "lxc-start -n c1");
+    play.exit(MONITOR, FAILED);
+    assert_eq!(told(play), None);
+}
+
+#[test]
 fn lxc_that_may_take_no_other_name_fails() {
     for (path, errno, expected) in [
         ("/lxc/c1", None, Some(Severity::Fault)),
