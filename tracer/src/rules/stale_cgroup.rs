@@ -46,8 +46,8 @@ pub(super) const RULE: Rule = Rule {
              told if the log says something else. `undetermined` without one: an older runc takes such a cgroup, and \
              fails for another reason.",
             "frozen: `fault`. It is told only where the log says so.",
-            "Of somebody who may not make a cgroup there (neither root, nor in that user's own slice) nothing is a fault: \
-             anybody may call a program runc.",
+            "Nothing is a fault of a user who may not make a cgroup there (it is not root, and the place is not in its \
+             own slice): anybody may call a program runc.",
         ],
         causes: &[OCCUPIED, FROZEN, NAME_TAKEN],
         false_positives: &[
@@ -240,7 +240,8 @@ fn hurt(participant: Option<&Participant>, story: &Story, world: &World) -> Seve
     }
 }
 
-/// Whether it could have made a cgroup there: anybody may call a program `runc` or `lxc-start`, with any id and any log.
+/// Whether it could have made a cgroup there: anybody may call a program `runc` or `lxc-start`, with any id and any
+/// log.
 fn may_make_there(participant: &Participant, story: &Story) -> bool {
     let uid = participant.actor.uid;
     let is_own = |member: &Member| uid.is_some() && container::user(&member.place.path) == uid;
