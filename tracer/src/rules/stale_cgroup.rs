@@ -287,9 +287,10 @@ fn occupied(weighed: &Weighed, main: &Participant, world: &World) -> Option<Judg
     let (member, place) = (weighed.member, &weighed.member.place);
     let existing = member.existing?;
     let live = world.cgroups.get(place.hierarchy, existing.id).filter(|live| live.created == existing.created);
-    let is_left = || {
-        let owner = live.map(|live| owner(place, live));
-        owner.is_some_and(|owner| owner.is_none_or(|owner| is_left(&command, owner, existing, place, world)))
+    // Of one that is gone by now it is known whose it was when the start failed.
+    let is_left = || match live {
+        Some(live) => owner(place, live).is_none_or(|owner| is_left(&command, owner, existing, place, world)),
+        None => weighed.story.container.as_ref().is_none_or(|owner| command.is_about(&owner.id)),
     };
     // Without a log it is guessed that it was refused: not where the cgroup is somebody's.
     let has_another_reason = refused.map_or_else(|| !is_left(), |refused| refused.is_none());

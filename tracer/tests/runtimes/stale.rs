@@ -9,8 +9,10 @@ use crate::support::{Agent, hierarchy, of_type};
 use crate::{Container, PRIVATE_V2};
 
 /// A cgroup of the container's name, with a stranger in it.
+/// A failed call has the mount namespace's table read, which tells where a runtime looks; here nothing else fails.
 const OCCUPIED: &str = r#"
 mkdir "/sys/fs/cgroup/$id"
+cat "/sys/fs/cgroup/$id/none" 2> /dev/null || true
 sleep 600 & stranger=$!
 echo $stranger > "/sys/fs/cgroup/$id/cgroup.procs"
 sleep 0.2

@@ -128,6 +128,15 @@ fn one_that_is_older_than_the_trace_is_told_if_somebody_is_found_in_it() {
 }
 
 #[test]
+fn who_clears_up_at_once_takes_nothing_of_what_is_told() {
+    let mut play = occupied("/web");
+    start(&mut play, "runc create web", FAILED, false);
+    found(&mut play, 7, &[(STRANGER, OccupantState::Live, 1)]);
+    play.event(Change::Removed, 0, 7, "/web", STRANGER);
+    assert_eq!(told(play).map(|told| (told.0, told.1)), Some(("occupied", Severity::Undetermined)));
+}
+
+#[test]
 fn what_runc_says_itself_decides() {
     let check = |message: &str, expected: Option<Severity>| {
         let mut play = occupied("/web");
