@@ -119,7 +119,6 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     if weighed.severity == Severity::Benign && story.told.is_none() {
         return None;
     }
-    let refused = left::refused(story, world);
     let is_aborted = match &story.told {
         Some(told) => told.cause == CREATION_ABORTED,
         None => is_aborted(weighed, world),
@@ -127,7 +126,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let cause = match &story.told {
         // What it was known by may be forgotten, and what came later is none of it.
         Some(told) => told.cause,
-        None if refused.is_some() => ATTEMPTS_FAILED,
+        None if left::refused(story, world).is_some() => ATTEMPTS_FAILED,
         None if is_aborted => CREATION_ABORTED,
         None => NEVER_ATTEMPTED,
     };
@@ -143,15 +142,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         None => format!("{} ", wording::who(&main.actor)),
     };
     let has_left = wording::verb(&because, "left", "may have left");
-    let has_failed = cause == ATTEMPTS_FAILED;
-    let unseen = if has_failed { Vec::new() } else { left::unseen(weighed, world) };
-    let why = match refused.filter(|_| has_failed) {
-        Some(refusal) => format!("its removal{}", left::failure(refusal, main)),
-        None if has_failed => "its removal had failed".to_owned(),
-        None if unseen.is_empty() => left::nobody_tried(story, world, ""),
-        None => left::NOT_SEEN.to_owned(),
-    };
-    because.extend(unseen);
+    let why = left::why(weighed, world, cause == ATTEMPTS_FAILED, "", &mut because);
     let what = wording::whose(weighed);
     let hierarchies = match story.members.len() {
         1 => String::new(),

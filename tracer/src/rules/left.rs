@@ -93,7 +93,7 @@ fn is_left(member: &Member, world: &World) -> Option<bool> {
 }
 
 /// When the first of the cgroups was made.
-pub(super) fn since(story: &Story) -> BootTime {
+fn since(story: &Story) -> BootTime {
     let made = story.members.iter().filter_map(|member| Some(member.existing?.created?.at));
     made.min().unwrap_or_default()
 }
@@ -110,11 +110,30 @@ pub(super) fn refused<'a>(story: &Story, world: &World<'a>) -> Option<&'a Refusa
     story.members.iter().filter_map(key).find_map(|cgroup| made.refused(cgroup))
 }
 
-/// Where a removal may have failed unseen.
-pub(super) const NOT_SEEN: &str = "who may have tried to remove it was not seen";
+/// Why they are left: their removal `there` failed, if that is the cause, or nobody tried it. What of that may have
+/// happened unseen is added to `because`.
+pub(super) fn why(
+    weighed: &Weighed,
+    world: &World,
+    has_failed: bool,
+    there: &str,
+    because: &mut Vec<String>,
+) -> String {
+    if has_failed {
+        let failed = refused(weighed.story, world).zip(weighed.main);
+        let failed = failed.map_or_else(|| " had failed".to_owned(), |(refusal, main)| failure(refusal, main));
+        return format!("its removal{there}{failed}");
+    }
+    let unseen = world.coverage.gaps_in_removals(weighed.member.place.name(), since(weighed.story));
+    if unseen.is_empty() {
+        return nobody_tried(weighed.story, world, there);
+    }
+    because.extend(unseen);
+    "who may have tried to remove it was not seen".to_owned()
+}
 
 /// Says that nobody tried to remove them, `there`: since the container was torn down, if somebody had before.
-pub(super) fn nobody_tried(story: &Story, world: &World, there: &str) -> String {
+fn nobody_tried(story: &Story, world: &World, there: &str) -> String {
     let before = made(story, world)
         .is_some_and(|made| story.members.iter().filter_map(key).any(|cgroup| made.was_ever_refused(cgroup)))
         || story.kept_calls().any(|note| note.attempt.operation == Operation::Rmdir);
@@ -123,7 +142,7 @@ pub(super) fn nobody_tried(story: &Story, world: &World, there: &str) -> String 
 }
 
 /// Whose removal failed, if that was not the runtime that is done with them, and why.
-pub(super) fn failure(refusal: &Refusal, main: &Participant) -> String {
+fn failure(refusal: &Refusal, main: &Participant) -> String {
     let by = if main.is(&refusal.actor) { String::new() } else { format!(" by {}", wording::who(&refusal.actor)) };
     format!("{by} had failed with {}", refusal.errno)
 }
@@ -149,11 +168,6 @@ pub(super) fn gaps(weighed: &Weighed, world: &World) -> Vec<String> {
 fn is_waited_for(weighed: &Weighed, world: &World) -> bool {
     let (Some(container), Some(main)) = (&weighed.story.container, weighed.main) else { return false };
     world.processes.have_business_with(&container.id, &main.actor, weighed.story.began + PATIENCE)
-}
-
-/// Why a removal of them may have failed unseen.
-pub(super) fn unseen(weighed: &Weighed, world: &World) -> Vec<String> {
-    world.coverage.gaps_in_removals(weighed.member.place.name(), since(weighed.story))
 }
 
 /// What became of them, if they are gone: behind all else that is said.

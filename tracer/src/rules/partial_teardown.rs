@@ -79,24 +79,15 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     if weighed.severity == Severity::Benign && story.told.is_none() {
         return None;
     }
-    let refused = left::refused(story, world);
-    let cause = match (&story.told, refused) {
+    let cause = match &story.told {
         // What it was known by may be forgotten, and what came later is none of it.
-        (Some(told), _) => told.cause,
-        (None, Some(_)) => REFUSED,
-        (None, None) => NOT_ATTEMPTED,
+        Some(told) => told.cause,
+        None if left::refused(story, world).is_some() => REFUSED,
+        None => NOT_ATTEMPTED,
     };
     let mut because = left::gaps(weighed, world);
     let has_left = wording::verb(&because, "left", "may have left");
-    let has_failed = cause == REFUSED;
-    let unseen = if has_failed { Vec::new() } else { left::unseen(weighed, world) };
-    let why = match refused.filter(|_| has_failed) {
-        Some(refusal) => format!("its removal there{}", left::failure(refusal, main)),
-        None if has_failed => "its removal there had failed".to_owned(),
-        None if unseen.is_empty() => left::nobody_tried(story, world, " there"),
-        None => left::NOT_SEEN.to_owned(),
-    };
-    because.extend(unseen);
+    let why = left::why(weighed, world, cause == REFUSED, " there", &mut because);
     let others = match left::made(story, world).map(Made::gone) {
         None => " others".to_owned(),
         Some(1) => " another one".to_owned(),
