@@ -37,8 +37,6 @@ const MOUNTS_SHARE: u32 = 10;
 /// A mount table is read up to so many bytes: a stranger's, and the host's own.
 const LONGEST_TABLE: u64 = 4 << 20;
 const LONGEST_HOSTS_TABLE: u64 = 64 << 20;
-/// Where cgroupfs is mounted everywhere.
-const USUAL: &[u8] = b"/sys/fs/cgroup";
 /// A namespace of which nothing is known yet, or whose mounts were changed, is read before its time, up to this.
 const AHEAD: Duration = Duration::from_secs(2);
 /// Runtimes whose end is waited for with a state to look for.
@@ -460,7 +458,8 @@ impl Gatherer {
                 let is_current = table.is_some_and(|table| table.has_seen(attempt.mounts));
                 // With other mounts than the table has, the path may lead elsewhere. In the usual place, where they are
                 // seldom changed, an older table is better than none.
-                if !is_current && attempt.directory.is_none() && !attempt.path.as_bytes().starts_with(USUAL) {
+                let is_usual = attempt.path.as_bytes().starts_with(mounts::USUAL.as_bytes());
+                if !is_current && attempt.directory.is_none() && !is_usual {
                     attempt.mount_namespace = None;
                 }
             }

@@ -353,6 +353,9 @@ pub struct Watch {
     pub above: BTreeMap<Device, BTreeSet<Name>>,
 }
 
+/// Where cgroupfs is mounted nearly everywhere, or what is above its mounts.
+pub const USUAL: &str = "/sys/fs/cgroup";
+
 /// Mount points, and file systems above them, that are remembered at most; and ways down from one.
 const WATCHED: usize = 1_024;
 const WAYS: usize = 64;
@@ -362,7 +365,7 @@ const BEGINNING: usize = 8;
 impl Watch {
     /// Adds what a mount table says, the host's or another one's. Returns whether that was new.
     pub fn learn(&mut self, mounts: &[Mount], is_hosts: bool) -> bool {
-        let usual = Name::from("/sys/fs/cgroup");
+        let usual = Name::from(USUAL);
         let mut new = false;
         let points: BTreeSet<&Name> = mounts.iter().filter(|m| is_cgroupfs(m)).map(|m| &m.mount_point).collect();
         // The file systems that are mounted in each place, without cgroupfs.

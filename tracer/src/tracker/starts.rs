@@ -15,8 +15,6 @@ use crate::oci::{self, RuntimeCommand};
 use crate::rules::FailedStart;
 use crate::state::{Case, End, Key, Known, Live, Moment, Place};
 
-/// Where runtimes look for cgroupfs.
-const USUAL: &str = "/sys/fs/cgroup";
 /// Places that wait for a look into them; further ones are not looked into.
 const LOOKS: usize = 16;
 
@@ -81,7 +79,7 @@ impl Tracker {
             Resolution::Cgroup { device, path, .. } => Some(Place { hierarchy: *self.hierarchies.get(&device)?, path }),
             Resolution::OtherFileSystem { .. } | Resolution::Unknown => None,
         };
-        let usual = Name::from(USUAL);
+        let usual = Name::from(mounts::USUAL);
         mounted(usual.clone()).or_else(|| mounted(mounts::join(&usual, &"devices".into())))
     }
 
