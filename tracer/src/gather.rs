@@ -21,8 +21,8 @@ use crate::input::{
     Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread, UnreadReason,
 };
 use crate::machine::Machine;
-use crate::mounts::{self, MountTable, Resolution, Watch};
-use crate::name::{Name, components};
+use crate::mounts::{self, MountTable, Watch};
+use crate::name::Name;
 use crate::oci::{self, RuntimeCommand};
 use crate::process::{self, SeenMounts};
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
@@ -397,21 +397,10 @@ impl Gatherer {
 
     /// Where a failed call leads, by the mounts that its process sees.
     fn cgroup_of(&self, attempt: &Attempt) -> Option<(HierarchyId, Name)> {
-        let of = |device| self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device));
-        let climbs = components(attempt.path.as_bytes()).any(|part| part == b"..");
-        if let Some(directory) = attempt.directory.as_ref().filter(|directory| !directory.outside && !climbs) {
-            let hierarchy = of(directory.device).filter(|_| !directory.truncated)?;
-            return Some((hierarchy.id, mounts::join(&directory.path, &attempt.path)));
-        }
-        let table = &self.namespaces.get(&attempt.mount_namespace?)?.mounts;
-        let resolved = match &attempt.directory {
-            Some(directory) => table.resolve_from(directory, &attempt.path),
-            None => table.resolve(&attempt.path),
-        };
-        match resolved {
-            Resolution::Cgroup { device, path, .. } => Some((of(device)?.id, path)),
-            Resolution::OtherFileSystem { .. } | Resolution::Unknown => None,
-        }
+        let table = attempt.mount_namespace.and_then(|namespace| Some(&self.namespaces.get(&namespace)?.mounts));
+        let (device, path) = mounts::cgroup_of(attempt, table, |_| None)?;
+        let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device))?;
+        Some((hierarchy.id, path))
     }
 
     /// What the kernel side is to look for, if there is something new since this was last asked.

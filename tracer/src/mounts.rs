@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use crate::budget::{self, Weigh, weigh};
-use crate::input::{Device, Directory, Mount, MountId, NamespaceId};
+use crate::input::{Attempt, Device, Directory, Mount, MountId, NamespaceId};
 use crate::name::{Name, components};
 use crate::recent::Parted;
 
@@ -186,6 +186,50 @@ pub fn below<'a>(directory: &Name, path: &'a Name) -> Option<&'a [u8]> {
     let directory = directory.as_bytes().strip_suffix(b"/").unwrap_or(directory.as_bytes());
     let rest = path.as_bytes().strip_prefix(directory)?;
     (rest.is_empty() || rest[0] == b'/').then_some(rest)
+}
+
+/// Where a failed call leads: to which hierarchy's superblock, and from the hierarchy's root. `table` is that of its
+/// process's mount namespace, and `whole` tells the path of a directory whose own was cut short, where that is known.
+pub fn cgroup_of<'a>(
+    attempt: &'a Attempt,
+    table: Option<&MountTable>,
+    whole: impl FnOnce(&Directory) -> Option<&'a Name>,
+) -> Option<(Device, Name)> {
+    match &attempt.directory {
+        Some(directory) if !needs_table(attempt, table) => {
+            let start = if directory.truncated { whole(directory)? } else { &directory.path };
+            Some((directory.device, join(start, &attempt.path)))
+        }
+        Some(_) | None => match by_table(attempt, table)? {
+            Resolution::Cgroup { device, path, .. } => Some((device, path)),
+            Resolution::OtherFileSystem { .. } | Resolution::Unknown => None,
+        },
+    }
+}
+
+/// Whether a failed call is known to have nothing to do with a cgroup: its path leads to another file system.
+pub fn is_foreign(attempt: &Attempt, table: Option<&MountTable>) -> bool {
+    needs_table(attempt, table) && matches!(by_table(attempt, table), Some(Resolution::OtherFileSystem { .. }))
+}
+
+/// Whether a path does not start on cgroupfs, or leads out of the mount that it starts in, by `..`: to what is around
+/// that.
+fn needs_table(attempt: &Attempt, table: Option<&MountTable>) -> bool {
+    // One whose path was cut short is deeper than anybody climbs.
+    let on_cgroupfs = |directory: &&Directory| !directory.outside && !directory.truncated;
+    attempt.needs_mounts()
+        || attempt.directory.as_ref().filter(on_cgroupfs).is_some_and(|directory| {
+            let root = table.and_then(|table| table.root_of(directory)).cloned().unwrap_or_else(|| Name::from("/"));
+            climbs_out_of(&root, &directory.path, &attempt.path)
+        })
+}
+
+fn by_table(attempt: &Attempt, table: Option<&MountTable>) -> Option<Resolution> {
+    match &attempt.directory {
+        Some(directory) if directory.truncated => None,
+        Some(directory) => Some(table?.resolve_from(directory, &attempt.path)),
+        None => Some(table?.resolve(&attempt.path)),
+    }
 }
 
 /// Whether a path from `directory`, which is `root` or below it, leads above `root` at any point.

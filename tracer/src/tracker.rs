@@ -28,7 +28,7 @@ use crate::input::{
     About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Exit, Facts, HierarchyId,
     Input, Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
 };
-use crate::mounts::{self, Resolution};
+use crate::mounts::{self, MountTable};
 use crate::name::{Name, components};
 use crate::oci;
 use crate::recent::Recent;
@@ -220,8 +220,11 @@ impl Tracker {
 
     /// Whether an attempt is known to have nothing to do with a cgroup: its path leads to another file system.
     pub fn is_foreign(&self, attempt: &Attempt) -> bool {
-        (attempt.needs_mounts() || self.climbs_out(attempt))
-            && matches!(self.resolve_by_mounts(attempt), Some(Resolution::OtherFileSystem { .. }))
+        mounts::is_foreign(attempt, self.table_of(attempt))
+    }
+
+    fn table_of(&self, attempt: &Attempt) -> Option<&MountTable> {
+        self.tables.get(attempt.mount_namespace?)
     }
 
     /// What is known of the mounts of a namespace.
@@ -615,49 +618,19 @@ impl Tracker {
     }
 
     /// The cgroup that an attempt is about, and the control file in it.
-    fn resolve(&self, attempt: &Attempt) -> Option<(Place, Option<Name>)> {
-        let (hierarchy, path) = match &attempt.directory {
-            Some(directory) if !directory.outside && !self.climbs_out(attempt) => {
-                let hierarchy = *self.hierarchies.get(&directory.device)?;
-                let start = match self.cgroups.get(hierarchy, directory.id) {
-                    // The walk up the directory entries stopped short; the id says where it started.
-                    Some(live) if directory.truncated => &live.path,
-                    None if directory.truncated => return None,
-                    Some(_) | None => &directory.path,
-                };
-                (hierarchy, mounts::join(start, &attempt.path))
-            }
-            Some(_) | None => match self.resolve_by_mounts(attempt)? {
-                Resolution::Cgroup { device, path, .. } => (*self.hierarchies.get(&device)?, path),
-                Resolution::OtherFileSystem { .. } | Resolution::Unknown => return None,
-            },
+    fn resolve<'a>(&'a self, attempt: &'a Attempt) -> Option<(Place, Option<Name>)> {
+        // The walk up the directory entries may have stopped short; the id says where it started.
+        let whole = |directory: &Directory| {
+            let live = self.cgroups.get(*self.hierarchies.get(&directory.device)?, directory.id)?;
+            Some(&live.path)
         };
+        let (device, path) = mounts::cgroup_of(attempt, self.table_of(attempt), whole)?;
+        let hierarchy = *self.hierarchies.get(&device)?;
         let (path, file) = match attempt.operation {
             Operation::Open | Operation::Rename => mounts::split_control_file(&path),
             Operation::Mkdir | Operation::Rmdir => (path, None),
         };
         Some((Place { hierarchy, path }, file))
-    }
-
-    /// Whether a path that starts on cgroupfs leads out of the mount that it starts in, by `..`: to what is around
-    /// that.
-    fn climbs_out(&self, attempt: &Attempt) -> bool {
-        // One whose path was cut short is deeper than anybody climbs.
-        let on_cgroupfs = |directory: &&Directory| !directory.outside && !directory.truncated;
-        let Some(directory) = attempt.directory.as_ref().filter(on_cgroupfs) else { return false };
-        let table = attempt.mount_namespace.and_then(|namespace| self.tables.get(namespace));
-        let root = table.and_then(|table| table.root_of(directory)).cloned().unwrap_or_else(|| Name::from("/"));
-        mounts::climbs_out_of(&root, &directory.path, &attempt.path)
-    }
-
-    /// Where a path leads that does not start on cgroupfs, or not only there.
-    fn resolve_by_mounts(&self, attempt: &Attempt) -> Option<Resolution> {
-        let table = self.tables.get(attempt.mount_namespace?)?;
-        match &attempt.directory {
-            Some(directory) if directory.truncated => None,
-            Some(directory) => Some(table.resolve_from(directory, &attempt.path)),
-            None => Some(table.resolve(&attempt.path)),
-        }
     }
 }
 
