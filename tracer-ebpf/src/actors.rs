@@ -13,10 +13,10 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_ebpf::{COMM, LONGEST_ARGV, PARENTS, Parent, Process, config, feature, flag, kind, offset::*};
+use tracer_ebpf::{COMM, LONGEST_ARGV, PARENTS, Parent, Process, config, feature, flag, kind, offset::*, slot};
 
 use crate::kernel::{Address, current, namespace, peek, peek_u32, pointer, read, walk_up, within};
-use crate::maps::{self, ACTORS, COMMS, Turn, Urgency, knows, slot};
+use crate::maps::{self, ACTORS, COMMS, Turn, Urgency, knows};
 
 /// Reports a thread group that matters for the first time. `slot` is that of the calling program.
 #[inline(always)]

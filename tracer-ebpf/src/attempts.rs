@@ -25,12 +25,13 @@ use tracer_ebpf::{
     Attempt, Denied, LONGEST_PATH, LONGEST_WALK, MOUNTS_KNOWN, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config, feature,
     flag, kind, lost,
     offset::*,
+    slot,
     syscalls::{self, Flags, TABLE},
 };
 
 use crate::actors;
 use crate::kernel::{Address, current, namespace, peek, peek_u32, read, walk_up, within};
-use crate::maps::{self, ABOVE, ATTEMPTS, BUCKETS, Bucket, PREFIXES, Turn, WATCHED, knows, slot};
+use crate::maps::{self, ABOVE, ATTEMPTS, BUCKETS, Bucket, PREFIXES, Turn, WATCHED, knows};
 
 const AT_FDCWD: i32 = -100;
 const CGROUP_SUPER_MAGIC: u64 = 0x27_e0eb;

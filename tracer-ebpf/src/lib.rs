@@ -358,6 +358,29 @@ pub mod lost {
     pub const COUNT: u32 = 5;
 }
 
+/// The indices of map `SCRATCHES`: a slot for each program that may be preempted by another one. The kernel keeps a
+/// program from running on top of itself on one processor, but not two different ones.
+pub mod slot {
+    use super::syscalls;
+
+    /// Trampolines: one a system call, from 0.
+    pub const TRAMPOLINES: u32 = 0;
+    /// The tracepoint on all system calls' exit.
+    pub const SYS_EXIT: u32 = TRAMPOLINES + syscalls::COUNT as u32;
+    /// Lifecycle tracepoints: they run with preemption off.
+    pub const LIFECYCLE: u32 = SYS_EXIT + 1;
+    /// Start and end of processes: likewise.
+    pub const PROCESS: u32 = LIFECYCLE + 1;
+    /// A process record that is made inside another program's run: one a slot of the above, so far behind it.
+    pub const SEEN: u32 = PROCESS + 1;
+    /// How many there are where each hook has one program.
+    pub const OF_ONE: u32 = 2 * SEEN;
+    /// The same of the second copies, so far behind.
+    pub const SECOND: u32 = OF_ONE;
+    /// How many there are where each hook has two.
+    pub const OF_TWO: u32 = 2 * OF_ONE;
+}
+
 /// The indices of global `CONFIG`.
 pub mod config {
     /// The agent's own thread group, which is not traced.

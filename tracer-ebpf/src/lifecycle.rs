@@ -12,11 +12,11 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
-use tracer_ebpf::{COMM, LONGEST_CGROUP_PATH, Lifecycle, config, kind, lost, offset::*};
+use tracer_ebpf::{COMM, LONGEST_CGROUP_PATH, Lifecycle, config, kind, lost, offset::*, slot};
 
 use crate::actors;
 use crate::kernel::{peek_u32, pointer, read, within};
-use crate::maps::{self, Urgency, slot};
+use crate::maps::{self, Urgency};
 
 /// What a tracepoint says.
 struct Said {

@@ -4,7 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{Above, COMM, Denied, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, syscalls};
+use tracer_ebpf::{Above, COMM, Denied, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, slot};
 
 /// Events and processes.
 #[map]
@@ -145,29 +145,8 @@ pub struct Scratch(pub [u8; SCRATCH]);
 /// A head, a path or command line, the names of a walk, and what a last name may reach beyond.
 pub const SCRATCH: usize = 256 + 4096 + 4096 + 256;
 
-/// A slot for each program that may be preempted by another one: the kernel keeps a program from running on top of
-/// itself on one processor, but not two different ones.
-pub mod slot {
-    use super::syscalls;
-
-    /// Trampolines: one a system call, from 0.
-    pub const TRAMPOLINES: u32 = 0;
-    /// The tracepoint on all system calls' exit.
-    pub const SYS_EXIT: u32 = TRAMPOLINES + syscalls::COUNT as u32;
-    /// Lifecycle tracepoints: they run with preemption off.
-    pub const LIFECYCLE: u32 = SYS_EXIT + 1;
-    /// Start and end of processes: likewise.
-    pub const PROCESS: u32 = LIFECYCLE + 1;
-    /// The second copies of the above.
-    pub const SECOND: u32 = PROCESS + 1;
-    /// A process record that is made inside another program's run: one a slot of the above.
-    pub const SEEN: u32 = SECOND + PROCESS + 1;
-    /// How many there are.
-    pub const COUNT: u32 = SEEN + SECOND + PROCESS + 1;
-}
-
 #[map]
-pub static SCRATCHES: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::COUNT, 0);
+pub static SCRATCHES: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::OF_TWO, 0);
 
 #[unsafe(no_mangle)]
 static OFFSETS: [u32; offset::COUNT] = [offset::MISSING; offset::COUNT];

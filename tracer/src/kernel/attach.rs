@@ -21,7 +21,7 @@ use crate::input::{BootTime, Input, LossReason, Lost, Pid, Ring};
 use crate::mounts::Watch;
 use crate::name::Name;
 use tracer_ebpf::syscalls::TABLE;
-use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost};
+use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, slot};
 
 /// What can be set for a tracing session.
 #[derive(Clone, Debug)]
@@ -115,6 +115,7 @@ impl Tracer {
             .map_max_entries("LIFECYCLE", options.lifecycle_bytes)
             .map_max_entries("ATTEMPTS", options.attempts_bytes)
             .map_max_entries("TOLD", if plan.twice { tracer_ebpf::TOLD as u32 } else { 1 })
+            .map_max_entries("SCRATCHES", if plan.twice { slot::OF_TWO } else { slot::OF_ONE })
             .load(object)
             .context("failed to load the kernel programs' maps")?;
         let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("the programs have no map {name}"));
