@@ -172,9 +172,8 @@ mod tests {
             play.event(Change::Existing, *hierarchy, 7, "/web", 1);
         }
         before(&mut play);
-        let now = play.now;
         play.sees = UNREAD;
-        play.exec_at(now, 30, "runc create web");
+        play.begins(30, "runc create web");
         within(&mut play);
         let ended = play.exit(30, Exit::Code(1));
         play.pass(Duration::from_secs(1));

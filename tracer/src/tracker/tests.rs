@@ -164,6 +164,11 @@ impl Play {
         self.feed(Input::Process(process))
     }
 
+    /// A process of root's that is forked now.
+    pub fn begins(&mut self, pid: u32, argv: &str) -> u64 {
+        self.exec_at(self.now, pid, argv)
+    }
+
     /// A process of root's that was forked then.
     pub fn exec_at(&mut self, started: u64, pid: u32, argv: &str) -> u64 {
         self.exec_of(0, started, pid, argv)

@@ -16,15 +16,10 @@ const KILLED: Exit = Exit::Signal(9);
 const OK: Exit = Exit::Code(0);
 const FAILED: Exit = Exit::Code(1);
 
-fn start(play: &mut Play, pid: u32, argv: &str) {
-    let now = play.now;
-    play.exec_at(now, pid, argv);
-}
-
 /// A container whose cgroup its runtime has made, with a process in it.
 fn running_as(argv: &str) -> Play {
     let mut play = Play::new();
-    start(&mut play, MAKER, argv);
+    play.begins(MAKER, argv);
     play.event(Change::Created, 0, 7, "/web", MAKER);
     play.event(Change::Populated, 0, 7, "/web", MAKER);
     play.exit(MAKER, OK);
@@ -40,7 +35,7 @@ fn stopped() -> Play {
 
 /// A process that is asked to do something with it, and after whose end no state is found.
 fn done_by(play: &mut Play, pid: u32, argv: &str, exit: Exit) {
-    start(play, pid, argv);
+    play.begins(pid, argv);
     play.exit(pid, exit);
     play.state("web", pid, false);
 }
@@ -73,10 +68,10 @@ fn what_a_delete_leaves_behind_is_told_once_nobody_has_removed_it_in_time() {
 #[test]
 fn a_finding_names_the_creation_the_end_and_the_cgroup() {
     let mut play = Play::new();
-    start(&mut play, MAKER, CREATE);
+    play.begins(MAKER, CREATE);
     let made = play.event(Change::Created, 0, 7, "/web", MAKER);
     play.exit(MAKER, OK);
-    start(&mut play, REMOVER, DELETE);
+    play.begins(REMOVER, DELETE);
     let ended = play.exit(REMOVER, OK);
     let state = play.state("web", REMOVER, false);
     wait(&mut play);
@@ -93,7 +88,7 @@ fn a_finding_names_the_creation_the_end_and_the_cgroup() {
 #[test]
 fn a_removal_that_was_given_up_is_told_as_the_refusal_that_it_is() {
     let mut play = running_as(CREATE);
-    start(&mut play, REMOVER, DELETE);
+    play.begins(REMOVER, DELETE);
     play.rmdir(Errno::EBUSY, "/web", REMOVER);
     play.exit(REMOVER, OK);
     play.state("web", REMOVER, false);
@@ -108,7 +103,7 @@ fn a_removal_that_was_given_up_is_told_as_the_refusal_that_it_is() {
 #[test]
 fn a_removal_that_failed_for_a_reason_that_no_other_kind_tells_is_one_of_the_leak() {
     let mut play = running_as(CREATE);
-    start(&mut play, REMOVER, DELETE);
+    play.begins(REMOVER, DELETE);
     play.rmdir(Errno::ENOMEM, "/web", REMOVER);
     play.exit(REMOVER, OK);
     play.state("web", REMOVER, false);
@@ -129,7 +124,7 @@ fn deleted_beside(before: &dyn Fn(&mut Play), meanwhile: &dyn Fn(&mut Play), lat
     let mut play = running_as(CREATE);
     before(&mut play);
     play.event(Change::Emptied, 0, 7, "/web", 1);
-    start(&mut play, REMOVER, DELETE);
+    play.begins(REMOVER, DELETE);
     meanwhile(&mut play);
     play.exit(REMOVER, OK);
     play.state("web", REMOVER, false);
@@ -140,7 +135,7 @@ fn deleted_beside(before: &dyn Fn(&mut Play), meanwhile: &dyn Fn(&mut Play), lat
 
 /// Somebody else's removal is refused.
 fn refused(play: &mut Play) {
-    start(play, 30, "rmdir /sys/fs/cgroup/web");
+    play.begins(30, "rmdir /sys/fs/cgroup/web");
     play.rmdir(Errno::ENOMEM, "/web", 30);
     play.exit(30, FAILED);
 }
@@ -166,7 +161,7 @@ fn a_removal_that_failed_is_the_cause_if_it_was_one_of_the_teardown_whoever_had_
     let mut play = running_as(CREATE);
     play.rmdir(Errno::EBUSY, "/web", 1);
     play.event(Change::Removed, 0, 7, "/web", 1);
-    start(&mut play, 40, CREATE);
+    play.begins(40, CREATE);
     play.event(Change::Created, 0, 8, "/web", 40);
     play.exit(40, FAILED);
     play.state("web", 40, false);
@@ -213,13 +208,13 @@ fn a_removal_that_leads_nobody_knows_where_may_have_been_one_of_it() {
 fn a_state_is_looked_for_where_the_maker_has_it_or_says_nothing() {
     let check = |create: &str, said: Option<&str>, delete: &str, looked: &str, is_told: bool| {
         let mut play = Play::new();
-        start(&mut play, MAKER, create);
+        play.begins(MAKER, create);
         if let Some(said) = said {
             play.says("web", MAKER, said);
         }
         play.event(Change::Created, 0, 7, "/web", MAKER);
         play.exit(MAKER, OK);
-        start(&mut play, REMOVER, delete);
+        play.begins(REMOVER, delete);
         play.exit(REMOVER, OK);
         play.state_at(looked.into(), "web", REMOVER, false);
         assert_eq!(told(play).is_some(), is_told, "{create} {said:?} {delete} {looked}");
@@ -242,7 +237,7 @@ fn a_state_is_the_containers_if_it_is_where_the_maker_has_it() {
     let check = |argv: &str, path: Option<&str>, is_told: bool| {
         let mut play = stopped();
         done_by(&mut play, REMOVER, DELETE, OK);
-        start(&mut play, 40, argv);
+        play.begins(40, argv);
         play.exit(40, FAILED);
         match path {
             Some(path) => play.state_at(path.into(), "web", 40, true),
@@ -298,7 +293,7 @@ fn whoever_does_not_end_is_waited_for_a_while_and_named_as_what_may_make_it_wron
     let check = |argv: &str, because: &[&str]| {
         let mut play = stopped();
         done_by(&mut play, REMOVER, DELETE, OK);
-        start(&mut play, 22, argv);
+        play.begins(22, argv);
         for _ in 0..4 {
             wait(&mut play);
         }
@@ -334,7 +329,7 @@ fn a_late_removal_counts_from_the_end_that_is_told() {
 fn a_start_that_fails_and_leaves_its_cgroup_is_told_by_what_failed_first() {
     for (argv, exit) in [(CREATE, FAILED), ("runc run web", FAILED), ("crun run web", KILLED)] {
         let mut play = Play::new();
-        start(&mut play, MAKER, argv);
+        play.begins(MAKER, argv);
         play.event(Change::Created, 0, 7, "/web", MAKER);
         let pids = "/sys/fs/cgroup/unified/web/pids.max";
         play.attempt(Syscall::Mkdirat, Errno::EAGAIN, "/sys/fs/cgroup/unified/web/more", NamespaceId(1), MAKER);
@@ -352,7 +347,7 @@ fn a_start_that_fails_and_leaves_its_cgroup_is_told_by_what_failed_first() {
 #[test]
 fn a_run_whose_own_process_failed_is_no_aborted_creation() {
     let mut play = Play::new();
-    start(&mut play, MAKER, "runc run web");
+    play.begins(MAKER, "runc run web");
     play.event(Change::Created, 0, 7, "/web", MAKER);
     play.event(Change::Populated, 0, 7, "/web", MAKER);
     play.event(Change::Emptied, 0, 7, "/web", 1);
@@ -362,7 +357,7 @@ fn a_run_whose_own_process_failed_is_no_aborted_creation() {
     // With a call that failed, and that it could do without.
     for (ran, cause) in [(3_600_000, "never-attempted"), (10, "creation-aborted")] {
         let mut play = Play::new();
-        start(&mut play, MAKER, "runc run web");
+        play.begins(MAKER, "runc run web");
         play.event(Change::Created, 0, 7, "/web", MAKER);
         play.event(Change::Populated, 0, 7, "/web", MAKER);
         let more = "/sys/fs/cgroup/unified/web/more";
@@ -386,7 +381,7 @@ fn whoever_has_the_container_still_has_its_cgroup() {
     };
     check("it is stopped", &|_| {});
     check("it is removed", &|play| {
-        start(play, REMOVER, DELETE);
+        play.begins(REMOVER, DELETE);
         play.event(Change::Removed, 0, 7, "/web", REMOVER);
         play.exit(REMOVER, OK);
         play.state("web", REMOVER, false);
@@ -397,18 +392,18 @@ fn whoever_has_the_container_still_has_its_cgroup() {
         play.event(Change::Removed, 0, 7, "/web", 1);
     });
     check("its state is left", &|play| {
-        start(play, REMOVER, DELETE);
+        play.begins(REMOVER, DELETE);
         play.exit(REMOVER, FAILED);
         play.state("web", REMOVER, true);
     });
     check("nobody could look for its state", &|play| {
-        start(play, REMOVER, DELETE);
+        play.begins(REMOVER, DELETE);
         play.exit(REMOVER, OK);
     });
     check("another root was looked at", &|play| done_by(play, REMOVER, "runc --root /else delete --force web", OK));
     check("another runtime", &|play| done_by(play, REMOVER, "crun delete --force web", OK));
     check("a relative root", &|play| {
-        start(play, REMOVER, "runc --root run delete --force web");
+        play.begins(REMOVER, "runc --root run delete --force web");
         play.exit(REMOVER, OK);
         play.state_at("/w/run/web/state.json".into(), "web", REMOVER, false);
     });
@@ -433,7 +428,7 @@ fn whoever_has_the_container_still_has_its_cgroup() {
 fn a_cgroup_that_two_containers_were_given_is_not_for_the_first_alone_to_remove() {
     for change in [Change::Attached, Change::Populated] {
         let mut play = running_as(CREATE);
-        start(&mut play, 22, "runc create other");
+        play.begins(22, "runc create other");
         play.event(change, 0, 7, "/web", 22);
         play.exit(22, OK);
         play.event(Change::Emptied, 0, 7, "/web", 1);
@@ -446,7 +441,7 @@ fn a_cgroup_that_two_containers_were_given_is_not_for_the_first_alone_to_remove(
 fn a_runtime_that_is_at_it_still_is_waited_for() {
     let mut play = stopped();
     done_by(&mut play, REMOVER, DELETE, OK);
-    start(&mut play, 22, "runc delete --force web");
+    play.begins(22, "runc delete --force web");
     wait(&mut play);
     assert!(play.findings.is_empty());
     play.exit(22, OK);
@@ -457,8 +452,8 @@ fn a_runtime_that_is_at_it_still_is_waited_for() {
 #[test]
 fn a_delete_that_came_before_the_creation_was_over_says_nothing() {
     let mut play = Play::new();
-    start(&mut play, MAKER, CREATE);
-    start(&mut play, REMOVER, "runc delete --force web");
+    play.begins(MAKER, CREATE);
+    play.begins(REMOVER, "runc delete --force web");
     play.event(Change::Created, 0, 7, "/web", MAKER);
     play.exit(MAKER, OK);
     play.exit(REMOVER, OK);
@@ -471,7 +466,7 @@ fn what_no_runtime_was_seen_to_make_is_nobodys() {
     let check = |argv: Option<&str>, path: &str, change| {
         let mut play = Play::new();
         if let Some(argv) = argv {
-            start(&mut play, MAKER, argv);
+            play.begins(MAKER, argv);
         }
         play.event(change, 0, 7, path, MAKER);
         play.exit(MAKER, FAILED);
@@ -493,7 +488,7 @@ fn a_new_container_of_the_name_begins_another_life() {
     let mut play = stopped();
     done_by(&mut play, REMOVER, DELETE, OK);
     // It is given the cgroup that was left, and makes one of its own elsewhere.
-    start(&mut play, 22, CREATE);
+    play.begins(22, CREATE);
     play.event(Change::Created, 4, 9, "/web", 22);
     play.exit(22, OK);
     assert_eq!(told(play), None);
@@ -502,7 +497,7 @@ fn a_new_container_of_the_name_begins_another_life() {
 #[test]
 fn the_hierarchies_of_one_container_are_one_finding() {
     let mut play = Play::new();
-    start(&mut play, MAKER, CREATE);
+    play.begins(MAKER, CREATE);
     for (hierarchy, id) in [(0, 7), (4, 8), (8, 9)] {
         play.event(Change::Created, hierarchy, id, "/web", MAKER);
     }
@@ -522,7 +517,7 @@ fn the_hierarchies_of_one_container_are_one_finding() {
 #[test]
 fn processes_that_leave_the_hierarchies_one_by_one_leave_one_finding() {
     let mut play = Play::new();
-    start(&mut play, MAKER, CREATE);
+    play.begins(MAKER, CREATE);
     let cgroups = [(0, 7), (4, 8), (8, 9)];
     for (hierarchy, id) in cgroups {
         play.event(Change::Created, hierarchy, id, "/web", MAKER);
@@ -577,7 +572,7 @@ fn what_was_lost_weakens_what_is_told() {
 #[test]
 fn without_a_probe_on_processes_nothing_is_called_empty() {
     let mut play = Play::with_probes(&["cgroup_notify_populated"]);
-    start(&mut play, MAKER, CREATE);
+    play.begins(MAKER, CREATE);
     play.event(Change::Created, 0, 7, "/web", MAKER);
     play.exit(MAKER, FAILED);
     play.state("web", MAKER, false);
@@ -587,7 +582,7 @@ fn without_a_probe_on_processes_nothing_is_called_empty() {
 #[test]
 fn a_refusal_that_was_told_as_a_fault_is_not_told_twice() {
     let mut play = stopped();
-    start(&mut play, REMOVER, DELETE);
+    play.begins(REMOVER, DELETE);
     play.rmdir(Errno::EROFS, "/web", REMOVER);
     play.exit(REMOVER, OK);
     play.state("web", REMOVER, false);

@@ -20,11 +20,6 @@ const FAILED: Exit = Exit::Code(1);
 /// Hierarchies of the host, and the id that the container's cgroup has in each.
 const CGROUPS: [(u32, u64); 3] = [(0, 7), (4, 8), (8, 9)];
 
-fn start(play: &mut Play, pid: u32, argv: &str) {
-    let now = play.now;
-    play.exec_at(now, pid, argv);
-}
-
 fn each(play: &mut Play, change: Change, path: &str, pid: u32) {
     for (hierarchy, id) in CGROUPS {
         play.event(change, hierarchy, id, path, pid);
@@ -34,7 +29,7 @@ fn each(play: &mut Play, change: Change, path: &str, pid: u32) {
 /// A container that has run, with a cgroup in each hierarchy.
 fn stopped() -> Play {
     let mut play = Play::new();
-    start(&mut play, MAKER, CREATE);
+    play.begins(MAKER, CREATE);
     each(&mut play, Change::Created, "/web", MAKER);
     each(&mut play, Change::Populated, "/web", MAKER);
     play.exit(MAKER, OK);
@@ -49,7 +44,7 @@ fn ends(play: &mut Play, pid: u32, exit: Exit) {
 
 /// A delete that removes the first so many.
 fn deleted(play: &mut Play, removed: usize) {
-    start(play, REMOVER, DELETE);
+    play.begins(REMOVER, DELETE);
     for (hierarchy, id) in &CGROUPS[..removed] {
         play.event(Change::Removed, *hierarchy, *id, "/web", REMOVER);
     }
@@ -103,7 +98,7 @@ fn all_hierarchies_in_which_it_is_left_are_one_finding() {
 #[test]
 fn a_removal_that_failed_there_is_the_cause() {
     let mut play = stopped();
-    start(&mut play, REMOVER, DELETE);
+    play.begins(REMOVER, DELETE);
     play.event(Change::Removed, 0, 7, "/web", REMOVER);
     play.event(Change::Removed, 4, 8, "/web", REMOVER);
     play.attempt(Syscall::Rmdir, Errno::ENOMEM, "/sys/fs/cgroup/pids/web", NamespaceId(1), REMOVER);
@@ -118,7 +113,7 @@ fn a_removal_that_failed_there_is_the_cause() {
 fn a_refusal_that_was_told_as_a_fault_is_not_told_twice() {
     for (errno, kind) in [(Errno::EROFS, "denied-teardown"), (Errno::EBUSY, "busy-teardown")] {
         let mut play = stopped();
-        start(&mut play, REMOVER, DELETE);
+        play.begins(REMOVER, DELETE);
         play.event(Change::Removed, 0, 7, "/web", REMOVER);
         play.event(Change::Removed, 4, 8, "/web", REMOVER);
         play.attempt(Syscall::Rmdir, errno, "/sys/fs/cgroup/pids/web", NamespaceId(1), REMOVER);
@@ -131,7 +126,7 @@ fn a_refusal_that_was_told_as_a_fault_is_not_told_twice() {
 #[test]
 fn a_start_that_fails_and_clears_up_in_part_is_told() {
     let mut play = Play::new();
-    start(&mut play, MAKER, "crun run web");
+    play.begins(MAKER, "crun run web");
     each(&mut play, Change::Created, "/web", MAKER);
     play.event(Change::Removed, 4, 8, "/web", MAKER);
     ends(&mut play, MAKER, FAILED);
@@ -142,7 +137,7 @@ fn a_start_that_fails_and_clears_up_in_part_is_told() {
 #[test]
 fn whoever_empties_it_late_leaves_it_late() {
     let mut play = Play::new();
-    start(&mut play, MAKER, CREATE);
+    play.begins(MAKER, CREATE);
     each(&mut play, Change::Created, "/web", MAKER);
     play.event(Change::Populated, 8, 9, "/web", 30);
     play.exit(MAKER, OK);
@@ -174,13 +169,13 @@ fn teardowns_that_are_whole_or_not_over_are_none() {
         play.event(Change::Removed, 4, 8, "/web", 30);
     });
     check("its state is left", &|play| {
-        start(play, REMOVER, DELETE);
+        play.begins(REMOVER, DELETE);
         play.event(Change::Removed, 4, 8, "/web", REMOVER);
         play.exit(REMOVER, FAILED);
         play.state("web", REMOVER, true);
     });
     check("nobody could look for its state", &|play| {
-        start(play, REMOVER, DELETE);
+        play.begins(REMOVER, DELETE);
         play.event(Change::Removed, 4, 8, "/web", REMOVER);
         play.exit(REMOVER, OK);
     });
@@ -189,7 +184,7 @@ fn teardowns_that_are_whole_or_not_over_are_none() {
         play.event(Change::Populated, 8, 9, "/web", 30);
     });
     check("another container is in the rest", &|play| {
-        start(play, 22, "runc create other");
+        play.begins(22, "runc create other");
         play.event(Change::Populated, 8, 9, "/web", 22);
         play.exit(22, OK);
         play.event(Change::Emptied, 8, 9, "/web", 1);
@@ -197,13 +192,13 @@ fn teardowns_that_are_whole_or_not_over_are_none() {
     });
     check("a new container of the name has the rest", &|play| {
         deleted(play, 2);
-        start(play, 22, CREATE);
+        play.begins(22, CREATE);
         play.event(Change::Created, 4, 18, "/web", 22);
         play.exit(22, OK);
     });
     check("a delete is at it still", &|play| {
         deleted(play, 2);
-        start(play, 22, "runc delete --force web");
+        play.begins(22, "runc delete --force web");
     });
 }
 
@@ -211,13 +206,13 @@ fn teardowns_that_are_whole_or_not_over_are_none() {
 fn what_its_runtime_did_not_make_is_not_missed() {
     let mut play = Play::new();
     play.event(Change::Existing, 8, 9, "/web", 1);
-    start(&mut play, MAKER, CREATE);
+    play.begins(MAKER, CREATE);
     play.event(Change::Created, 0, 7, "/web", MAKER);
     // systemd's own, below which the runtime puts nothing.
-    start(&mut play, 30, "systemd");
+    play.begins(30, "systemd");
     play.event(Change::Created, 4, 8, "/system.slice/runc-web.scope", 30);
     play.exit(MAKER, OK);
-    start(&mut play, REMOVER, DELETE);
+    play.begins(REMOVER, DELETE);
     play.event(Change::Removed, 0, 7, "/web", REMOVER);
     ends(&mut play, REMOVER, OK);
     wait(&mut play);
@@ -227,7 +222,7 @@ fn what_its_runtime_did_not_make_is_not_missed() {
 #[test]
 fn what_was_removed_and_made_again_in_the_same_hierarchy_is_not_gone() {
     let mut play = Play::new();
-    start(&mut play, MAKER, "runc run web");
+    play.begins(MAKER, "runc run web");
     play.event(Change::Created, 0, 7, "/web", MAKER);
     play.event(Change::Created, 4, 8, "/web", MAKER);
     play.event(Change::Removed, 4, 8, "/web", MAKER);

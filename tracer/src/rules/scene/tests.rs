@@ -42,8 +42,7 @@ impl Scene {
 
     /// The same of a process that is forked now.
     pub fn begins(mut self, pid: u32, argv: &str) -> Self {
-        let now = self.play.now;
-        self.play.exec_at(now, pid, argv);
+        self.play.begins(pid, argv);
         self
     }
 

@@ -33,8 +33,7 @@ fn delete(hierarchy: u32, path: &'static str, argv: &str) -> Scene {
 /// A runtime makes the scope's cgroup itself, and does not remove it.
 fn left_in_scope(create: &str, delete: &str, hierarchy: u32) -> Scene {
     let mut play = Play::new();
-    let now = play.now;
-    play.exec_at(now, MAKER, create);
+    play.begins(MAKER, create);
     let scene = Scene::of(play, hierarchy, SCOPE, MAKER).exits(MAKER, OK);
     scene.begins(REMOVER, delete).done(REMOVER, OK)
 }
@@ -52,8 +51,7 @@ fn occupied(path: &'static str, is_shared: bool) -> Scene {
             };
             play.feed(Input::Facts(Facts { at: BootTime(0), about: About::Container(said) }));
         }
-        let now = play.now;
-        play.exec_at(now, STRANGER, "runc run first");
+        play.begins(STRANGER, "runc run first");
     }
     let mut scene = Scene::of(play, V2, path, STRANGER);
     scene.play.event(Change::Populated, V2, 7, path, STRANGER);

@@ -18,9 +18,8 @@ const FAILED: Exit = Exit::Code(1);
 
 /// A process that is forked now.
 fn exec(play: &mut Play, pid: u32, argv: &str) {
-    let now = play.now;
     play.sees = UNREAD;
-    play.exec_at(now, pid, argv);
+    play.begins(pid, argv);
 }
 
 /// A cgroup that a stranger made, and is in.
@@ -140,24 +139,26 @@ fn who_clears_up_at_once_takes_nothing_of_what_is_told() {
 fn what_runc_says_itself_decides() {
     let check = |message: &str, expected: Option<Severity>| {
         let mut play = occupied("/web");
-        exec(&mut play, START, "runc --log /log create web");
-        play.exit(START, FAILED);
-        play.state("web", START, false);
-        let about = About::Failure { id: "web".into(), pid: Pid(START), message: message.into() };
-        play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+        says(&mut play, message);
         let told = told(play);
         assert_eq!(told.as_ref().map(|told| told.1), expected, "{message}");
         let rest = format!(", and somebody was in it; its log says: {message}; it exited 1");
         assert!(told.is_none_or(|told| told.2.ends_with(&rest)));
     };
-    let refused = "runc create failed: container's cgroup is not empty: 1 process(es) found";
-    check(refused, Some(Severity::Fault));
+    check(NOT_EMPTY, Some(Severity::Fault));
     check("runc create failed: Cwd must be an absolute path", None);
 }
+
+const NOT_EMPTY: &str = "runc create failed: container's cgroup is not empty: 1 process(es) found";
 
 /// What runc's log says of a start that failed.
 fn says(play: &mut Play, message: &str) {
     exec(play, START, "runc --log /log create web");
+    fails(play, message);
+}
+
+/// A start has failed, and its log says so.
+fn fails(play: &mut Play, message: &str) {
     play.exit(START, FAILED);
     play.state("web", START, false);
     let about = About::Failure { id: "web".into(), pid: Pid(START), message: message.into() };
@@ -443,11 +444,7 @@ fn who_may_make_nothing_there_is_not_hurt_by_what_is_there() {
         let mut play = occupied(path);
         play.sees = UNREAD;
         play.exec_of(uid, play.now, START, "runc --log /log create web");
-        play.exit(START, FAILED);
-        play.state("web", START, false);
-        let message = "runc create failed: container's cgroup is not empty: 1 process(es) found".into();
-        let about = About::Failure { id: "web".into(), pid: Pid(START), message };
-        play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+        fails(&mut play, NOT_EMPTY);
         assert_eq!(told(play).map(|told| told.1), Some(expected), "{uid} {path}");
     };
     check(0, "/web", Severity::Fault);
@@ -531,11 +528,7 @@ fn what_a_start_met_is_told_as_left_behind_as_well() {
     play.exit(21, OK);
     play.state("web", 21, false);
     exec(&mut play, START, "runc --root /r create web");
-    play.exit(START, FAILED);
-    play.state("web", START, false);
-    let message = "runc create failed: container's cgroup is not empty: 1 process(es) found".into();
-    let about = About::Failure { id: "web".into(), pid: Pid(START), message };
-    play.feed(Input::Facts(Facts { at: BootTime(0), about }));
+    fails(&mut play, NOT_EMPTY);
     wait(&mut play);
     play.event(Change::Emptied, 0, 7, "/web", STRANGER);
     play.pass(Duration::from_secs(60));
