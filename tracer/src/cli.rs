@@ -25,6 +25,8 @@ enum Command {
     Record(commands::record::Record),
     /// Replay trace files, on any machine: what went wrong, and the lives of the containers
     Report(commands::report::Report),
+    /// Tell the story of one cgroup, container, process, or line of a log: what happened, who did it, and why it failed
+    Why(commands::why::Why),
     /// Convert trace files for other tools
     Export(commands::export::Export),
     /// Run as an agent: metrics for Prometheus, health, the last findings, and trace files if asked
@@ -55,6 +57,7 @@ pub fn main() -> ExitCode {
         Command::Live(args) => commands::live::run(args),
         Command::Record(args) => commands::record::run(args),
         Command::Report(args) => commands::report::run(args),
+        Command::Why(args) => commands::why::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Tree(args) => commands::tree::run(args),

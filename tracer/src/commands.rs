@@ -12,6 +12,7 @@ pub mod report;
 pub mod serve;
 pub mod tree;
 mod verdict;
+pub mod why;
 
 use std::io::{self, IsTerminal, Write};
 

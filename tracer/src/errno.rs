@@ -74,6 +74,11 @@ impl Errno {
         Self::TABLE.iter().map(|(_, name, _)| *name)
     }
 
+    /// Those that the table has.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::TABLE.iter().map(|(number, ..)| Self(*number))
+    }
+
     /// Its name, if the table has one.
     pub fn known_name(self) -> Option<&'static str> {
         Self::TABLE.iter().find(|(number, ..)| *number == self.0).map(|(_, name, _)| *name)

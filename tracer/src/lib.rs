@@ -61,3 +61,4 @@ pub mod stream;
 pub mod tracker;
 pub mod tree;
 pub mod watcher;
+pub mod why;

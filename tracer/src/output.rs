@@ -9,6 +9,6 @@ mod text;
 pub(crate) use ids::shorten;
 pub use json::Json;
 pub use palette::{ColorChoice, Palette};
-pub(crate) use rows::WINDOW;
-pub(crate) use text::word_of;
+pub(crate) use rows::{Row, Rows, WINDOW};
 pub use text::{Deed, Look, Text, deeds, particulars, relative, write_finding};
+pub(crate) use text::{columns, describe, heading, paragraph, processes, word_of};

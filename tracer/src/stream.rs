@@ -208,4 +208,4 @@ fn is_whole(opening: Option<Opening>, input: &Input) -> bool {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 32] = [
+const CORE: [&str; 36] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -39,6 +39,10 @@ const CORE: [&str; 32] = [
     "tree.rs",
     "tree/judge.rs",
     "watcher.rs",
+    "why/logs",
+    "why/logs.rs",
+    "why/meaning.rs",
+    "why/question.rs",
     "words.rs",
 ];
 /// What the core never names: files, processes, clocks, the kernel.

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::replay::{replay, sources};
+use super::replay::{Reading, replay, sources};
 use crate::export::Format;
 
 /// `cgtrace export`
@@ -51,7 +51,7 @@ pub fn run(args: &Export) -> anyhow::Result<ExitCode> {
     let mut whole = true;
     for source in &mut sources {
         let mut output = args.to.output(&args.output, BufWriter::new(&mut out));
-        whole &= replay(source, &mut *output, false).context("failed to export")?;
+        whole &= replay(source, &mut *output, Reading::Once).context("failed to export")?;
         output.flush().context("failed to write the export")?;
     }
     Ok(ExitCode::from(if whole { 0 } else { 2 }))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use rustix::fs::{Mode, OFlags};
 
-use crate::hierarchy::Header;
+use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Seq};
 use crate::line::Output;
 use crate::recording::{Item, OpenError, Reader, next_part_name};
@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Damaged places of a file that are named; the rest is counted.
 const NAMED: u64 = 20;
 /// What stands for stdin.
-const STDIN: &str = "-";
+pub(super) const STDIN: &str = "-";
 
 /// One recording: a file, or the parts that one was rotated into, in order.
 pub(super) struct Source {
@@ -31,6 +31,11 @@ pub(super) struct Source {
 }
 
 impl Source {
+    /// The clock of its host. That of a source without a header shows times since boot.
+    pub fn clock(&self) -> Clock {
+        self.header.as_ref().map_or(Clock { boot_ns: 0, unix_ns: 0 }, |header| header.clock)
+    }
+
     /// The names of its files.
     pub fn names(&self) -> String {
         self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
@@ -124,12 +129,24 @@ fn open_file(path: &Path) -> anyhow::Result<File> {
     Ok(file)
 }
 
-/// Replays a recording's files through one tracker. With `follow`, until its end comes. Returns whether all could be
-/// read; what could not is said on stderr.
+/// How a recording is read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// From its beginning to its end.
+    Once,
+    /// Until its end comes.
+    Following,
+    /// Once more: what could not be read was said the first time.
+    Again,
+}
+
+/// Replays a recording's files through one tracker. Returns whether all could be read; what could not is said on
+/// stderr.
 ///
 /// # Errors
 /// When a file cannot be read, or the output cannot be written.
-pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool) -> anyhow::Result<bool> {
+pub(super) fn replay(source: &mut Source, output: &mut dyn Output, reading: Reading) -> anyhow::Result<bool> {
+    let follow = reading == Reading::Following;
     let mut whole = true;
     let mut stream: Option<Stream<'_>> = None;
     let mut output = Some(output);
@@ -144,7 +161,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, follow: bool)
             reader = reader.after(seq, at);
         }
         let header = source.header.get_or_insert_with(|| reader.header().clone()).clone();
-        let mut progress = ProgressBar::new(&file);
+        let mut progress = ProgressBar::new(&file, reading != Reading::Again);
         match output.take() {
             Some(output) => stream = Some(Stream::begin(reader.header(), output)?),
             None => stream.iter_mut().for_each(Stream::part_begins),
@@ -204,14 +221,16 @@ struct ProgressBar {
     begun: Instant,
     drawn: Option<Instant>,
     draws: bool,
+    /// What cannot be read is said.
+    tells: bool,
     damages: u64,
 }
 
 impl ProgressBar {
-    fn new(path: &Path) -> Self {
+    fn new(path: &Path, tells: bool) -> Self {
         let total = std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0);
         let draws = total > 0 && io::stderr().is_terminal();
-        Self { name: path.display().to_string(), total, begun: Instant::now(), drawn: None, draws, damages: 0 }
+        Self { name: path.display().to_string(), total, begun: Instant::now(), drawn: None, draws, tells, damages: 0 }
     }
 
     fn draw(&mut self, position: u64) {
@@ -236,7 +255,7 @@ impl ProgressBar {
 
     fn damage(&mut self, what: &dyn std::fmt::Display) {
         self.damages += 1;
-        if self.damages <= NAMED {
+        if self.tells && self.damages <= NAMED {
             self.clear();
             say!("warning: {}: {what}", self.name);
         }
@@ -245,7 +264,7 @@ impl ProgressBar {
     /// Whether there was no damage.
     fn end(&mut self) -> bool {
         self.clear();
-        if self.damages > NAMED {
+        if self.tells && self.damages > NAMED {
             say!("warning: {}: {} more places that cannot be read", self.name, self.damages - NAMED);
         }
         self.damages == 0

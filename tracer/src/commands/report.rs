@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, ValueEnum};
 
 use super::arguments::{FailOn, FilterArgs, KindParser, WideArgs, one_form};
-use super::replay::{replay, sources};
+use super::replay::{Reading, replay, sources};
 use super::verdict::Verdict;
 use crate::filter::Showing;
 use crate::line::{Line, Output};
@@ -71,6 +71,7 @@ pub fn run(args: Report) -> anyhow::Result<ExitCode> {
     let mut out = io::BufWriter::new(io::stdout());
     let palette = Palette::new(ColorChoice::of(&io::stdout()));
     let width = super::terminal_width();
+    let reading = if args.follow { Reading::Following } else { Reading::Once };
     let mut reports = Vec::new();
     let (mut whole, mut failed) = (true, false);
     for mut source in sources(&args.files, args.follow)? {
@@ -84,7 +85,7 @@ pub fn run(args: Report) -> anyhow::Result<ExitCode> {
         let showing = Showing::new(&filter);
         let verdict = Verdict::new(&args.fail_on);
         let mut gathering = Gathering { report: &mut report, shown, showing, verdict };
-        whole &= replay(&mut source, &mut gathering, args.follow)?;
+        whole &= replay(&mut source, &mut gathering, reading)?;
         failed |= gathering.verdict.is_met();
         drop(gathering);
         reports.push((source, report));

@@ -21,7 +21,7 @@ const HELD_BYTES: usize = 1 << 20;
 
 /// One line: what is common to events and attempts.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Row {
+pub(crate) struct Row {
     /// When; of several, the first.
     pub at: BootTime,
     pub word: &'static str,
@@ -48,7 +48,7 @@ impl Row {
 
 /// Rows that others may join.
 #[derive(Debug, Default)]
-pub(super) struct Rows {
+pub(crate) struct Rows {
     /// The v1 hierarchies. If there is none, nothing is held.
     legacy: HashSet<HierarchyId>,
     held: VecDeque<Row>,

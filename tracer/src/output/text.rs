@@ -296,15 +296,8 @@ pub struct Look {
 pub fn write_finding(out: &mut dyn Write, finding: &Finding, look: &Look) -> io::Result<()> {
     let Look { palette, width, wide, time, hierarchy } = look;
     let short = |text: &str| if *wide { text.to_owned() } else { shorten(text).into_owned() };
-    let columns = width.unwrap_or(PARAGRAPH).clamp(NARROWEST, WIDEST);
-    let severity = finding.severity.as_str().to_uppercase();
-    let severity = match finding.severity {
-        Severity::Fault => palette.bad(severity).to_string(),
-        Severity::Undetermined => palette.warning(severity).to_string(),
-        Severity::Benign => palette.good(severity).to_string(),
-    };
-    let kind = palette.heading(format!("{}, {}", finding.kind.as_str(), finding.cause.as_str())).to_string();
-    writeln!(out, "{severity}  {kind}  {}", palette.dim(format!("{time} UTC, finding {}", finding.id)))?;
+    let columns = columns(*width);
+    heading(out, finding, time, palette)?;
     paragraph(out, "  ", "  ", &short(&finding.summary), columns)?;
     writeln!(out)?;
     evidence(out, finding, palette, &short)?;
@@ -317,11 +310,28 @@ pub fn write_finding(out: &mut dyn Write, finding: &Finding, look: &Look) -> io:
     Ok(())
 }
 
+/// How wide paragraphs are on a terminal of that many columns.
+pub(crate) fn columns(width: Option<usize>) -> usize {
+    width.unwrap_or(PARAGRAPH).clamp(NARROWEST, WIDEST)
+}
+
+/// Writes the line that a finding begins with; `time` is when it began.
+pub(crate) fn heading(out: &mut dyn Write, finding: &Finding, time: &str, palette: &Palette) -> io::Result<()> {
+    let severity = finding.severity.as_str().to_uppercase();
+    let severity = match finding.severity {
+        Severity::Fault => palette.bad(severity).to_string(),
+        Severity::Undetermined => palette.warning(severity).to_string(),
+        Severity::Benign => palette.good(severity).to_string(),
+    };
+    let kind = palette.heading(format!("{}, {}", finding.kind.as_str(), finding.cause.as_str())).to_string();
+    writeln!(out, "{severity}  {kind}  {}", palette.dim(format!("{time} UTC, finding {}", finding.id)))
+}
+
 /// What else is to be said of a finding, by name: who took part, in what, how far to trust it, what to do. A line that
 /// goes on with the one before has no name. `hierarchy` is what the cgroup's hierarchy is called.
 pub fn particulars(finding: &Finding, hierarchy: Option<&str>) -> Vec<(&'static str, String)> {
     let mut fields = Vec::new();
-    for (number, line) in processes(finding).into_iter().enumerate() {
+    for (number, line) in processes(participants(finding)).into_iter().enumerate() {
         fields.push((if number == 0 { "processes" } else { "" }, line));
     }
     if let Some(Likeness { runtime, because }) = &finding.looks_like {
@@ -468,12 +478,17 @@ fn evidence(
     Ok(())
 }
 
-/// Whoever has a part in it: the command line, and the parents on a line of their own where they differ.
-fn processes(finding: &Finding) -> Vec<String> {
+/// Who has a part in a finding.
+fn participants(finding: &Finding) -> impl Iterator<Item = &Actor> {
     let rival = finding.rival.as_ref().and_then(|rival| rival.actor.as_ref());
     let others = finding.attempts.iter().map(|FindingAttempt { actor, .. }| actor);
+    finding.actor.iter().chain(rival).chain(others)
+}
+
+/// Processes, each once: the command line, and the parents on a line of their own where they differ.
+pub(crate) fn processes<'a>(all: impl Iterator<Item = &'a Actor>) -> Vec<String> {
     let mut actors: Vec<&Actor> = Vec::new();
-    for actor in finding.actor.iter().chain(rival).chain(others) {
+    for actor in all {
         if !actors.iter().any(|told| told.is_same_process_as(actor)) {
             actors.push(actor);
         }
@@ -506,7 +521,8 @@ fn quoted(argument: &Name) -> String {
     cut_middle(&text, LONGEST)
 }
 
-fn describe(container: &Container) -> String {
+/// A container's id, and what else is known of it.
+pub(crate) fn describe(container: &Container) -> String {
     let mut text = container.id.printable();
     let known = [
         ("name", &container.name),
@@ -572,7 +588,8 @@ fn cut_middle(text: &str, room: usize) -> String {
     format!("{head}…{tail}")
 }
 
-fn paragraph(out: &mut dyn Write, first: &str, rest: &str, text: &str, columns: usize) -> io::Result<()> {
+/// Writes a text in lines of at most `columns`, after `first`, the others after `rest`.
+pub(crate) fn paragraph(out: &mut dyn Write, first: &str, rest: &str, text: &str, columns: usize) -> io::Result<()> {
     // Colours take no columns: the first line's indent is as wide as the others'.
     let options = textwrap::Options::new(columns)
         .initial_indent(rest)
@@ -596,25 +613,14 @@ mod tests {
     use crate::line::Counts;
     use crate::output::{ColorChoice, WINDOW};
     use crate::recording::TraceLine;
-    use crate::stream::Stream;
+    use crate::stream::{Stream, tests::replay};
 
     /// What is told of a recording of a real run.
     fn told(recording: &str, wide: bool) -> String {
         let mut out = Vec::new();
         let mut text = Text::new(&mut out, Palette::new(ColorChoice::Never), None).wide(wide);
-        let mut lines = recording.lines().map(|line| TraceLine::parse(line.as_bytes()).expect("a line"));
-        let Some(TraceLine::Header(header)) = lines.next() else { panic!("the first line is the header") };
-        let mut stream = Stream::begin(&header, &mut text).expect("a vector can be written");
-        for line in lines {
-            match line {
-                TraceLine::Input(seq, mut input) => stream.replay(seq, &mut input).expect("a vector can be written"),
-                TraceLine::End(at) => {
-                    return (stream.end(at).map(|_| String::from_utf8(out))).expect("ends").expect("text");
-                }
-                TraceLine::Header(_) | TraceLine::Other => {}
-            }
-        }
-        panic!("the recording has no end")
+        replay(recording, &mut text);
+        String::from_utf8(out).expect("text")
     }
 
     #[test]

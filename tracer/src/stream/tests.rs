@@ -2,7 +2,26 @@
 
 use super::*;
 use crate::input::{Cgroup, CgroupId, Event, HierarchyId, LossReason, Lost, WalkedAgain};
+use crate::recording::TraceLine;
 use crate::tracker::tests::header;
+
+/// Replays the lines of a recording into an output, to the end.
+pub(crate) fn replay(recording: &str, output: &mut dyn Output) {
+    let mut lines = recording.lines().map(|line| TraceLine::parse(line.as_bytes()).expect("a line"));
+    let Some(TraceLine::Header(header)) = lines.next() else { panic!("the first line is the header") };
+    let mut stream = Stream::begin(&header, output).expect("it can be taken");
+    for line in lines {
+        match line {
+            TraceLine::Input(seq, mut input) => stream.replay(seq, &mut input).expect("it can be taken"),
+            TraceLine::End(at) => {
+                stream.end(at).expect("it can be taken");
+                return;
+            }
+            TraceLine::Header(_) | TraceLine::Other => {}
+        }
+    }
+    panic!("the recording has no end")
+}
 
 /// Keeps the lines of a stream, part by part.
 #[derive(Default)]

@@ -6,6 +6,7 @@ mod flight;
 mod stranded;
 #[path = "../support/mod.rs"]
 mod support;
+mod why;
 
 use std::collections::BTreeMap;
 use std::fs;

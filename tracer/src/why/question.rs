@@ -1,0 +1,155 @@
+//! What somebody asks about: a path, an id, a name, a process, or a whole line of a log.
+
+use crate::errno::Errno;
+use crate::input::{Operation, Pid};
+use crate::name::{Name, components};
+
+use super::logs;
+
+/// What is asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Question {
+    /// `pid:4711`
+    Process(Pid),
+    /// A path of the host's, or as a container sees it.
+    Path(Name),
+    /// A container's id or the beginning of one, its name, or its pod.
+    Word(Name),
+    /// A line of a log.
+    Line(LogLine),
+}
+
+/// What a line of a log names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogLine {
+    /// The program that writes such lines.
+    pub program: Option<&'static str>,
+    /// What failed.
+    pub operation: Option<Operation>,
+    /// How.
+    pub errno: Option<Errno>,
+    /// Paths of cgroups, without the control file at their end, in the line's order, each once.
+    pub paths: Vec<Name>,
+    /// What may be a container's id, or a pod's.
+    pub ids: Vec<Name>,
+    /// The process that could not be moved.
+    pub pid: Option<Pid>,
+}
+
+impl Question {
+    /// Reads what was typed or pasted.
+    ///
+    /// # Errors
+    /// When it names nothing; the message says what would be understood.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if let Some(number) = text.strip_prefix("pid:") {
+            return match number.trim().parse() {
+                Ok(number) => Ok(Self::Process(Pid(number))),
+                Err(_) => Err(format!("{text:?} names no process\nhint: pid:4711")),
+            };
+        }
+        let is_one_word = !text.is_empty() && !text.contains(char::is_whitespace);
+        if is_one_word && text.starts_with('/') {
+            return Ok(Self::Path(cgroup_path(text)));
+        }
+        let line = logs::read(text);
+        let is_one_id = line.paths.is_empty() && line.errno.is_none();
+        if is_one_word && is_one_id && !text.contains(['"', '\'', '`', '=']) {
+            return Ok(Self::Word(text.into()));
+        }
+        if line.paths.is_empty() && line.ids.is_empty() && line.pid.is_none() {
+            return Err(format!(
+                "{text:?} names no cgroup, container or process\n\
+                 hint: give a path, a container's id or name, a pod, pid:N, or a line of a log with a path or an id \
+                 in it"
+            ));
+        }
+        Ok(Self::Line(line))
+    }
+
+    /// The errno that was told of, if the question is a line of a log.
+    pub fn errno(&self) -> Option<Errno> {
+        match self {
+            Self::Line(line) => line.errno,
+            Self::Process(_) | Self::Path(_) | Self::Word(_) => None,
+        }
+    }
+}
+
+/// A path without the control file at its end, without doubled slashes, and without one at its end.
+pub(super) fn cgroup_path(path: &str) -> Name {
+    let mut parts: Vec<&[u8]> = components(path.as_bytes()).collect();
+    if parts.last().is_some_and(|last| is_control_file(last)) {
+        parts.pop();
+    }
+    let mut whole = Vec::with_capacity(path.len());
+    for part in parts {
+        whole.push(b'/');
+        whole.extend_from_slice(part);
+    }
+    if whole.is_empty() {
+        whole.push(b'/');
+    }
+    Name::from(whole)
+}
+
+/// What the names of control files begin with: the kernel's own, and each controller's.
+const CONTROL_FILES: [&str; 16] = [
+    "blkio.",
+    "cgroup.",
+    "cpu.",
+    "cpuacct.",
+    "cpuset.",
+    "debug.",
+    "devices.",
+    "dmem.",
+    "freezer.",
+    "hugetlb.",
+    "io.",
+    "memory.",
+    "misc.",
+    "net_cls.",
+    "net_prio.",
+    "pids.",
+];
+/// Those of v1 that have no prefix, and controllers with no more than one or two files.
+const WHOLE_NAMES: [&str; 5] = ["tasks", "notify_on_release", "release_agent", "rdma.max", "rdma.current"];
+
+fn is_control_file(name: &[u8]) -> bool {
+    // `cpu.slice` and `memory.scope` are units of systemd.
+    let is_unit = [".slice", ".scope", ".service", ".mount"].iter().any(|end| name.ends_with(end.as_bytes()));
+    !is_unit
+        && (CONTROL_FILES.iter().any(|prefix| name.starts_with(prefix.as_bytes()) && name.len() > prefix.len())
+            || WHOLE_NAMES.iter().any(|whole| name == whole.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_typed_is_a_process_a_path_a_word_or_a_line() {
+        let check = |text: &str, wanted: Question| assert_eq!(Question::parse(text), Ok(wanted), "{text}");
+        check("pid:4711", Question::Process(Pid(4711)));
+        check(" pid: 4711 ", Question::Process(Pid(4711)));
+        check("/docker/3f2a", Question::Path("/docker/3f2a".into()));
+        check("/sys/fs/cgroup//x/cgroup.procs", Question::Path("/sys/fs/cgroup/x".into()));
+        check("/sys/fs/cgroup/cpu.slice/", Question::Path("/sys/fs/cgroup/cpu.slice".into()));
+        check("/", Question::Path("/".into()));
+        check("3f2a", Question::Word("3f2a".into()));
+        check("web", Question::Word("web".into()));
+        check("kube-system/etcd-node1", Question::Word("kube-system/etcd-node1".into()));
+        let line = Question::parse("rmdir /sys/fs/cgroup/x: device or resource busy").expect("a line");
+        assert_eq!(line.errno(), Some(Errno::EBUSY));
+        assert!(matches!(line, Question::Line(line) if line.paths == ["/sys/fs/cgroup/x"]));
+    }
+
+    #[test]
+    fn what_names_nothing_is_refused_with_what_would_do() {
+        for text in ["", "no such file or directory", "pid:x", "pid:", "pid:-1", "it does not work"] {
+            let error = Question::parse(text).expect_err(text);
+            assert!(error.contains("hint: "), "{error}");
+        }
+    }
+}
