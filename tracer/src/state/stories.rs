@@ -463,22 +463,18 @@ impl Stories {
         }
     }
 
-    /// Closes what is too old, and what must make room: of that, what was not told is due.
+    /// Closes what is too old, and what must make room: of that, what was not told, or not all of it, is due.
     pub fn sweep(&mut self, now: BootTime) {
         let is_old = |story: &Story| story.told.is_some() && now.since(story.last_at) > STORY_AGE;
         let old: Vec<u64> = self.open.iter().filter(|(_, story)| is_old(story)).map(|(number, _)| *number).collect();
         for number in old {
-            self.close(number);
+            self.close(number, now);
         }
         let is_overfull = self.is_overfull();
         while is_overfull && (self.open.len() > STORIES / 4 * 3 || self.bytes() > budget::STORIES / 4 * 3) {
             let Some(first) = self.open.keys().next().copied() else { break };
             self.evicted += 1;
-            let untold = self.close(first).filter(|story| story.told.is_none());
-            self.leaving.extend(untold.map(|mut story| {
-                story.is_cut_short = story.waits(now).is_some();
-                story
-            }));
+            self.close(first, now);
         }
         let open = &self.open;
         self.at_place.retain(|_, latest| latest.retain(open));
@@ -496,13 +492,19 @@ impl Stories {
         });
     }
 
-    fn close(&mut self, number: u64) -> Option<Box<Story>> {
-        let story = self.open.remove(&number)?;
+    /// Nothing is added to it any more. If something was that is not told yet, its last word is due.
+    fn close(&mut self, number: u64, now: BootTime) {
+        let Some(mut story) = self.open.remove(&number) else { return };
         self.let_go(&story);
-        if let Some(at) = self.due_of.remove(&number) {
+        let due = self.due_of.remove(&number);
+        if let Some(at) = due {
             self.due.remove(&(at, Ticket::Story(number)));
         }
-        Some(story)
+        if due.is_some() || story.has_grown() {
+            story.is_cut_short |= story.waits(now).is_some();
+            story.is_over = story.told.is_some();
+            self.leaving.push_back(story);
+        }
     }
 
     fn let_go(&mut self, story: &Story) {

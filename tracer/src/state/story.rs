@@ -488,6 +488,11 @@ impl Story {
         is_elsewhere && self.members.len() < MEMBERS && removal.is_none_or(lived_together)
     }
 
+    /// Whether it was told, and calls were added since.
+    pub fn has_grown(&self) -> bool {
+        self.told.as_ref().is_some_and(|told| told.attempt_count != self.calls)
+    }
+
     pub fn has(&self, actor: &Actor) -> bool {
         self.participants.iter().any(|participant| participant.is(actor))
     }
@@ -530,8 +535,8 @@ impl Story {
     pub fn revise(&mut self, finding: Finding) -> Option<Finding> {
         let mut finding = self.still_recognised(finding);
         if let Some(told) = &self.told {
-            let has_grown = self.is_over && told.attempt_count != finding.attempt_count;
-            if !has_grown && !(self.course.is_news)(told, &finding) {
+            let is_last_word = self.is_over && self.has_grown();
+            if !is_last_word && !(self.course.is_news)(told, &finding) {
                 return None;
             }
             finding.revision = told.revision + 1;

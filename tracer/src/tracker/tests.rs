@@ -709,6 +709,63 @@ fn stories_with_long_paths_are_told_before_they_make_room() {
 }
 
 #[test]
+fn a_story_that_is_closed_has_its_last_word() {
+    let is_too_old: &dyn Fn(&mut Play) = &|play| {
+        play.pass(crate::state::STORY_AGE);
+        play.event(Change::Existing, 0, 9, "/x", 1);
+    };
+    // At once, before anything falls due.
+    let makes_room: &dyn Fn(&mut Play) = &|play| {
+        let long = "x".repeat(4_000);
+        for number in 0..1_000 {
+            play.now -= 1_000_000;
+            play.rmdir(Errno::ENOENT, &format!("/{number}{long}"), 20);
+        }
+    };
+    for is_closed in [is_too_old, makes_room] {
+        let mut play = Play::new();
+        play.event(Change::Created, 0, 7, "/a", 19);
+        play.event(Change::Removed, 0, 7, "/a", 19);
+        play.event(Change::Released, 0, 7, "/a", 2);
+        play.exec(21, "runc delete a");
+        play.rmdir(Errno::ENOENT, "/a", 21);
+        play.pass(Duration::from_secs(3));
+        assert_eq!(play.only().attempt_count, 1);
+        play.rmdir(Errno::ENOENT, "/a", 21);
+        is_closed(&mut play);
+        let about = |play: &Play| -> Vec<Finding> {
+            play.findings.iter().filter(|finding| finding.cgroup.id == Some(CgroupId(7))).cloned().collect()
+        };
+        let told: Vec<(u32, u64)> =
+            about(&play).iter().map(|finding| (finding.revision, finding.attempt_count)).collect();
+        assert_eq!(told, [(0, 1), (1, 2)]);
+        // It is told no more, and what comes now is another story.
+        play.rmdir(Errno::ENOENT, "/a", 21);
+        let last_words = play.tracker.finish(BootTime(play.now));
+        play.findings.extend(last_words);
+        let told = about(&play);
+        assert_eq!((told.len(), told[2].attempt_count, told[2].id != told[1].id), (3, 1, true));
+    }
+}
+
+#[test]
+fn who_has_ended_when_its_story_makes_room_is_told_with_that() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 19);
+    play.exec(21, "runc delete a");
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    play.pass(Duration::from_secs(3));
+    play.exit(21, Exit::Code(1));
+    let long = "x".repeat(4_000);
+    for number in 0..1_000 {
+        play.now -= 1_000_000;
+        play.rmdir(Errno::ENOENT, &format!("/{number}{long}"), 20);
+    }
+    let ends: Vec<Option<Exit>> = play.findings[..2].iter().map(|finding| finding.outcome.exit).collect();
+    assert_eq!(ends, [None, Some(Exit::Code(1))]);
+}
+
+#[test]
 fn what_is_made_anew_around_a_place_proves_nothing_of_the_time_before() {
     let mut play = Play::new();
     play.rmdir(Errno::ENOENT, "/again/x", 21);
