@@ -210,7 +210,7 @@ impl Cgroups {
         found
     }
 
-    /// The first cgroup of a hierarchy with a path like that which was made in that time.
+    /// The last cgroup of a hierarchy with a path like that which was made in that time.
     pub fn made_within(
         &self,
         hierarchy: HierarchyId,
@@ -222,7 +222,7 @@ impl Cgroups {
         let own = live.chain(gone).filter(|(of, ..)| *of == hierarchy);
         let made = own.filter_map(|(_, path, created)| Some((created?.at, path)));
         // When it was made tells nearly all of them from those that are asked for.
-        made.filter(|(at, path)| *at >= from && *at <= until && is(path)).min().map(|(_, path)| path)
+        made.filter(|(at, path)| *at >= from && *at <= until && is(path)).max().map(|(_, path)| path)
     }
 
     /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.

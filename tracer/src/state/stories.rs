@@ -107,7 +107,7 @@ pub(crate) struct Stories {
     /// By the container and the last name of the path: a cgroup within the container's own has a story of its own.
     of_container: Table<(Name, Name), Latest>,
     /// v1's hierarchies are told together by who tore down, or whose children did, and the path. `None` if nobody did
-    /// anything.
+    /// anything. So are the names that somebody tries one after the other, by the first of them.
     of_family: Table<(Option<Pid>, Name), Latest>,
     /// The last one of a place that a process has a part in.
     of_actor: Table<(Pid, Place), Latest>,
@@ -525,7 +525,9 @@ impl Stories {
         let of_family = |pid| self.of_family.get(&(pid, place.path.clone()));
         let lead = own.into_iter().chain(self.at_place.get(place)).chain(std::iter::once_with(of_container).flatten());
         let families = actor.map_or_else(|| vec![None], |actor| family(actor).map(Some).collect());
-        let mut lead = lead.chain(families.into_iter().filter_map(of_family));
+        let of_wanted = || self.of_family.get(&(Some(actor?.pid), case.wanted.clone()?));
+        let lead = lead.chain(families.into_iter().filter_map(of_family));
+        let mut lead = lead.chain(std::iter::once_with(of_wanted).flatten());
         lead.find_map(|latest| {
             let number = latest.of(kind)?;
             self.open.get(&number).is_some_and(|story| (course.joins)(story, moment, case, notes)).then_some(number)
@@ -534,7 +536,7 @@ impl Stories {
 
     /// Whoever has no part in the story is led to it by its place alone.
     fn index(&mut self, number: u64, place: &Place, actor: Option<&Actor>, case: &Case) {
-        let Some(story) = self.open.get(&number) else { return };
+        let Some(story) = self.open.get(&number).filter(|story| story.member_at(place).is_some()) else { return };
         let (kind, is_follower) = (story.kind, !story.course.follows.is_empty());
         self.at_place.entry(place.clone()).or_default().set(kind, number);
         if let Some(existing) = case.existing.filter(|_| is_follower) {
@@ -547,6 +549,9 @@ impl Stories {
         let of_actor = self.of_actor.entry((actor.pid, place.clone())).or_default();
         of_actor.set(kind, of_actor.of(kind).map_or(number, |known| known.max(number)));
         self.with_actor.entry(actor.pid).or_default().insert(number);
+        if let Some(wanted) = &case.wanted {
+            self.of_family.entry((Some(actor.pid), wanted.clone())).or_default().set(kind, number);
+        }
         // cgroup2 is one hierarchy: there is nothing to be told together.
         if place.hierarchy != HierarchyId(0) {
             for pid in family(actor) {
