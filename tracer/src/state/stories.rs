@@ -573,9 +573,10 @@ impl Stories {
     }
 }
 
-/// A process and the one that made it: a script removes a container's cgroup in each hierarchy by a process of its own.
-/// Init adopts strangers, and makes no family of them.
+/// A process and those that made it: a script removes a container's cgroup in each hierarchy by a process of its own, or
+/// by `sudo`, which is one process more, or two. Init adopts strangers, and makes no family of them.
 fn family(actor: &Actor) -> impl Iterator<Item = Pid> {
-    let parent = actor.parent().map(|parent| parent.pid).filter(|pid| *pid != Pid(1));
-    std::iter::once(actor.pid).chain(parent)
+    const GENERATIONS: usize = 3;
+    let parents = actor.identity.iter().flat_map(|identity| &identity.parents).map(|parent| parent.pid);
+    std::iter::once(actor.pid).chain(parents.take_while(|pid| *pid != Pid(1)).take(GENERATIONS))
 }

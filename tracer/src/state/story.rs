@@ -27,7 +27,7 @@ const ACTORS: usize = 64;
 /// Cgroups that one story is told of at most: a kernel has a dozen hierarchies.
 const MEMBERS: usize = 64;
 /// What a participant, or a member, takes in the tables that lead to its story, besides its place.
-const INDEX: usize = 4 * slot(size_of::<(Pid, Place, [u64; 3])>()) + 512;
+const INDEX: usize = 6 * slot(size_of::<(Pid, Place, [u64; 3])>()) + 512;
 
 /// How the stories of a kind go.
 #[derive(Debug)]

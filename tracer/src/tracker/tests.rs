@@ -157,9 +157,9 @@ impl Play {
         self.feed(Input::Process(process(pid, ProcessChange::Exec, Some(argv), None)))
     }
 
-    /// A process that a script made.
-    fn exec_in(&mut self, parent: u32, pid: u32, argv: &str) -> u64 {
-        let parents = vec![Parent { pid: Pid(parent), comm: "sh".into() }];
+    /// A process that these made, the nearest first.
+    fn exec_in(&mut self, parents: &[u32], pid: u32, argv: &str) -> u64 {
+        let parents = parents.iter().map(|pid| Parent { pid: Pid(*pid), comm: "sh".into() }).collect();
         let process = Process { parents, ..process(pid, ProcessChange::Exec, Some(argv), None) };
         self.feed(Input::Process(process))
     }
@@ -1131,25 +1131,32 @@ fn containers_of_one_hierarchy_are_told_apart() {
 
 #[test]
 fn one_teardown_by_a_process_for_each_hierarchy_is_one_story() {
-    let mut play = Play::new();
-    for hierarchy in [4, 8] {
-        play.event(Change::Created, hierarchy, 7, "/box", 20);
-    }
-    for hierarchy in [4, 8] {
-        play.event(Change::Removed, hierarchy, 7, "/box", 20);
-    }
-    for (pid, mount) in [(41, "memory"), (42, "pids")] {
-        play.exec_in(40, pid, "rmdir box");
-        play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/{mount}/box"), HOST, pid);
-        play.exit(pid, Exit::Code(1));
-    }
-    // Somebody else's, of another family.
-    play.exec_in(50, 51, "rmdir box");
-    play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/other", HOST, 51);
-    play.exit(51, Exit::Code(1));
-    play.pass(Duration::from_millis(200));
-    let hierarchies: Vec<usize> = play.findings.iter().map(|finding| finding.hierarchies).collect();
-    assert_eq!(hierarchies, [2, 1]);
+    // By two processes, with these ones above each. Returns in how many hierarchies each story is.
+    let told = |families: [&[u32]; 2]| -> Vec<usize> {
+        let mut play = Play::new();
+        for change in [Change::Created, Change::Removed] {
+            for hierarchy in [4, 8] {
+                play.event(change, hierarchy, 7, "/box", 20);
+            }
+        }
+        for (pid, (mount, above)) in (70..).zip(["memory", "pids"].into_iter().zip(families)) {
+            play.exec_in(above, pid, "rmdir box");
+            play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/{mount}/box"), HOST, pid);
+            play.exit(pid, Exit::Code(1));
+        }
+        // Somebody else's, of another path.
+        play.exec_in(families[0], 75, "rmdir box");
+        play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/other", HOST, 75);
+        play.exit(75, Exit::Code(1));
+        play.pass(Duration::from_millis(200));
+        play.findings.iter().map(|finding| finding.hierarchies).collect()
+    };
+    assert_eq!(told([&[40, 1], &[40, 1]]), [2, 1], "a script's");
+    assert_eq!(told([&[41, 40], &[42, 40]]), [2, 1], "each by sudo");
+    assert_eq!(told([&[43, 41, 40], &[44, 42, 40]]), [2, 1], "each by sudo with a terminal of its own");
+    assert_eq!(told([&[70, 40], &[40, 1]]), [2, 1], "one by sudo");
+    assert_eq!(told([&[40, 1], &[41, 1]]), [1, 1, 1], "of strangers");
+    assert_eq!(told([&[], &[]]), [1, 1, 1], "nobody knows whose");
 }
 
 #[test]
