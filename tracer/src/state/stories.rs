@@ -573,8 +573,8 @@ impl Stories {
     }
 }
 
-/// A process and those that made it: a script removes a container's cgroup in each hierarchy by a process of its own, or
-/// by `sudo`, which is one process more, or two. Init adopts strangers, and makes no family of them.
+/// A process and those that made it: a script removes a container's cgroup in each hierarchy by a process of its own,
+/// or by `sudo`, which is one process more, or two. Init adopts strangers, and makes no family of them.
 fn family(actor: &Actor) -> impl Iterator<Item = Pid> {
     const GENERATIONS: usize = 3;
     let parents = actor.identity.iter().flat_map(|identity| &identity.parents).map(|parent| parent.pid);

@@ -96,7 +96,8 @@ is "$(cat cid)"; docker rm "$id""#;
 const PODMAN_TYPO: &str = r#"pod load --quiet --input "$archive"
 ! pod run --cidfile cid --name "$id" $limits "$image" /typo; is "$(cat cid)"; pod rm "$id""#;
 const PODMAN_HOOK: &str = r#"pod load --quiet --input "$archive"; mkdir hooks
-echo '{"version": "1.0.0", "hook": {"path": "/bin/false"}, "when": {"always": true}, "stages": ["prestart"]}' > hooks/no.json
+hook='{"version": "1.0.0", "hook": {"path": "/bin/false"}, "when": {"always": true}, "stages": ["prestart"]}'
+echo "$hook" > hooks/false.json
 ! pod --hooks-dir "$place/hooks" run --cidfile cid --name "$id" $limits "$image" /bin/true
 is "$(cat cid)"; pod rm "$id""#;
 const PODMAN_LIMIT: &str = r#"pod load --quiet --input "$archive"
