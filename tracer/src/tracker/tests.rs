@@ -483,6 +483,26 @@ fn a_story_is_told_after_two_seconds_and_again_when_its_outcome_is_known() {
 }
 
 #[test]
+fn who_failed_is_told_with_its_own_calls_and_not_with_those_of_others() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.exec(21, "runc delete a");
+    play.exec(22, "runc delete a");
+    for (pid, calls) in [(21, 12), (22, 10), (21, 12)] {
+        for _ in 0..calls {
+            play.rmdir(Errno::ENOENT, "/a", pid);
+        }
+    }
+    play.exit(22, Exit::Code(1));
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.pid().0, finding.attempt_count, finding.severity), (22, 34, Severity::Fault));
+    assert!(finding.summary.ends_with(" earlier; after 10 failed calls it exited 1"), "{}", finding.summary);
+    assert!(finding.summary.starts_with("runc[22] (and one more process) tried to tear down"), "{}", finding.summary);
+}
+
+#[test]
 fn what_is_not_told_yet_is_told_at_the_end() {
     let mut play = Play::new();
     play.event(Change::Removed, 0, 7, "/a", 20);
@@ -818,6 +838,41 @@ fn losses_weaken_the_claims_that_depend_on_them() {
     assert_eq!(finding.certainty, Certainty::Degraded);
     assert_eq!(finding.because, ["lifecycle events were lost meanwhile"]);
     assert!(finding.summary.contains("may never have been created"), "{}", finding.summary);
+}
+
+#[test]
+fn a_failed_creation_that_may_have_been_lost_weakens_what_life_it_was() {
+    let of = |operation| {
+        Input::Lost(Lost {
+            pid: Some(Pid(60)),
+            operation: Some(operation),
+            ..Lost::some(BootTime(0), Ring::Attempts, LossReason::RateLimited, 1)
+        })
+    };
+    let told = |lost: Option<Input>, is_before: bool, renamed: bool| {
+        let mut play = Play::new();
+        play.event(Change::Created, 4, 7, "/a", 20);
+        if let Some(lost) = lost.as_ref().filter(|_| is_before) {
+            play.feed(lost.clone());
+        }
+        let (change, path) = if renamed { (Change::Renamed, "/b") } else { (Change::Removed, "/a") };
+        play.event(change, 4, 7, path, 20);
+        if let Some(lost) = lost.filter(|_| !is_before) {
+            play.feed(lost);
+        }
+        play.attempt(Syscall::Unlinkat, Errno::ENOENT, "/sys/fs/cgroup/memory/a", HOST, 21);
+        play.exit(21, Exit::Code(0));
+        play.pass(Duration::from_millis(200));
+        (play.only().certainty, play.only().because.join(""))
+    };
+    let because = "failed mkdir calls of process 60 were lost meanwhile".to_owned();
+    for renamed in [false, true] {
+        let mkdirs = || Some(of(Operation::Mkdir));
+        assert_eq!(told(mkdirs(), false, renamed), (Certainty::Degraded, because.clone()));
+        assert_eq!(told(mkdirs(), true, renamed), (Certainty::Certain, String::new()), "it was of the life before");
+        assert_eq!(told(Some(of(Operation::Rmdir)), false, renamed), (Certainty::Certain, String::new()));
+        assert_eq!(told(None, false, renamed), (Certainty::Certain, String::new()));
+    }
 }
 
 #[test]
