@@ -15,7 +15,7 @@ pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
 pub(crate) const TOTAL: usize = 32 << 20;
 
 /// Cgroups that exist: thirty thousand with ordinary paths, or nine thousand of containers with long ones.
-pub(crate) const CGROUPS: usize = (11 << 20) - TOTAL / 64;
+pub(crate) const CGROUPS: usize = (11 << 20) - TOTAL / 64 - NAMELESS;
 /// Cgroups that were removed and that the kernel has not released.
 pub(crate) const DYING: usize = 3 * TOTAL / 128;
 /// The last removals: seven thousand with ordinary paths.
@@ -47,6 +47,9 @@ pub(crate) const DEADLINES: usize = STORIES / 5;
 /// The traced command's processes and cgroups, which are numbers only.
 pub(crate) const COMMAND: usize = TOTAL / 64;
 
+/// Cgroups whose container is not known yet, which are numbers only.
+pub(crate) const NAMELESS: usize = TOTAL / 256;
+
 const _: () = assert!(
     CGROUPS
         + DYING
@@ -62,6 +65,7 @@ const _: () = assert!(
         + NOTES
         + STORIES
         + COMMAND
+        + NAMELESS
         == TOTAL
 );
 

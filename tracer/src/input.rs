@@ -307,11 +307,6 @@ impl Actor {
     pub fn new(pid: Pid, tid: u32, comm: Name, uid: Option<u32>) -> Self {
         Self { pid, tid, comm, uid, identity: None, incarnation: None }
     }
-
-    /// The process that made it, as far as is known.
-    pub fn parent(&self) -> Option<&Parent> {
-        self.identity.as_ref()?.parents.first()
-    }
 }
 
 /// An actor as it is read back. A flattened field would make the reader keep every field of the line before it knows

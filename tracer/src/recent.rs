@@ -44,6 +44,11 @@ impl<K: Clone + Eq + Hash + Weigh, V: Weigh> Recent<K, V> {
         self.order.values().filter_map(|key| Some((key, self.get(key)?)))
     }
 
+    /// All of them, the one that was told last first.
+    pub fn latest(&self) -> impl Iterator<Item = (&K, &V)> {
+        self.order.values().rev().filter_map(|key| Some((key, self.get(key)?)))
+    }
+
     /// The one that was told longest ago.
     pub fn oldest(&self) -> Option<(&K, &V)> {
         let (_, key) = self.order.first_key_value()?;

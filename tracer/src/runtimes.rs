@@ -117,10 +117,12 @@ fn is_variant(program: &[u8], known: &[u8]) -> bool {
     })
 }
 
-/// Words of a suffix that are no version.
+/// Words of a suffix that are no version: architectures; what releases are built of; what administrators and packages
+/// call the program that another one stands in front of.
 const VARIETIES: &[&str] = &[
     "amd64", "x86_64", "arm64", "aarch64", "armhf", "armel", "arm", "i386", "386", "ppc64le", "ppc64el", "s390x",
-    "riscv64", "linux", "musl", "static", "real", "orig", "old", "new", "debug", "release", "dev",
+    "riscv64", "loong64", "linux", "gnu", "musl", "static", "disable", "systemd", "dirty", "current", "latest",
+    "stable", "real", "orig", "distrib", "bak", "old", "new", "debug", "release", "dev",
 ];
 
 /// `-1.2.1`, `.amd64`, `1.3`, `-v1.2.2-rc.1`, `.x`: what tells two builds of one program apart. A name of a thread may
@@ -183,12 +185,20 @@ mod tests {
             "runc-1.2.1+g7a6b",
             "runc.x86_64",
             "runc-1.2.1-aarc",
+            "docker-runc-current",
+            "runc.distrib",
+            "runc.bak",
+            "runc-1.3.0-dirty",
         ] {
             assert_eq!(name(program), Some("runc"), "{program}");
         }
         assert_eq!(
             (name("crun-1.8"), name("crun.x"), name("youki-0.5.1")),
             (Some("crun"), Some("crun"), Some("youki"))
+        );
+        assert_eq!(
+            (name("crun-1.21-linux-amd64-disable-systemd"), name("youki-x86_64-gnu")),
+            (Some("crun"), Some("youki"))
         );
         for program in
             ["runc-helper", "crunch", "runc-", "runcv2", "runc-1.2-test", "runc.sh", "xrunc-1.2", "truncate", "-1"]

@@ -9,6 +9,7 @@
 
 mod command;
 mod containers;
+mod nameless;
 mod starts;
 mod tables;
 mod telling;
@@ -25,8 +26,8 @@ use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Attempt, BootTime, Cgroup, Change, ContainerFacts, Device, Directory, Event, Exit, Facts, HierarchyId,
-    Input, Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
+    About, Attempt, BootTime, Cgroup, CgroupId, Change, ContainerFacts, Device, Directory, Event, Exit, Facts,
+    HierarchyId, Input, Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
 };
 use crate::mounts::{self, MountTable};
 use crate::name::{Name, components};
@@ -37,6 +38,7 @@ use crate::state::{
     Cgroups, Coverage, Creation, End, Found, Kernel, Known, Makers, Note, Notes, Place, Processes, StateSeen, Stories,
 };
 use command::Command;
+use nameless::Nameless;
 use tables::Tables;
 use told::Told;
 
@@ -56,6 +58,7 @@ pub struct Tracker {
     hierarchies_beyond: u64,
     tables: Tables,
     told: Told,
+    nameless: Nameless,
     /// What a name alone says, so that it need not be worked out again. Nothing is lost with one that makes room.
     owners: Recent<Name, Owner>,
     kernel: Kernel,
@@ -118,6 +121,7 @@ impl Tracker {
             hierarchies_beyond: 0,
             tables: Tables::new(),
             told: Told::new(),
+            nameless: Nameless::default(),
             owners: Recent::new(containers::OWNERS, budget::OWNERS),
             kernel: Kernel::new(header),
             cgroups: Cgroups::default(),
@@ -312,7 +316,11 @@ impl Tracker {
     /// again (`owners`) is not counted.
     pub fn evicted(&self) -> u64 {
         let stories = self.notes.evicted + self.stories.evicted();
-        let others = self.hierarchies_beyond + self.tables.evicted() + self.told.evicted() + self.command.evicted;
+        let others = self.hierarchies_beyond
+            + self.tables.evicted()
+            + self.told.evicted()
+            + self.nameless.evicted
+            + self.command.evicted;
         self.cgroups.evicted() + self.makers.evicted() + self.processes.evicted() + stories + others
     }
 
@@ -438,18 +446,27 @@ impl Tracker {
 
     /// A runtime may have made a cgroup of the container that it was asked for.
     fn made(&mut self, event: &Event) {
-        let (Some(container), Some(id), Some(actor)) = (&event.container, event.cgroup.id, &event.actor) else {
-            return;
-        };
+        let (Some(id), Some(actor)) = (event.cgroup.id, &event.actor) else { return };
+        let Some(maker) = self.processes.of(actor) else { return };
+        let cgroup = (event.cgroup.hierarchy, id);
+        if self.may_be_of_another(maker, event.container.as_deref()) {
+            self.nameless.add(event.at, (actor.pid, maker.incarnation), cgroup);
+        } else if let Some(container) = &event.container {
+            self.has_made_own(actor.pid, cgroup, &event.cgroup.path, container);
+        }
+    }
+
+    /// A cgroup of a container was made, by the process that was to make that container.
+    fn has_made_own(&mut self, pid: Pid, cgroup: (HierarchyId, CgroupId), path: &Name, container: &Container) {
         let makes = |known: &&Known| {
             known.command.as_ref().is_some_and(|command| command.makes() && command.is_about(&container.id))
         };
-        if let Some(maker) = self.processes.of(actor).filter(makes)
-            && is_own_cgroup(&event.cgroup.path, container)
+        if let Some(maker) = self.processes.get(pid).filter(makes)
+            && is_own_cgroup(path, container)
         {
-            let said = self.told.of(&container.id, maker.uid).filter(|said| said.pid == Some(actor.pid));
+            let said = self.told.of(&container.id, maker.uid).filter(|said| said.pid == Some(pid));
             let state_file = said.and_then(|said| said.state_file.as_ref());
-            self.makers.made(&container.id, (event.cgroup.hierarchy, id), (actor.pid, maker), state_file);
+            self.makers.made(&container.id, cgroup, (pid, maker), state_file);
         }
     }
 
@@ -482,6 +499,7 @@ impl Tracker {
         }
         self.command.learn(process);
         if process.change != ProcessChange::Exit && process.argv.is_some() {
+            self.name_what_it_made(process.pid);
             let identity = self.processes.get(process.pid).map(|known| &known.identity);
             self.stories.asked((process.pid, which), at, identity, self.now);
         }
@@ -530,6 +548,9 @@ impl Tracker {
                 let speaker = said.pid.and_then(|pid| self.processes.get(pid)?.command.as_ref());
                 let is_new = speaker.is_some_and(oci::RuntimeCommand::makes);
                 self.told.learn(facts.at, said, is_new);
+                if let Some(pid) = said.pid {
+                    self.name_what_it_made(pid);
+                }
                 // One that is to be made may have the cgroup of another one, which may be there to stay.
                 if !is_new {
                     self.said_late(&said.id, false);

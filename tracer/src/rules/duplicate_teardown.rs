@@ -72,6 +72,8 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         Some(_) | None => REMOVED_BY_OTHER,
     };
     let mut because = world.coverage.gaps_in_lifecycle(removal.at);
+    let name = weighed.member.place.name();
+    because.extend(gone::unseen_creations(world, name, removal.at, weighed.story.last_at));
     if remover.is_none() {
         because.push("who removed it was not seen".to_owned());
     }

@@ -72,6 +72,17 @@ fn find(call: &Call, world: &World) -> Option<Case> {
     Some(removal.map_or_else(|| missing(None), |removal| duplicate(removal, None)))
 }
 
+/// Why a cgroup of that name may have failed to be made, unseen, between two moments: what came after that is about
+/// another life.
+pub(super) fn unseen_creations(world: &World, name: &[u8], since: BootTime, until: BootTime) -> Vec<String> {
+    let mut gaps = world.coverage.gaps_in_attempts(since);
+    gaps.extend(world.coverage.gaps_in_resolution(name, since, until).map(str::to_owned));
+    if world.forgotten_creation().is_some_and(|at| at >= since) {
+        gaps.push("there were failed mkdir calls since that are not remembered".to_owned());
+    }
+    gaps
+}
+
 fn tried_to_remove(note: &Note, world: &World) -> bool {
     let actor = &note.attempt.actor;
     let earlier = world.notes.at(&note.place).rev().map(|earlier| &earlier.attempt);

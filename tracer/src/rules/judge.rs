@@ -37,7 +37,7 @@ pub(crate) fn judge(rule: &Rule, story: &Story, world: &World) -> Option<Finding
         cause,
         summary,
         cgroup: cgroup(member),
-        hierarchies: story.members.len(),
+        hierarchies: story.hierarchies(),
         container: story.container.clone(),
         actor: main.map(|main| main.actor.clone()),
         rival,

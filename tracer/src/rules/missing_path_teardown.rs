@@ -148,9 +148,10 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
 /// It is not there under that name, because it has another one now.
 fn renamed(weighed: &Weighed, main: &Participant, world: &World, renaming: &Renaming) -> Judgement {
     let before = main.at.since(renaming.at);
-    let mut because = world.coverage.gaps_in_lifecycle(renaming.at);
-    because.extend(weighed.gaps_in_processes(world, None));
     let place = &weighed.member.place;
+    let mut because = world.coverage.gaps_in_lifecycle(renaming.at);
+    because.extend(gone::unseen_creations(world, place.name(), renaming.at, weighed.story.last_at));
+    because.extend(weighed.gaps_in_processes(world, None));
     let followed = world.cgroups.follow(place).filter(|followed| followed.renaming.seq == renaming.seq);
     let to = followed.map(|followed| followed.place).or_else(|| renaming.forward(place)).map(|place| place.path);
     let summary = format!(
@@ -205,12 +206,7 @@ fn gaps(weighed: &Weighed, main: &Participant, world: &World, creation: Option<&
         because.push("a cgroup around it was renamed, and what was removed in it before is not remembered".to_owned());
     }
     if cause == NEVER_CREATED {
-        because.extend(world.coverage.gaps_in_attempts(since));
-        let unresolved = world.coverage.gaps_in_resolution(member.place.name(), since, story.began);
-        because.extend(unresolved.map(str::to_owned));
-        if world.forgotten_creation().is_some_and(|at| at >= since) {
-            because.push("there were failed mkdir calls since that are not remembered".to_owned());
-        }
+        because.extend(gone::unseen_creations(world, member.place.name(), since, story.began));
     }
     because
 }

@@ -118,8 +118,13 @@ fn call(call: &Call, _: &World) -> Option<Case> {
         return None;
     }
     let existing = call.existing?;
-    lxc::cgroup_of(&call.place().path, &started_by(&attempt.actor)?)?;
-    Some(case(existing, call.container.cloned()))
+    let wanted = wanted(&attempt.actor, &call.place().path)?;
+    Some(Case { wanted: Some(wanted), ..case(existing, call.container.cloned()) })
+}
+
+/// The cgroup that LXC would have made if its name had not been taken: the path without the number behind it.
+fn wanted(actor: &Actor, path: &Name) -> Option<Name> {
+    lxc::cgroup_of(path, &started_by(actor)?)
 }
 
 /// The container that a process of LXC's is there for.
@@ -187,12 +192,23 @@ fn refusal(message: &Name) -> Option<Refusal> {
     }
 }
 
-/// Every start that meets the same one.
+/// Every start that meets the same one, and the other names that such a start tries then.
 fn joins(story: &Story, moment: &Moment, case: &Case, _: &Notes) -> bool {
     let is_call = matches!(moment, Moment::Call(_));
     let is_same = story.participants.iter().all(|participant| participant.errno.is_some() == is_call);
-    let member = story.member_at(moment.place()).filter(|_| is_same);
-    member.is_some_and(|member| member.is_same_life(case)) && moment.at().since(story.last_at) <= STORY_AGE
+    is_same
+        && moment.at().since(story.last_at) <= STORY_AGE
+        && match story.member_at(moment.place()) {
+            Some(member) => member.is_same_life(case),
+            None => is_next_name(story, moment, case),
+        }
+}
+
+/// Whether LXC tries another name for the same cgroup, or the same one in another hierarchy.
+fn is_next_name(story: &Story, moment: &Moment, case: &Case) -> bool {
+    let Some((actor, wanted)) = moment.actor().zip(case.wanted.as_ref()) else { return false };
+    let is_for_it = |member: &Member| self::wanted(actor, &member.place.path).as_ref() == Some(wanted);
+    story.lasts(actor) && story.members.iter().all(is_for_it)
 }
 
 fn waits(story: &Story) -> Option<BootTime> {
@@ -214,10 +230,9 @@ fn is_news(told: &Told, finding: &Finding) -> bool {
 /// The other cgroup that LXC made when the name was taken.
 fn other<'a>(participant: &Participant, story: &Story, world: &'a World) -> Option<&'a Name> {
     let place = &story.member_of(Some(participant)).place;
-    let name = started_by(&participant.actor)?;
-    let wanted = lxc::cgroup_of(&place.path, &name)?;
+    let own = wanted(&participant.actor, &place.path)?;
     let until = participant.ended.map_or(participant.at + LADDER, |end| end.at);
-    let is_other = |path: &Name| *path != place.path && lxc::cgroup_of(path, &name).as_ref() == Some(&wanted);
+    let is_other = |path: &Name| *path != place.path && wanted(&participant.actor, path).as_ref() == Some(&own);
     world.cgroups.made_within(place.hierarchy, (participant.at, until), is_other)
 }
 
@@ -268,8 +283,14 @@ fn name_taken(weighed: &Weighed, main: &Participant, world: &World) -> Option<Ju
         Some(path) => format!("it made {path} instead"),
         None => format!("it made no other one, and {}", wording::end(weighed, world)),
     };
+    let others = match story.members.len() - 1 {
+        0 => String::new(),
+        1 => format!(", and {} too", story.members.iter().find(|other| other.place != member.place)?.place.path),
+        more if story.has_room() => format!(", and {more} more of its names too"),
+        more => format!(", and {more} or more of its other names too"),
+    };
     let summary = format!(
-        "{} was to make {} for container {}, but it {was} there already ({}): {outcome}",
+        "{} was to make {} for container {}, but it {was} there already ({}){others}: {outcome}",
         wording::subject(weighed, None),
         member.place.path,
         started_by(&main.actor)?,

@@ -3,9 +3,12 @@
 //! A cgroup that exists is keyed by hierarchy and id; its path is an attribute, with an index. A removed one leaves a
 //! [`Removal`] behind, keyed by path, because that is all a later attempt on it can name.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
+
+use foldhash::quality::RandomState;
 
 use super::place::{Creation, Existing, Place, Removal};
 use super::renamings::{Renaming, Renamings};
@@ -19,6 +22,8 @@ use crate::recent::Recent;
 const REMOVALS: usize = 65_536;
 /// How long a removal is kept.
 const REMOVAL_AGE: Duration = Duration::from_secs(15 * 60);
+/// Removals are told in the order of time, but for so long.
+const LATE: Duration = Duration::from_secs(1);
 /// Paths of its own that a cgroup is remembered by at most.
 const FORMER: usize = 16;
 /// Removed cgroups that the kernel has not released: kept at most, and how long.
@@ -27,9 +32,13 @@ const DYING_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) type Key = (HierarchyId, CgroupId);
 
-/// What one that exists takes besides what it refers to: its places in two tables, and an allocation.
-const LIVE: usize =
-    slot(size_of::<Key>() + size_of::<usize>()) + slot(size_of::<(Place, CgroupId)>()) + size_of::<Live>() + 16;
+/// What one that exists takes besides what it refers to: its places in two tables and in a tree, whose nodes are half
+/// full, and an allocation.
+const LIVE: usize = slot(size_of::<Key>() + size_of::<usize>())
+    + slot(size_of::<(Place, CgroupId)>())
+    + 2 * size_of::<Child>()
+    + size_of::<Live>()
+    + 16;
 
 /// A cgroup that exists, as far as is known.
 #[derive(Clone, Debug)]
@@ -110,6 +119,7 @@ pub(crate) struct Dying {
 pub(crate) struct Cgroups {
     live: Table<Key, Box<Live>>,
     by_path: Table<Place, CgroupId>,
+    children: Children,
     scale: Scale,
     /// In the order of when they were looked at.
     dying: Recent<Key, Dying>,
@@ -141,6 +151,7 @@ impl Default for Cgroups {
         Self {
             live: Table::default(),
             by_path: Table::default(),
+            children: Children::default(),
             scale: Scale::default(),
             dying: Recent::new(DYING, budget::DYING),
             next_look: None,
@@ -210,7 +221,7 @@ impl Cgroups {
         found
     }
 
-    /// The first cgroup of a hierarchy with a path like that which was made in that time.
+    /// The last cgroup of a hierarchy with a path like that which was made in that time.
     pub fn made_within(
         &self,
         hierarchy: HierarchyId,
@@ -222,7 +233,7 @@ impl Cgroups {
         let own = live.chain(gone).filter(|(of, ..)| *of == hierarchy);
         let made = own.filter_map(|(_, path, created)| Some((created?.at, path)));
         // When it was made tells nearly all of them from those that are asked for.
-        made.filter(|(at, path)| *at >= from && *at <= until && is(path)).min().map(|(_, path)| path)
+        made.filter(|(at, path)| *at >= from && *at <= until && is(path)).max().map(|(_, path)| path)
     }
 
     /// Whether it is there still. `None` if one of its id is, and it was not seen how that came to be.
@@ -275,6 +286,7 @@ impl Cgroups {
         if !cgroup.truncated {
             self.by_path.insert(Place::of(cgroup), id);
         }
+        self.children.insert(key, &cgroup.path);
         self.scale.put(live.as_ref());
         self.live.insert(key, live);
         self.beyond += self.leave_out(at, std::iter::once(key)) * u64::from(is_news);
@@ -474,6 +486,8 @@ impl Cgroups {
             self.scale.take(live.as_ref());
             let path = std::mem::replace(&mut live.path, place.path.clone());
             live.truncated |= cgroup.truncated;
+            self.children.remove((hierarchy, id), &path);
+            self.children.insert((hierarchy, id), &place.path);
             let before = Place { hierarchy, path };
             if self.by_path.get(&before) == Some(&id) {
                 self.by_path.remove(&before);
@@ -633,18 +647,16 @@ impl Cgroups {
     /// present paths.
     pub fn children_at(&self, place: &Place, at: BootTime) -> Vec<&Name> {
         let parent = place.path.as_bytes();
-        let around = [parent.strip_suffix(b"/").unwrap_or(parent), b"/"].concat();
-        let is_below = |hierarchy: HierarchyId, path: &Name| {
-            let name = path.as_bytes().strip_prefix(&around[..]).filter(|name| !name.is_empty());
-            hierarchy == place.hierarchy && name.is_some_and(|name| !name.contains(&b'/'))
-        };
+        let parent = parent.strip_suffix(b"/").unwrap_or(parent);
         let was_made = |created: Option<Creation>| created.is_none_or(|created| created.at <= at);
-        let live = self.live.iter().filter(|(_, live)| !live.truncated && was_made(live.created));
-        let gone = self.removals.in_order().filter(|(_, removal)| removal.at > at && was_made(removal.created));
-        let all = live.map(|((hierarchy, _), live)| (*hierarchy, &live.path));
-        let all = all.chain(gone.map(|(place, _)| (place.hierarchy, &place.path)));
-        let mut children: Vec<&Name> =
-            all.filter(|(hierarchy, path)| is_below(*hierarchy, path)).map(|(_, path)| path).collect();
+        let live = self.children.below(place.hierarchy, parent).filter_map(|id| self.get(place.hierarchy, id));
+        let live = live.filter(|live| !live.truncated && was_made(live.created)).map(|live| &live.path);
+        let gone = self.removals.latest().take_while(|(_, removal)| removal.at + LATE > at);
+        let gone = gone.filter(|(gone, removal)| {
+            gone.hierarchy == place.hierarchy && removal.at > at && was_made(removal.created)
+        });
+        let is_child = |path: &&Name| around(path) == parent && !path.base_name().is_empty();
+        let mut children: Vec<&Name> = live.chain(gone.map(|(gone, _)| &gone.path)).filter(is_child).collect();
         children.sort();
         children.dedup();
         children
@@ -689,6 +701,7 @@ impl Cgroups {
 
     fn forget(&mut self, key: (HierarchyId, CgroupId)) -> Option<Live> {
         let live = *self.live.remove(&key)?;
+        self.children.remove(key, &live.path);
         self.scale.take(&live);
         let place = Place { hierarchy: key.0, path: live.path.clone() };
         if self.by_path.get(&place) == Some(&key.1) {
@@ -696,6 +709,39 @@ impl Cgroups {
         }
         Some(live)
     }
+}
+
+/// Cgroups by the one around them.
+#[derive(Debug, Default)]
+struct Children {
+    /// By a hash of the path around each.
+    order: BTreeSet<Child>,
+    hasher: RandomState,
+}
+
+type Child = (HierarchyId, u64, CgroupId);
+
+impl Children {
+    fn insert(&mut self, (hierarchy, id): Key, path: &Name) {
+        self.order.insert((hierarchy, self.hasher.hash_one(around(path)), id));
+    }
+
+    fn remove(&mut self, (hierarchy, id): Key, path: &Name) {
+        self.order.remove(&(hierarchy, self.hasher.hash_one(around(path)), id));
+    }
+
+    /// Those below a path, and maybe a few others.
+    fn below(&self, hierarchy: HierarchyId, path: &[u8]) -> impl Iterator<Item = CgroupId> {
+        let hash = self.hasher.hash_one(path);
+        let child = |id| (hierarchy, hash, CgroupId(id));
+        self.order.range(child(u64::MIN)..=child(u64::MAX)).map(|(_, _, id)| *id)
+    }
+}
+
+/// The path of the cgroup around that of a path, without a slash at its end.
+fn around(path: &Name) -> &[u8] {
+    let path = path.as_bytes();
+    &path[..path.iter().rposition(|byte| *byte == b'/').unwrap_or_default()]
 }
 
 fn is_v2(hierarchy: HierarchyId) -> bool {
@@ -986,6 +1032,46 @@ mod tests {
         assert_eq!(at("/a", 70), ["/a/b", "/a/late"]);
         assert_eq!(at("/", 10), ["/a", "/ab"]);
         assert!(at("/ab", 10).is_empty());
+    }
+
+    #[test]
+    fn the_cgroups_in_one_are_those_whose_path_says_so_whatever_became_of_them() {
+        let mut cgroups = Cgroups::default();
+        let mut number = 1_u64;
+        let mut next = |below: u64| {
+            number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (number >> 33) % below
+        };
+        let name = |number: u64| ["a", "ab", "b"][number as usize];
+        let path = |next: &mut dyn FnMut(u64) -> u64| -> String {
+            (0..=next(3)).map(|_| format!("/{}", name(next(3)))).collect()
+        };
+        for at in 1..5_000 {
+            let id = next(20);
+            let known = cgroups.get(HierarchyId(0), CgroupId(id)).map(|live| live.path.to_string());
+            let other = path(&mut next);
+            match (next(4), known) {
+                (0, Some(known)) => drop(cgroups.removed(Seq(at), BootTime(at), &cgroup(id, &known), None)),
+                (1, Some(known)) if next(4) == 0 => {
+                    let (around, _) = known.rsplit_once('/').expect("it is a path");
+                    cgroups.renamed(Seq(at), BootTime(at), &cgroup(id, &format!("{around}/c{id}")), None);
+                }
+                (2, _) => cgroups.appeared(BootTime(at), &cgroup(id, &other), None, None),
+                _ => cgroups.appeared(BootTime(at), &cgroup(id, &other), creation(at), None),
+            }
+            let (parent, then) = (path(&mut next), at.saturating_sub(next(100)));
+            let below = |path: &Name| {
+                let name = path.to_str().and_then(|path| path.strip_prefix(&format!("{parent}/")));
+                name.is_some_and(|name| !name.is_empty() && !name.contains('/'))
+            };
+            let was_made = |created: Option<Creation>| created.is_none_or(|created| created.at.0 <= then);
+            let live = cgroups.live.values().filter(|live| was_made(live.created)).map(|live| &live.path);
+            let gone = cgroups.removals.in_order().filter(|(_, gone)| gone.at.0 > then && was_made(gone.created));
+            let all: BTreeSet<&Name> =
+                live.chain(gone.map(|(gone, _)| &gone.path)).filter(|path| below(path)).collect();
+            assert_eq!(cgroups.children_at(&place(&parent), BootTime(then)), all.into_iter().collect::<Vec<_>>());
+        }
+        assert!(cgroups.children.order.len() == cgroups.live.len() && cgroups.renamings.evicted == 0);
     }
 
     #[test]

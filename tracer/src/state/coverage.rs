@@ -5,13 +5,16 @@
 //! | lost | what may be wrong |
 //! |---|---|
 //! | a lifecycle event | that a cgroup was never there, and that it was gone: all that is told of lives since |
-//! | a failed `mkdir` | that nobody tried to make a cgroup (`never-created`); a `mkdir` by anybody can be the one |
+//! | a failed `mkdir`, by anybody | that nobody tried to make a cgroup, and which life of it a later call is about |
 //! | a failed `rmdir` | that nobody tried to remove a cgroup (`never-attempted`, `not-attempted`) |
 //! | a failed `rmdir` or opening | nothing else that is claimed (below) |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
 //!
 //! If a failed `rmdir` or opening is lost, a story is not told, or tells of fewer calls and processes. But those that
 //! it tells of are real, and so is what became of the cgroup.
+//!
+//! What failed to be made begins another life: what comes then is a `missing-path-teardown`, `creation-failed`, and no
+//! `duplicate-teardown` of the life before.
 //!
 //! A failed `mkdir` or `rmdir` of which it is not known where it leads is as good as lost, for cgroups of the name that
 //! it would have made or removed.

@@ -332,6 +332,11 @@ impl Known {
         self.exit.is_some_and(is_failure) && self.command.as_ref().is_some_and(RuntimeCommand::makes)
     }
 
+    /// Whether its end was seen.
+    pub fn has_ended(&self) -> bool {
+        self.exited.is_some()
+    }
+
     /// When it was forked, or a clock tick before. `None` if that was not told.
     pub fn began(&self) -> Option<BootTime> {
         self.started

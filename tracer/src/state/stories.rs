@@ -107,7 +107,7 @@ pub(crate) struct Stories {
     /// By the container and the last name of the path: a cgroup within the container's own has a story of its own.
     of_container: Table<(Name, Name), Latest>,
     /// v1's hierarchies are told together by who tore down, or whose children did, and the path. `None` if nobody did
-    /// anything.
+    /// anything. So are the names that somebody tries one after the other, by the first of them.
     of_family: Table<(Option<Pid>, Name), Latest>,
     /// The last one of a place that a process has a part in.
     of_actor: Table<(Pid, Place), Latest>,
@@ -463,22 +463,18 @@ impl Stories {
         }
     }
 
-    /// Closes what is too old, and what must make room: of that, what was not told is due.
+    /// Closes what is too old, and what must make room: of that, what was not told, or not all of it, is due.
     pub fn sweep(&mut self, now: BootTime) {
         let is_old = |story: &Story| story.told.is_some() && now.since(story.last_at) > STORY_AGE;
         let old: Vec<u64> = self.open.iter().filter(|(_, story)| is_old(story)).map(|(number, _)| *number).collect();
         for number in old {
-            self.close(number);
+            self.close(number, now);
         }
         let is_overfull = self.is_overfull();
         while is_overfull && (self.open.len() > STORIES / 4 * 3 || self.bytes() > budget::STORIES / 4 * 3) {
             let Some(first) = self.open.keys().next().copied() else { break };
             self.evicted += 1;
-            let untold = self.close(first).filter(|story| story.told.is_none());
-            self.leaving.extend(untold.map(|mut story| {
-                story.is_cut_short = story.waits(now).is_some();
-                story
-            }));
+            self.close(first, now);
         }
         let open = &self.open;
         self.at_place.retain(|_, latest| latest.retain(open));
@@ -496,13 +492,19 @@ impl Stories {
         });
     }
 
-    fn close(&mut self, number: u64) -> Option<Box<Story>> {
-        let story = self.open.remove(&number)?;
+    /// Nothing is added to it any more. If something was that is not told yet, its last word is due.
+    fn close(&mut self, number: u64, now: BootTime) {
+        let Some(mut story) = self.open.remove(&number) else { return };
         self.let_go(&story);
-        if let Some(at) = self.due_of.remove(&number) {
+        let due = self.due_of.remove(&number);
+        if let Some(at) = due {
             self.due.remove(&(at, Ticket::Story(number)));
         }
-        Some(story)
+        if due.is_some() || story.has_grown() {
+            story.is_cut_short |= story.waits(now).is_some();
+            story.is_over = story.told.is_some();
+            self.leaving.push_back(story);
+        }
     }
 
     fn let_go(&mut self, story: &Story) {
@@ -523,7 +525,9 @@ impl Stories {
         let of_family = |pid| self.of_family.get(&(pid, place.path.clone()));
         let lead = own.into_iter().chain(self.at_place.get(place)).chain(std::iter::once_with(of_container).flatten());
         let families = actor.map_or_else(|| vec![None], |actor| family(actor).map(Some).collect());
-        let mut lead = lead.chain(families.into_iter().filter_map(of_family));
+        let of_wanted = || self.of_family.get(&(Some(actor?.pid), case.wanted.clone()?));
+        let lead = lead.chain(families.into_iter().filter_map(of_family));
+        let mut lead = lead.chain(std::iter::once_with(of_wanted).flatten());
         lead.find_map(|latest| {
             let number = latest.of(kind)?;
             self.open.get(&number).is_some_and(|story| (course.joins)(story, moment, case, notes)).then_some(number)
@@ -532,7 +536,7 @@ impl Stories {
 
     /// Whoever has no part in the story is led to it by its place alone.
     fn index(&mut self, number: u64, place: &Place, actor: Option<&Actor>, case: &Case) {
-        let Some(story) = self.open.get(&number) else { return };
+        let Some(story) = self.open.get(&number).filter(|story| story.member_at(place).is_some()) else { return };
         let (kind, is_follower) = (story.kind, !story.course.follows.is_empty());
         self.at_place.entry(place.clone()).or_default().set(kind, number);
         if let Some(existing) = case.existing.filter(|_| is_follower) {
@@ -545,6 +549,9 @@ impl Stories {
         let of_actor = self.of_actor.entry((actor.pid, place.clone())).or_default();
         of_actor.set(kind, of_actor.of(kind).map_or(number, |known| known.max(number)));
         self.with_actor.entry(actor.pid).or_default().insert(number);
+        if let Some(wanted) = &case.wanted {
+            self.of_family.entry((Some(actor.pid), wanted.clone())).or_default().set(kind, number);
+        }
         // cgroup2 is one hierarchy: there is nothing to be told together.
         if place.hierarchy != HierarchyId(0) {
             for pid in family(actor) {
@@ -566,9 +573,10 @@ impl Stories {
     }
 }
 
-/// A process and the one that made it: a script removes a container's cgroup in each hierarchy by a process of its own.
-/// Init adopts strangers, and makes no family of them.
+/// A process and those that made it: a script removes a container's cgroup in each hierarchy by a process of its own,
+/// or by `sudo`, which is one process more, or two. Init adopts strangers, and makes no family of them.
 fn family(actor: &Actor) -> impl Iterator<Item = Pid> {
-    let parent = actor.parent().map(|parent| parent.pid).filter(|pid| *pid != Pid(1));
-    std::iter::once(actor.pid).chain(parent)
+    const GENERATIONS: usize = 3;
+    let parents = actor.identity.iter().flat_map(|identity| &identity.parents).map(|parent| parent.pid);
+    std::iter::once(actor.pid).chain(parents.take_while(|pid| *pid != Pid(1)).take(GENERATIONS))
 }

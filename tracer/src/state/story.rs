@@ -3,7 +3,7 @@
 //! Data. What begins one, what joins it and what it means is for the rule of its kind, in [`crate::rules`]; where the
 //! open ones are kept is [`super::Stories`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,10 +24,10 @@ const LAST_CALLS: usize = 8;
 const EVENTS: usize = 8;
 /// Different actors of one story that are followed: of those that remove what they are given, and of all others.
 const ACTORS: usize = 64;
-/// Hierarchies that one story is told in at most: a kernel has a dozen.
+/// Cgroups that one story is told of at most: a kernel has a dozen hierarchies.
 const MEMBERS: usize = 64;
 /// What a participant, or a member, takes in the tables that lead to its story, besides its place.
-const INDEX: usize = 4 * slot(size_of::<(Pid, Place, [u64; 3])>()) + 512;
+const INDEX: usize = 6 * slot(size_of::<(Pid, Place, [u64; 3])>()) + 512;
 
 /// How the stories of a kind go.
 #[derive(Debug)]
@@ -114,6 +114,8 @@ pub(crate) struct Case {
     pub done: Option<Done>,
     /// What else was seen that it follows from.
     pub seen: Vec<Seq>,
+    /// The path that whoever made the call had wanted first: it tries others when that is taken.
+    pub wanted: Option<Name>,
     /// It is about what was removed below the place: what was tried at the place itself is about something else.
     pub is_below: bool,
 }
@@ -400,9 +402,10 @@ impl Story {
         true
     }
 
-    /// The cgroup is one that the story is about, and the failed calls on it from before, if it was not.
+    /// The cgroup is one that the story is about, and the failed calls on it from before, if it was not. Of very many
+    /// that somebody tries the first ones are.
     pub fn include(&mut self, place: &Place, case: &Case, notes: &mut Notes, scale: &mut Scale) {
-        if !self.members.iter().any(|member| member.place == *place) {
+        if self.has_room() && self.member_at(place).is_none() {
             let member = Member {
                 place: place.clone(),
                 existing: case.existing,
@@ -481,11 +484,27 @@ impl Story {
         (self.course.waits)(self).filter(|until| self.told.is_none() && *until > now)
     }
 
+    /// In how many hierarchies its cgroups are.
+    pub fn hierarchies(&self) -> usize {
+        let all: BTreeSet<HierarchyId> = self.members.iter().map(|member| member.place.hierarchy).collect();
+        all.len()
+    }
+
+    /// Whether it can be told of one more cgroup.
+    pub fn has_room(&self) -> bool {
+        self.members.len() < MEMBERS
+    }
+
     /// Whether it can be told in another hierarchy, too, of a cgroup that was there at the same time.
     pub fn has_room_for(&self, hierarchy: HierarchyId, removal: Option<&Removal>) -> bool {
         let is_elsewhere = self.members.iter().all(|member| member.place.hierarchy != hierarchy);
         let lived_together = |removal| self.members.iter().all(|member| member.lived_with(removal));
-        is_elsewhere && self.members.len() < MEMBERS && removal.is_none_or(lived_together)
+        is_elsewhere && self.has_room() && removal.is_none_or(lived_together)
+    }
+
+    /// Whether it was told, and calls were added since.
+    pub fn has_grown(&self) -> bool {
+        self.told.as_ref().is_some_and(|told| told.attempt_count != self.calls)
     }
 
     pub fn has(&self, actor: &Actor) -> bool {
@@ -530,8 +549,8 @@ impl Story {
     pub fn revise(&mut self, finding: Finding) -> Option<Finding> {
         let mut finding = self.still_recognised(finding);
         if let Some(told) = &self.told {
-            let has_grown = self.is_over && told.attempt_count != finding.attempt_count;
-            if !has_grown && !(self.course.is_news)(told, &finding) {
+            let is_last_word = self.is_over && self.has_grown();
+            if !is_last_word && !(self.course.is_news)(told, &finding) {
                 return None;
             }
             finding.revision = told.revision + 1;

@@ -118,6 +118,42 @@ impl Tracker {
         }
     }
 
+    /// Whether a runtime may have made a cgroup of another container than the one that it is shown with: of its own,
+    /// of which nothing is known yet.
+    pub(super) fn may_be_of_another(&self, maker: &Known, shown: Option<&Container>) -> bool {
+        let Some(command) = &maker.command else { return false };
+        match &command.id {
+            Some(id) => {
+                let id = engine::buildah_id(id).unwrap_or_else(|| id.clone());
+                command.makes() && shown.is_none_or(|shown| !shown.chain.contains(&id))
+            }
+            // What it was asked to do is not known either.
+            None => command.subcommand.is_none(),
+        }
+    }
+
+    /// More is known by now of what a process was asked to do: the cgroups that it made before are given that.
+    pub(super) fn name_what_it_made(&mut self, pid: Pid) {
+        let Some(maker) = self.processes.get(pid).map(|maker| (pid, maker.incarnation)) else { return };
+        for (at, cgroup) in self.nameless.take(maker) {
+            let Some(live) = self.cgroups.get(cgroup.0, cgroup.1) else { continue };
+            let place = Place { hierarchy: cgroup.0, path: live.path.clone() };
+            let now = self.container_of(&place, Some(pid));
+            let Some(maker_now) = self.processes.get(pid) else { return };
+            if self.may_be_of_another(maker_now, now.as_deref()) {
+                self.nameless.add(at, maker, cgroup);
+                continue;
+            }
+            let is_running = !maker_now.has_ended();
+            let Some(now) = now else { continue };
+            self.cgroups.set_container(cgroup.0, cgroup.1, now.clone());
+            // Of one that has ended it was not learned how, as the maker of this.
+            if is_running {
+                self.has_made_own(pid, cgroup, &place.path, &now);
+            }
+        }
+    }
+
     fn owner(&mut self, path: &Name) -> Owner {
         if let Some(owner) = self.owners.get(path) {
             return owner.clone();
@@ -392,6 +428,59 @@ mod tests {
         // One that was there before tracing began.
         assert_eq!(play.event(Change::Existing, 4, "/lxc.payload.two-2", 1), "lxc two-2");
         assert_eq!(play.event(Change::Removed, 4, "/lxc.payload.two-2", 10), "lxc two");
+    }
+
+    /// What a bundle says, which is read late.
+    fn asked(pid: u32, path: &str) -> ContainerFacts {
+        let facts = ContainerFacts::new("web".into(), "runc", "/b/config.json".into());
+        ContainerFacts { pid: Some(Pid(pid)), cgroups_path: Some(path.into()), ..facts }
+    }
+
+    #[test]
+    fn what_is_known_too_late_names_the_cgroups_that_were_made_before() {
+        let mut play = Play::new();
+        play.exec(10, "runc|create|web", &[]);
+        play.exec(11, "runc|create|else", &[]);
+        assert_eq!(play.event(Change::Created, 1, "/pods", 10), "-");
+        assert_eq!(play.event(Change::Created, 2, "/pods/p1", 10), "-");
+        assert_eq!(play.event(Change::Created, 3, "/pods/p1/x", 11), "-");
+        let outer = format!("/docker/{DOCKER}");
+        assert_eq!(play.event(Change::Created, 4, &outer, 1), format!("docker {DOCKER}"));
+        assert_eq!(play.event(Change::Created, 5, &format!("{outer}/pods/p1"), 10), format!("docker {DOCKER}"));
+        play.said(asked(10, "/pods/p1"));
+        assert_eq!(play.event(Change::Emptied, 1, "/pods", 1), "-");
+        assert_eq!(play.event(Change::Emptied, 2, "/pods/p1", 1), "runc web");
+        assert_eq!(play.event(Change::Emptied, 5, &format!("{outer}/pods/p1"), 1), format!("runc {DOCKER}>web"));
+        let live = play.0.cgroups.get(HierarchyId(0), CgroupId(3)).map(|live| live.container.clone());
+        assert_eq!(live, Some(None), "another process made it");
+    }
+
+    #[test]
+    fn a_command_line_that_is_known_too_late_does_as_well_also_in_parts() {
+        let mut play = Play::new();
+        play.feed(Input::Process(Process::new(BootTime(2), Pid(10), ProcessChange::Exec, "runc".into())));
+        assert_eq!(play.event(Change::Created, 1, "/web", 10), "-");
+        assert_eq!(play.event(Change::Created, 2, "/pods/p1", 10), "-");
+        play.exec(10, "runc|create|web", &[]);
+        assert_eq!(play.event(Change::Emptied, 1, "/web", 1), "runc web");
+        assert_eq!(play.event(Change::Emptied, 2, "/pods/p1", 1), "-");
+        play.said(asked(10, "/pods/p1"));
+        assert_eq!(play.event(Change::Emptied, 2, "/pods/p1", 1), "runc web");
+    }
+
+    #[test]
+    fn what_is_known_of_a_later_process_of_the_same_number_names_nothing_of_before() {
+        let mut play = Play::new();
+        let start = |play: &mut Play, at| {
+            let argv = Some(["runc", "create", "web"].map(Name::from).to_vec());
+            let exec = Process::new(BootTime(at), Pid(10), ProcessChange::Exec, "runc".into());
+            play.feed(Input::Process(Process { argv, started: Some(BootTime(at)), ..exec }));
+        };
+        start(&mut play, 1_000_000_000);
+        assert_eq!(play.event(Change::Created, 1, "/pods/p1", 10), "-");
+        start(&mut play, 2_000_000_000);
+        play.said(asked(10, "/pods/p1"));
+        assert_eq!(play.event(Change::Emptied, 1, "/pods/p1", 1), "-");
     }
 
     #[test]

@@ -157,9 +157,9 @@ impl Play {
         self.feed(Input::Process(process(pid, ProcessChange::Exec, Some(argv), None)))
     }
 
-    /// A process that a script made.
-    fn exec_in(&mut self, parent: u32, pid: u32, argv: &str) -> u64 {
-        let parents = vec![Parent { pid: Pid(parent), comm: "sh".into() }];
+    /// A process that these made, the nearest first.
+    fn exec_in(&mut self, parents: &[u32], pid: u32, argv: &str) -> u64 {
+        let parents = parents.iter().map(|pid| Parent { pid: Pid(*pid), comm: "sh".into() }).collect();
         let process = Process { parents, ..process(pid, ProcessChange::Exec, Some(argv), None) };
         self.feed(Input::Process(process))
     }
@@ -483,6 +483,26 @@ fn a_story_is_told_after_two_seconds_and_again_when_its_outcome_is_known() {
 }
 
 #[test]
+fn who_failed_is_told_with_its_own_calls_and_not_with_those_of_others() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 20);
+    play.exec(21, "runc delete a");
+    play.exec(22, "runc delete a");
+    for (pid, calls) in [(21, 12), (22, 10), (21, 12)] {
+        for _ in 0..calls {
+            play.rmdir(Errno::ENOENT, "/a", pid);
+        }
+    }
+    play.exit(22, Exit::Code(1));
+    play.exit(21, Exit::Code(0));
+    play.pass(Duration::from_millis(200));
+    let finding = play.only();
+    assert_eq!((finding.pid().0, finding.attempt_count, finding.severity), (22, 34, Severity::Fault));
+    assert!(finding.summary.ends_with(" earlier; after 10 failed calls it exited 1"), "{}", finding.summary);
+    assert!(finding.summary.starts_with("runc[22] (and one more process) tried to tear down"), "{}", finding.summary);
+}
+
+#[test]
 fn what_is_not_told_yet_is_told_at_the_end() {
     let mut play = Play::new();
     play.event(Change::Removed, 0, 7, "/a", 20);
@@ -709,6 +729,63 @@ fn stories_with_long_paths_are_told_before_they_make_room() {
 }
 
 #[test]
+fn a_story_that_is_closed_has_its_last_word() {
+    let is_too_old: &dyn Fn(&mut Play) = &|play| {
+        play.pass(crate::state::STORY_AGE);
+        play.event(Change::Existing, 0, 9, "/x", 1);
+    };
+    // At once, before anything falls due.
+    let makes_room: &dyn Fn(&mut Play) = &|play| {
+        let long = "x".repeat(4_000);
+        for number in 0..1_000 {
+            play.now -= 1_000_000;
+            play.rmdir(Errno::ENOENT, &format!("/{number}{long}"), 20);
+        }
+    };
+    for is_closed in [is_too_old, makes_room] {
+        let mut play = Play::new();
+        play.event(Change::Created, 0, 7, "/a", 19);
+        play.event(Change::Removed, 0, 7, "/a", 19);
+        play.event(Change::Released, 0, 7, "/a", 2);
+        play.exec(21, "runc delete a");
+        play.rmdir(Errno::ENOENT, "/a", 21);
+        play.pass(Duration::from_secs(3));
+        assert_eq!(play.only().attempt_count, 1);
+        play.rmdir(Errno::ENOENT, "/a", 21);
+        is_closed(&mut play);
+        let about = |play: &Play| -> Vec<Finding> {
+            play.findings.iter().filter(|finding| finding.cgroup.id == Some(CgroupId(7))).cloned().collect()
+        };
+        let told: Vec<(u32, u64)> =
+            about(&play).iter().map(|finding| (finding.revision, finding.attempt_count)).collect();
+        assert_eq!(told, [(0, 1), (1, 2)]);
+        // It is told no more, and what comes now is another story.
+        play.rmdir(Errno::ENOENT, "/a", 21);
+        let last_words = play.tracker.finish(BootTime(play.now));
+        play.findings.extend(last_words);
+        let told = about(&play);
+        assert_eq!((told.len(), told[2].attempt_count, told[2].id != told[1].id), (3, 1, true));
+    }
+}
+
+#[test]
+fn who_has_ended_when_its_story_makes_room_is_told_with_that() {
+    let mut play = Play::new();
+    play.event(Change::Removed, 0, 7, "/a", 19);
+    play.exec(21, "runc delete a");
+    play.rmdir(Errno::ENOENT, "/a", 21);
+    play.pass(Duration::from_secs(3));
+    play.exit(21, Exit::Code(1));
+    let long = "x".repeat(4_000);
+    for number in 0..1_000 {
+        play.now -= 1_000_000;
+        play.rmdir(Errno::ENOENT, &format!("/{number}{long}"), 20);
+    }
+    let ends: Vec<Option<Exit>> = play.findings[..2].iter().map(|finding| finding.outcome.exit).collect();
+    assert_eq!(ends, [None, Some(Exit::Code(1))]);
+}
+
+#[test]
 fn what_is_made_anew_around_a_place_proves_nothing_of_the_time_before() {
     let mut play = Play::new();
     play.rmdir(Errno::ENOENT, "/again/x", 21);
@@ -761,6 +838,41 @@ fn losses_weaken_the_claims_that_depend_on_them() {
     assert_eq!(finding.certainty, Certainty::Degraded);
     assert_eq!(finding.because, ["lifecycle events were lost meanwhile"]);
     assert!(finding.summary.contains("may never have been created"), "{}", finding.summary);
+}
+
+#[test]
+fn a_failed_creation_that_may_have_been_lost_weakens_what_life_it_was() {
+    let of = |operation| {
+        Input::Lost(Lost {
+            pid: Some(Pid(60)),
+            operation: Some(operation),
+            ..Lost::some(BootTime(0), Ring::Attempts, LossReason::RateLimited, 1)
+        })
+    };
+    let told = |lost: Option<Input>, is_before: bool, renamed: bool| {
+        let mut play = Play::new();
+        play.event(Change::Created, 4, 7, "/a", 20);
+        if let Some(lost) = lost.as_ref().filter(|_| is_before) {
+            play.feed(lost.clone());
+        }
+        let (change, path) = if renamed { (Change::Renamed, "/b") } else { (Change::Removed, "/a") };
+        play.event(change, 4, 7, path, 20);
+        if let Some(lost) = lost.filter(|_| !is_before) {
+            play.feed(lost);
+        }
+        play.attempt(Syscall::Unlinkat, Errno::ENOENT, "/sys/fs/cgroup/memory/a", HOST, 21);
+        play.exit(21, Exit::Code(0));
+        play.pass(Duration::from_millis(200));
+        (play.only().certainty, play.only().because.join(""))
+    };
+    let because = "failed mkdir calls of process 60 were lost meanwhile".to_owned();
+    for renamed in [false, true] {
+        let mkdirs = || Some(of(Operation::Mkdir));
+        assert_eq!(told(mkdirs(), false, renamed), (Certainty::Degraded, because.clone()));
+        assert_eq!(told(mkdirs(), true, renamed), (Certainty::Certain, String::new()), "it was of the life before");
+        assert_eq!(told(Some(of(Operation::Rmdir)), false, renamed), (Certainty::Certain, String::new()));
+        assert_eq!(told(None, false, renamed), (Certainty::Certain, String::new()));
+    }
 }
 
 #[test]
@@ -1074,25 +1186,32 @@ fn containers_of_one_hierarchy_are_told_apart() {
 
 #[test]
 fn one_teardown_by_a_process_for_each_hierarchy_is_one_story() {
-    let mut play = Play::new();
-    for hierarchy in [4, 8] {
-        play.event(Change::Created, hierarchy, 7, "/box", 20);
-    }
-    for hierarchy in [4, 8] {
-        play.event(Change::Removed, hierarchy, 7, "/box", 20);
-    }
-    for (pid, mount) in [(41, "memory"), (42, "pids")] {
-        play.exec_in(40, pid, "rmdir box");
-        play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/{mount}/box"), HOST, pid);
-        play.exit(pid, Exit::Code(1));
-    }
-    // Somebody else's, of another family.
-    play.exec_in(50, 51, "rmdir box");
-    play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/other", HOST, 51);
-    play.exit(51, Exit::Code(1));
-    play.pass(Duration::from_millis(200));
-    let hierarchies: Vec<usize> = play.findings.iter().map(|finding| finding.hierarchies).collect();
-    assert_eq!(hierarchies, [2, 1]);
+    // By two processes, with these ones above each. Returns in how many hierarchies each story is.
+    let told = |families: [&[u32]; 2]| -> Vec<usize> {
+        let mut play = Play::new();
+        for change in [Change::Created, Change::Removed] {
+            for hierarchy in [4, 8] {
+                play.event(change, hierarchy, 7, "/box", 20);
+            }
+        }
+        for (pid, (mount, above)) in (70..).zip(["memory", "pids"].into_iter().zip(families)) {
+            play.exec_in(above, pid, "rmdir box");
+            play.attempt(Syscall::Rmdir, Errno::ENOENT, &format!("/sys/fs/cgroup/{mount}/box"), HOST, pid);
+            play.exit(pid, Exit::Code(1));
+        }
+        // Somebody else's, of another path.
+        play.exec_in(families[0], 75, "rmdir box");
+        play.attempt(Syscall::Rmdir, Errno::ENOENT, "/sys/fs/cgroup/memory/other", HOST, 75);
+        play.exit(75, Exit::Code(1));
+        play.pass(Duration::from_millis(200));
+        play.findings.iter().map(|finding| finding.hierarchies).collect()
+    };
+    assert_eq!(told([&[40, 1], &[40, 1]]), [2, 1], "a script's");
+    assert_eq!(told([&[41, 40], &[42, 40]]), [2, 1], "each by sudo");
+    assert_eq!(told([&[43, 41, 40], &[44, 42, 40]]), [2, 1], "each by sudo with a terminal of its own");
+    assert_eq!(told([&[70, 40], &[40, 1]]), [2, 1], "one by sudo");
+    assert_eq!(told([&[40, 1], &[41, 1]]), [1, 1, 1], "of strangers");
+    assert_eq!(told([&[], &[]]), [1, 1, 1], "nobody knows whose");
 }
 
 #[test]

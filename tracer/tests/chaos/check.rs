@@ -62,11 +62,14 @@ pub struct Lost {
     withheld: bool,
     /// The processes whose failed calls were lost.
     pub of: HashSet<u32>,
+    /// Failed `mkdir` calls of such processes: each may have begun another life anywhere.
+    pub mkdirs: bool,
 }
 
 impl Lost {
     fn add(&mut self, lost: &Value) {
         let is_withheld = lost["reason"] == "rate-limited";
+        self.mkdirs |= lost["pid"].is_u64() && lost["operation"] == "mkdir";
         match (text(&lost["ring"]), lost["pid"].as_u64()) {
             (_, Some(pid)) => drop(self.of.insert(pid as u32)),
             ("lifecycle", None) => self.lifecycle = true,

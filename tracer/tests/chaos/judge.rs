@@ -340,6 +340,7 @@ impl<'a> Check<'a> {
         let lost = &self.told.lost;
         lost.lifecycle
             || lost.attempts
+            || lost.mkdirs
             || case.removals.iter().any(|(call, _)| lost.of.contains(&self.truth.calls[*call].who.pid))
     }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::left::PATIENCE;
 use crate::errno::Errno;
 use crate::findings::{Certainty, Severity};
-use crate::input::{BootTime, Change, Exit, Input, LossReason, Lost, NamespaceId, Operation, Ring, Syscall};
+use crate::input::{
+    About, BootTime, Change, ContainerFacts, Exit, Facts, Input, LossReason, Lost, NamespaceId, Operation, Pid, Ring,
+    Syscall,
+};
 use crate::tracker::tests::Play;
 
 const MAKER: u32 = 20;
@@ -63,6 +66,34 @@ fn what_a_delete_leaves_behind_is_told_once_nobody_has_removed_it_in_time() {
     let rest = "left the cgroup of container web behind, empty: nobody tried to remove it; it exited 0";
     let (cause, severity, summary) = told(play).expect("a finding");
     assert_eq!((cause, severity, summary.as_str()), ("never-attempted", Severity::Fault, &*format!("runc[21] {rest}")));
+}
+
+#[test]
+fn what_is_read_late_of_its_bundle_changes_nothing() {
+    // Of one that has ended by then it is not known how it began, so nothing is said.
+    for (is_running, expected) in [(true, Some("never-attempted")), (false, None)] {
+        let mut play = Play::new();
+        play.begins(MAKER, CREATE);
+        play.event(Change::Created, 0, 7, "/pods/p1", MAKER);
+        play.event(Change::Populated, 0, 7, "/pods/p1", MAKER);
+        let said = ContainerFacts {
+            pid: Some(Pid(MAKER)),
+            cgroups_path: Some("/pods/p1".into()),
+            uid: Some(0),
+            ..ContainerFacts::new("web".into(), "runc", "/b/config.json".into())
+        };
+        let said = Input::Facts(Facts { at: BootTime(0), about: About::Container(said) });
+        if is_running {
+            play.feed(said);
+            play.exit(MAKER, OK);
+        } else {
+            play.exit(MAKER, OK);
+            play.feed(said);
+        }
+        play.event(Change::Emptied, 0, 7, "/pods/p1", 1);
+        done_by(&mut play, REMOVER, DELETE, OK);
+        assert_eq!(told(play).map(|told| told.0), expected);
+    }
 }
 
 #[test]

@@ -382,13 +382,17 @@ fn monitor(play: &mut Play, pid: u32, name: &str) {
 }
 
 fn mkdir(play: &mut Play, errno: Errno, path: &str, pid: u32) {
+    mkdir_at(play, errno, "unified", path, pid);
+}
+
+fn mkdir_at(play: &mut Play, errno: Errno, mount: &str, path: &str, pid: u32) {
     play.feed(Input::Attempt(Attempt {
         at: BootTime(0),
         operation: Operation::Mkdir,
         syscall: Syscall::Mkdirat,
         errno,
         flags: None,
-        path: format!("/sys/fs/cgroup/unified{path}").as_str().into(),
+        path: format!("/sys/fs/cgroup/{mount}{path}").as_str().into(),
         truncated: false,
         directory: None,
         mount_namespace: Some(NamespaceId(1)),
@@ -423,19 +427,90 @@ fn lxc_that_takes_another_name_is_benign_and_reported() {
     assert_eq!(finding.cgroup.id, Some(CgroupId(7)));
 }
 
-#[test]
-fn a_number_that_is_taken_too_is_another_one_left_over() {
+/// A monitor meets payloads of these numbers in these hierarchies, and then makes one.
+fn climbs(taken: &[(u32, &str)], made: &str) -> Play {
     let mut play = Play::new();
-    for (id, path) in [(7, "/lxc.payload.c1"), (8, "/lxc.payload.c1-1")] {
-        play.event(Change::Existing, 0, id, path, 1);
+    for (id, (hierarchy, path)) in (7..).zip(taken) {
+        play.event(Change::Existing, *hierarchy, id, path, 1);
     }
     monitor(&mut play, MONITOR, "c1");
-    mkdir(&mut play, Errno::EEXIST, "/lxc.payload.c1", MONITOR);
-    mkdir(&mut play, Errno::EEXIST, "/lxc.payload.c1-1", MONITOR);
-    play.event(Change::Created, 0, 9, "/lxc.payload.c1-2", MONITOR);
+    for (hierarchy, path) in taken {
+        let mount = if *hierarchy == 0 { "unified" } else { "memory" };
+        mkdir_at(&mut play, Errno::EEXIST, mount, path, MONITOR);
+        // It takes back what it has made in other hierarchies.
+        play.event(Change::Created, 0, 10_097, &format!("{path}-0"), MONITOR);
+        play.event(Change::Removed, 0, 10_097, &format!("{path}-0"), MONITOR);
+    }
+    play.event(Change::Created, 0, 10_099, made, MONITOR);
     play.pass(Duration::from_secs(20));
-    let told: Vec<_> = play.findings.iter().map(|told| (told.cgroup.id, told.severity)).collect();
-    assert_eq!(told, [(Some(CgroupId(7)), Severity::Benign), (Some(CgroupId(8)), Severity::Benign)]);
+    play
+}
+
+#[test]
+fn all_the_names_that_lxc_tries_are_one_story() {
+    let says = |taken: &[(u32, &str)], made: &str| {
+        let play = climbs(taken, made);
+        let finding = play.only();
+        assert_eq!((finding.cause.word, finding.severity), ("name-taken", Severity::Benign));
+        assert_eq!((finding.cgroup.id, finding.attempt_count), (Some(CgroupId(7)), taken.len() as u64));
+        let start = "lxc-start[40] was to make /lxc.payload.c1 for container c1, but it was there already (older than \
+                     this trace)";
+        let rest = finding.summary.strip_prefix(start).unwrap_or_else(|| panic!("{}", finding.summary));
+        (finding.hierarchies, rest.to_owned())
+    };
+    let own = (0, "/lxc.payload.c1");
+    assert_eq!(
+        says(&[own, (0, "/lxc.payload.c1-1")], "/lxc.payload.c1-2"),
+        (1, ", and /lxc.payload.c1-1 too: it made /lxc.payload.c1-2 instead".to_owned())
+    );
+    let names: Vec<String> = (1..20).map(|number| format!("/lxc.payload.c1-{number}")).collect();
+    let many: Vec<(u32, &str)> = [own].into_iter().chain(names.iter().map(|name| (0, name.as_str()))).collect();
+    assert_eq!(
+        says(&many, "/lxc.payload.c1-20"),
+        (1, ", and 19 more of its names too: it made /lxc.payload.c1-20 instead".to_owned())
+    );
+    assert_eq!(
+        says(&[own, (4, "/lxc.payload.c1-1")], "/lxc.payload.c1-2"),
+        (2, ", and /lxc.payload.c1-1 too: it made /lxc.payload.c1-2 instead".to_owned())
+    );
+}
+
+#[test]
+fn a_thousand_names_are_one_story_that_names_the_first_ones() {
+    let names: Vec<String> = (1..1_000).map(|number| format!("/lxc.payload.c1-{number}")).collect();
+    let many: Vec<(u32, &str)> = names.iter().map(|name| (0, name.as_str())).collect();
+    let play = climbs(&many, "/lxc.payload.c1-1000");
+    assert_eq!((play.only().attempt_count, play.tracker.evicted()), (999, 0));
+    let says = ", and 63 or more of its other names too: it made /lxc.payload.c1-1000 instead";
+    assert!(play.only().summary.ends_with(says), "{}", play.only().summary);
+}
+
+#[test]
+fn what_is_tried_for_another_container_or_by_another_start_is_another_story() {
+    let told = |second: &dyn Fn(&mut Play)| {
+        let mut play = Play::new();
+        for (id, path) in [(7, "/lxc.payload.c1"), (8, "/lxc.payload.c1-1"), (9, "/lxc.monitor.c1")] {
+            play.event(Change::Existing, 0, id, path, 1);
+        }
+        monitor(&mut play, MONITOR, "c1");
+        mkdir(&mut play, Errno::EEXIST, "/lxc.payload.c1", MONITOR);
+        second(&mut play);
+        for pid in [MONITOR, 41] {
+            play.event(Change::Created, 0, 90 + u64::from(pid), &format!("/lxc.payload.c1-{pid}"), pid);
+            play.event(Change::Created, 0, 190 + u64::from(pid), &format!("/lxc.monitor.c1-{pid}"), pid);
+        }
+        play.pass(Duration::from_secs(20));
+        play.findings.iter().map(|told| told.cgroup.id.map(|id| id.0)).collect::<Vec<_>>()
+    };
+    let another = |name: &'static str, path: &'static str| {
+        move |play: &mut Play| {
+            monitor(play, 41, name);
+            mkdir(play, Errno::EEXIST, path, 41);
+        }
+    };
+    assert_eq!(told(&another("c1", "/lxc.payload.c1-1")), [Some(7), Some(8)]);
+    assert_eq!(told(&another("c1", "/lxc.payload.c1")), [Some(7)], "the same name is the same one");
+    assert_eq!(told(&|play| mkdir(play, Errno::EEXIST, "/lxc.monitor.c1", MONITOR)), [Some(7), Some(9)]);
 }
 
 #[test]

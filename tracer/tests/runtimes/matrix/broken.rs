@@ -1,7 +1,7 @@
 //! Lives that something breaks.
 
 use super::Layout::{Host, V1, V2};
-use super::healthy::{AGAIN, CONTAINERD, DOCKER, LXC, PODMAN, SLEEPS};
+use super::healthy::{AGAIN, CONTAINERD, DOCKER, LIMITED, LXC, PODMAN, SLEEPS};
 use super::{Known, Life, Told};
 
 /// A stranger sits in every cgroup of the container when it is deleted, and stays until that is over.
@@ -92,6 +92,10 @@ const OCCUPIED: &str =
 const EMPTY: &str = r#"take; rt run --bundle "$place/bundle" "$id""#;
 const NUMBERED: &str = r#"mkdir "$own/lxc.payload.$id"; lxc /bin/true
 lxc-start --foreground --name "$id" --lxcpath "$place/lxc""#;
+/// On v1 the second one in another hierarchy.
+const NUMBERS: &str = r#"pids=/sys/fs/cgroup/pids; if ! [ -d "$pids" ]; then pids=$own; fi
+mkdir "$own/lxc.payload.$id" "$pids/lxc.payload.$id-1" "$own/lxc.payload.$id-2"; lxc /bin/true
+lxc-start --foreground --name "$id" --lxcpath "$place/lxc""#;
 
 /// One hierarchy is not mounted any more when the runtime deletes.
 const PARTIAL: &str = r#"create; rt start "$id"; stopped; umount /sys/fs/cgroup/pids; rt delete "$id""#;
@@ -119,7 +123,6 @@ const AROUND: Told = fault("busy-teardown", "child-cgroups").says("/child was in
 const CHILDREN: &[Told] = &[AROUND];
 /// The inner one, in which the stranger is, and the one around it.
 const BOTH: &[Told] = &[AROUND, ONCE];
-const TWICE: &[Told] = &[Told::new("benign", "duplicate-teardown", "removed-by-self")];
 const ONCE: Told = fault("busy-teardown", "live-processes").says(", which was in use: sleep[");
 const MANY: &[Told] = &[ONCE.calls(50)];
 const LEFT: &[Told] =
@@ -130,6 +133,8 @@ const OTHER_FIRST: &[Told] = &[Told::new("benign", "duplicate-teardown", "remove
 const LEAKED: &[Told] = &[fault("leaked-cgroup", "never-attempted")];
 /// runc 1.1.5 does not refuse to start in it.
 const STAYS: &[Told] = &[Told::new("benign", "busy-teardown", "live-processes")];
+const NAMES_TAKEN: &[Told] =
+    &[Told::new("benign", "stale-cgroup", "name-taken").says(" and 2 more of its names too: it made ").calls(3)];
 const NAME_TAKEN: &[Told] = &[Told::new("benign", "stale-cgroup", "name-taken")];
 
 /// What a process that is killed was about to make of it is not known.
@@ -217,7 +222,7 @@ pub const LIVES: &[Life] = &[
     Life::new("runc", V2, "cgroupfs is not mounted where it is deleted", ELSEWHERE)
         .leaves()
         .untold("the state that is looked at in another mount namespace may be another container's"),
-    Life::new("runc", V2, "a limit cannot be set", FAILS).config(LIMIT).told(TWICE),
+    Life::new("runc", V2, "a limit cannot be set", FAILS).config(LIMIT).told(LIMITED),
     Life::new("youki", V2, "a limit cannot be set", FAILS).config(LIMIT),
     Life::new("runc", Host, "a stranger in its cgroups, and delete is tried without end", FOR_EVER).told(MANY).leaves(),
     Life::new("runc", Host, "its owner is killed", OWNER_DIES).config(SLEEPS).leaves().untold(HAS_STATE),
@@ -259,6 +264,14 @@ pub const LIVES: &[Life] = &[
     Life::new("crun", V2, "an empty cgroup of its name is there before it", EMPTY).late(),
     Life::new("lxc", Host, "a cgroup of its name is there before it", NUMBERED).late().told(NAME_TAKEN).leaves(),
     Life::new("lxc", V2, "a cgroup of its name is there before it", NUMBERED).late().told(NAME_TAKEN).leaves(),
+    Life::new("lxc", Host, "cgroups of three of its names are there before it", NUMBERS)
+        .late()
+        .told(NAMES_TAKEN)
+        .leaves(),
+    Life::new("lxc", V2, "cgroups of three of its names are there before it", NUMBERS)
+        .late()
+        .told(NAMES_TAKEN)
+        .leaves(),
     Life::new("runc", Host, "one hierarchy is not mounted at delete", PARTIAL)
         .told(&[fault("partial-teardown", "not-attempted")])
         .leaves(),

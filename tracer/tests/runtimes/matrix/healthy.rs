@@ -90,6 +90,22 @@ const TYPO: &[(&str, &str)] = &[("/process/args", r#"["/typo"]"#)];
 const HOOK: &[(&str, &str)] = &[("/hooks", r#"{"prestart": [{"path": "/bin/false"}]}"#)];
 const TERMINAL: &[(&str, &str)] = &[("/process/terminal", "true")];
 
+/// What an engine cannot start. Its options go before the image.
+const DOCKER_TYPO: &str = r#"! docker run --network none --cidfile cid --name "$id" "$image" /typo
+is "$(cat cid)"; docker rm "$id""#;
+const PODMAN_TYPO: &str = r#"pod load --quiet --input "$archive"
+! pod run --cidfile cid --name "$id" $limits "$image" /typo; is "$(cat cid)"; pod rm "$id""#;
+const PODMAN_HOOK: &str = r#"pod load --quiet --input "$archive"; mkdir hooks
+hook='{"version": "1.0.0", "hook": {"path": "/bin/false"}, "when": {"always": true}, "stages": ["prestart"]}'
+echo "$hook" > hooks/false.json
+! pod --hooks-dir "$place/hooks" run --cidfile cid --name "$id" $limits "$image" /bin/true
+is "$(cat cid)"; pod rm "$id""#;
+const PODMAN_LIMIT: &str = r#"pod load --quiet --input "$archive"
+! pod run --cidfile cid --name "$id" $limits --pids-limit 50 "$image" /bin/true; is "$(cat cid)"; pod rm "$id""#;
+
+/// Its clean-up is told, and with it the call that failed first.
+pub const LIMITED: &[Told] =
+    &[Told::new("benign", "duplicate-teardown", "removed-by-self").says("pids.max failed with ENOENT")];
 const NEVER: &[Told] = &[Told::new("benign", "missing-path-teardown", "never-created")];
 const TWICE: &[Told] = &[Told::new("benign", "duplicate-teardown", "removed-by-self")];
 
@@ -162,4 +178,11 @@ pub const LIVES: &[Life] = &[
     Life::new("runc", Host, "a terminal is wanted, and is not there", FAILS).config(TERMINAL).told(NEVER),
     Life::new("runc", V2, "a terminal is wanted, and is not there", FAILS).config(TERMINAL).told(NEVER),
     Life::new("crun", V2, "a terminal is wanted, and is not there", FAILS).config(TERMINAL),
+    Life::new("docker", Host, "docker run of no such command", DOCKER_TYPO).container(DOCKER),
+    Life::new("docker", V2, "docker run of no such command", DOCKER_TYPO).container(DOCKER).told(TWICE),
+    Life::new("podman", Host, "podman run of no such command", PODMAN_TYPO).container(PODMAN),
+    Life::new("podman", V2, "podman run of no such command", PODMAN_TYPO).container(PODMAN).told(TWICE),
+    Life::new("podman", Host, "podman run, and a hook fails", PODMAN_HOOK).container(PODMAN),
+    Life::new("podman", V2, "podman run, and a hook fails", PODMAN_HOOK).container(PODMAN).told(TWICE),
+    Life::new("podman", V2, "podman run with a limit that cannot be set", PODMAN_LIMIT).container(PODMAN).told(LIMITED),
 ];
