@@ -11,11 +11,11 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use tokio::io::unix::AsyncFd;
 
 use super::bpf;
+use super::btf::{Excerpt, syscall_function};
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
 use super::refused::told;
 use super::ring;
-use super::trampoline::syscall_function;
 use crate::hierarchy::Probe;
 use crate::input::{BootTime, Input, LossReason, Lost, Pid, Ring};
 use crate::mounts::Watch;
@@ -110,6 +110,8 @@ impl Tracer {
         config[config::CROWDED_EVENTS] = u64::from(options.lifecycle_bytes / 2);
         config[config::CROWDED_ATTEMPTS] = u64::from(options.attempts_bytes / 2);
         let mut ebpf = EbpfLoader::new()
+            // Nothing in the programs is relocated by it, and all of the kernel's would be read.
+            .btf(None)
             .override_global("OFFSETS", &plan.offsets[..], true)
             .override_global("CONFIG", &config[..], true)
             .map_max_entries("LIFECYCLE", options.lifecycle_bytes)
@@ -366,7 +368,8 @@ impl Tracer {
     fn attach_all(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let btf = match plan.backend {
             Backend::Trampoline | Backend::TracepointBtf => {
-                Some(Btf::from_sys_fs().context("failed to read the kernel's BTF")?)
+                let excerpt = Excerpt::of_this_kernel().context("failed to read the kernel's BTF")?;
+                Some(excerpt.for_aya().context("failed to hand on the kernel's BTF")?)
             }
             Backend::TracepointRaw => None,
         };
