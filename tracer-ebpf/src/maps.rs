@@ -14,7 +14,7 @@ pub static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub static ATTEMPTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Why the agent is to look at a ring now: otherwise it looks by itself twenty times a second.
+/// Whether the agent is to look at a ring now: while something happens, it looks by itself several times a second.
 const FORCE_WAKEUP: u64 = 2;
 const NO_WAKEUP: u64 = 1;
 /// The argument of a query for how many bytes are there.
@@ -25,20 +25,39 @@ const AVAILABLE: u64 = 0;
 pub enum Urgency {
     /// What it names may be gone in a moment, and is to be read from the host.
     Now,
-    /// It says all there is to say. Waking somebody for each of these would cost more than all else.
+    /// It says all there is to say. Waking somebody for each of these would cost more than all else: only who sleeps
+    /// is woken.
     Later,
 }
 
 /// Writes a record to the ring of events and processes, or counts it as lost.
 #[inline(always)]
 pub fn tell(record: &[u8], urgency: Urgency) {
-    let flags = if urgency == Urgency::Now || LIFECYCLE.query(AVAILABLE) > config(config::WAKE_BYTES) {
+    let flags = if urgency == Urgency::Now || is_asleep() || LIFECYCLE.query(AVAILABLE) > config(config::WAKE_BYTES) {
         FORCE_WAKEUP
     } else {
         NO_WAKEUP
     };
     if LIFECYCLE.output::<[u8]>(record, flags).is_err() {
         count_lost(lost::LIFECYCLE_FULL);
+    }
+}
+
+/// The agent sleeps until something happens: it is woken once.
+#[map]
+static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Whether the agent sleeps. It does not from now on.
+#[inline(always)]
+fn is_asleep() -> bool {
+    let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return false };
+    // SAFETY: a number that is set and read as a whole. Two processors may both see it set: then it is woken twice.
+    unsafe {
+        let is_asleep = asleep.read_volatile() != 0;
+        if is_asleep {
+            asleep.write_volatile(0);
+        }
+        is_asleep
     }
 }
 

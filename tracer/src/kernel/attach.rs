@@ -227,6 +227,16 @@ impl Tracer {
         Ok(())
     }
 
+    /// Has the next event wake whoever waits until a ring is [readable](Self::readable): otherwise only failed calls,
+    /// processes, and a ring that fills do. It is so once. What arrived before is to be taken out after this.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn sleep(&mut self) -> anyhow::Result<()> {
+        let map = self.ebpf.map_mut("ASLEEP").context("the programs have no map ASLEEP")?;
+        Array::<_, u32>::try_from(map)?.set(0, 1, 0).context("failed to tell the kernel programs that nobody looks")
+    }
+
     /// Takes out what has arrived: of each ring in order, but one ring after the other.
     pub fn arrived(&mut self) -> Vec<Input> {
         self.messages.iter_mut().for_each(Messages::print);
