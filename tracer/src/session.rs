@@ -23,6 +23,7 @@ use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
 use crate::input::{About, BootTime, Event, Facts, Input, Pid, Ring};
 use crate::kernel;
 use crate::line::Counts;
+use crate::memory;
 use crate::name::Name;
 use crate::process;
 use crate::reader::Readers;
@@ -153,7 +154,8 @@ impl Session {
         session.existing = existing;
         // While the programs were put in place, one after the other, some was missed: what was seen is half the truth.
         session.merge.retain(|input| is_about_processes(input) || input.at() >= at);
-        release_memory();
+        memory::give_back();
+        memory::let_go_of_program();
         Ok(session)
     }
 
@@ -399,15 +401,6 @@ fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
         probes: Vec::new(),
         preemption: None,
         command: None,
-    }
-}
-
-/// Gives back what starting up took, most of it for the kernel's type information.
-fn release_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: a call without memory of ours.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 
