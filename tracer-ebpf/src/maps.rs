@@ -74,9 +74,9 @@ pub fn is_flooded_by(uid: u32) -> bool {
     uid != 0 && ATTEMPTS.query(AVAILABLE) > config(config::CROWDED_ATTEMPTS)
 }
 
-/// What was dropped; indexed by [`lost`].
+/// What was dropped, by [`lost`]: one value, so that one call reads all.
 #[map]
-pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
+static LOST: PerCpuArray<[u64; lost::COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Thread groups whose start of programs and end are reported.
 #[map]
@@ -211,9 +211,10 @@ pub fn unbounded(length: usize) -> usize {
 /// Counts something that was dropped.
 #[inline(always)]
 pub fn count_lost(index: u32) {
-    if let Some(count) = LOST.get_ptr_mut(index) {
-        // SAFETY: a slot of this processor's own, and the program runs on one processor at a time.
-        unsafe { *count += 1 };
+    if let Some(counts) = LOST.get_ptr_mut(0) {
+        // SAFETY: a value of this processor's own, and the program runs on one processor at a time. The index is one of
+        // the constants.
+        unsafe { *counts.cast::<u64>().add(index as usize) += 1 };
     }
 }
 

@@ -23,6 +23,9 @@ use crate::name::Name;
 use tracer_ebpf::syscalls::TABLE;
 use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, slot};
 
+/// How many counts of [`lost`] there are.
+const COUNTS: usize = lost::COUNT as usize;
+
 /// What can be set for a tracing session.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -67,7 +70,7 @@ pub struct Tracer {
     /// All [`Beginning::bits`] that were ever set: file systems that are not told of any more may be asked for still.
     beginnings: u64,
     malformed: [u64; 2],
-    told_lost: [u64; lost::COUNT as usize],
+    told_lost: [u64; COUNTS],
     /// How often each program was skipped, as told.
     told_missed: BTreeMap<String, u64>,
     /// What of map `DENIED` was told, and how many calls of it were told before they were in the total.
@@ -144,7 +147,7 @@ impl Tracer {
             messages,
             beginnings: 0,
             malformed: [0; 2],
-            told_lost: [0; lost::COUNT as usize],
+            told_lost: [0; COUNTS],
             told_missed: BTreeMap::new(),
             told_denied: BTreeMap::new(),
             told_early: 0,
@@ -261,8 +264,7 @@ impl Tracer {
                 losses.push(Input::Lost(lost));
             }
         };
-        for index in 0..lost::COUNT {
-            let count = self.lost_since(index);
+        for (index, count) in (0..).zip(self.lost_since()) {
             let (ring, reason) = match index {
                 lost::RATE_LIMITED => {
                     self.denied(at, count).into_iter().for_each(&mut tell);
@@ -304,15 +306,13 @@ impl Tracer {
         losses
     }
 
-    /// By how much one of [`lost`] grew since this was last asked.
-    fn lost_since(&mut self, index: u32) -> u64 {
-        let counted = self.ebpf.map("LOST").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
-        let values = counted.and_then(|map| map.get(&index, 0).ok());
-        let Some(told) = self.told_lost.get_mut(index as usize) else { return 0 };
-        let total = values.map_or(*told, |values| values.iter().sum());
-        let count = total.saturating_sub(*told);
-        *told = total;
-        count
+    /// By how much each of [`lost`] grew since this was last asked.
+    fn lost_since(&mut self) -> [u64; COUNTS] {
+        let map = self.ebpf.map("LOST").and_then(|map| PerCpuArray::<_, [u64; COUNTS]>::try_from(map).ok());
+        let Some(counted) = map.and_then(|map| map.get(&0, 0).ok()) else { return [0; COUNTS] };
+        let all = std::array::from_fn(|index| counted.iter().map(|counts| counts[index]).sum());
+        let told = std::mem::replace(&mut self.told_lost, all);
+        std::array::from_fn(|index| all[index].saturating_sub(told[index]))
     }
 
     /// Who was denied `count` calls, and what they were. What cannot be told is of nobody.
