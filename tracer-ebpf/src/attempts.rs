@@ -9,7 +9,7 @@
 //! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw
 //! tracepoint (kernels without BTF), and a trampoline on each system call's function (costs nothing on other calls).
 
-use core::{hint::black_box, mem::MaybeUninit};
+use core::{ffi::c_void, hint::black_box, mem::MaybeUninit};
 
 use aya_ebpf::{
     EbpfContext,
@@ -166,14 +166,19 @@ fn trampoline(ctx: &FExitContext, row: u8, turn: Turn) -> i32 {
     }
 }
 
-/// Any system call's exit.
+/// Any system call's exit. Nearly all succeed: for those there is no more to this program than one comparison. What it
+/// would take more of registers and of stack, every call of the host would pay for.
 #[inline(always)]
-fn sys_exit(ctx: &impl EbpfContext, registers: impl Registers, result: u64, turn: Turn) -> i32 {
-    if !failed(result) {
-        return 0;
-    }
+fn sys_exit<R: Registers, const SECOND: bool>(ctx: &impl EbpfContext, registers: R, result: u64) -> i32 {
+    if failed(result) { sys_exit_failed::<R, SECOND>(ctx.as_ptr(), registers, result) } else { 0 }
+}
+
+/// The exit of a system call that failed.
+#[inline(never)]
+fn sys_exit_failed<R: Registers, const SECOND: bool>(ctx: *mut c_void, registers: R, result: u64) -> i32 {
+    let turn = if SECOND { Turn::Second } else { Turn::First };
     match numbered(registers, registers.read::<u32>(abi::NUMBER), result) {
-        Some(call) => attempt(ctx, registers, call, turn, turn.slot(slot::SYS_EXIT)),
+        Some(call) => attempt(&RawTracePointContext::new(ctx), registers, call, turn, turn.slot(slot::SYS_EXIT)),
         None => 0,
     }
 }
@@ -189,23 +194,23 @@ fn arguments(ctx: &impl EbpfContext) -> (Typed, u64) {
 #[btf_tracepoint(function = "sys_exit")]
 pub fn sys_exit_btf(ctx: BtfTracePointContext) -> i32 {
     let (registers, result) = arguments(&ctx);
-    sys_exit(&ctx, registers, result, Turn::First)
+    sys_exit::<_, false>(&ctx, registers, result)
 }
 
 #[btf_tracepoint(function = "sys_exit")]
 pub fn again_sys_exit_btf(ctx: BtfTracePointContext) -> i32 {
     let (registers, result) = arguments(&ctx);
-    sys_exit(&ctx, registers, result, Turn::Second)
+    sys_exit::<_, true>(&ctx, registers, result)
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn sys_exit_raw(ctx: RawTracePointContext) -> i32 {
-    sys_exit(&ctx, Untyped(ctx.arg(0)), ctx.arg(1), Turn::First)
+    sys_exit::<_, false>(&ctx, Untyped(ctx.arg(0)), ctx.arg(1))
 }
 
 #[raw_tracepoint(tracepoint = "sys_exit")]
 pub fn again_sys_exit_raw(ctx: RawTracePointContext) -> i32 {
-    sys_exit(&ctx, Untyped(ctx.arg(0)), ctx.arg(1), Turn::Second)
+    sys_exit::<_, true>(&ctx, Untyped(ctx.arg(0)), ctx.arg(1))
 }
 
 /// What a call was given.

@@ -14,7 +14,7 @@ pub static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 #[map]
 pub static ATTEMPTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
 
-/// Why the agent is to look at a ring now: otherwise it looks by itself twenty times a second.
+/// Whether the agent is to look at a ring now: while something happens, it looks by itself several times a second.
 const FORCE_WAKEUP: u64 = 2;
 const NO_WAKEUP: u64 = 1;
 /// The argument of a query for how many bytes are there.
@@ -25,20 +25,39 @@ const AVAILABLE: u64 = 0;
 pub enum Urgency {
     /// What it names may be gone in a moment, and is to be read from the host.
     Now,
-    /// It says all there is to say. Waking somebody for each of these would cost more than all else.
+    /// It says all there is to say. Waking somebody for each of these would cost more than all else: only who sleeps
+    /// is woken.
     Later,
 }
 
 /// Writes a record to the ring of events and processes, or counts it as lost.
 #[inline(always)]
 pub fn tell(record: &[u8], urgency: Urgency) {
-    let flags = if urgency == Urgency::Now || LIFECYCLE.query(AVAILABLE) > config(config::WAKE_BYTES) {
+    let flags = if urgency == Urgency::Now || is_asleep() || LIFECYCLE.query(AVAILABLE) > config(config::WAKE_BYTES) {
         FORCE_WAKEUP
     } else {
         NO_WAKEUP
     };
     if LIFECYCLE.output::<[u8]>(record, flags).is_err() {
         count_lost(lost::LIFECYCLE_FULL);
+    }
+}
+
+/// The agent sleeps until something happens: it is woken once.
+#[map]
+static ASLEEP: Array<u32> = Array::with_max_entries(1, 0);
+
+/// Whether the agent sleeps. It does not from now on.
+#[inline(always)]
+fn is_asleep() -> bool {
+    let Some(asleep) = ASLEEP.get_ptr_mut(0) else { return false };
+    // SAFETY: a number that is set and read as a whole. Two processors may both see it set: then it is woken twice.
+    unsafe {
+        let is_asleep = asleep.read_volatile() != 0;
+        if is_asleep {
+            asleep.write_volatile(0);
+        }
+        is_asleep
     }
 }
 
@@ -55,9 +74,9 @@ pub fn is_flooded_by(uid: u32) -> bool {
     uid != 0 && ATTEMPTS.query(AVAILABLE) > config(config::CROWDED_ATTEMPTS)
 }
 
-/// What was dropped; indexed by [`lost`].
+/// What was dropped, by [`lost`]: one value, so that one call reads all.
 #[map]
-pub static LOST: PerCpuArray<u64> = PerCpuArray::with_max_entries(lost::COUNT, 0);
+static LOST: PerCpuArray<[u64; lost::COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
 
 /// Thread groups whose start of programs and end are reported.
 #[map]
@@ -192,9 +211,10 @@ pub fn unbounded(length: usize) -> usize {
 /// Counts something that was dropped.
 #[inline(always)]
 pub fn count_lost(index: u32) {
-    if let Some(count) = LOST.get_ptr_mut(index) {
-        // SAFETY: a slot of this processor's own, and the program runs on one processor at a time.
-        unsafe { *count += 1 };
+    if let Some(counts) = LOST.get_ptr_mut(0) {
+        // SAFETY: a value of this processor's own, and the program runs on one processor at a time. The index is one of
+        // the constants.
+        unsafe { *counts.cast::<u64>().add(index as usize) += 1 };
     }
 }
 

@@ -22,6 +22,7 @@ use arguments::{FormArgs, WideArgs};
 
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
 use crate::line::Output;
+use crate::memory;
 use crate::output::{ColorChoice, Json, Palette, Text};
 use crate::phrases::count;
 use crate::reader::Readers;
@@ -30,6 +31,7 @@ use crate::session::Session;
 
 /// Attaches to this kernel and says on stderr what works less well than it could.
 fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
+    memory::keep_little();
     // Before there is anything that they should not have.
     let readers = Readers::start()?;
     let tracefs = Tracefs::ensure();

@@ -11,6 +11,7 @@ mod say;
 mod words;
 mod budget;
 mod hash;
+mod memory;
 mod phrases;
 mod recent;
 mod rules;

@@ -27,6 +27,13 @@ const LONGEST_ARGV: usize = 16 << 10;
 /// A longer environment counts as unknown.
 const LONGEST_ENVIRONMENT: u64 = 1 << 20;
 
+/// Reads a small file of `/proc`. It tells no size: without room to begin with, it would be read bit by bit.
+fn read(path: impl AsRef<Path>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(4 << 10);
+    fs::File::open(path)?.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
 /// Nanoseconds since boot, now: the kernel's own, whatever time namespace this process is in.
 pub fn boot_time() -> BootTime {
     of_kernel(nanos(clock_gettime(ClockId::Boottime)))
@@ -168,7 +175,7 @@ pub struct Usage {
 
 /// What this process has taken so far; `None` if `/proc` is not there.
 pub fn usage() -> Option<Usage> {
-    let text = fs::read("/proc/self/stat").ok()?;
+    let text = read("/proc/self/stat").ok()?;
     let stat = Stat::parse(&text)?;
     let rest = &text[text.iter().rposition(|byte| *byte == b')')? + 1..];
     let fields: Vec<u64> =
@@ -258,7 +265,7 @@ pub fn occupant(pid: Pid, threads_allowed: &mut usize) -> Option<Occupant> {
         let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten().take(*threads_allowed);
         let each = tasks.filter_map(|task| {
             *threads_allowed -= 1;
-            let state = Stat::parse(&fs::read(task.path().join("stat")).ok()?)?.state?;
+            let state = Stat::parse(&read(task.path().join("stat")).ok()?)?.state?;
             Some(or_killed(state, &task.path()))
         });
         state = each.min().unwrap_or(state);
@@ -269,7 +276,7 @@ pub fn occupant(pid: Pid, threads_allowed: &mut usize) -> Option<Occupant> {
 /// Whether SIGKILL waits for one that has not begun to end, by its directory in `/proc`: a fatal signal is pending for
 /// each thread, or for all of them until one takes it.
 fn or_killed(state: OccupantState, directory: &Path) -> OccupantState {
-    let status = || fs::read(directory.join("status")).ok();
+    let status = || read(directory.join("status")).ok();
     match state {
         OccupantState::Live if status().is_some_and(|status| has_sigkill(&status)) => OccupantState::Killed,
         state => state,
@@ -307,7 +314,7 @@ pub struct SeenMounts {
 /// The mounts that a process sees, if its table is no longer than that, in bytes. `None` if it is gone.
 pub fn mounts_of(pid: Pid, longest: u64) -> Option<SeenMounts> {
     let namespace = mount_namespace(pid)?;
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(8 << 10);
     let file = fs::File::open(format!("/proc/{pid}/mountinfo")).ok()?;
     file.take(longest + 1).read_to_end(&mut text).ok()?;
     // The process may have changed its namespace meanwhile, or be another one by now.
@@ -470,7 +477,7 @@ fn status_numbers(status: &[u8], name: &str) -> Vec<u32> {
 
 /// The users of a process in the initial user namespace: real, effective, saved, and that of files.
 fn users(pid: Pid) -> Option<[u32; 4]> {
-    status_numbers(&fs::read(format!("/proc/{pid}/status")).ok()?, "Uid").try_into().ok()
+    status_numbers(&read(format!("/proc/{pid}/status")).ok()?, "Uid").try_into().ok()
 }
 
 /// A user and its groups, in the initial user namespace.
@@ -486,7 +493,7 @@ pub struct Credentials {
 
 /// The real user of a process, and its groups.
 pub fn credentials(pid: Pid) -> Option<Credentials> {
-    let status = fs::read(format!("/proc/{pid}/status")).ok()?;
+    let status = read(format!("/proc/{pid}/status")).ok()?;
     let first = |name| status_numbers(&status, name).first().copied();
     Some(Credentials { uid: first("Uid")?, gid: first("Gid")?, groups: status_numbers(&status, "Groups") })
 }
@@ -553,7 +560,7 @@ struct Stat {
 
 impl Stat {
     fn read(pid: Pid) -> Option<Self> {
-        Self::parse(&fs::read(format!("/proc/{pid}/stat")).ok()?)
+        Self::parse(&read(format!("/proc/{pid}/stat")).ok()?)
     }
 
     /// The comm is in parentheses and may hold any byte, parentheses included: the last one closes it.

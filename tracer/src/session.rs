@@ -23,6 +23,7 @@ use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
 use crate::input::{About, BootTime, Event, Facts, Input, Pid, Ring};
 use crate::kernel;
 use crate::line::Counts;
+use crate::memory;
 use crate::name::Name;
 use crate::process;
 use crate::reader::Readers;
@@ -35,10 +36,14 @@ use merge::{HOLD, LAG, Merge};
 /// So long the start waits for what is said of the containers that are there already. What is answered later is told
 /// later.
 const STANDING: Duration = Duration::from_secs(2);
-/// How often the rings are looked at when nothing wakes us, and a story may fall due.
+/// How often the rings are looked at while something happens that does not wake us.
 const BEAT: Duration = Duration::from_millis(50);
-/// How often the kernel side's loss counters are read.
+/// How often when nothing happens: a loss is to be told within a second.
+const SLEEP: Duration = Duration::from_millis(900);
+/// How often the kernel side's loss counters are read while something happens.
 const LOSS_EVERY: Duration = Duration::from_millis(500);
+/// There is no turn sooner after another one, unless something wakes us.
+const SOON: Duration = Duration::from_millis(1);
 /// How often, at most, the kernel is asked how many cgroups are dying.
 const COUNT_AGAIN: Duration = Duration::from_secs(10);
 /// Whoever does not get to run for so long may have missed what it should have looked at.
@@ -56,6 +61,8 @@ pub struct Session {
     header: Header,
     existing: Vec<Input>,
     beat: Duration,
+    /// The next event wakes us.
+    sleeps: bool,
     /// Why cgroupfs is to be walked again.
     again: Option<WalkReason>,
     /// When it may be.
@@ -66,7 +73,7 @@ pub struct Session {
     wants_part: Box<dyn Fn() -> bool>,
 }
 
-/// What whoever runs a session may look at, at every turn of it: one a beat when nothing happens.
+/// What whoever runs a session may look at, at every turn of it: about one a second when nothing happens.
 pub struct Turn<'a> {
     /// Boot time.
     pub now: BootTime,
@@ -104,6 +111,7 @@ impl Session {
             header: header(clock, setup, hierarchies),
             existing: Vec::new(),
             beat: BEAT,
+            sleeps: false,
             again: None,
             not_before: Instant::now(),
             unwatched: BTreeSet::new(),
@@ -146,7 +154,8 @@ impl Session {
         session.existing = existing;
         // While the programs were put in place, one after the other, some was missed: what was seen is half the truth.
         session.merge.retain(|input| is_about_processes(input) || input.at() >= at);
-        release_memory();
+        memory::give_back();
+        memory::let_go_of_program();
         Ok(session)
     }
 
@@ -165,8 +174,8 @@ impl Session {
         &self.header
     }
 
-    /// How often it looks when nothing wakes it: what is rarer costs an idle host less, and tells events later. Failed
-    /// calls and processes, and a ring that fills, wake it at once all the same.
+    /// How often it looks while something happens that does not wake it: what is rarer costs less, and tells events
+    /// later. Failed calls and processes, and a ring that fills, wake it at once all the same.
     pub fn set_beat(&mut self, beat: Duration) {
         self.beat = beat;
     }
@@ -211,8 +220,7 @@ impl Session {
             stream.feed(&mut input)?;
         }
         let mut stop = std::pin::pin!(stop);
-        let mut beat = tokio::time::interval(self.beat);
-        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut rest = Duration::ZERO;
         let (mut asked, mut counted) = (process::boot_time(), BootTime(0));
         let mut last_words: Option<(BootTime, tokio::time::Instant)> = None;
         let mut turned = process::boot_time();
@@ -222,8 +230,7 @@ impl Session {
                     last_words = Some((process::boot_time(), tokio::time::Instant::now() + LAST_WORDS));
                 }
                 ready = self.tracer.readable() => ready.context("failed to wait for the kernel's rings")?,
-                () = tokio::time::sleep(LAG), if self.gatherer.is_waiting() => {}
-                _ = beat.tick() => {}
+                () = tokio::time::sleep(rest) => {}
             }
             let now = process::boot_time();
             if now.since(turned) >= STALL {
@@ -234,7 +241,7 @@ impl Session {
                 asked = now;
                 self.losses(&mut stream, now)?;
             }
-            self.gather(Some(stream.tracker()))?;
+            let is_quiet = !self.gather(Some(stream.tracker()))?;
             feed_all(&mut stream, self.merge.take(now))?;
             for (hierarchy, path) in stream.take_looks() {
                 let found = self.gatherer.look(hierarchy, path);
@@ -263,6 +270,7 @@ impl Session {
                     break;
                 }
             }
+            rest = self.rest(&stream, is_quiet, last_words.is_some())?;
         }
         // The programs go one after the other: what some still tell when others are gone is half the truth.
         let cut = process::boot_time();
@@ -282,6 +290,28 @@ impl Session {
         Ok(stream.end(cut)?)
     }
 
+    /// For how long there is nothing to be done, unless something wakes us.
+    fn rest(&mut self, stream: &Stream<'_>, is_quiet: bool, is_ending: bool) -> anyhow::Result<Duration> {
+        let slept = self.sleeps;
+        self.sleeps = is_quiet && self.merge.is_empty() && !self.gatherer.is_waiting() && !is_ending;
+        let longest = match (self.sleeps, slept) {
+            (true, true) => SLEEP,
+            (true, false) => {
+                self.tracer.sleep()?;
+                // Something may have come before that was told.
+                return Ok(Duration::ZERO);
+            }
+            (false, _) if self.gatherer.is_waiting() || is_ending => LAG,
+            (false, _) => self.beat,
+        };
+        let tracker = stream.tracker();
+        let due = [self.merge.next_urgent(), tracker.next_due(), tracker.next_look()].into_iter().flatten().min();
+        // Until then nothing earlier can come. What is past due is held back for an answer.
+        let soonest = if self.gatherer.is_waiting() { LAG } else { SOON };
+        let until = due.map(|due| (due + LAG).since(process::boot_time()).max(soonest));
+        Ok(until.map_or(longest, |until| until.min(longest)))
+    }
+
     fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
         for mut lost in self.tracer.losses(now) {
             if matches!(&lost, Input::Lost(lost) if lost.ring == Ring::Lifecycle) {
@@ -292,17 +322,20 @@ impl Session {
         Ok(())
     }
 
-    /// Takes in what has arrived, with the facts that belong to it, and what was answered.
-    fn gather(&mut self, tracker: Option<&Tracker>) -> anyhow::Result<()> {
+    /// Takes in what has arrived, with the facts that belong to it, and what was answered. Returns whether anything
+    /// has arrived.
+    fn gather(&mut self, tracker: Option<&Tracker>) -> anyhow::Result<bool> {
         let now = process::boot_time();
         // Before there is a tracker, it will be told of all tables.
         let knows = |namespace| tracker.is_none_or(|tracker| tracker.knows_mounts(namespace));
-        for input in self.tracer.arrived() {
+        let arrived = self.tracer.arrived();
+        let has_arrived = !arrived.is_empty();
+        for input in arrived {
             let at = input.at();
             self.merge.extend(self.gatherer.arrived(input, &knows), at, now);
         }
         self.take_answers();
-        let Some(watch) = self.gatherer.take_watch() else { return Ok(()) };
+        let Some(watch) = self.gatherer.take_watch() else { return Ok(has_arrived) };
         let told = self.tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted");
         for mount_point in told? {
             // Who may mount may mount very much.
@@ -314,7 +347,7 @@ impl Session {
                 );
             }
         }
-        Ok(())
+        Ok(has_arrived)
     }
 
     fn take_answers(&mut self) {
@@ -368,15 +401,6 @@ fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
         probes: Vec::new(),
         preemption: None,
         command: None,
-    }
-}
-
-/// Gives back what starting up took, most of it for the kernel's type information.
-fn release_memory() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: a call without memory of ours.
-    unsafe {
-        libc::malloc_trim(0);
     }
 }
 

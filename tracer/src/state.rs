@@ -24,4 +24,6 @@ pub(crate) use place::{Creation, Existing, Place, Removal};
 pub(crate) use processes::{Known, Processes};
 pub(crate) use renamings::Renaming;
 pub(crate) use stories::{Deadline, Due, STORY_AGE, Stories, TOGETHER};
-pub(crate) use story::{Caller, Case, Course, End, FIRST_CALLS, Found, Member, Moment, Participant, Story, Told};
+pub(crate) use story::{
+    Caller, Case, Course, End, FIRST_CALLS, Found, Member, Moment, Participant, SETTLES, Story, Told,
+};

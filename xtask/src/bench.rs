@@ -1,60 +1,183 @@
 //! What tracing costs, and what trace files cost, side by side with peers in one run.
 //!
-//! Rounds are interleaved: every round measures every case, so that what the machine does meanwhile hits all alike. Of
-//! a case's rounds the median counts. Nothing is asserted: machines are noisy.
+//! Tracers are attached in turn, block by block, so that what the machine does meanwhile hits all alike, and each is
+//! compared with nothing attached in the same block. What is told is the middle of the blocks with their quartiles;
+//! where those overlap, that it is too noisy. Where there is a counter, it is told beside the time. Nothing is
+//! asserted. The page `docs/performance.md` has the figures of a whole run.
 
+mod agent;
 mod calls;
+mod churn;
+mod flood;
+mod latency;
+mod lives;
+mod page;
+mod programs;
+mod spread;
 mod tracers;
 mod traces;
 mod usage;
 
 use std::ffi::CString;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-pub use calls::{Measurement, measure};
 pub use tracers::{Running, Tracer};
 pub use usage::so_far;
 
-use crate::{build, is_root, setup};
+use crate::{build, is_root, output, setup};
 
-/// Which half of the figures.
+/// A part of the figures.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Half {
+pub enum Part {
     /// What tracing adds to a call
-    Tracing,
-    /// What trace files cost: their size, to record them, to replay them
+    Calls,
+    /// What it takes of cgroups made and removed as fast as can be
+    Churn,
+    /// How many containers a runtime runs a minute
+    Lives,
+    /// A flood of failing calls
+    Flood,
+    /// What the program takes to start, when nothing happens, and of memory
+    Agent,
+    /// How long a finding takes
+    Latency,
+    /// What trace files cost: their size, to record them, to replay them; not on the page
     Traces,
 }
 
-/// Measures one half or both, and prints it.
-pub fn run(half: Option<Half>, rounds: usize) -> anyhow::Result<()> {
+/// What one process of the benchmark does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Measured {
+    /// All calls, in slices
+    Calls,
+    /// One call, very often
+    Call,
+    /// Pairs of mkdir and rmdir of a cgroup
+    Churn,
+    /// The same, every other one of a new container's cgroup
+    ChurnContainers,
+    /// Pairs on one processor, for a while
+    ChurnFor,
+    /// Calls that fail, without rights, for a while
+    Flood,
+    /// One failing call
+    Actor,
+}
+
+impl Measured {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Call => "call",
+            Self::Churn => "churn",
+            Self::ChurnContainers => "churn-containers",
+            Self::ChurnFor => "churn-for",
+            Self::Flood => "flood",
+            Self::Actor => "actor",
+        }
+    }
+}
+
+/// Does what one process of the benchmark is for.
+pub fn measure(what: Measured, number: usize, cgroup: &Path) -> anyhow::Result<()> {
+    match what {
+        Measured::Calls => calls::measure(cgroup),
+        Measured::Call => calls::make(number, cgroup),
+        Measured::Churn => churn::make(false, cgroup),
+        Measured::ChurnContainers => churn::make(true, cgroup),
+        Measured::ChurnFor => churn::measure(number, cgroup),
+        Measured::Flood => flood::make(cgroup),
+        Measured::Actor => latency::act(number, cgroup),
+    }
+}
+
+/// What is measured, and where.
+struct Bench {
+    program: PathBuf,
+    rounds: usize,
+    scratch: Scratch,
+    place: Place,
+}
+
+/// Measures one part and prints it; or all, and writes the page as well.
+pub fn run(part: Option<Part>, rounds: usize) -> anyhow::Result<()> {
     if !is_root() {
         bail!("the benchmark attaches kernel programs\nhint: run it as root");
     }
     setup::toolchain()?;
     setup::packages(&setup::BENCH, setup::Need::Required)?;
-    let program = build()?;
-    let scratch = Scratch::new()?;
-    if half != Some(Half::Traces) {
-        calls::run(rounds, &program, &scratch)?;
+    let bench = Bench { program: build()?, rounds, scratch: Scratch::new()?, place: Place::new()? };
+    let sections: [(Part, fn(&Bench) -> anyhow::Result<String>); 6] = [
+        (Part::Calls, calls::run),
+        (Part::Churn, churn::run),
+        (Part::Lives, lives::run),
+        (Part::Flood, flood::run),
+        (Part::Agent, agent::run),
+        (Part::Latency, latency::run),
+    ];
+    let mut figures = vec![here(&bench)];
+    for (of, run) in sections {
+        if part.is_none_or(|part| part == of) {
+            let section = run(&bench)?;
+            println!("{section}");
+            figures.push(section);
+        }
     }
-    if half.is_none() {
-        println!();
+    if part.is_none() {
+        page::write(&figures.join("\n"))?;
     }
-    if half != Some(Half::Tracing) {
-        traces::run(rounds, &program, &scratch)?;
+    if part.is_none_or(|part| part == Part::Traces) {
+        traces::run(&bench)?;
+    }
+    Ok(())
+}
+
+/// When and where it was measured.
+fn here(bench: &Bench) -> String {
+    let said = |program: &str, arguments: &[&str]| {
+        output(Command::new(program).args(arguments)).unwrap_or_else(|| "unknown".to_owned())
+    };
+    let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
+    let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "Measured on {} with Linux {} on {processors} processors ({}), {} blocks; {}, {}.\n",
+        said("date", &["-u", "+%Y-%m-%d"]),
+        said("uname", &["-rm"]),
+        model.map_or("unknown", |(_, model)| model),
+        bench.rounds,
+        said("bpftrace", &["--version"]),
+        said("runc", &["--version"]).lines().next().unwrap_or("runc unknown"),
+    )
+}
+
+/// This program, to be run again.
+fn own() -> anyhow::Result<PathBuf> {
+    std::env::current_exe().context("failed to find this program")
+}
+
+/// Binds this process to one processor.
+fn pin(processor: usize) -> anyhow::Result<()> {
+    // SAFETY: all zeros is an empty set.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is there for the calls.
+    let failed = unsafe {
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set) != 0
+    };
+    if failed {
+        bail!("failed to stay on processor {processor}: {}", std::io::Error::last_os_error());
     }
     Ok(())
 }
 
 /// The value in the middle.
 pub fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted.get(sorted.len() / 2).copied().unwrap_or(f64::NAN)
+    spread::Spread::of(values.iter().copied()).middle
 }
 
 /// A cgroup for the churn.
@@ -77,7 +200,9 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir(self.0.join("churn"));
+        for left in self.0.read_dir().into_iter().flatten().flatten().filter(|entry| entry.path().is_dir()) {
+            let _ = std::fs::remove_dir(left.path());
+        }
         let _ = std::fs::remove_dir(&self.0);
     }
 }

@@ -1,5 +1,6 @@
 //! What developers and CI run: thin functions around real commands.
 
+mod agent;
 mod bench;
 mod chaos;
 mod fuzz;
@@ -76,15 +77,20 @@ enum Task {
         containers: u64,
     },
     /// Measure what tracing and trace files cost, side by side with bpftrace, jq and zstd; needs root
+    ///
+    /// Without a part it measures all, and writes the figures to docs/performance.md.
     Bench {
-        /// Only this half
-        half: Option<bench::Half>,
-        /// Rounds of each measurement
+        /// Only this part
+        part: Option<bench::Part>,
+        /// How often each tracer is attached
         #[arg(long, default_value_t = 15)]
         rounds: usize,
         /// One measured process of the benchmark
         #[arg(long, hide = true)]
-        measure: Option<bench::Measurement>,
+        measure: Option<bench::Measured>,
+        /// Which one of its kind
+        #[arg(long, hide = true, default_value_t = 0)]
+        number: usize,
         /// Where it makes its cgroups
         #[arg(long, hide = true)]
         cgroup: Option<PathBuf>,
@@ -107,8 +113,10 @@ fn main() -> ExitCode {
         }
         Task::Chaos { seconds, seed } => chaos::run_for(seconds, seed),
         Task::Soak { part, minutes, containers } => soak::run(part, soak::Times::long(minutes, containers)),
-        Task::Bench { measure: Some(what), cgroup, .. } => bench::measure(what, cgroup.as_deref()),
-        Task::Bench { half, rounds, .. } => bench::run(half, rounds),
+        Task::Bench { measure: Some(what), number, cgroup, .. } => {
+            bench::measure(what, number, &cgroup.unwrap_or_default())
+        }
+        Task::Bench { part, rounds, .. } => bench::run(part, rounds),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -64,7 +64,14 @@ pub const MACHINE: [Package; 2] =
 /// What builds the fuzzer.
 pub const FUZZ: [Package; 1] = [package("c++", "g++")];
 /// What the benchmark compares with.
-pub const BENCH: [Package; 3] = [package("bpftrace", "bpftrace"), package("jq", "jq"), package("zstd", "zstd")];
+pub const BENCH: [Package; 6] = [
+    package("bpftrace", "bpftrace"),
+    package("strace", "strace"),
+    package("runc", "runc"),
+    package("busybox", "busybox-static"),
+    package("jq", "jq"),
+    package("zstd", "zstd"),
+];
 
 /// Whether its absence is an error.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -94,7 +94,6 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         writeln!(io::stdout(), "{}", settings(&args))?;
         return Ok(ExitCode::SUCCESS);
     }
-    give_memory_back();
     go_first();
     let notifier = Notifier::from_environment();
     let listeners = listen(&args)?;
@@ -170,17 +169,6 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
 fn go_first() {
     const NICE: i32 = -10;
     let _ = rustix::process::setpriority_process(None, NICE);
-}
-
-/// What a burst took is given back when it is over, and not kept for the next one.
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: calls without memory of ours, before any other thread is there.
-    unsafe {
-        const KEPT: libc::c_int = 128 << 10;
-        libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
-        libc::mallopt(libc::M_MMAP_THRESHOLD, KEPT);
-    }
 }
 
 /// The settings as a configuration file.

@@ -11,17 +11,20 @@ use aya::{Btf, Ebpf, EbpfLoader};
 use tokio::io::unix::AsyncFd;
 
 use super::bpf;
+use super::btf::{Excerpt, syscall_function};
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
 use super::refused::told;
 use super::ring;
-use super::trampoline::syscall_function;
 use crate::hierarchy::Probe;
 use crate::input::{BootTime, Input, LossReason, Lost, Pid, Ring};
 use crate::mounts::Watch;
 use crate::name::Name;
 use tracer_ebpf::syscalls::TABLE;
 use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, slot};
+
+/// How many counts of [`lost`] there are.
+const COUNTS: usize = lost::COUNT as usize;
 
 /// What can be set for a tracing session.
 #[derive(Clone, Debug)]
@@ -67,7 +70,7 @@ pub struct Tracer {
     /// All [`Beginning::bits`] that were ever set: file systems that are not told of any more may be asked for still.
     beginnings: u64,
     malformed: [u64; 2],
-    told_lost: [u64; lost::COUNT as usize],
+    told_lost: [u64; COUNTS],
     /// How often each program was skipped, as told.
     told_missed: BTreeMap<String, u64>,
     /// What of map `DENIED` was told, and how many calls of it were told before they were in the total.
@@ -110,6 +113,8 @@ impl Tracer {
         config[config::CROWDED_EVENTS] = u64::from(options.lifecycle_bytes / 2);
         config[config::CROWDED_ATTEMPTS] = u64::from(options.attempts_bytes / 2);
         let mut ebpf = EbpfLoader::new()
+            // Nothing in the programs is relocated by it, and all of the kernel's would be read.
+            .btf(None)
             .override_global("OFFSETS", &plan.offsets[..], true)
             .override_global("CONFIG", &config[..], true)
             .map_max_entries("LIFECYCLE", options.lifecycle_bytes)
@@ -142,7 +147,7 @@ impl Tracer {
             messages,
             beginnings: 0,
             malformed: [0; 2],
-            told_lost: [0; lost::COUNT as usize],
+            told_lost: [0; COUNTS],
             told_missed: BTreeMap::new(),
             told_denied: BTreeMap::new(),
             told_early: 0,
@@ -225,6 +230,16 @@ impl Tracer {
         Ok(())
     }
 
+    /// Has the next event wake whoever waits until a ring is [readable](Self::readable): otherwise only failed calls,
+    /// processes, and a ring that fills do. It is so once. What arrived before is to be taken out after this.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn sleep(&mut self) -> anyhow::Result<()> {
+        let map = self.ebpf.map_mut("ASLEEP").context("the programs have no map ASLEEP")?;
+        Array::<_, u32>::try_from(map)?.set(0, 1, 0).context("failed to tell the kernel programs that nobody looks")
+    }
+
     /// Takes out what has arrived: of each ring in order, but one ring after the other.
     pub fn arrived(&mut self) -> Vec<Input> {
         self.messages.iter_mut().for_each(Messages::print);
@@ -249,8 +264,7 @@ impl Tracer {
                 losses.push(Input::Lost(lost));
             }
         };
-        for index in 0..lost::COUNT {
-            let count = self.lost_since(index);
+        for (index, count) in (0..).zip(self.lost_since()) {
             let (ring, reason) = match index {
                 lost::RATE_LIMITED => {
                     self.denied(at, count).into_iter().for_each(&mut tell);
@@ -292,15 +306,13 @@ impl Tracer {
         losses
     }
 
-    /// By how much one of [`lost`] grew since this was last asked.
-    fn lost_since(&mut self, index: u32) -> u64 {
-        let counted = self.ebpf.map("LOST").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
-        let values = counted.and_then(|map| map.get(&index, 0).ok());
-        let Some(told) = self.told_lost.get_mut(index as usize) else { return 0 };
-        let total = values.map_or(*told, |values| values.iter().sum());
-        let count = total.saturating_sub(*told);
-        *told = total;
-        count
+    /// By how much each of [`lost`] grew since this was last asked.
+    fn lost_since(&mut self) -> [u64; COUNTS] {
+        let map = self.ebpf.map("LOST").and_then(|map| PerCpuArray::<_, [u64; COUNTS]>::try_from(map).ok());
+        let Some(counted) = map.and_then(|map| map.get(&0, 0).ok()) else { return [0; COUNTS] };
+        let all = std::array::from_fn(|index| counted.iter().map(|counts| counts[index]).sum());
+        let told = std::mem::replace(&mut self.told_lost, all);
+        std::array::from_fn(|index| all[index].saturating_sub(told[index]))
     }
 
     /// Who was denied `count` calls, and what they were. What cannot be told is of nobody.
@@ -366,7 +378,8 @@ impl Tracer {
     fn attach_all(&mut self, plan: &Plan) -> anyhow::Result<()> {
         let btf = match plan.backend {
             Backend::Trampoline | Backend::TracepointBtf => {
-                Some(Btf::from_sys_fs().context("failed to read the kernel's BTF")?)
+                let excerpt = Excerpt::of_this_kernel().context("failed to read the kernel's BTF")?;
+                Some(excerpt.for_aya().context("failed to hand on the kernel's BTF")?)
             }
             Backend::TracepointRaw => None,
         };

@@ -3,7 +3,7 @@
 
 use std::fs;
 
-use super::btf::{Btf, VMLINUX};
+use super::btf::Excerpt;
 use super::preemption;
 use super::tracefs::Tracefs;
 use super::trampoline;
@@ -41,20 +41,18 @@ impl Support {
     /// Finds out.
     pub fn survey(tracefs: &Tracefs) -> Self {
         let release = process::system().kernel;
-        let bytes = fs::read(VMLINUX).unwrap_or_default();
-        let btf = Btf::parse(&bytes);
-        let find = |btf: &Btf| offset::TABLE.iter().map(|(structure, member)| btf.member(structure, member)).collect();
+        let btf = Excerpt::of_this_kernel();
         Self {
             version: version_of(&release),
             preemption: preemption::of_this_kernel(&release),
             release,
             built: super::OBJECT.is_some(),
             capabilities: process::capabilities(),
-            offsets: btf.as_ref().map(find).unwrap_or_default(),
+            offsets: btf.map(|btf| btf.offsets.clone()).unwrap_or_default(),
             tracefs: tracefs.is_usable(),
             tracefs_private: tracefs.is_private(),
             lockdown: lockdown(),
-            trampolines: match &btf {
+            trampolines: match btf {
                 Some(btf) => trampoline::try_out(btf),
                 None => Err("the kernel has no BTF".to_owned()),
             },

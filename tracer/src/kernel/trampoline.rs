@@ -3,17 +3,11 @@
 use std::os::fd::AsRawFd;
 
 use super::bpf::{Attribute, Command, open};
-use super::btf::Btf;
+use super::btf::{Excerpt, syscall_function};
 use super::refused::plain;
 
-/// The name of a system call's function in the kernel.
-pub(super) fn syscall_function(name: &str) -> String {
-    let prefix = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
-    format!("{prefix}{name}")
-}
-
 /// Loads and attaches an empty trampoline for a moment: nothing less tells whether it works.
-pub(super) fn try_out(btf: &Btf) -> Result<(), String> {
+pub(super) fn try_out(btf: &Excerpt) -> Result<(), String> {
     const PROG_TYPE_TRACING: u32 = 26;
     const TRACE_FEXIT: u32 = 25;
     // r0 = 0; exit

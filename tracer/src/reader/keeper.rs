@@ -18,6 +18,7 @@ use rustix::net::{
 use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, kill_process, setrlimit, wait, waitpid};
 
 use super::{Ask, LONGEST, Reader};
+use crate::memory;
 use crate::sandbox::{Role, confine};
 
 /// Memory that a reader may take beside its program, in bytes: one that is given more to read ends, and its question is
@@ -233,7 +234,7 @@ fn read(questions: OwnedFd) {
     let mut has_answered = false;
     loop {
         if std::mem::take(&mut has_answered) && !is_asked_soon(questions.as_fd()) {
-            give_memory_back();
+            memory::give_back();
         }
         let ask = match recv(&questions, message.as_mut_slice(), RecvFlags::empty()) {
             Ok((0, _)) => return,
@@ -256,14 +257,6 @@ fn read(questions: OwnedFd) {
 fn is_asked_soon(questions: BorrowedFd<'_>) -> bool {
     let second = Timespec { tv_sec: 1, tv_nsec: 0 };
     poll(&mut [PollFd::from_borrowed_fd(questions, PollFlags::IN)], Some(&second)) != Ok(0)
-}
-
-fn give_memory_back() {
-    #[cfg(target_env = "gnu")]
-    // SAFETY: a call without memory of ours.
-    unsafe {
-        libc::malloc_trim(0);
-    }
 }
 
 /// Takes on a name, and leaves it to the agent to end: a terminal and systemd signal all processes alike.

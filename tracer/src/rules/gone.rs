@@ -17,9 +17,12 @@ const MADE_ANEW: Duration = Duration::from_millis(100);
 /// An opening of a directory is for removal if the same process failed to remove it no longer before than this.
 const LADDER: Duration = Duration::from_secs(60);
 
+/// Nothing makes good that a cgroup was not there. What the host said of the end, the container's state, has its time.
+const SOON: Duration = Duration::from_millis(10);
+
 /// How stories of teardowns go.
 pub(super) const COURSE: Course =
-    Course { joins, gathers, patience: Duration::from_secs(2), waits: |_| None, follows: &[], is_news };
+    Course { joins, gathers, patience: Duration::from_secs(2), settles: SOON, waits: |_| None, follows: &[], is_news };
 
 /// The teardown of what is not there that a failed call is. What was removed has its removal.
 pub(super) fn case(call: &Call, world: &World) -> Option<Case> {

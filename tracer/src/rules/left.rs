@@ -10,7 +10,8 @@ use super::{Beginning, Weighed, World, wording};
 use crate::findings::{Finding, Severity};
 use crate::input::{BootTime, Change, Event, Operation};
 use crate::state::{
-    Case, Course, Deadline, Key, Made, Member, Moment, Notes, Participant, Place, Refusal, Story, TOGETHER, Told,
+    Case, Course, Deadline, Key, Made, Member, Moment, Notes, Participant, Place, Refusal, SETTLES, Story, TOGETHER,
+    Told,
 };
 
 /// Podman tries for ten seconds to remove what its runtime has left, kubelet every other second, crun for five.
@@ -20,8 +21,15 @@ const LONGEST: Duration = Duration::from_secs(100);
 /// The last process leaves a container's cgroups one after the other.
 pub(super) const SPREAD: Duration = Duration::from_millis(500);
 
-pub(super) const COURSE: Course =
-    Course { joins, gathers: |_, _| false, patience: SPREAD, waits: |_| None, follows: &[Change::Removed], is_news };
+pub(super) const COURSE: Course = Course {
+    joins,
+    gathers: |_, _| false,
+    patience: SPREAD,
+    settles: SETTLES,
+    waits: |_| None,
+    follows: &[Change::Removed],
+    is_news,
+};
 
 /// The last process is gone from what a runtime was done with before.
 pub(super) fn emptied(event: &Event, world: &World) -> Option<Beginning> {

@@ -14,7 +14,9 @@ use crate::duration;
 use crate::findings::{Cause, Explanation, Finding, Severity};
 use crate::input::{Cgroup, Change, HierarchyId};
 use crate::release::RmdirClass;
-use crate::state::{Case, Course, Deadline, Dying, Moment, Notes, Participant, Place, Removal, Story, TOGETHER, Told};
+use crate::state::{
+    Case, Course, Deadline, Dying, Moment, Notes, Participant, Place, Removal, SETTLES, Story, TOGETHER, Told,
+};
 
 /// Connections that nobody answers end within minutes, and so does what page cache there is on a busy host.
 const PATIENCE: Duration = Duration::from_secs(10 * 60);
@@ -73,6 +75,7 @@ pub(super) const RULE: Rule = Rule {
         joins,
         gathers: |_, _| false,
         patience: SPREAD,
+        settles: SETTLES,
         waits: |_| None,
         follows: &[Change::Released],
         is_news,

@@ -9,7 +9,7 @@ use crate::errno::Errno;
 use crate::findings::{Job, Severity};
 use crate::input::{Actor, Change, Exit};
 use crate::oci::RuntimeCommand;
-use crate::state::{Case, Cgroups, Course, Member, Moment, Notes, Participant, Story};
+use crate::state::{Case, Cgroups, Course, Member, Moment, Notes, Participant, SETTLES, Story};
 
 /// What [`hurt`] does, in words, by what a process was there for.
 pub(super) const TO_TEAR_DOWN: &str = "\
@@ -28,7 +28,7 @@ pub(super) const WHATEVER_FOR: &str = "\
     about.";
 
 /// How stories of refusals go.
-pub(super) const COURSE: Course = Course { joins, follows: &[Change::Removed], ..gone::COURSE };
+pub(super) const COURSE: Course = Course { joins, settles: SETTLES, follows: &[Change::Removed], ..gone::COURSE };
 
 /// In another hierarchy it is the same cgroup only if it is called the same: what is in it has a story of its own.
 fn joins(story: &Story, moment: &Moment, case: &Case, notes: &Notes) -> bool {

@@ -19,7 +19,9 @@ use crate::input::{Actor, BootTime, Change, Exit, Occupant, OccupantState, Opera
 use crate::lxc;
 use crate::name::{Name, components};
 use crate::oci::RuntimeCommand;
-use crate::state::{Case, Course, Existing, Live, Member, Moment, Notes, Participant, Place, STORY_AGE, Story, Told};
+use crate::state::{
+    Case, Course, Existing, Live, Member, Moment, Notes, Participant, Place, SETTLES, STORY_AGE, Story, Told,
+};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -71,6 +73,7 @@ pub(super) const RULE: Rule = Rule {
         joins,
         gathers: |_, _| false,
         patience: Duration::from_secs(2),
+        settles: SETTLES,
         waits,
         follows: &[Change::Removed],
         is_news,

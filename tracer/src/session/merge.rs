@@ -98,6 +98,17 @@ impl Merge {
         open.map(|awaited| awaited.position).min()
     }
 
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    /// When the first of those that are held was that somebody waits for: a failed call, or what became of a process.
+    pub fn next_urgent(&self) -> Option<BootTime> {
+        let is_urgent = |held: &&Held| matches!(held.input, Input::Attempt(_) | Input::Process(_));
+        self.held.iter().filter(is_urgent).map(|held| held.position.at).min()
+    }
+
     /// Up to when all was handed out, once that is taken which is old enough at `now`.
     pub fn watermark(&self, now: BootTime) -> BootTime {
         let before = |barrier: Position| BootTime(barrier.at.0.saturating_sub(1));

@@ -15,8 +15,6 @@ use crate::input::{Actor, BootTime, Change, HierarchyId, Identity, Incarnation, 
 use crate::name::Name;
 use crate::recent::Recent;
 
-/// After the last actor's end: time for the other hierarchies' calls, and for the look at the runtime's state.
-const SETTLE: Duration = Duration::from_millis(100);
 /// What happens in another hierarchy, or is done by the same process, belongs to a story that is no older.
 pub(crate) const TOGETHER: Duration = Duration::from_secs(10);
 /// A story that nothing was added to for so long is closed; a new failure starts a new one.
@@ -323,7 +321,8 @@ impl Stories {
             }
             self.with_ended.entry(pid).or_default().insert(number);
             if story.outcome_is_known() {
-                self.set_due(number, end.at + SETTLE);
+                let settled = end.at + story.settles();
+                self.set_due(number, settled);
             }
         }
         if !open.is_empty() {

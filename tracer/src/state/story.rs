@@ -26,6 +26,8 @@ const EVENTS: usize = 8;
 const ACTORS: usize = 64;
 /// Cgroups that one story is told of at most: a kernel has a dozen hierarchies.
 const MEMBERS: usize = 64;
+/// After the last actor's end: time for calls in v1's other hierarchies, and for whoever makes it good at once.
+pub(crate) const SETTLES: Duration = Duration::from_millis(100);
 /// What a participant, or a member, takes in the tables that lead to its story, besides its place.
 const INDEX: usize = 6 * slot(size_of::<(Pid, Place, [u64; 3])>()) + 512;
 
@@ -39,6 +41,9 @@ pub(crate) struct Course {
     pub gathers: fn(&Story, &Note) -> bool,
     /// A story whose outcome is not known is judged after this.
     pub patience: Duration,
+    /// One whose outcome is known is judged so long after the end of the last who take part: others may still join, or
+    /// make it good.
+    pub settles: Duration,
     /// Until when it is too early to tell of it for the first time: what went wrong may still be made good. Asked when
     /// it falls due.
     pub waits: fn(&Story) -> Option<BootTime>,
@@ -493,6 +498,13 @@ impl Story {
     /// Whether it can be told of one more cgroup.
     pub fn has_room(&self) -> bool {
         self.members.len() < MEMBERS
+    }
+
+    /// How long after the end of all who take part it is judged. On v1 a teardown goes from hierarchy to hierarchy, maybe
+    /// with a process for each.
+    pub fn settles(&self) -> Duration {
+        let is_v1 = self.members.iter().any(|member| member.place.hierarchy != HierarchyId(0));
+        if is_v1 { self.course.settles.max(SETTLES) } else { self.course.settles }
     }
 
     /// Whether it can be told in another hierarchy, too, of a cgroup that was there at the same time.

@@ -123,7 +123,7 @@ mod tests {
     use crate::findings::{Cause, Explanation, Severity};
     use crate::input::{About, BootTime, Change, Device, Facts, Input, Mount, NamespaceId, Process, ProcessChange};
     use crate::rules::{Judgement, Rule, Rules};
-    use crate::state::Course;
+    use crate::state::{Course, SETTLES};
     use crate::tracker::tests::{Play, UNREAD, header};
 
     const NEVER: Cause = Cause { word: "never-used", meaning: "m", advice: "a", is_routine: false };
@@ -151,6 +151,7 @@ mod tests {
             joins: |_, _, _, _| false,
             gathers: |_, _| false,
             patience: Duration::ZERO,
+            settles: SETTLES,
             waits: |_| None,
             follows: &[],
             is_news: |_, _| false,

@@ -1,13 +1,14 @@
 //! Who traces while something is measured.
 
 use std::io::{BufRead, BufReader, Read};
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::programs::bpf_open;
 use super::{c_string, usage};
 
 /// A tracer.
@@ -18,6 +19,8 @@ pub enum Tracer {
     Cgtrace,
     Record,
     Bpftrace,
+    /// It runs what it traces.
+    Strace,
 }
 
 impl Tracer {
@@ -29,6 +32,7 @@ impl Tracer {
             Self::Cgtrace => "cgtrace",
             Self::Record => "cgtrace record",
             Self::Bpftrace => "bpftrace",
+            Self::Strace => "strace -f",
         }
     }
 }
@@ -60,7 +64,7 @@ impl Running {
     /// Starts it, and waits until it traces. What cgtrace writes goes to `results`.
     pub fn start(tracer: Tracer, program: &Path, results: &Path) -> anyhow::Result<Self> {
         match tracer {
-            Tracer::Nobody => Ok(Self::Nobody),
+            Tracer::Nobody | Tracer::Strace => Ok(Self::Nobody),
             Tracer::Empty => Ok(Self::Empty(HOOKS.iter().map(|hook| attach_empty(hook)).collect::<Result<_, _>>()?)),
             Tracer::Cgtrace | Tracer::Record => {
                 let mut command = Command::new(program);
@@ -115,7 +119,7 @@ impl Running {
                 cpu,
             }),
             // It says "Lost N events" as often as it notices.
-            Tracer::Nobody | Tracer::Empty | Tracer::Bpftrace => {
+            Tracer::Nobody | Tracer::Empty | Tracer::Bpftrace | Tracer::Strace => {
                 let lost = said.split("Lost ").skip(1).filter_map(|text| text.split(' ').next()?.parse::<u64>().ok());
                 Ok(Ended { lost: lost.sum(), events: 0, cpu })
             }
@@ -123,7 +127,8 @@ impl Running {
     }
 }
 
-fn wait_for_line(reader: Option<&mut impl Read>, beginning: &str) -> anyhow::Result<()> {
+/// Waits for a line that begins so.
+pub fn wait_for_line(reader: Option<&mut impl Read>, beginning: &str) -> anyhow::Result<()> {
     let mut reader = BufReader::with_capacity(1, reader.context("the tracer has a pipe")?);
     let mut line = String::new();
     let begun = Instant::now();
@@ -167,21 +172,12 @@ fn attach_empty(hook: &str) -> anyhow::Result<OwnedFd> {
     attribute[4..8].copy_from_slice(&(PROGRAM.len() as u32).to_ne_bytes());
     attribute[8..16].copy_from_slice(&(PROGRAM.as_ptr() as u64).to_ne_bytes());
     attribute[16..24].copy_from_slice(&(licence.as_ptr() as u64).to_ne_bytes());
-    let program = bpf(PROG_LOAD, &attribute).context("failed to load an empty program")?;
+    let program = bpf_open(PROG_LOAD, &mut attribute).context("failed to load an empty program")?;
     let mut attribute = [0u8; 128];
     attribute[..8].copy_from_slice(&(name.as_ptr() as u64).to_ne_bytes());
     attribute[8..12].copy_from_slice(&std::os::fd::AsRawFd::as_raw_fd(&program).to_ne_bytes());
-    bpf(RAW_TRACEPOINT_OPEN, &attribute).with_context(|| format!("failed to attach an empty program to {hook}"))
-}
-
-fn bpf(command: i64, attribute: &[u8; 128]) -> std::io::Result<OwnedFd> {
-    // SAFETY: the attribute is laid out as `union bpf_attr`, and what it points to lives through the call.
-    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, attribute.as_ptr(), attribute.len()) };
-    if fd < 0 {
-        return Err(std::io::Error::last_os_error());
-    }
-    // SAFETY: the kernel just gave us this descriptor, and nobody else has it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+    bpf_open(RAW_TRACEPOINT_OPEN, &mut attribute)
+        .with_context(|| format!("failed to attach an empty program to {hook}"))
 }
 
 /// The same job as a script: lifecycle events, and failed calls on cgroupfs by the path that was kept on the way in.

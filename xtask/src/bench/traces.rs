@@ -6,19 +6,19 @@ use std::process::Command;
 
 use anyhow::Context;
 
-use super::calls::{Measurement, PAIRS, measure_apart};
+use super::churn::{PAIRS, make_apart};
 use super::tracers::{Ended, Running, Tracer};
 use super::usage::{Usage, pipeline};
-use super::{Place, Scratch, median};
+use super::{Bench, Measured, median};
 use crate::{cargo, run as run_command, step};
 
 /// Who is compared while cgroups are made and removed: the second does what the first does, and records.
 const TRACERS: [Tracer; 3] = [Tracer::Cgtrace, Tracer::Record, Tracer::Bpftrace];
 /// Churning processes in a round of recording, and in the trace that is replayed.
-const SHORT: u64 = 10;
-const LONG: u64 = 30;
+const SHORT: usize = 10;
+const LONG: usize = 30;
 /// A cgroup that is made and removed is created, removed and released.
-const EVENTS: u64 = 3;
+const EVENTS: usize = 3;
 /// What memory is measured with: a trace, and one ten times as long.
 const LENGTHS: [u64; 2] = [1_000_000, 10_000_000];
 
@@ -53,38 +53,28 @@ impl Reader {
     }
 }
 
-/// What is measured, and where.
-struct Stage<'a> {
-    program: &'a Path,
-    scratch: &'a Scratch,
-    place: Place,
+/// A trace of cgroup churn, and what its recorder did.
+fn record(bench: &Bench, what: Measured) -> anyhow::Result<(PathBuf, Ended)> {
+    step(&format!("recording a trace: {}", what.word()));
+    let trace = bench.place.0.join(format!("{}.jsonl.zst", what.word()));
+    let ended = churn(bench, Tracer::Record, what, LONG, &trace)?;
+    Ok((trace, ended))
 }
 
-impl Stage<'_> {
-    /// A trace of cgroup churn, and what its recorder did.
-    fn record(&self, what: Measurement) -> anyhow::Result<(PathBuf, Ended)> {
-        step(&format!("recording a trace: {}", what.name()));
-        let trace = self.place.0.join(format!("{what:?}.jsonl.zst"));
-        let ended = self.churn(Tracer::Record, what, LONG, &trace)?;
-        Ok((trace, ended))
+/// Has `processes` churn, one after the other, under a tracer that writes to `results`.
+fn churn(bench: &Bench, tracer: Tracer, what: Measured, processes: usize, results: &Path) -> anyhow::Result<Ended> {
+    let running = Running::start(tracer, &bench.program, results)?;
+    for _ in 0..processes {
+        make_apart(what, &bench.scratch)?;
     }
-
-    /// Has `processes` churn, one after the other, under a tracer that writes to `results`.
-    fn churn(&self, tracer: Tracer, what: Measurement, processes: u64, results: &Path) -> anyhow::Result<Ended> {
-        let running = Running::start(tracer, self.program, results)?;
-        for _ in 0..processes {
-            measure_apart(what, self.scratch)?;
-        }
-        running.stop()
-    }
+    running.stop()
 }
 
 /// Measures it all and prints it.
-pub fn run(rounds: usize, program: &Path, scratch: &Scratch) -> anyhow::Result<()> {
-    let stage = Stage { program, scratch, place: Place::new()? };
-    recording(rounds, &stage)?;
-    let (trace, ended) = stage.record(Measurement::Churn)?;
-    let (mixed, mixed_ended) = stage.record(Measurement::ChurnContainers)?;
+pub fn run(bench: &Bench) -> anyhow::Result<()> {
+    recording(bench)?;
+    let (trace, ended) = record(bench, Measured::Churn)?;
+    let (mixed, mixed_ended) = record(bench, Measured::ChurnContainers)?;
     println!("\nbytes an event in a trace file:");
     let size = |what: &str, trace: &Path, ended: &Ended, aim: &str| -> anyhow::Result<()> {
         let bytes = std::fs::metadata(trace).context("failed to look at a trace")?.len();
@@ -94,21 +84,21 @@ pub fn run(rounds: usize, program: &Path, scratch: &Scratch) -> anyhow::Result<(
     };
     size("one cgroup, made over and over", &trace, &ended, "aim 12 or less; ")?;
     size("every other one a new container's", &mixed, &mixed_ended, "")?;
-    replay(rounds, program, &trace)?;
-    memory(program, &mixed, &stage.place)
+    replay(bench, &trace)?;
+    memory(bench, &mixed)
 }
 
 /// What recording takes of a processor, an event.
-fn recording(rounds: usize, stage: &Stage) -> anyhow::Result<()> {
+fn recording(bench: &Bench) -> anyhow::Result<()> {
     let (mut costs, mut lost): (BTreeMap<Tracer, Vec<f64>>, BTreeMap<Tracer, u64>) = Default::default();
-    for round in 1..=rounds {
-        step(&format!("recording: round {round} of {rounds}"));
+    for round in 1..=bench.rounds {
+        step(&format!("recording: round {round} of {}", bench.rounds));
         for tracer in TRACERS {
-            let ended = stage.churn(tracer, Measurement::Churn, SHORT, &stage.place.0.join("results"))?;
+            let ended = churn(bench, tracer, Measured::Churn, SHORT, &bench.place.0.join("results"))?;
             let nanos = ended.cpu.as_nanos() as f64 / (SHORT * PAIRS * EVENTS) as f64;
             costs.entry(tracer).or_default().push(nanos);
             *lost.entry(tracer).or_default() += ended.lost;
-            stage.place.empty()?;
+            bench.place.empty()?;
         }
     }
     let of = |tracer| median(costs.get(&tracer).map_or(&[], Vec::as_slice));
@@ -122,15 +112,15 @@ fn recording(rounds: usize, stage: &Stage) -> anyhow::Result<()> {
 }
 
 /// How fast a trace is read.
-fn replay(rounds: usize, program: &Path, trace: &Path) -> anyhow::Result<()> {
+fn replay(bench: &Bench, trace: &Path) -> anyhow::Result<()> {
     let (_, lines) = pipeline(&mut [command("zstd", &["-dc"], trace), command("wc", &["-l"], Path::new("-"))], true)?;
     // The header and the end are no inputs.
     let inputs = lines.trim().parse::<u64>().context("wc counts lines")?.saturating_sub(2) as f64;
     let mut usages: BTreeMap<Reader, Vec<Usage>> = BTreeMap::new();
-    for round in 1..=rounds {
-        step(&format!("replaying: round {round} of {rounds}"));
+    for round in 1..=bench.rounds {
+        step(&format!("replaying: round {round} of {}", bench.rounds));
         for reader in Reader::ALL {
-            usages.entry(reader).or_default().push(reader.read(program, trace)?);
+            usages.entry(reader).or_default().push(reader.read(&bench.program, trace)?);
         }
     }
     let of = |reader: Reader, what: fn(&Usage) -> f64| {
@@ -158,17 +148,17 @@ fn replay(rounds: usize, program: &Path, trace: &Path) -> anyhow::Result<()> {
 }
 
 /// How much memory a report takes, and whether that grows with the trace.
-fn memory(program: &Path, trace: &Path, place: &Place) -> anyhow::Result<()> {
+fn memory(bench: &Bench, trace: &Path) -> anyhow::Result<()> {
     println!("\nmost memory of cgtrace report, in MiB, by events in the trace (aim below 100):");
     println!("{:<26}{:>12}{:>16}{:>16}", "", "", "--lives", "--format html");
     for events in LENGTHS {
         step(&format!("making a trace of {events} events"));
-        let long = place.0.join("long.jsonl.zst");
+        let long = bench.place.0.join("long.jsonl.zst");
         let mut lengthen = cargo();
         lengthen.args(["run", "--quiet", "--release", "--package", "cgtrace", "--example", "lengthen", "--"]);
         run_command(lengthen.arg(trace).arg(&long).arg(events.to_string()))?;
         let peak = |options: &[&str]| -> anyhow::Result<f64> {
-            let (usage, _) = pipeline(&mut [report(program, options, &long)], false)?;
+            let (usage, _) = pipeline(&mut [report(&bench.program, options, &long)], false)?;
             Ok(usage.peak as f64 / f64::from(1 << 20))
         };
         let (plain, lives, html) = (peak(&[])?, peak(&["--lives"])?, peak(&["--format", "html"])?);

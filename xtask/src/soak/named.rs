@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
+use super::GROWTH;
 use super::runtime::{self, Teardown};
-use super::{Agent, GROWTH, cpu_share, resident, sum};
+use crate::agent::{Agent, cpu_share, resident, sum};
 use crate::bench::{Place, Scratch, median};
 use crate::step;
 

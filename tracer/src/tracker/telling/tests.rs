@@ -8,7 +8,7 @@ use crate::findings::{Cause, Explanation, Finding, Severity};
 use crate::input::{About, BootTime, CgroupId, Change, Exit, Facts, HierarchyId, Input, Tick, WalkedAgain};
 use crate::input::{NamespaceId, Syscall};
 use crate::rules::{Judgement, OnDeadline, OnEvent, Rule, Rules, Weighed, wording};
-use crate::state::{Course, Story, Told};
+use crate::state::{Course, SETTLES, Story, Told};
 use crate::tracker::tests::Play;
 
 const NEVER: Cause = Cause { word: "never-used", meaning: "m", advice: "a", is_routine: false };
@@ -31,6 +31,7 @@ const COURSE: Course = Course {
     joins: |story, moment, case, _| story.member_at(moment.place()).is_some_and(|own| own.is_same_life(case)),
     gathers: |_, _| false,
     patience: Duration::ZERO,
+    settles: SETTLES,
     waits: |_| None,
     follows: &[Change::Removed],
     is_news: |told: &Told, finding: &Finding| told.severity != finding.severity,
