@@ -1,7 +1,8 @@
 //! The `cgroup:*` tracepoints.
 //!
 //! Two ways in, one body. The classic tracepoint's record has all fields at offsets that have not changed since 5.5,
-//! which is checked before it is attached; it needs tracefs. The raw tracepoint needs no tracefs, but reads the fields from `struct cgroup`.
+//! which is checked before it is attached; it needs tracefs. The raw tracepoint needs no tracefs, but reads the fields
+//! from `struct cgroup`.
 
 use aya_ebpf::{
     EbpfContext,

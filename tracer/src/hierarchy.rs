@@ -174,8 +174,8 @@ pub struct Header {
     /// tell, and in older traces.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_class")]
     pub rmdir_class: Option<RmdirClass>,
-    /// Which task is current on this kernel as a cgroup becomes empty. `None` if its release does not tell, and in older
-    /// traces.
+    /// Which task is current on this kernel as a cgroup becomes empty. `None` if its release does not tell, and in
+    /// older traces.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_task")]
     pub emptied_in: Option<EmptiedIn>,
     /// When the kernel preempts tasks in kernel code; absent if that could not be told.

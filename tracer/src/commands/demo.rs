@@ -95,7 +95,8 @@ fn play(scenario: Scenario, form: Form, backend: BackendChoice) -> anyhow::Resul
     Ok(())
 }
 
-/// Whether the play gave what it should: exactly one finding, of the right kind. `notes`: what this host sees less well.
+/// Whether the play gave what it should: exactly one finding, of the right kind. `notes`: what works less well on this
+/// host.
 fn check(scenario: Scenario, findings: &[Finding], notes: &[String]) -> anyhow::Result<()> {
     let expected = scenario.expected();
     let stories = findings.iter().filter(|finding| finding.revision == 0).count();

@@ -90,8 +90,8 @@ impl fmt::Display for Stop {
             ),
             Err(error) => write!(
                 f,
-                "error: the kernel stopped running the programs that watch failed calls{why}, and nothing can take \
-                 over ({error}): failed calls are not seen\nhint: restart cgtrace"
+                "error: the kernel stopped running the programs that watch failed calls{why}, and none takes over: \
+                 {error}; failed calls are not seen\nhint: restart cgtrace"
             ),
         }
     }
@@ -112,8 +112,8 @@ pub struct Tracer {
     /// What watches failed calls if the kernel does not run the trampolines any more: loaded, and not attached. The
     /// sandbox allows no loading later.
     instead: Option<Result<Vec<Hook>, String>>,
-    /// Whether there is a program that watches failed calls.
-    watches_calls: bool,
+    /// Whether our own failed calls can be seen: a program watches failed calls, and knows us by our number.
+    sees_own_calls: bool,
     /// Whether the failed calls that are made to see it were seen when this was last looked at.
     runs: bool,
     waiters: Option<[AsyncFd<OwnedFd>; 2]>,
@@ -192,7 +192,7 @@ impl Tracer {
             attempts,
             links: Vec::new(),
             instead: None,
-            watches_calls: false,
+            sees_own_calls: false,
             runs: true,
             waiters: None,
             messages,
@@ -219,8 +219,7 @@ impl Tracer {
     fn is_run(&self) -> bool {
         let counted = self.ebpf.map("OWN_CALLS").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
         let seen = || Some(counted.as_ref()?.get(&0, 0).ok()?.iter().sum::<u64>());
-        let can_be_seen = self.watches_calls && process::is_in_first_pid_namespace() == Some(true);
-        let Some(before) = seen().filter(|_| can_be_seen) else { return true };
+        let Some(before) = seen().filter(|_| self.sees_own_calls) else { return true };
         let is_seen = || {
             firing::fail();
             seen().is_none_or(|now| now != before)
@@ -267,7 +266,7 @@ impl Tracer {
     /// Puts the tracepoint in the place of the trampolines. These stay attached and tell nothing any more, even if the
     /// kernel runs them again: what is detached while ftrace is off cannot be attached again by anybody on this host.
     fn take_over(&mut self) -> Result<(), String> {
-        let hooks = self.instead.take().ok_or("there is nothing to take over")??;
+        let hooks = self.instead.take().ok_or("there are no others")??;
         self.set_taken_over(true).map_err(told)?;
         if let Err(error) = hooks.iter().try_for_each(|hook| self.attach(hook)) {
             let _ = self.set_taken_over(false);
@@ -571,7 +570,7 @@ impl Tracer {
             Hook::BtfTracepoint { program, .. } => attach!(program: BtfTracePoint,),
             Hook::Trampoline { program, .. } => attach!(program: FExit,),
         };
-        self.watches_calls |= is_on_calls(hook.program());
+        self.sees_own_calls |= is_on_calls(hook.program()) && process::is_in_first_pid_namespace() == Some(true);
         self.links.push(link);
         Ok(())
     }
@@ -709,6 +708,34 @@ unsafe impl aya::Pod for Pod<Denied> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_reads_that_the_programs_stopped_learns_what_is_done_about_it() {
+        let lost = Lost::some(BootTime(0), Ring::Attempts, LossReason::Silent, 1);
+        let told = |why: Option<&str>, taken_over: Result<(), &str>| {
+            let (why, taken_over) = (why.map(str::to_owned), taken_over.map_err(str::to_owned));
+            Stop { lost: lost.clone(), why, taken_over }.to_string()
+        };
+        assert_eq!(
+            told(Some("kernel.ftrace_enabled is 0"), Ok(())),
+            "warning: the kernel stopped running the trampolines (kernel.ftrace_enabled is 0): the tracepoint on all \
+             system calls' exit is used instead; failed calls of the last minute may be missing"
+        );
+        assert_eq!(
+            told(None, Err("there are no others")),
+            "error: the kernel stopped running the programs that watch failed calls, and none takes over: there are no \
+             others; failed calls are not seen\nhint: restart cgtrace"
+        );
+    }
+
+    #[test]
+    fn every_program_on_failed_calls_is_known_as_one() {
+        let calls = ["exit_openat", "again_exit_openat", "sys_exit_btf", "again_sys_exit_raw"];
+        assert!(calls.into_iter().all(is_on_calls));
+        assert!(
+            !["process_exit", "again_process_exit", "cgroup_rmdir", "raw_cgroup_rmdir"].into_iter().any(is_on_calls)
+        );
+    }
 
     #[test]
     fn every_path_that_begins_like_a_way_down_passes_the_first_look() {

@@ -58,9 +58,11 @@ mod tests {
                    processed 6 insns (limit 1000000) max_states_per_insn 0 total_states 0\n\n";
         let told = |log| reason(log).unwrap_or_default();
         assert_eq!(told(log), "program of this type cannot use helper bpf_probe_read_kernel#113");
-        let log = "4: (85) call bpf_probe_read_kernel#113\nReason:\n  The helper bpf_probe_read_kernel#113 is not allowed: \
-                   this program type\n  does not allow the helper.\nAt:\n  insn 4\n\nSuggestion:\n  Use a helper allowed \
-                   for this program type.\nprocessed 5 insns (limit 1000000)\n";
+        let log = "4: (85) call bpf_probe_read_kernel#113\n\
+                   Reason:\n  The helper bpf_probe_read_kernel#113 is not allowed: this program type\n  \
+                   does not allow the helper.\nAt:\n  insn 4\n\n\
+                   Suggestion:\n  Use a helper allowed for this program type.\n\
+                   processed 5 insns (limit 1000000)\n";
         assert_eq!(
             told(log),
             "The helper bpf_probe_read_kernel#113 is not allowed: this program type does not allow the helper."

@@ -42,7 +42,7 @@ fn programs_are_seen_to_run_and_not_to_run_once_they_are_detached() {
             tracer.detach();
             assert!(stopped(tracer.look(BootTime(9))).taken_over.is_err());
         } else {
-            assert_eq!(stop.taken_over, Err("there is nothing to take over".to_owned()));
+            assert_eq!(stop.taken_over, Err("there are no others".to_owned()));
         }
         assert!(matches!(tracer.look(BootTime(10)), Look::StaysSilent(lost) if lost.at == BootTime(10)));
     }
