@@ -157,7 +157,7 @@ tracer_ebpf::for_each_syscall!(calls);
 #[inline(always)]
 fn trampoline(ctx: &FExitContext, row: u8, turn: Turn) -> i32 {
     let (registers, result) = arguments(ctx);
-    if !failed(result) {
+    if !failed(result) || maps::is_taken_over() {
         return 0;
     }
     match Call::of(registers, row, result) {
@@ -280,7 +280,11 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, call: Call, turn: 
     }
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
-    if u64::from(tgid) == maps::config(config::SELF) || turn.is_told(pid_tgid as u32) {
+    if u64::from(tgid) == maps::config(config::SELF) {
+        maps::count_own_call();
+        return 0;
+    }
+    if turn.is_told(pid_tgid as u32) {
         return 0;
     }
     actors::saw(tgid, slot);

@@ -119,6 +119,55 @@ pub struct Lifecycle {
     pub task_comm: [u8; COMM],
 }
 
+/// A field of a classic tracepoint's record, as `events/cgroup/NAME/format` in tracefs has it.
+#[derive(Clone, Copy, Debug)]
+pub struct Field {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it lies, in bytes.
+    pub offset: usize,
+}
+
+/// The fields that the programs of classic tracepoints read. They have lain there since Linux 5.5.
+pub mod classic {
+    use super::Field;
+
+    const fn field(name: &'static str, offset: usize) -> Field {
+        Field { name, offset }
+    }
+
+    /// The hierarchy's number.
+    pub const ROOT: Field = field("root", 8);
+    /// Depth below the root.
+    pub const LEVEL: Field = field("level", 12);
+    /// The cgroup's id.
+    pub const ID: Field = field("id", 16);
+    /// Where its path is: the offset in the low half (`__data_loc`).
+    pub const PATH: Field = field("path", 24);
+    /// Of the `cgroup_notify_*` tracepoints: 0 or 1.
+    pub const VALUE: Field = field("val", 28);
+    /// Of `cgroup_attach_task`: the moved thread. What it has before lies where the others have it.
+    pub const MOVED: Field = field("pid", 24);
+    /// Likewise: where the path is.
+    pub const MOVED_TO: Field = field("dst_path", 28);
+    /// Likewise: where the thread's name is.
+    pub const MOVED_COMM: Field = field("comm", 32);
+
+    /// What is read of a tracepoint's record.
+    #[cfg(not(target_arch = "bpf"))]
+    pub fn fields(tracepoint: &str) -> Vec<Field> {
+        match tracepoint {
+            "cgroup_attach_task" => {
+                let [root, level, id] = [("dst_root", ROOT), ("dst_level", LEVEL), ("dst_id", ID)]
+                    .map(|(name, like)| field(name, like.offset));
+                vec![root, level, id, MOVED, MOVED_TO, MOVED_COMM]
+            }
+            "cgroup_notify_populated" | "cgroup_notify_frozen" => vec![ROOT, LEVEL, ID, PATH, VALUE],
+            _ => vec![ROOT, LEVEL, ID, PATH],
+        }
+    }
+}
+
 /// An ancestor.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,8 @@
 //! The `cgroup:*` tracepoints.
 //!
-//! Two ways in, one body. The classic tracepoint's record has all fields at offsets that have not changed since 5.5; it
-//! needs tracefs to be attached. The raw tracepoint needs no tracefs, but reads the fields from `struct cgroup`.
+//! Two ways in, one body. The classic tracepoint's record has all fields at offsets that have not changed since 5.5,
+//! which is checked before it is attached; it needs tracefs. The raw tracepoint needs no tracefs, but reads the fields
+//! from `struct cgroup`.
 
 use aya_ebpf::{
     EbpfContext,
@@ -12,7 +13,7 @@ use aya_ebpf::{
     macros::{raw_tracepoint, tracepoint},
     programs::{RawTracePointContext, TracePointContext},
 };
-use tracer_ebpf::{COMM, LONGEST_CGROUP_PATH, Lifecycle, config, kind, lost, offset::*, slot};
+use tracer_ebpf::{COMM, Field, LONGEST_CGROUP_PATH, Lifecycle, classic::*, config, kind, lost, offset::*, slot};
 
 use crate::actors;
 use crate::kernel::{peek_u32, pointer, read, within};
@@ -83,27 +84,27 @@ fn tell(said: &Said) {
 
 /// Reads a field of a classic tracepoint's record.
 #[inline(always)]
-fn field<T: Copy>(ctx: &TracePointContext, offset: usize) -> T {
+fn field<T: Copy>(ctx: &TracePointContext, field: Field) -> T {
     // SAFETY: the offsets are those of the tracepoint's format, within its record.
-    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u8>().add(offset).cast()) }
+    unsafe { core::ptr::read_volatile(ctx.as_ptr().cast::<u8>().add(field.offset).cast()) }
 }
 
-/// The address of a string of a classic tracepoint's record (`__data_loc`: offset in the low half).
+/// The address of a string of a classic tracepoint's record.
 #[inline(always)]
-fn string(ctx: &TracePointContext, offset: usize) -> u64 {
-    ctx.as_ptr() as u64 + u64::from(field::<u32>(ctx, offset) & 0xffff)
+fn string(ctx: &TracePointContext, place: Field) -> u64 {
+    ctx.as_ptr() as u64 + u64::from(field::<u32>(ctx, place) & 0xffff)
 }
 
 #[inline(always)]
 fn classic(ctx: &TracePointContext, kind: u8) -> u32 {
     // `cgroup_event` tracepoints have their value behind the path.
-    let value = if matches!(kind, kind::NOTIFY_POPULATED | kind::NOTIFY_FROZEN) { field(ctx, 28) } else { 0 };
+    let value = if matches!(kind, kind::NOTIFY_POPULATED | kind::NOTIFY_FROZEN) { field(ctx, VALUE) } else { 0 };
     let (path, value, task_comm) = match kind {
-        kind::ATTACH_TASK => (string(ctx, 28), field(ctx, 24), string(ctx, 32)),
-        _ => (string(ctx, 24), value, 0),
+        kind::ATTACH_TASK => (string(ctx, MOVED_TO), field(ctx, MOVED), string(ctx, MOVED_COMM)),
+        _ => (string(ctx, PATH), value, 0),
     };
     debug!(ctx, "tracepoint {}", kind);
-    let (hierarchy, level, id) = (field(ctx, 8), field(ctx, 12), field(ctx, 16));
+    let (hierarchy, level, id) = (field(ctx, ROOT), field(ctx, LEVEL), field(ctx, ID));
     // It names the thread alone, as `pid`.
     tell(&Said { kind, hierarchy, level, id, value, path, task_tgid: 0, task_comm });
     0

@@ -78,6 +78,15 @@ pub fn is_flooded_by(uid: u32) -> bool {
 #[map]
 static LOST: PerCpuArray<[u64; lost::COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
 
+/// How many failed calls of the agent's own were seen: by one that it makes for that, it knows that the kernel runs the
+/// programs.
+#[map]
+static OWN_CALLS: PerCpuArray<u64> = PerCpuArray::with_max_entries(1, 0);
+
+/// Not 0 once the tracepoint has taken over from the trampolines.
+#[map]
+static TAKEN_OVER: Array<u32> = Array::with_max_entries(1, 0);
+
 /// Thread groups whose start of programs and end are reported.
 #[map]
 pub static ACTORS: LruHashMap<u32, u8> = LruHashMap::with_max_entries(16_384, 0);
@@ -215,6 +224,21 @@ pub fn count_lost(index: u32) {
         // SAFETY: a value of this processor's own, and the program runs on one processor at a time. The index is one of
         // the constants.
         unsafe { *counts.cast::<u64>().add(index as usize) += 1 };
+    }
+}
+
+/// Whether the tracepoint tells of failed calls in the place of trampolines that stay attached.
+#[inline(always)]
+pub fn is_taken_over() -> bool {
+    TAKEN_OVER.get(0).is_some_and(|taken_over| *taken_over != 0)
+}
+
+/// Counts a failed call of the agent's own.
+#[inline(always)]
+pub fn count_own_call() {
+    if let Some(count) = OWN_CALLS.get_ptr_mut(0) {
+        // SAFETY: as above; a program that another one preempts may undo what that one counted, but not that it ran.
+        unsafe { *count += 1 };
     }
 }
 

@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::input::{BootTime, Device, HierarchyId, Pid, at_most};
 use crate::name::Name;
-use crate::release::RmdirClass;
+use crate::release::{EmptiedIn, RmdirClass};
 
 /// Which layout `/sys/fs/cgroup` has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
@@ -174,12 +174,22 @@ pub struct Header {
     /// tell, and in older traces.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_class")]
     pub rmdir_class: Option<RmdirClass>,
+    /// Which task is current on this kernel as a cgroup becomes empty. `None` if its release does not tell, and in
+    /// older traces.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_task")]
+    pub emptied_in: Option<EmptiedIn>,
     /// When the kernel preempts tasks in kernel code; absent if that could not be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preemption: Option<Preemption>,
     /// The command that is traced, `live -- CMD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<Pid>,
+}
+
+/// As of the class below.
+fn known_task<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<EmptiedIn>, D::Error> {
+    let word = Option::<String>::deserialize(deserializer)?;
+    Ok(EmptiedIn::ALL.into_iter().find(|task| word.as_deref() == Some(task.as_str())))
 }
 
 /// A word of a newer version says nothing to this one.

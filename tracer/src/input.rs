@@ -922,6 +922,10 @@ words! {
         /// been preempted. It is the most that was lost: a call may have been of no interest, or told by the first of
         /// two copies of the program.
         Missed = "missed",
+        /// The kernel does not run a program, though it is attached: trampolines while `kernel.ftrace_enabled` is 0.
+        /// Counted are the failed calls that the agent makes itself to see it; how many others were not seen is not
+        /// known.
+        Silent = "silent",
         /// A record could not be understood, or memory that should hold a path could not be read.
         Malformed = "malformed",
     }
@@ -944,7 +948,7 @@ pub struct Lost {
     /// What the calls tried. `None` if that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<Operation>,
-    /// The kernel program that was skipped.
+    /// The kernel program that was skipped, or is not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub program: Option<String>,
 }

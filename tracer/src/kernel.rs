@@ -7,6 +7,8 @@
 mod attach;
 mod bpf;
 mod btf;
+mod features;
+mod firing;
 mod messages;
 mod plan;
 mod preemption;
@@ -16,10 +18,11 @@ mod support;
 mod tracefs;
 mod trampoline;
 
-pub use attach::{Options, Tracer, enable_statistics};
+pub use attach::{Look, Options, Stop, Tracer, enable_statistics};
+pub use features::{Feature, Need};
 pub use plan::{Backend, BackendChoice, PROBES, Plan, ProbeSpec, Refusal};
 pub use support::{Support, kernel_version};
-pub use tracefs::Tracefs;
+pub use tracefs::{Found, Tracefs};
 
 /// The compiled kernel programs; `None` in a binary that was built without the BPF toolchain.
 #[cfg(bpf_built)]

@@ -313,7 +313,13 @@ impl Metrics {
             ),
             (
                 Ring::Attempts,
-                &[LossReason::RingFull, LossReason::RateLimited, LossReason::Malformed, LossReason::Missed][..],
+                &[
+                    LossReason::RingFull,
+                    LossReason::RateLimited,
+                    LossReason::Malformed,
+                    LossReason::Missed,
+                    LossReason::Silent,
+                ][..],
             ),
             (Ring::Recording, &[LossReason::NotWritten][..]),
         ] {

@@ -198,6 +198,20 @@ pub fn most_fds() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current
 }
 
+/// Whether this process numbers processes as the kernel's programs do. `None` if `/proc` is not there.
+pub fn is_in_first_pid_namespace() -> Option<bool> {
+    /// `PROC_PID_INIT_INO`
+    const FIRST: u32 = 0xeffffffc;
+    let link = fs::read_link("/proc/self/ns/pid").ok()?;
+    let number = link.to_str()?.strip_prefix("pid:[")?.strip_suffix(']')?.parse::<u32>().ok()?;
+    Some(number == FIRST)
+}
+
+/// `kernel.ftrace_enabled`: whether trampolines run. `None` on a kernel that cannot switch them off.
+pub fn is_ftrace_enabled() -> Option<bool> {
+    Some(fs::read_to_string("/proc/sys/kernel/ftrace_enabled").ok()?.trim() != "0")
+}
+
 /// `/proc/self/cgroup`: which hierarchies there are.
 ///
 /// # Errors

@@ -117,10 +117,30 @@ const LEAVES_LAST: (u32, u32) = (6, 19);
 /// could.
 const PREEMPTS_TRACEPOINTS: (u32, u32) = (7, 0);
 
-/// Whether a cgroup becomes empty while a task is current that has nothing to do with it. `None` if the release does
-/// not tell.
-pub fn empties_in_next_task(release: &str) -> Option<bool> {
-    Version::of(release).map(|own| (own.major, own.minor) >= LEAVES_LAST)
+words! {
+    /// Which task is current as a cgroup becomes empty.
+    pub enum EmptiedIn {
+        /// The last one that leaves it.
+        LastTask = "last-task",
+        /// Whatever task runs next, which has nothing to do with it.
+        NextTask = "next-task",
+    }
+}
+
+impl EmptiedIn {
+    /// That of a kernel, by `uname -r`. `None` if the release does not tell.
+    pub fn of(release: &str) -> Option<Self> {
+        let own = Version::of(release)?;
+        Some(if (own.major, own.minor) >= LEAVES_LAST { Self::NextTask } else { Self::LastTask })
+    }
+
+    /// What follows from it, for people.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::LastTask => "the task that leaves last is current, and is the actor",
+            Self::NextTask => "any task may be current, so `emptied` events have no actor",
+        }
+    }
 }
 
 /// Whether programs of tracepoints can be preempted. `None` if the release does not tell.

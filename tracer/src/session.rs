@@ -21,14 +21,14 @@ use crate::container;
 use crate::gather::{Arrived, Gatherer};
 use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
 use crate::input::{About, BootTime, Event, Facts, Input, Pid, Ring};
-use crate::kernel;
+use crate::kernel::{self, Look};
 use crate::line::Counts;
 use crate::memory;
 use crate::name::Name;
 use crate::process;
 use crate::reader::Readers;
 use crate::recording;
-use crate::release::RmdirClass;
+use crate::release::{EmptiedIn, RmdirClass};
 use crate::stream::Stream;
 use crate::tracker::Tracker;
 use merge::{HOLD, LAG, Merge};
@@ -44,6 +44,9 @@ const SLEEP: Duration = Duration::from_millis(900);
 const LOSS_EVERY: Duration = Duration::from_millis(500);
 /// There is no turn sooner after another one, unless something wakes us.
 const SOON: Duration = Duration::from_millis(1);
+/// How often it is seen whether the kernel still runs the programs that watch failed calls: and before each story is
+/// told.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How often, at most, the kernel is asked how many cgroups are dying.
 const COUNT_AGAIN: Duration = Duration::from_secs(10);
 /// Whoever does not get to run for so long may have missed what it should have looked at.
@@ -69,6 +72,8 @@ pub struct Session {
     not_before: Instant,
     /// Mount points of cgroupfs that cannot be watched, as far as that was said.
     unwatched: BTreeSet<Name>,
+    /// What works less well here than it could.
+    notes: Vec<String>,
     /// Whether a new part of the trace is wanted: its file is rotated.
     wants_part: Box<dyn Fn() -> bool>,
 }
@@ -115,6 +120,7 @@ impl Session {
             again: None,
             not_before: Instant::now(),
             unwatched: BTreeSet::new(),
+            notes: plan.notes.clone(),
             wants_part: Box::new(|| false),
         };
         session.header.backend = session.tracer.backend().as_str().to_owned();
@@ -162,6 +168,11 @@ impl Session {
     /// The probes, attached or not.
     pub fn probes(&self) -> &[Probe] {
         &self.header.probes
+    }
+
+    /// What works less well on this host than it could, a line each.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
     }
 
     /// The kernel side.
@@ -222,6 +233,7 @@ impl Session {
         let mut stop = std::pin::pin!(stop);
         let mut rest = Duration::ZERO;
         let (mut asked, mut counted) = (process::boot_time(), BootTime(0));
+        let mut looked = asked;
         let mut last_words: Option<(BootTime, tokio::time::Instant)> = None;
         let mut turned = process::boot_time();
         loop {
@@ -237,7 +249,12 @@ impl Session {
                 self.again.get_or_insert(WalkReason::Stall);
             }
             // A story that is about to be told is judged by what is lost, too.
-            if now.since(asked) >= LOSS_EVERY || stream.tracker().next_due().is_some_and(|due| due <= now) {
+            let is_due = stream.tracker().next_due().is_some_and(|due| due <= now);
+            if is_due || now.since(looked) >= LOOK_EVERY {
+                looked = now;
+                self.look(&mut stream, now)?;
+            }
+            if is_due || now.since(asked) >= LOSS_EVERY {
                 asked = now;
                 self.losses(&mut stream, now)?;
             }
@@ -274,6 +291,7 @@ impl Session {
         }
         // The programs go one after the other: what some still tell when others are gone is half the truth.
         let cut = process::boot_time();
+        self.look(&mut stream, cut)?;
         self.tracer.detach();
         self.gather(Some(stream.tracker()))?;
         self.losses(&mut stream, cut)?;
@@ -310,6 +328,24 @@ impl Session {
         let soonest = if self.gatherer.is_waiting() { LAG } else { SOON };
         let until = due.map(|due| (due + LAG).since(process::boot_time()).max(soonest));
         Ok(until.map_or(longest, |until| until.min(longest)))
+    }
+
+    /// Sees whether the kernel still runs the programs that watch failed calls.
+    fn look(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
+        let lost = match self.tracer.look(now) {
+            Look::Runs => return Ok(()),
+            Look::RunsAgain(lost) => {
+                say!("note: failed calls are seen again");
+                lost
+            }
+            Look::StaysSilent(lost) => lost,
+            Look::Stopped(stop) => {
+                say!("{stop}");
+                self.header.backend = self.tracer.backend().as_str().to_owned();
+                stop.lost
+            }
+        };
+        Ok(stream.feed(&mut Input::Lost(lost))?)
     }
 
     fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
@@ -390,6 +426,7 @@ fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
         tool: concat!("cgtrace ", env!("CARGO_PKG_VERSION")).to_owned(),
         host: system.host,
         rmdir_class: RmdirClass::of(&system.kernel),
+        emptied_in: EmptiedIn::of(&system.kernel),
         kernel: system.kernel,
         arch: system.arch,
         boot_id: system.boot_id,

@@ -67,6 +67,7 @@ fn play(scenario: Scenario, form: Form, backend: BackendChoice) -> anyhow::Resul
         writeln!(io::stdout(), "{}\n", palette.heading(story))?;
     }
     let mut session = super::start(backend, &Options::default())?;
+    let notes = session.notes().to_vec();
     let scratch = format!("cgtrace-demo-{}", std::process::id());
     let glob = GlobBuilder::new(&format!("/{scratch}*")).build().context("failed to make a pattern")?;
     let filter = Filter { cgroup: Some(glob.compile_matcher()), benign: true, ..Filter::default() };
@@ -87,15 +88,16 @@ fn play(scenario: Scenario, form: Form, backend: BackendChoice) -> anyhow::Resul
     if !played.is_some_and(|status| status.success()) {
         bail!("{} could not be played", scenario.as_str());
     }
-    check(scenario, &findings)?;
+    check(scenario, &findings, &notes)?;
     if form != Form::Json {
         writeln!(io::stdout())?;
     }
     Ok(())
 }
 
-/// Whether the play gave what it should: exactly one finding, of the right kind.
-fn check(scenario: Scenario, findings: &[Finding]) -> anyhow::Result<()> {
+/// Whether the play gave what it should: exactly one finding, of the right kind. `notes`: what works less well on this
+/// host.
+fn check(scenario: Scenario, findings: &[Finding], notes: &[String]) -> anyhow::Result<()> {
     let expected = scenario.expected();
     let stories = findings.iter().filter(|finding| finding.revision == 0).count();
     let is_right = |finding: &Finding| {
@@ -109,11 +111,29 @@ fn check(scenario: Scenario, findings: &[Finding]) -> anyhow::Result<()> {
         .iter()
         .map(|finding| format!("{} {} {}", finding.severity.as_str(), finding.kind.as_str(), finding.cause.as_str()))
         .collect();
+    let hint = if notes.is_empty() {
+        String::new()
+    } else {
+        format!("\nhint: less is seen on this host, see `cgtrace doctor`: {}", notes.join("; "))
+    };
     bail!(
-        "{} should give one finding, {} {}, but gave: {}",
+        "{} should give one finding, {} {}, but gave: {}{hint}",
         scenario.as_str(),
         expected.kind,
         expected.cause,
         if found.is_empty() { "none".to_owned() } else { found.join("; ") },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_play_that_fails_where_less_is_seen_says_what_is_missing() {
+        let told = |notes: &[String]| check(Scenario::Duplicate, &[], notes).expect_err("no finding").to_string();
+        assert_eq!(told(&[]), "duplicate should give one finding, duplicate-teardown removed-by-other, but gave: none");
+        let note = "the kernel has no BTF: exit statuses are not known: findings stay undetermined".to_owned();
+        assert!(told(std::slice::from_ref(&note)).ends_with(&format!("see `cgtrace doctor`: {note}")));
+    }
 }

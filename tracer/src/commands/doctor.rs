@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::arguments::FormArgs;
 use crate::cgroupfs;
 use crate::hierarchy::{Hierarchy, Preemption, Probe, Setup};
-use crate::kernel::{BackendChoice, Options, PROBES, Plan, Support, Tracefs, Tracer};
+use crate::kernel::{BackendChoice, Feature, Found, Options, PROBES, Plan, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
 use crate::phrases::count;
 use crate::process::Capability;
-use crate::release::RmdirClass;
+use crate::release::{EmptiedIn, RmdirClass};
 use crate::sandbox;
 
 /// Everything the doctor found.
@@ -25,6 +25,10 @@ struct Diagnosis {
     backend: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rmdir_class: Option<RmdirClass>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    emptied_in: Option<EmptiedIn>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preemption: Option<Preemption>,
     #[serde(skip_serializing_if = "Option::is_none")]
     setup: Option<Setup>,
     hierarchies: Vec<Hierarchy>,
@@ -83,60 +87,63 @@ pub fn run(args: &Doctor) -> anyhow::Result<ExitCode> {
 fn examine(args: &Doctor) -> Diagnosis {
     let tracefs = Tracefs::ensure();
     let support = Support::survey(&tracefs);
-    let rmdir_class = RmdirClass::of(&support.release);
-    let mut checks = facts(&support, rmdir_class);
-    let (mut setup, mut hierarchies) = (None, Vec::new());
+    let mut diagnosis = Diagnosis {
+        checks: facts(&support),
+        probes: Vec::new(),
+        backend: None,
+        rmdir_class: RmdirClass::of(&support.release),
+        emptied_in: EmptiedIn::of(&support.release),
+        preemption: support.preemption,
+        setup: None,
+        hierarchies: Vec::new(),
+        can_trace: false,
+    };
     match cgroupfs::hierarchies() {
         Ok((layout, found)) => {
             let number = count(found.len() as u64, "hierarchy", "hierarchies");
-            checks.push(good("cgroups", format!("{layout}, {number}")));
-            (setup, hierarchies) = (Some(layout), found);
+            diagnosis.checks.push(good("cgroups", format!("{layout}, {number}")));
+            (diagnosis.setup, diagnosis.hierarchies) = (Some(layout), found);
         }
-        Err(error) => checks.push(bad("cgroups", "none", &format!("{error:#}").replace("\nhint: ", "; "))),
+        Err(error) => {
+            diagnosis.checks.push(bad("cgroups", "none", &format!("{error:#}").replace("\nhint: ", "; ")));
+        }
     }
     let plan = match Plan::decide(&support, args.backend) {
         Ok(plan) => plan,
         Err(refusal) => {
-            checks.push(bad("plan", &refusal.what, &refusal.hint));
-            return Diagnosis {
-                checks,
-                probes: Vec::new(),
-                backend: None,
-                rmdir_class,
-                setup,
-                hierarchies,
-                can_trace: false,
-            };
+            diagnosis.checks.push(bad("plan", &refusal.what, &refusal.hint));
+            return diagnosis;
         }
     };
     // Nothing less than attaching them for a moment tells whether the probes work.
     match Tracer::start(&plan, &Options::default()) {
         Ok(tracer) => {
             if let Some(why) = tracer.fell_back() {
-                checks.push(worse("programs", "not all work", &super::instead_of_trampolines(why)));
+                diagnosis.checks.push(worse("programs", "not all work", &super::instead_of_trampolines(why)));
             }
-            Diagnosis {
-                checks,
-                probes: tracer.probes().to_vec(),
-                backend: Some(tracer.backend().to_string()),
-                can_trace: setup.is_some(),
-                rmdir_class,
-                setup,
-                hierarchies,
-            }
+            diagnosis.probes = tracer.probes().to_vec();
+            diagnosis.backend = Some(tracer.backend().to_string());
+            diagnosis.can_trace = diagnosis.setup.is_some();
         }
         Err(error) => {
-            checks.push(bad("programs", &format!("{error:#}"), "see the reason above"));
-            Diagnosis { checks, probes: Vec::new(), backend: None, rmdir_class, setup, hierarchies, can_trace: false }
+            let error = format!("{error:#}");
+            let (what, hint) = error.split_once("\nhint: ").unwrap_or((&error, "see the reason above"));
+            diagnosis.checks.push(bad("programs", what, hint));
         }
     }
+    diagnosis
 }
 
-fn facts(support: &Support, rmdir_class: Option<RmdirClass>) -> Vec<Check> {
+/// What was found out before anything is decided.
+fn facts(support: &Support) -> Vec<Check> {
     let mut checks = vec![good("kernel", format!("{} {}", support.release, std::env::consts::ARCH))];
-    checks.push(match rmdir_class {
+    checks.push(match RmdirClass::of(&support.release) {
         Some(class) => good("rmdir class", format!("{}: {}", class.as_str(), class.meaning())),
         None => good("rmdir class", "unknown: the release does not tell what rmdir does while tasks exit"),
+    });
+    checks.push(match EmptiedIn::of(&support.release) {
+        Some(task) => good("emptied in", format!("{}: {}", task.as_str(), task.meaning())),
+        None => good("emptied in", "unknown: `emptied` events have no actor"),
     });
     for (capability, name, needed, cost) in [
         (Capability::Bpf, "CAP_BPF", true, "run as root, or grant CAP_BPF and CAP_PERFMON"),
@@ -167,6 +174,7 @@ fn facts(support: &Support, rmdir_class: Option<RmdirClass>) -> Vec<Check> {
             (false, false) => worse(name, "missing", cost),
         });
     }
+    checks.push(features(support));
     checks.push(if support.has_btf() {
         let missing = support.missing_offsets();
         match missing.as_slice() {
@@ -174,22 +182,16 @@ fn facts(support: &Support, rmdir_class: Option<RmdirClass>) -> Vec<Check> {
             names => worse("BTF", format!("not found: {}", names.join(", ")), "features that need these are missing"),
         }
     } else {
-        let hint = "relative paths, command lines and mount namespaces are not known; a kernel with \
+        let hint = "relative paths, command lines, exit statuses and mount namespaces are not known; a kernel with \
                     CONFIG_DEBUG_INFO_BTF has it";
         worse("BTF", "none", hint)
     });
-    checks.push(match (support.tracefs, support.tracefs_private) {
-        (true, false) => good("tracefs", "mounted"),
-        (true, true) => good("tracefs", "not mounted; mounted privately while attaching"),
-        (false, _) => {
-            worse("tracefs", "none", "raw tracepoints are used instead; mount -t tracefs tracefs /sys/kernel/tracing")
-        }
-    });
+    checks.push(tracefs(support));
     checks.push(match support.lockdown.as_deref() {
-        Some("confidentiality") => worse(
+        Some("confidentiality") => bad(
             "lockdown",
             "confidentiality",
-            "kernel memory cannot be read: only failed calls with absolute paths are seen",
+            "programs may not read names from kernel memory: boot with lockdown=integrity",
         ),
         Some(mode) => good("lockdown", mode),
         None => good("lockdown", "unknown (securityfs is not mounted)"),
@@ -212,6 +214,43 @@ fn facts(support: &Support, rmdir_class: Option<RmdirClass>) -> Vec<Check> {
         Err(why) => worse("trampolines", why.clone(), "the tracepoint on all system calls' exit is used instead"),
     });
     checks
+}
+
+/// What BPF has that the programs cannot do without.
+fn features(support: &Support) -> Check {
+    if !support.may_load() {
+        return worse("BPF", "not tried", "it takes CAP_BPF and CAP_PERFMON to see what the kernel has");
+    }
+    let missing = |feature: &Feature| Some(format!("{}: {}", feature.need.as_str(), feature.found.clone().err()?));
+    let missing: Vec<String> = support.features.iter().filter_map(missing).collect();
+    match missing.as_slice() {
+        [] => {
+            let names: Vec<_> = support.features.iter().map(|feature| feature.need.as_str()).collect();
+            good("BPF", format!("has what is needed: {}", names.join(", ")))
+        }
+        missing => bad("BPF", &missing.join("; "), "without these there is no tracing"),
+    }
+}
+
+/// It is needed only where raw tracepoints cannot do instead.
+fn tracefs(support: &Support) -> Check {
+    let found = match support.tracefs {
+        Found::Mounted => return good("tracefs", "mounted"),
+        Found::Private => return good("tracefs", "not mounted; mounted privately while attaching"),
+        Found::Denied => "mounted, and this user may not read it",
+        Found::Empty => "mounted, and has no cgroup events",
+        Found::Missing => "not mounted, and cannot be mounted",
+    };
+    if support.has_raw_lifecycle() {
+        return good("tracefs", format!("{found}; not needed, because this kernel has BTF"));
+    }
+    match support.tracefs {
+        Found::Denied => bad("tracefs", found, "run as root, or grant CAP_DAC_READ_SEARCH"),
+        Found::Empty => bad("tracefs", found, "lockdown or the kernel's configuration leaves it empty"),
+        Found::Mounted | Found::Private | Found::Missing => {
+            bad("tracefs", found, "mount -t tracefs tracefs /sys/kernel/tracing")
+        }
+    }
 }
 
 fn good(what: &'static str, found: impl Into<String>) -> Check {
@@ -270,4 +309,106 @@ fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Resu
         palette.bad("this host cannot be traced").to_string()
     };
     writeln!(out, "{verdict}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Need;
+    use crate::process::Capabilities;
+    use tracer_ebpf::offset;
+
+    fn host() -> Support {
+        Support {
+            release: "6.18.1".into(),
+            built: true,
+            capabilities: Capabilities(u64::MAX),
+            features: Need::ALL.map(|need| Feature { need, found: Ok(()) }).into(),
+            offsets: vec![Some(8); offset::COUNT],
+            tracefs: Found::Mounted,
+            lockdown: Some("none".into()),
+            preemption: Some(Preemption::Voluntary),
+            trampolines: Ok(()),
+        }
+    }
+
+    /// What is said of one thing on a host that is different: how good it is, and all words.
+    fn check(what: &str, change: impl Fn(&mut Support), expected: &str) {
+        let mut support = host();
+        change(&mut support);
+        let checks = facts(&support);
+        let check = checks.iter().find(|check| check.what == what).unwrap_or_else(|| panic!("nothing of {what}"));
+        let verdict = match check.verdict {
+            Verdict::Good => "ok",
+            Verdict::Worse => "part",
+            Verdict::Bad => "no",
+        };
+        let hint = check.hint.as_ref().map(|hint| format!(" | {hint}")).unwrap_or_default();
+        assert_eq!(format!("{verdict} {}{hint}", check.found), expected, "{what}");
+    }
+
+    #[test]
+    fn what_is_missing_is_said_once_and_rightly() {
+        let whole = "ok has what is needed: ring buffers, the boot-time clock, reading kernel memory";
+        check("BPF", |_| {}, whole);
+        check("BPF", |host| host.release = "5.10.0-46-cloud-amd64".into(), whole);
+        check(
+            "BPF",
+            |host| host.features[0].found = Err("Invalid argument (os error 22)".into()),
+            "no ring buffers: Invalid argument (os error 22) | without these there is no tracing",
+        );
+        check(
+            "BPF",
+            |host| (host.capabilities, host.features[0].found) = (Capabilities(0), Err("EPERM".into())),
+            "part not tried | it takes CAP_BPF and CAP_PERFMON to see what the kernel has",
+        );
+        check(
+            "lockdown",
+            |host| host.lockdown = Some("confidentiality".into()),
+            "no confidentiality | programs may not read names from kernel memory: boot with lockdown=integrity",
+        );
+        check(
+            "trampolines",
+            |host| host.trampolines = Err("kernel.ftrace_enabled is 0: they would not run".into()),
+            "part kernel.ftrace_enabled is 0: they would not run | the tracepoint on all system calls' exit is used \
+             instead",
+        );
+    }
+
+    #[test]
+    fn tracefs_is_asked_for_only_where_nothing_else_does() {
+        let without_btf = |host: &mut Support, found| (host.offsets, host.tracefs) = (Vec::new(), found);
+        check("tracefs", |_| {}, "ok mounted");
+        check(
+            "tracefs",
+            |host| host.tracefs = Found::Denied,
+            "ok mounted, and this user may not read it; not needed, because this kernel has BTF",
+        );
+        check(
+            "tracefs",
+            |host| without_btf(host, Found::Denied),
+            "no mounted, and this user may not read it | run as root, or grant CAP_DAC_READ_SEARCH",
+        );
+        check(
+            "tracefs",
+            |host| without_btf(host, Found::Missing),
+            "no not mounted, and cannot be mounted | mount -t tracefs tracefs /sys/kernel/tracing",
+        );
+        check(
+            "tracefs",
+            |host| without_btf(host, Found::Empty),
+            "no mounted, and has no cgroup events | lockdown or the kernel's configuration leaves it empty",
+        );
+    }
+
+    #[test]
+    fn who_is_current_as_a_cgroup_becomes_empty_is_said() {
+        check("emptied in", |_| {}, "ok last-task: the task that leaves last is current, and is the actor");
+        check(
+            "emptied in",
+            |host| host.release = "7.3.4+deb13-cloud-amd64".into(),
+            "ok next-task: any task may be current, so `emptied` events have no actor",
+        );
+        check("emptied in", |host| host.release = "linux".into(), "ok unknown: `emptied` events have no actor");
+    }
 }

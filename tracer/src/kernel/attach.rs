@@ -1,6 +1,7 @@
 //! Loads and attaches what the plan says, and reads what comes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
@@ -12,14 +13,18 @@ use tokio::io::unix::AsyncFd;
 
 use super::bpf;
 use super::btf::{Excerpt, syscall_function};
+use super::firing;
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
 use super::refused::told;
 use super::ring;
+use super::tracefs;
+use super::trampoline::why_silent;
 use crate::hierarchy::Probe;
 use crate::input::{BootTime, Input, LossReason, Lost, Pid, Ring};
 use crate::mounts::Watch;
 use crate::name::Name;
+use crate::process;
 use tracer_ebpf::syscalls::TABLE;
 use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, slot};
 
@@ -53,6 +58,49 @@ impl Default for Options {
     }
 }
 
+/// Whether the kernel runs the programs that watch failed calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// It does; or it cannot be told, for this process has another number in the kernel's first pid namespace.
+    Runs,
+    /// It does, and did not when this was last looked at: what failed in between was not seen.
+    RunsAgain(Lost),
+    /// It does not, as when this was last looked at.
+    StaysSilent(Lost),
+    /// It has stopped.
+    Stopped(Stop),
+}
+
+/// The kernel does not run the programs that watch failed calls any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// One of those programs, and the failed call of the agent's own that it did not see. What else failed since this
+    /// was last looked at is not known.
+    pub lost: Lost,
+    /// Why, if that can be told.
+    pub why: Option<String>,
+    /// Whether other programs have taken their place and were seen to run; else why not.
+    pub taken_over: Result<(), String>,
+}
+
+impl fmt::Display for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let why = self.why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+        match &self.taken_over {
+            Ok(()) => write!(
+                f,
+                "warning: the kernel stopped running the trampolines{why}: the tracepoint on all system calls' exit is \
+                 used instead; failed calls of the last minute may be missing"
+            ),
+            Err(error) => write!(
+                f,
+                "error: the kernel stopped running the programs that watch failed calls{why}, and none takes over: \
+                 {error}; failed calls are not seen\nhint: restart cgtrace"
+            ),
+        }
+    }
+}
+
 /// Kernel programs in place, and their rings.
 pub struct Tracer {
     ebpf: Ebpf,
@@ -64,7 +112,14 @@ pub struct Tracer {
     lifecycle: RingBuf<MapData>,
     attempts: RingBuf<MapData>,
     /// Dropping a link detaches its program.
-    links: Vec<Box<dyn std::any::Any + Send>>,
+    links: Vec<Link>,
+    /// What watches failed calls if the kernel does not run the trampolines any more: loaded, and not attached. The
+    /// sandbox allows no loading later.
+    instead: Option<Result<Vec<Hook>, String>>,
+    /// Whether our own failed calls can be seen: a program watches failed calls, and knows us by our number.
+    sees_own_calls: bool,
+    /// Whether the failed calls that are made to see it were seen when this was last looked at.
+    runs: bool,
     waiters: Option<[AsyncFd<OwnedFd>; 2]>,
     messages: Option<Messages>,
     /// All [`Beginning::bits`] that were ever set: file systems that are not told of any more may be asked for still.
@@ -79,17 +134,16 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Loads and attaches. A probe that cannot be attached is told in [`Tracer::probes`], unless nothing works without
-    /// it. Where a trampoline cannot, all failed calls are watched by the tracepoint, if the plan allows it: beside
-    /// that one, which looks at every system call, the others would save nothing.
+    /// Loads and attaches, and sees whether the kernel runs what watches failed calls. A probe that cannot be attached,
+    /// or is not run, is told in [`Tracer::probes`], unless nothing works without it. Where a trampoline cannot, all
+    /// failed calls are watched by the tracepoint, if the plan allows it: beside that one, which looks at every system
+    /// call, the others would save nothing.
     ///
     /// # Errors
     /// When the programs cannot be loaded, or an essential probe cannot be attached.
     pub fn start(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
         let tracer = Self::start_as_planned(plan, options)?;
-        let is_trampoline =
-            |probe: &&Probe| PROBES.iter().any(|spec| spec.name == probe.name && spec.syscall().is_some());
-        let refused = tracer.probes.iter().filter(is_trampoline).find(|probe| !probe.attached);
+        let refused = tracer.probes.iter().filter(|probe| is_on_call(probe)).find(|probe| !probe.attached);
         let Some(refused) = refused.filter(|_| plan.backend == Backend::Trampoline) else { return Ok(tracer) };
         let why = format!("{}: {}", refused.name, refused.reason.as_deref().unwrap_or("unknown"));
         drop(tracer);
@@ -143,6 +197,9 @@ impl Tracer {
             lifecycle,
             attempts,
             links: Vec::new(),
+            instead: None,
+            sees_own_calls: false,
+            runs: true,
             waiters: None,
             messages,
             beginnings: 0,
@@ -153,7 +210,83 @@ impl Tracer {
             told_early: 0,
         };
         tracer.attach_all(plan)?;
+        if !tracer.is_run() {
+            tracer.runs = false;
+            let why = tracer.why_silent().map(|why| format!(": {why}")).unwrap_or_default();
+            for probe in tracer.probes.iter_mut().filter(|probe| probe.attached && is_on_call(probe)) {
+                probe.attached = false;
+                probe.reason = Some(format!("the kernel does not run it{why}"));
+            }
+        }
         Ok(tracer)
+    }
+
+    /// Whether a failed call of our own is seen by the programs that are there for it. `true` if it cannot be told.
+    fn is_run(&self) -> bool {
+        let counted = self.ebpf.map("OWN_CALLS").and_then(|map| PerCpuArray::<_, u64>::try_from(map).ok());
+        let seen = || Some(counted.as_ref()?.get(&0, 0).ok()?.iter().sum::<u64>());
+        let Some(before) = seen().filter(|_| self.sees_own_calls) else { return true };
+        let is_seen = || {
+            firing::fail();
+            seen().is_none_or(|now| now != before)
+        };
+        // What is silent already may be looked at often.
+        if self.runs { firing::until_seen(is_seen) } else { is_seen() }
+    }
+
+    /// Why the programs that watch failed calls do not run, if that can be told.
+    fn why_silent(&self) -> Option<String> {
+        (self.backend == Backend::Trampoline).then(why_silent)?.map(str::to_owned)
+    }
+
+    /// Sees whether the kernel still runs the programs that watch failed calls, by a call of our own. Where it does not
+    /// run trampolines, the tracepoint takes over, if the plan allowed that: see [`Tracer::backend`].
+    ///
+    /// It takes a failed call and two looks at a counter; where nothing is seen, some milliseconds the first time.
+    pub fn look(&mut self, at: BootTime) -> Look {
+        let ran = self.runs;
+        self.runs = self.is_run();
+        let program = Some(self.program_on_calls());
+        let lost = Lost { program, ..Lost::some(at, Ring::Attempts, LossReason::Silent, 1) };
+        match (ran, self.runs) {
+            (true, true) => Look::Runs,
+            (false, true) => Look::RunsAgain(lost),
+            (false, false) => Look::StaysSilent(lost),
+            (true, false) => {
+                let why = self.why_silent();
+                Look::Stopped(Stop { lost, why, taken_over: self.take_over() })
+            }
+        }
+    }
+
+    /// One of the programs that watch failed calls.
+    fn program_on_calls(&self) -> String {
+        match self.backend {
+            Backend::Trampoline => "exit_openat",
+            Backend::TracepointBtf => "sys_exit_btf",
+            Backend::TracepointRaw => "sys_exit_raw",
+        }
+        .to_owned()
+    }
+
+    /// Puts the tracepoint in the place of the trampolines. These stay attached and tell nothing any more, even if the
+    /// kernel runs them again: what is detached while ftrace is off cannot be attached again by anybody on this host.
+    fn take_over(&mut self) -> Result<(), String> {
+        let hooks = self.instead.take().ok_or("there are no others")??;
+        self.set_taken_over(true).map_err(told)?;
+        if let Err(error) = hooks.iter().try_for_each(|hook| self.attach(hook)) {
+            let _ = self.set_taken_over(false);
+            return Err(told(error));
+        }
+        self.backend = Backend::TracepointBtf;
+        self.runs = true;
+        self.runs = self.is_run();
+        if self.runs { Ok(()) } else { Err("the kernel does not run the tracepoint's program either".to_owned()) }
+    }
+
+    fn set_taken_over(&mut self, taken_over: bool) -> anyhow::Result<()> {
+        let map = self.ebpf.map_mut("TAKEN_OVER").context("the programs have no map TAKEN_OVER")?;
+        Ok(Array::<_, u32>::try_from(map)?.set(0, u32::from(taken_over), 0)?)
     }
 
     /// The probes, attached or not.
@@ -297,7 +430,7 @@ impl Tracer {
             let told = self.told_missed.get(name).copied().unwrap_or(0);
             if total > told {
                 let program = name.strip_prefix(SECOND).unwrap_or(name);
-                let ring = if is_on_calls(program) { Ring::Attempts } else { Ring::Lifecycle };
+                let ring = if is_on_calls(name) { Ring::Attempts } else { Ring::Lifecycle };
                 let lost = Lost::some(at, ring, LossReason::Missed, total - told);
                 losses.push(Lost { program: Some(program.to_owned()), ..lost });
                 self.told_missed.insert(name.to_owned(), total);
@@ -395,6 +528,11 @@ impl Tracer {
                 hooks.push((hook, loaded));
             }
         }
+        if plan.backend == Backend::Trampoline && plan.falls_back {
+            let hooks = Hook::on_all_calls().copies(plan.twice);
+            let loaded = hooks.iter().try_for_each(|hook| self.load(hook, btf.as_ref()));
+            self.instead = Some(loaded.map(|()| hooks).map_err(told));
+        }
         for (hook, state) in &mut hooks {
             if state.is_ok() {
                 *state = self.attach(hook).map_err(told);
@@ -419,7 +557,10 @@ impl Tracer {
     fn load(&mut self, hook: &Hook, btf: Option<&Btf>) -> anyhow::Result<()> {
         let btf = || btf.context("the kernel has no BTF");
         match hook {
-            Hook::Tracepoint(name) => self.program::<&mut TracePoint>(name)?.load()?,
+            Hook::Tracepoint(name) => {
+                tracefs::check_format(name)?;
+                self.program::<&mut TracePoint>(name)?.load()?;
+            }
             Hook::RawTracepoint { program, .. } => self.program::<&mut RawTracePoint>(program)?.load()?,
             Hook::BtfTracepoint { program, tracepoint } => {
                 self.program::<&mut BtfTracePoint>(program)?.load(tracepoint, btf()?)?;
@@ -437,12 +578,13 @@ impl Tracer {
                 Box::new(program.take_link(link)?)
             }};
         }
-        let link: Box<dyn std::any::Any + Send> = match hook {
+        let link: Link = match hook {
             Hook::Tracepoint(name) => attach!(name: TracePoint, "cgroup", name),
             Hook::RawTracepoint { program, tracepoint } => attach!(program: RawTracePoint, tracepoint),
             Hook::BtfTracepoint { program, .. } => attach!(program: BtfTracePoint,),
             Hook::Trampoline { program, .. } => attach!(program: FExit,),
         };
+        self.sees_own_calls |= is_on_calls(hook.program()) && process::is_in_first_pid_namespace() == Some(true);
         self.links.push(link);
         Ok(())
     }
@@ -456,12 +598,21 @@ impl Tracer {
     }
 }
 
+/// Keeps a program attached.
+type Link = Box<dyn std::any::Any + Send>;
+
 /// How the second copy of a program is called: this, and the name of what it watches.
 const SECOND: &str = "again_";
 
 /// Whether a program looks at the exit of system calls: what it misses are failed calls.
 fn is_on_calls(program: &str) -> bool {
+    let program = program.strip_prefix(SECOND).unwrap_or(program);
     program.starts_with("sys_exit") || program.starts_with("exit_")
+}
+
+/// Whether a probe is on a system call that fails.
+fn is_on_call(probe: &Probe) -> bool {
+    PROBES.iter().any(|spec| spec.name == probe.name && spec.group == Group::Attempts)
 }
 
 /// A kernel program and where it is attached.
@@ -505,6 +656,21 @@ impl Hook {
         Some(second)
     }
 
+    /// The tracepoint on the exit of all system calls.
+    fn on_all_calls() -> Self {
+        Self::BtfTracepoint { program: "sys_exit_btf".to_owned(), tracepoint: "sys_exit" }
+    }
+
+    /// What the program is called.
+    fn program(&self) -> &str {
+        match self {
+            Self::Tracepoint(program) => program,
+            Self::RawTracepoint { program, .. }
+            | Self::BtfTracepoint { program, .. }
+            | Self::Trampoline { program, .. } => program,
+        }
+    }
+
     fn of(probe: &ProbeSpec, plan: &Plan) -> Self {
         let tracepoint = probe.name;
         match (probe.group, plan.backend) {
@@ -517,9 +683,7 @@ impl Hook {
             (Group::Attempts, Backend::Trampoline) => {
                 Self::Trampoline { program: format!("exit_{tracepoint}"), function: syscall_function(tracepoint) }
             }
-            (Group::Attempts, Backend::TracepointBtf) => {
-                Self::BtfTracepoint { program: "sys_exit_btf".to_owned(), tracepoint: "sys_exit" }
-            }
+            (Group::Attempts, Backend::TracepointBtf) => Self::on_all_calls(),
             (Group::Attempts, Backend::TracepointRaw) => {
                 Self::RawTracepoint { program: "sys_exit_raw".to_owned(), tracepoint: "sys_exit" }
             }
@@ -558,6 +722,34 @@ unsafe impl aya::Pod for Pod<Denied> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_reads_that_the_programs_stopped_learns_what_is_done_about_it() {
+        let lost = Lost::some(BootTime(0), Ring::Attempts, LossReason::Silent, 1);
+        let told = |why: Option<&str>, taken_over: Result<(), &str>| {
+            let (why, taken_over) = (why.map(str::to_owned), taken_over.map_err(str::to_owned));
+            Stop { lost: lost.clone(), why, taken_over }.to_string()
+        };
+        assert_eq!(
+            told(Some("kernel.ftrace_enabled is 0"), Ok(())),
+            "warning: the kernel stopped running the trampolines (kernel.ftrace_enabled is 0): the tracepoint on all \
+             system calls' exit is used instead; failed calls of the last minute may be missing"
+        );
+        assert_eq!(
+            told(None, Err("there are no others")),
+            "error: the kernel stopped running the programs that watch failed calls, and none takes over: there are no \
+             others; failed calls are not seen\nhint: restart cgtrace"
+        );
+    }
+
+    #[test]
+    fn every_program_on_failed_calls_is_known_as_one() {
+        let calls = ["exit_openat", "again_exit_openat", "sys_exit_btf", "again_sys_exit_raw"];
+        assert!(calls.into_iter().all(is_on_calls));
+        assert!(
+            !["process_exit", "again_process_exit", "cgroup_rmdir", "raw_cgroup_rmdir"].into_iter().any(is_on_calls)
+        );
+    }
 
     #[test]
     fn every_path_that_begins_like_a_way_down_passes_the_first_look() {

@@ -2,16 +2,15 @@
 
 use std::fmt;
 
+use super::features::{Feature, Need};
 use super::preemption::preempts_programs;
 use super::support::Support;
+use super::tracefs::Found;
 use crate::hierarchy::Preemption;
 use crate::input::Syscall;
 use crate::process::Capability;
-use crate::release;
+use crate::release::{self, EmptiedIn};
 use tracer_ebpf::{feature, offset};
-
-/// The oldest kernel that has all the helpers the programs use.
-const FLOOR: (u32, u32) = (5, 15);
 
 /// A probe: what it tells, and what is missing without it.
 #[derive(Clone, Copy, Debug)]
@@ -191,24 +190,41 @@ impl Plan {
         if !support.built {
             return refuse("this binary was built without its kernel programs".to_owned(), "cargo xtask build");
         }
-        if support.version.is_none_or(|version| version < FLOOR) {
-            let what =
-                format!("kernel {} is too old: {}.{} is the oldest that works", support.release, FLOOR.0, FLOOR.1);
-            return refuse(what, "trace on a host with a newer kernel");
-        }
         for (capability, name) in [(Capability::Bpf, "CAP_BPF"), (Capability::Perfmon, "CAP_PERFMON")] {
             if !support.capabilities.has(capability) {
                 return refuse(format!("{name} is missing"), "run as root, or grant CAP_BPF and CAP_PERFMON");
             }
         }
-        // Raw tracepoints cost less, at every event and at the end. They read kernel memory, which lockdown may forbid.
-        let raw = support.knows(feature::RAW_LIFECYCLE) && !support.is_confidential();
-        if !support.tracefs && !raw {
-            return refuse(
-                "there is no tracefs, and without BTF (or under lockdown) there is no other way to read cgroup events"
-                    .to_owned(),
-                "mount -t tracefs tracefs /sys/kernel/tracing",
-            );
+        for Feature { need, found } in &support.features {
+            let Err(why) = found else { continue };
+            return match need {
+                Need::RingBuffer | Need::BootClock => refuse(
+                    format!("this kernel lacks {} for BPF programs: {why}", need.as_str()),
+                    "trace on a host with a newer kernel: Linux 5.8 and later have it",
+                ),
+                Need::KernelMemory if support.is_confidential() => refuse(
+                    "lockdown is in confidentiality mode: programs may not read the names of cgroups from kernel memory"
+                        .to_owned(),
+                    "boot with lockdown=integrity, or without lockdown",
+                ),
+                Need::KernelMemory => refuse(
+                    format!("programs may not read the names of cgroups from kernel memory: {why}"),
+                    "look into /sys/kernel/security/lockdown: it must not say [confidentiality]",
+                ),
+            };
+        }
+        // Raw tracepoints cost less, at every event and at the end.
+        let raw = support.has_raw_lifecycle();
+        if !support.tracefs.is_usable() && !raw {
+            let what = if support.has_btf() { "structures that are not known" } else { "no BTF" };
+            let (found, hint) = match support.tracefs {
+                Found::Denied => ("tracefs may not be read", "run as root, or grant CAP_DAC_READ_SEARCH"),
+                Found::Empty => ("tracefs has no cgroup events", "trace on a kernel with CONFIG_DEBUG_INFO_BTF"),
+                Found::Mounted | Found::Private | Found::Missing => {
+                    ("there is no tracefs", "mount -t tracefs tracefs /sys/kernel/tracing")
+                }
+            };
+            return refuse(format!("{found}, and this kernel has {what}: cgroup events cannot be read"), hint);
         }
         let tracepoint = if support.has_btf() { Backend::TracepointBtf } else { Backend::TracepointRaw };
         let backend = match (choice, &support.trampolines) {
@@ -225,7 +241,7 @@ impl Plan {
         let is_preempted =
             backend == Backend::Trampoline || release::preempts_tracepoints(&support.release).unwrap_or(true);
         let twice = is_preempted && preempts_programs(support.preemption);
-        let emptied_by_next = release::empties_in_next_task(&support.release).unwrap_or(true);
+        let emptied_by_next = EmptiedIn::of(&support.release) != Some(EmptiedIn::LastTask);
         let preemption = support.preemption;
         let falls_back = choice != BackendChoice::Trampoline;
         Ok(Self {
@@ -252,12 +268,6 @@ fn notes(support: &Support) -> Vec<String> {
     ];
     let why = if support.has_btf() { "this kernel has unexpected structures" } else { "the kernel has no BTF" };
     notes.extend(features.iter().filter(|(needs, _)| !support.knows(needs)).map(|(_, cost)| format!("{why}: {cost}")));
-    if support.is_confidential() {
-        notes.push(
-            "lockdown (confidentiality) forbids reading kernel memory: only failed calls with absolute paths are told"
-                .to_owned(),
-        );
-    }
     for (capability, name, cost) in [
         (
             Capability::SysPtrace,
@@ -295,12 +305,11 @@ mod tests {
     fn good() -> Support {
         Support {
             release: "6.18.1".into(),
-            version: Some((6, 18)),
             built: true,
             capabilities: Capabilities(u64::MAX),
+            features: Need::ALL.map(|need| Feature { need, found: Ok(()) }).into(),
             offsets: vec![Some(8); offset::COUNT],
-            tracefs: true,
-            tracefs_private: false,
+            tracefs: Found::Mounted,
             lockdown: Some("none".into()),
             preemption: Some(Preemption::Voluntary),
             trampolines: Ok(()),
@@ -325,13 +334,44 @@ mod tests {
         check(|s| s.trampolines = Err("EPERM".into()), Auto, Ok(Backend::TracepointBtf));
         check(|s| s.trampolines = Err("EPERM".into()), Trampoline, Err("trampolines do not work here: EPERM"));
         check(|s| (s.offsets, s.trampolines) = (vec![], Err("no BTF".into())), Auto, Ok(Backend::TracepointRaw));
-        check(|s| s.version = Some((5, 10)), Auto, Err("too old"));
-        check(|s| s.version = None, Auto, Err("too old"));
+        check(|s| s.release = "5.10.0-46-cloud-amd64".into(), Auto, Ok(Backend::Trampoline));
+        check(|s| lacks(s, Need::RingBuffer), Auto, Err("this kernel lacks ring buffers for BPF programs: EINVAL"));
+        check(
+            |s| lacks(s, Need::BootClock),
+            Auto,
+            Err("this kernel lacks the boot-time clock for BPF programs: EINVAL"),
+        );
         check(|s| s.capabilities = Capabilities(0), Auto, Err("CAP_BPF is missing"));
         check(|s| s.capabilities = Capabilities(1 << 39), Auto, Err("CAP_PERFMON is missing"));
         check(|s| s.built = false, Auto, Err("built without"));
-        check(|s| s.tracefs = false, Auto, Ok(Backend::Trampoline));
-        check(|s| (s.offsets, s.tracefs) = (vec![], false), Auto, Err("there is no tracefs"));
+        check(|s| s.tracefs = Found::Missing, Auto, Ok(Backend::Trampoline));
+        check(
+            |s| (s.offsets, s.tracefs) = (vec![], Found::Missing),
+            Auto,
+            Err("no tracefs, and this kernel has no BTF"),
+        );
+        check(|s| (s.offsets, s.tracefs) = (vec![], Found::Denied), Auto, Err("tracefs may not be read, and"));
+        check(|s| (s.offsets, s.tracefs) = (vec![], Found::Private), Auto, Ok(Backend::Trampoline));
+    }
+
+    fn lacks(support: &mut Support, need: Need) {
+        support.features.iter_mut().filter(|feature| feature.need == need).for_each(|f| f.found = Err("EINVAL".into()));
+    }
+
+    #[test]
+    fn lockdown_is_named_where_it_is_in_the_way() {
+        let mut support = Support { lockdown: Some("integrity".into()), ..good() };
+        assert!(Plan::decide(&support, BackendChoice::Auto).is_ok());
+        lacks(&mut support, Need::KernelMemory);
+        support.lockdown = None;
+        let told = |support: &Support| Plan::decide(support, BackendChoice::Auto).expect_err("it cannot").to_string();
+        assert!(told(&support).ends_with("it must not say [confidentiality]"), "{}", told(&support));
+        support.lockdown = Some("confidentiality".into());
+        assert_eq!(
+            told(&support),
+            "lockdown is in confidentiality mode: programs may not read the names of cgroups from kernel memory\n\
+             hint: boot with lockdown=integrity, or without lockdown"
+        );
     }
 
     #[test]
@@ -353,10 +393,9 @@ mod tests {
         let mut support = good();
         assert!(Plan::decide(&support, BackendChoice::Auto).is_ok_and(|plan| plan.notes.is_empty()));
         support.offsets = Vec::new();
-        support.lockdown = Some("confidentiality".into());
         support.capabilities = Capabilities(1 << 39 | 1 << 38);
         let plan = Plan::decide(&support, BackendChoice::Tracepoint).expect("it can still trace");
-        assert_eq!(plan.notes.len(), 9, "{:#?}", plan.notes);
+        assert_eq!(plan.notes.len(), 8, "{:#?}", plan.notes);
     }
 
     #[test]

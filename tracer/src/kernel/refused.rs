@@ -30,11 +30,15 @@ pub(super) fn told(error: anyhow::Error) -> String {
     told
 }
 
-/// The verifier gives its reason last, before what it counted.
-fn reason(log: &str) -> Option<&str> {
+/// The verifier gives its reason last, before what it counted; since 7.3 below a heading, over several lines.
+fn reason(log: &str) -> Option<String> {
+    if let Some((_, below)) = log.rsplit_once("Reason:") {
+        let words = below.lines().skip(1).take_while(|line| line.starts_with(' ')).flat_map(str::split_whitespace);
+        return Some(words.collect::<Vec<_>>().join(" ")).filter(|reason| !reason.is_empty());
+    }
     const COUNTED: [&str; 3] = ["processed ", "verification time ", "stack depth "];
     let is_counted = |line: &&str| COUNTED.iter().any(|counted| line.starts_with(counted));
-    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !is_counted(line))
+    log.lines().rev().map(str::trim).find(|line| !line.is_empty() && !is_counted(line)).map(str::to_owned)
 }
 
 /// The C library does not know the kernel's own errors.
@@ -52,7 +56,17 @@ mod tests {
                    program of this type cannot use helper bpf_probe_read_kernel#113\n\
                    verification time 142 usec\nstack depth 40+0+32\n\
                    processed 6 insns (limit 1000000) max_states_per_insn 0 total_states 0\n\n";
-        assert_eq!(reason(log), Some("program of this type cannot use helper bpf_probe_read_kernel#113"));
+        let told = |log| reason(log).unwrap_or_default();
+        assert_eq!(told(log), "program of this type cannot use helper bpf_probe_read_kernel#113");
+        let log = "4: (85) call bpf_probe_read_kernel#113\n\
+                   Reason:\n  The helper bpf_probe_read_kernel#113 is not allowed: this program type\n  \
+                   does not allow the helper.\nAt:\n  insn 4\n\n\
+                   Suggestion:\n  Use a helper allowed for this program type.\n\
+                   processed 5 insns (limit 1000000)\n";
+        assert_eq!(
+            told(log),
+            "The helper bpf_probe_read_kernel#113 is not allowed: this program type does not allow the helper."
+        );
         assert_eq!(reason(""), None);
         assert_eq!(reason("processed 6 insns\n"), None);
         assert_eq!(

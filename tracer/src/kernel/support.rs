@@ -4,31 +4,30 @@
 use std::fs;
 
 use super::btf::Excerpt;
+use super::features::{self, Feature};
 use super::preemption;
-use super::tracefs::Tracefs;
+use super::tracefs::{self, Tracefs};
 use super::trampoline;
 use crate::hierarchy::Preemption;
-use crate::process::{self, Capabilities};
+use crate::process::{self, Capabilities, Capability};
 use crate::release::Version;
-use tracer_ebpf::offset;
+use tracer_ebpf::{feature, offset};
 
 /// What this kernel and this user can trace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Support {
     /// `uname -r`.
     pub release: String,
-    /// Its first two numbers; `None` if it has none.
-    pub version: Option<(u32, u32)>,
     /// This binary contains the kernel programs.
     pub built: bool,
     /// Effective capabilities.
     pub capabilities: Capabilities,
+    /// What the programs cannot do without.
+    pub features: Vec<Feature>,
     /// Offsets in the kernel's structures, in the order of [`offset::TABLE`]; empty without BTF.
     pub offsets: Vec<Option<u32>>,
-    /// Tracepoints can be looked up in tracefs, mounted or in a private mount namespace.
-    pub tracefs: bool,
-    /// For that, it had to be mounted in a private mount namespace.
-    pub tracefs_private: bool,
+    /// Whether tracepoints can be looked up in tracefs.
+    pub tracefs: tracefs::Found,
     /// `none`, `integrity` or `confidentiality`; `None` if that is not told.
     pub lockdown: Option<String>,
     /// When this kernel preempts tasks in kernel code; `None` if that cannot be told.
@@ -43,14 +42,13 @@ impl Support {
         let release = process::system().kernel;
         let btf = Excerpt::of_this_kernel();
         Self {
-            version: version_of(&release),
             preemption: preemption::of_this_kernel(&release),
             release,
             built: super::OBJECT.is_some(),
             capabilities: process::capabilities(),
             offsets: btf.map(|btf| btf.offsets.clone()).unwrap_or_default(),
-            tracefs: tracefs.is_usable(),
-            tracefs_private: tracefs.is_private(),
+            features: features::try_out(),
+            tracefs: tracefs.found(),
             lockdown: lockdown(),
             trampolines: match btf {
                 Some(btf) => trampoline::try_out(btf),
@@ -70,6 +68,16 @@ impl Support {
         all.map(|((structure, member), _)| format!("{structure}.{member}")).collect()
     }
 
+    /// Whether this user may load programs.
+    pub fn may_load(&self) -> bool {
+        [Capability::Bpf, Capability::Perfmon].into_iter().all(|capability| self.capabilities.has(capability))
+    }
+
+    /// Lifecycle events can be read by raw tracepoints, with no need of tracefs.
+    pub fn has_raw_lifecycle(&self) -> bool {
+        self.knows(feature::RAW_LIFECYCLE)
+    }
+
     /// Lockdown forbids reading kernel memory.
     pub fn is_confidential(&self) -> bool {
         self.lockdown.as_deref() == Some("confidentiality")
@@ -83,11 +91,7 @@ impl Support {
 
 /// The version of the running kernel; `None` if its release does not begin with one.
 pub fn kernel_version() -> Option<(u32, u32)> {
-    version_of(&process::system().kernel)
-}
-
-fn version_of(release: &str) -> Option<(u32, u32)> {
-    Version::of(release).map(|own| (own.major, own.minor))
+    Version::of(&process::system().kernel).map(|own| (own.major, own.minor))
 }
 
 /// The word in brackets of `none [integrity] confidentiality`.

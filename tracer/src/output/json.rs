@@ -144,6 +144,7 @@ mod tests {
             backend: "tracepoint".into(),
             probes: Vec::new(),
             rmdir_class: None,
+            emptied_in: None,
             preemption: None,
             command: None,
         }

@@ -124,6 +124,9 @@ impl<W: Write> Text<W> {
             crate::input::LossReason::RateLimited => "one process exceeded its rate limit",
             crate::input::LossReason::Stall => "the agent did not run meanwhile",
             crate::input::LossReason::NotWritten => "the trace file could not be written",
+            crate::input::LossReason::Silent => {
+                "the kernel does not run the program that tells them; what else failed is not known"
+            }
             crate::input::LossReason::Missed => "the kernel skipped the program that tells them",
             crate::input::LossReason::Malformed => "they could not be read",
         };

@@ -270,6 +270,7 @@ mod tests {
                 backend: String::new(),
                 probes: Vec::new(),
                 rmdir_class: None,
+                emptied_in: None,
                 preemption: None,
                 command: None,
             }))

@@ -282,6 +282,7 @@ pub(crate) fn header(missing: &[&str]) -> Header {
         backend: "tracepoint".into(),
         probes: missing.iter().map(probe).collect(),
         rmdir_class: None,
+        emptied_in: None,
         preemption: None,
         command: None,
     }

@@ -8,6 +8,7 @@ mod attempts;
 mod busy;
 mod denied;
 mod dying;
+mod firing;
 mod lifecycle;
 mod loss;
 mod names;
