@@ -4,6 +4,10 @@
 //! then the path is in memory, so that reading it does not fault as it can on the way in. Calls of 32-bit programs have
 //! other numbers and are left alone.
 //!
+//! Calls that were given a descriptor are likewise told by what is open there: its superblock, then its name and its
+//! cgroup, and the first bytes of what was to be written. Programs read and write all the time, so that the errors
+//! decide: one that a control file does not answer ends here.
+//!
 //! Each hook has a second copy, for kernels that can preempt a program while it runs ([`Turn`]).
 //!
 //! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw
@@ -22,11 +26,11 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::{
-    Attempt, Denied, LONGEST_PATH, LONGEST_WALK, MOUNTS_KNOWN, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config, feature,
+    Attempt, Denied, LONGEST_PATH, LONGEST_VALUE, LONGEST_WALK, MOUNTS_KNOWN, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config, feature,
     flag, kind, lost,
     offset::*,
     slot,
-    syscalls::{self, Flags, TABLE},
+    syscalls::{self, Flags, Leads, Operation, TABLE, Value},
 };
 
 use crate::actors;
@@ -38,6 +42,10 @@ const CGROUP_SUPER_MAGIC: u64 = 0x27_e0eb;
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 /// Errors are the results from -4095 to -1.
 const LOWEST_ERROR: u64 = -4095i64 as u64;
+/// A bit of `clone_args.flags`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// Where `clone_args.cgroup` is (linux/sched.h).
+const CLONE_ARGS_CGROUP: u64 = 80;
 
 /// The caller's registers as they were on entry: where in `struct pt_regs` the arguments and the call's number are.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -137,17 +145,22 @@ macro_rules! calls {
             }
         }
 
-        $(
-            #[fexit]
-            pub fn $trampoline(ctx: FExitContext) -> i32 {
-                trampoline(&ctx, syscalls::$constant, Turn::First)
-            }
+        $(trampolines!($constant $trampoline $again);)*
+    };
+}
 
-            #[fexit]
-            pub fn $again(ctx: FExitContext) -> i32 {
-                trampoline(&ctx, syscalls::$constant, Turn::Second)
-            }
-        )*
+macro_rules! trampolines {
+    ($constant:ident none none) => {};
+    ($constant:ident $trampoline:ident $again:ident) => {
+        #[fexit]
+        pub fn $trampoline(ctx: FExitContext) -> i32 {
+            trampoline(&ctx, syscalls::$constant, Turn::First)
+        }
+
+        #[fexit]
+        pub fn $again(ctx: FExitContext) -> i32 {
+            trampoline(&ctx, syscalls::$constant, Turn::Second)
+        }
     };
 }
 
@@ -215,8 +228,15 @@ struct Call {
     syscall: u8,
     operation: u8,
     errno: u16,
+    /// The descriptor of a directory; of what the call is about, if it is of an open file.
     directory: i32,
+    /// Whether it was given no path but a descriptor.
+    is_open: bool,
+    /// Where the path is; what was to be written, if it was given no path.
     path: u64,
+    /// How long what was to be written is; of a vector, how many buffers there are.
+    length: u64,
+    is_vector: bool,
     /// The `O_` flags of an open.
     flags: u64,
     /// Where `openat2` was given its `struct open_how`; else 0.
@@ -232,32 +252,56 @@ impl Call {
     fn of(registers: impl Registers, row: u8, result: u64) -> Option<Self> {
         let syscall = &TABLE[row as usize];
         let errno = (result as i64).unsigned_abs() as u16;
-        if syscall.is_never(errno) || syscall.only_with.is_some_and(|(at, bits)| registers.argument(at) & bits == 0) {
+        if !syscall.is_ours(errno) || syscall.only_with.is_some_and(|(at, bits)| registers.argument(at) & bits == 0) {
             return None;
         }
-        let directory = syscall.directory.map_or(AT_FDCWD, |at| registers.argument(at) as i32);
+        let (directory, path, length) = match syscall.leads {
+            Leads::Path { directory, path } => {
+                (directory.map_or(AT_FDCWD, |at| registers.argument(at) as i32), registers.argument(path), 0)
+            }
+            Leads::Descriptor(Value::None) => (registers.argument(0) as i32, 0, 0),
+            Leads::Descriptor(Value::Buffer | Value::Vector) => {
+                (registers.argument(0) as i32, registers.argument(1), registers.argument(2))
+            }
+            Leads::CloneArgs => (cgroup_of_clone(registers.argument(0), registers.argument(1))?, 0, 0),
+        };
         let (flags, how) = match syscall.flags {
             Flags::None => (0, 0),
             Flags::Argument(at) => (registers.argument(at), 0),
             Flags::How(at) => (0, registers.argument(at)),
         };
-        let (path, operation) = (registers.argument(syscall.path), syscall.operation as u8);
-        let (syscall, operation, errno) = (black_box(row), black_box(operation), black_box(errno));
-        Some(Self { syscall, operation, errno, directory, path, flags, how })
+        let is_open = black_box(!matches!(syscall.leads, Leads::Path { .. }));
+        let is_vector = black_box(matches!(syscall.leads, Leads::Descriptor(Value::Vector)));
+        let (syscall, operation, errno) = (black_box(row), black_box(syscall.operation as u8), black_box(errno));
+        Some(Self { syscall, operation, errno, directory, is_open, path, length, is_vector, flags, how })
     }
 }
 
-/// What the path of a call concerns.
+/// The descriptor of the cgroup that a process was to begin in. `None` if none was named.
+#[inline(always)]
+fn cgroup_of_clone(arguments: u64, size: u64) -> Option<i32> {
+    if size < CLONE_ARGS_CGROUP + 8 {
+        return None;
+    }
+    // SAFETY: the helper checks the address, here and below. The flags come first.
+    let flags = unsafe { bpf_probe_read_user(arguments as *const u64) }.ok()?;
+    if flags & CLONE_INTO_CGROUP == 0 {
+        return None;
+    }
+    unsafe { bpf_probe_read_user((arguments + CLONE_ARGS_CGROUP) as *const u64) }.ok().map(|cgroup| cgroup as i32)
+}
+
+/// What a call concerns.
 #[derive(Clone, Copy)]
 enum Concerns {
     Nothing,
     /// An absolute path to cgroupfs.
     Absolute,
-    /// A path from a directory on cgroupfs, or on a file system above a mount of it.
+    /// A path from a directory on cgroupfs, or on a file system above a mount of it; or what is open on cgroupfs.
     Below(Directory),
 }
 
-/// Where a relative path starts.
+/// Where a relative path starts, or what is open.
 #[derive(Clone, Copy)]
 struct Directory {
     dentry: Address,
@@ -284,14 +328,17 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, call: Call, turn: 
     debug!(ctx, "{}: call {} failed with {}", tgid, call.syscall, call.errno);
     let uid = bpf_get_current_uid_gid() as u32;
     if may_report(tgid, uid, call.operation, at) {
-        report(head(&call, pid_tgid, uid, at), call.path, concerns, slot);
+        report(head(&call, pid_tgid, uid, at), &call, concerns, slot);
     }
     0
 }
 
-/// What its path concerns.
+/// What it concerns.
 #[inline(always)]
 fn concerns(call: &Call) -> Concerns {
+    if call.is_open {
+        return if knows(feature::RELATIVE_PATHS) { below(opened(current(), call.directory), None) } else { Concerns::Nothing };
+    }
     // Not filled with zeros first: every failed open of the host pays for what is done here.
     let mut start = MaybeUninit::<[u64; 2]>::uninit();
     // SAFETY: there is room for sixteen bytes; the helpers fail where they cannot read.
@@ -345,7 +392,7 @@ fn head(call: &Call, pid_tgid: u64, uid: u32, at: u64) -> Attempt {
 
 /// Tells of it.
 #[inline(always)]
-fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
+fn report(head: Attempt, call: &Call, concerns: Concerns, slot: u32) {
     const HEAD: usize = size_of::<Attempt>();
     let Some(scratch) = maps::scratch(slot) else { return };
     // SAFETY: the scratch memory is aligned for a head and has room for it.
@@ -355,13 +402,12 @@ fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
     };
     // SAFETY: the tail begins behind the head and has room for a path and a walk.
     let tail = unsafe { scratch.add(HEAD) };
-    // SAFETY: there is room for a path; the helper fails where it cannot read.
-    let got = unsafe { bpf_probe_read_user_str(tail.cast(), LONGEST_PATH as u32, path as *const _) };
-    if got <= 0 || got as usize > LONGEST_PATH {
+    let path_len = if call.is_open { value(call, tail, record) } else { path(call.path, tail) };
+    let path_len = maps::unbounded(path_len);
+    if path_len >= LONGEST_PATH {
         maps::count_lost(lost::ATTEMPT_UNREADABLE);
         return;
     }
-    let path_len = maps::unbounded(got as usize - 1) & (LONGEST_PATH - 1);
     record.path_len = path_len as u16;
     if path_len == LONGEST_PATH - 1 {
         record.flags |= flag::PATH_TRUNCATED;
@@ -377,8 +423,13 @@ fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
     let mut length = path_len;
     if let Concerns::Below(directory) = concerns {
         let dentry = directory.dentry;
-        record.flags |= flag::RELATIVE | directory.flags;
-        record.directory = peek(peek(dentry, DENTRY_INODE), INODE_INO);
+        // Hidden from the compiler, which would else work it out before it is known that there is a directory: "R4
+        // !read_ok" (6.18).
+        record.flags |= flag::RELATIVE | black_box(directory.flags);
+        // What is open is a file of the cgroup, but for the cgroup that a process was to begin in.
+        let is_file = call.is_open && call.operation != Operation::Spawn as u8;
+        let own = if is_file { peek(dentry, DENTRY_PARENT) } else { dentry };
+        record.directory = peek(peek(own, DENTRY_INODE), INODE_INO);
         record.device = peek_u32(peek(dentry, DENTRY_SB), SB_DEV);
         if knows(feature::MOUNT_ID) {
             record.mount = peek_u32(directory.mount - u64::from(maps::offset(MOUNT_MNT)), MOUNT_MNT_ID);
@@ -399,6 +450,47 @@ fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
     if ATTEMPTS.output::<[u8]>(bytes, 0).is_err() {
         maps::count_lost(lost::ATTEMPTS_FULL);
     }
+}
+
+/// Reads a path. What is longer than any path can be, if it cannot be read.
+#[inline(always)]
+fn path(path: u64, out: *mut u8) -> usize {
+    // SAFETY: there is room for a path; the helper fails where it cannot read.
+    let got = unsafe { bpf_probe_read_user_str(out.cast(), LONGEST_PATH as u32, path as *const _) };
+    if got <= 0 { usize::MAX } else { got as usize - 1 }
+}
+
+/// Reads the beginning of what was to be written: of a vector, of the first one of two that is not empty. Returns how
+/// long that is.
+#[inline(always)]
+fn value(call: &Call, out: *mut u8, record: &mut Attempt) -> usize {
+    if call.path == 0 {
+        return 0;
+    }
+    let (mut at, mut length, mut is_cut) = (call.path, call.length, false);
+    if call.is_vector {
+        let mut vector = [0u64; 4];
+        let count = if call.length > 1 { 2 } else { call.length };
+        // SAFETY: there is room for two `struct iovec`; the helper fails where it cannot read.
+        let got = unsafe {
+            generated::bpf_probe_read_user(vector.as_mut_ptr().cast(), (count as u32 & 3) * 16, at as *const _)
+        };
+        if got != 0 {
+            return 0;
+        }
+        (at, length) = if vector[1] == 0 { (vector[2], vector[3]) } else { (vector[0], vector[1]) };
+        is_cut = call.length > 2 || vector[1] != 0 && vector[3] != 0;
+    }
+    if length > LONGEST_VALUE as u64 {
+        (length, is_cut) = (LONGEST_VALUE as u64, true);
+    }
+    let length = maps::unbounded(length as usize) & (2 * LONGEST_VALUE - 1);
+    // SAFETY: there is room for a value; the helper fails where it cannot read.
+    if unsafe { generated::bpf_probe_read_user(out.cast(), length as u32, at as *const _) } != 0 {
+        return 0;
+    }
+    record.flags |= if is_cut { flag::HAS_VALUE | flag::PATH_TRUNCATED } else { flag::HAS_VALUE };
+    length
 }
 
 /// Whether an absolute path leads to or below a mount point of cgroupfs.
@@ -454,11 +546,17 @@ fn relative(dirfd: i32, start: [u64; 2]) -> Concerns {
     }
     let task = current();
     let path = if dirfd == AT_FDCWD { within(peek(task, TASK_FS), FS_PWD) } else { opened(task, dirfd) };
+    below(path, Some(start))
+}
+
+/// What is open there, or where a path with this beginning starts.
+#[inline(always)]
+fn below(path: Address, start: Option<[u64; 2]>) -> Concerns {
     let dentry = peek(path, PATH_DENTRY);
     let superblock = peek(dentry, DENTRY_SB);
     let flags = match peek(superblock, SB_MAGIC) {
         CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC => 0,
-        _ if leads_down(superblock, start) => flag::OUTSIDE,
+        _ if start.is_some_and(|start| leads_down(superblock, start)) => flag::OUTSIDE,
         _ => return Concerns::Nothing,
     };
     let mount = if knows(feature::MOUNT_ID) { peek(path, PATH_MNT) } else { 0 };

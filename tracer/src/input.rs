@@ -18,6 +18,7 @@ use crate::budget::weigh;
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::name::Name;
+use tracer_ebpf::syscalls::Leads;
 
 /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -445,6 +446,11 @@ impl Syscall {
         self.row().operation.into()
     }
 
+    /// Whether it is given a path, and not a descriptor of what it is about.
+    pub fn takes_path(self) -> bool {
+        matches!(self.row().leads, Leads::Path { .. })
+    }
+
     /// Its number on this architecture: arm64 has only the `*at` calls.
     pub fn number(self) -> Option<u32> {
         if cfg!(target_arch = "aarch64") { self.row().aarch64 } else { self.row().x86_64 }
@@ -465,12 +471,20 @@ pub struct Attempt {
     /// The `O_` flags of an open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<u64>,
-    /// As the process gave it; relative to `directory` unless it starts with a slash.
+    /// As the process gave it; relative to `directory` unless it starts with a slash. A call that was given a descriptor
+    /// has the name of the file that is open there, or `.` for the cgroup itself.
     pub path: Name,
     /// `path` is longer than what could be read.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// Where a relative path starts. `None` for an absolute one.
+    /// Of a `write`: the first 128 bytes of what was to be written, as they were in memory when the call had failed.
+    /// `None` if they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Name>,
+    /// More than `value` was to be written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub value_truncated: bool,
+    /// Where a relative path starts, or the cgroup that a descriptor is of. `None` for an absolute path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
     /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the
@@ -483,6 +497,9 @@ pub struct Attempt {
     /// Derived: the cgroup it is about, on the host. `None` if that could not be told.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// Derived: the control file in it. `None` if the cgroup itself was meant.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
     /// Derived: the container that `cgroup` belongs to.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub container: Option<Arc<Container>>,
@@ -491,6 +508,28 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// One of which nothing else is known.
+    pub fn new(at: BootTime, syscall: Syscall, errno: Errno, path: Name, actor: Actor) -> Self {
+        Self {
+            at,
+            operation: syscall.operation(),
+            syscall,
+            errno,
+            flags: None,
+            path,
+            truncated: false,
+            value: None,
+            value_truncated: false,
+            directory: None,
+            mount_namespace: None,
+            mounts: None,
+            cgroup: None,
+            file: None,
+            container: None,
+            actor,
+        }
+    }
+
     /// Whether it takes a mount table to tell where the path leads.
     pub fn needs_mounts(&self) -> bool {
         self.directory.as_ref().is_none_or(|directory| directory.outside)

@@ -596,21 +596,25 @@ impl Tracker {
             }
             return;
         };
-        let live = self.cgroups.at_path(&place).map(|(id, live)| (live.as_existing(id), live.container.clone()));
+        // A descriptor is of one cgroup, which may be gone: another one may have its name now.
+        let opened = attempt.directory.as_ref().filter(|_| !attempt.syscall.takes_path()).map(|directory| directory.id);
+        let live = self.cgroups.at_path(&place).filter(|(id, _)| opened.is_none_or(|opened| *id == opened));
+        let live = live.map(|(id, live)| (live.as_existing(id), live.container.clone()));
         let (existing, container) = live.unzip();
         attempt.container = container.flatten().or_else(|| self.container_of_missing(&place, attempt.actor.pid));
         attempt.cgroup = Some(Cgroup {
             hierarchy: place.hierarchy,
-            id: existing.map(|existing| existing.id),
+            id: opened.or(existing.map(|existing| existing.id)),
             path: place.path.clone(),
             level: existing.and_then(|existing| existing.level),
             truncated: attempt.truncated,
         });
+        attempt.file.clone_from(&file);
         if let (true, Some(existing), Some(container)) = (is_refused_removal(attempt), existing, &attempt.container) {
             let cgroup = (place.hierarchy, existing.id);
             self.makers.refused(&container.id, cgroup, attempt.errno, attempt.at, &attempt.actor);
         }
-        let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
+        let note = Note { place, file, opened, attempt: FindingAttempt::new(seq, attempt) };
         if is_wanted(attempt, &note) {
             self.processes.note_failure(&attempt.actor, &note.attempt);
         }
@@ -628,7 +632,8 @@ impl Tracker {
         let hierarchy = *self.hierarchies.get(&device)?;
         let (path, file) = match attempt.operation {
             Operation::Open | Operation::Rename => mounts::split_control_file(&path),
-            Operation::Mkdir | Operation::Rmdir => (path, None),
+            Operation::Mkdir | Operation::Rmdir | Operation::Spawn => (path, None),
+            Operation::Write | Operation::Read => mounts::split_file(&path),
         };
         Some((Place { hierarchy, path }, file))
     }
@@ -662,8 +667,9 @@ fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
             let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
             is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
         }
-        Operation::Rename => true,
-        Operation::Rmdir => false,
+        Operation::Write => note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name)),
+        Operation::Rename | Operation::Spawn => true,
+        Operation::Rmdir | Operation::Read => false,
     }
 }
 

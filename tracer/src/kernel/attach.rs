@@ -84,8 +84,8 @@ impl Tracer {
     /// When the programs cannot be loaded, or an essential probe cannot be attached.
     pub fn start(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
         let tracer = Self::start_as_planned(plan, options)?;
-        let is_trampoline =
-            |probe: &&Probe| PROBES.iter().any(|spec| spec.name == probe.name && spec.syscall().is_some());
+        let is_one = |spec: &ProbeSpec| spec.syscall().is_some() && spec.not_watched_by(plan.backend).is_none();
+        let is_trampoline = |probe: &&Probe| PROBES.iter().any(|spec| spec.name == probe.name && is_one(spec));
         let refused = tracer.probes.iter().filter(is_trampoline).find(|probe| !probe.attached);
         let Some(refused) = refused.filter(|_| plan.backend == Backend::Trampoline) else { return Ok(tracer) };
         let why = format!("{}: {}", refused.name, refused.reason.as_deref().unwrap_or("unknown"));
@@ -373,7 +373,8 @@ impl Tracer {
         let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
         // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked
         // at only when all are in place.
-        let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(|probe| probe.exists_here()).collect();
+        let is_watched = |probe: &&ProbeSpec| probe.exists_here() && probe.not_watched_by(plan.backend).is_none();
+        let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(is_watched).collect();
         probes.sort_by_key(|probe| probe.group == Group::Processes);
         for hook in probes.iter().flat_map(|probe| Hook::of(probe, plan).copies(plan.twice)) {
             // One program watches all system calls' exit.
@@ -390,7 +391,7 @@ impl Tracer {
         for probe in PROBES.iter().filter(|probe| probe.exists_here()) {
             let hook = Hook::of(probe, plan);
             let error = |hook: &Hook| hooks.iter().find(|(known, _)| known == hook)?.1.clone().err();
-            let reason = error(&hook);
+            let reason = probe.not_watched_by(plan.backend).map(str::to_owned).or_else(|| error(&hook));
             if let Some(error) = &reason
                 && probe.essential
             {
