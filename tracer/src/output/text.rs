@@ -94,7 +94,8 @@ impl<W: Write> Text<W> {
         let path = match &attempt.cgroup {
             Some(cgroup) => {
                 let file = attempt.file.iter().map(|file| format!(" {}", file.printable()));
-                let value = attempt.value.iter().map(|value| format!(" {}", phrases::value(value, attempt.value_truncated)));
+                let value =
+                    attempt.value.iter().map(|value| format!(" {}", phrases::value(value, attempt.value_truncated)));
                 std::iter::once(path_of(cgroup)).chain(file).chain(value).collect()
             }
             None => format!("{} (not resolved)", attempt.path.printable()),
