@@ -1,5 +1,6 @@
 //! The cgroup hierarchies of this host and what exists in them. The only reader of cgroupfs.
 
+pub mod circumstances;
 pub mod details;
 
 use std::ffi::CString;

@@ -563,7 +563,9 @@ impl Tracker {
                     self.stories.asked((*pid, known.incarnation), facts.at, None, self.now);
                 }
             }
-            About::Unanswered { question: Question::Container | Question::State | Question::Mounts, .. } => {}
+            About::Unanswered { question: Question::Container | Question::State, .. } => {}
+            About::Unanswered { question: Question::Mounts | Question::Circumstances, .. } => {}
+            About::Circumstances(said) => self.stories.circumstances(seq, said),
             About::Dying { count } => self.cgroups.dying_counted(*count),
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
@@ -614,11 +616,14 @@ impl Tracker {
             let cgroup = (place.hierarchy, existing.id);
             self.makers.refused(&container.id, cgroup, attempt.errno, attempt.at, &attempt.actor);
         }
-        let note = Note { place, file, opened, attempt: FindingAttempt::new(seq, attempt) };
-        if is_wanted(attempt, &note) {
-            self.processes.note_failure(&attempt.actor, &note.attempt);
-        }
+        let (is_for_writing, lacks_file) = (attempt.is_for_writing(), attempt.may_lack_file());
+        let note = Note { place, file, opened, is_for_writing, lacks_file, attempt: FindingAttempt::new(seq, attempt) };
+        let wanted = is_wanted(attempt, &note).then(|| note.attempt.clone());
         self.failed(note, existing, attempt.container.as_ref());
+        // What it had wanted before that is what a story that begins with it is told.
+        if let Some(failed) = wanted {
+            self.processes.note_failure(&attempt.actor, &failed);
+        }
     }
 
     /// The cgroup that an attempt is about, and the control file in it.
@@ -659,13 +664,10 @@ const CLEAR_UP: [&str; 3] = ["cgroup.kill", "cgroup.freeze", "freezer.state"];
 /// making or renaming of a cgroup, or the opening of a control file for writing. Files are also looked at that may be
 /// missing.
 fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
-    /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
-    const ACCESS_MODE: u64 = 3;
     match attempt.operation {
         Operation::Mkdir => note.attempt.is_failed_creation(),
         Operation::Open => {
-            let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
-            is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
+            attempt.is_for_writing() && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
         }
         Operation::Write => note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name)),
         Operation::Rename | Operation::Spawn => true,

@@ -798,14 +798,6 @@ mod tests {
     }
 
     #[test]
-    fn the_control_file_is_told_and_the_cgroup_is_not_told_twice() {
-        assert_eq!(control_file(&"x/cgroup.freeze".into(), &"/x".into()), " cgroup.freeze");
-        assert_eq!(control_file(&"/sys/fs/cgroup/x".into(), &"/a/x".into()), "");
-        assert_eq!(control_file(&"/sys/fs/cgroup/a.scope".into(), &"/a.scope".into()), "");
-        assert_eq!(control_file(&"..".into(), &"/".into()), "");
-    }
-
-    #[test]
     fn arguments_are_quoted_where_a_shell_needs_it() {
         assert_eq!(quoted(&"--root=/run/x".into()), "--root=/run/x");
         assert_eq!(quoted(&"a b".into()), "'a b'");

@@ -24,6 +24,9 @@ pub(crate) struct Note {
     pub file: Option<Name>,
     /// The cgroup of the descriptor that the call was given, which may not be at `place` any more. `None` for a path.
     pub opened: Option<CgroupId>,
+    /// It is an opening for writing; and one that may have failed because there is no such file.
+    pub is_for_writing: bool,
+    pub lacks_file: bool,
     pub attempt: FindingAttempt,
 }
 
@@ -151,6 +154,8 @@ mod tests {
             place: place.clone(),
             file: None,
             opened: None,
+            is_for_writing: false,
+            lacks_file: false,
             attempt: FindingAttempt {
                 seq: Seq(at),
                 at: BootTime(at),
