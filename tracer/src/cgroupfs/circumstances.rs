@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{directory_flags, is_root, open, read};
+use super::{directory_flags, is_root, open, open_mount, read};
 use crate::hierarchy::Hierarchy;
 use crate::input::{CgroupId, Circumstances, FileValue, Level, Occupant, Pid};
 use crate::name::Name;
@@ -86,7 +86,7 @@ fn open_at(subject: &Subject) -> Option<(OwnedFd, CgroupId)> {
         return open(&subject.hierarchy, &subject.path);
     }
     let mount = subject.hierarchy.mount.as_ref()?;
-    let root = rustix::fs::open(mount.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let root = open_mount(mount).ok()?;
     let id = CgroupId(rustix::fs::fstat(&root).ok()?.st_ino);
     Some((root, id))
 }
