@@ -4,6 +4,10 @@
 //! then the path is in memory, so that reading it does not fault as it can on the way in. Calls of 32-bit programs have
 //! other numbers and are left alone.
 //!
+//! Calls that were given a descriptor are likewise told by what is open there: its superblock, then its name and its
+//! cgroup, and the first bytes of what was to be written. Programs read and write all the time, so that the errors
+//! decide: one that a control file does not answer ends here.
+//!
 //! Each hook has a second copy, for kernels that can preempt a program while it runs ([`Turn`]).
 //!
 //! Three ways in, one body: `sys_exit` as a BTF tracepoint (registers can be read without a helper), as a raw
@@ -22,11 +26,11 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::{
-    Attempt, Denied, LONGEST_PATH, LONGEST_WALK, MOUNTS_KNOWN, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config, feature,
-    flag, kind, lost,
+    Attempt, Denied, LONGEST_PATH, LONGEST_VALUE, LONGEST_WALK, MOUNTS_KNOWN, PREFIX_WORDS, PREFIXES as PREFIX_COUNT,
+    config, feature, flag, kind, lost,
     offset::*,
     slot,
-    syscalls::{self, Flags, TABLE},
+    syscalls::{self, Flags, Leads, Operation, TABLE, Value},
 };
 
 use crate::actors;
@@ -38,6 +42,10 @@ const CGROUP_SUPER_MAGIC: u64 = 0x27_e0eb;
 const CGROUP2_SUPER_MAGIC: u64 = 0x6367_7270;
 /// Errors are the results from -4095 to -1.
 const LOWEST_ERROR: u64 = -4095i64 as u64;
+/// A bit of `clone_args.flags`.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+/// Where `clone_args.cgroup` is (linux/sched.h).
+const CLONE_ARGS_CGROUP: u64 = 80;
 
 /// The caller's registers as they were on entry: where in `struct pt_regs` the arguments and the call's number are.
 #[cfg(bpf_target_arch = "x86_64")]
@@ -137,17 +145,22 @@ macro_rules! calls {
             }
         }
 
-        $(
-            #[fexit]
-            pub fn $trampoline(ctx: FExitContext) -> i32 {
-                trampoline(&ctx, syscalls::$constant, Turn::First)
-            }
+        $(trampolines!($constant $trampoline $again);)*
+    };
+}
 
-            #[fexit]
-            pub fn $again(ctx: FExitContext) -> i32 {
-                trampoline(&ctx, syscalls::$constant, Turn::Second)
-            }
-        )*
+macro_rules! trampolines {
+    ($constant:ident none none) => {};
+    ($constant:ident $trampoline:ident $again:ident) => {
+        #[fexit]
+        pub fn $trampoline(ctx: FExitContext) -> i32 {
+            trampoline(&ctx, syscalls::$constant, Turn::First)
+        }
+
+        #[fexit]
+        pub fn $again(ctx: FExitContext) -> i32 {
+            trampoline(&ctx, syscalls::$constant, Turn::Second)
+        }
     };
 }
 
@@ -220,8 +233,16 @@ struct Call {
     syscall: u8,
     operation: u8,
     errno: u16,
+    /// The descriptor of a directory; of what the call is about, if it is of an open file.
     directory: i32,
+    /// Whether it was given no path but a descriptor.
+    is_open: bool,
+    /// Where the path is; what was to be written, if it was given no path.
     path: u64,
+    /// Where the vector of buffers is that are to be written; else 0.
+    vector: u64,
+    /// How long what was to be written is; of a vector, how many buffers there are.
+    length: u64,
     /// The `O_` flags of an open.
     flags: u64,
     /// Where `openat2` was given its `struct open_how`; else 0.
@@ -237,47 +258,89 @@ impl Call {
     fn of(registers: impl Registers, row: u8, result: u64) -> Option<Self> {
         let syscall = &TABLE[row as usize];
         let errno = (result as i64).unsigned_abs() as u16;
-        if syscall.is_never(errno) || syscall.only_with.is_some_and(|(at, bits)| registers.argument(at) & bits == 0) {
+        if !syscall.is_ours(errno) || syscall.only_with.is_some_and(|(at, bits)| registers.argument(at) & bits == 0) {
             return None;
         }
-        let directory = syscall.directory.map_or(AT_FDCWD, |at| registers.argument(at) as i32);
+        let argument = |at| registers.argument(at);
+        let (directory, path, vector, length) = match syscall.leads {
+            Leads::Path { directory, path } => {
+                (directory.map_or(AT_FDCWD, |at| argument(at) as i32), argument(path), 0, 0)
+            }
+            Leads::Descriptor(Value::None) => (argument(0) as i32, 0, 0, 0),
+            Leads::Descriptor(Value::Buffer) => (argument(0) as i32, argument(1), 0, argument(2)),
+            Leads::Descriptor(Value::Vector) => (argument(0) as i32, 0, argument(1), argument(2)),
+            Leads::CloneArgs => (cgroup_of_clone(argument(0), argument(1))?, 0, 0, 0),
+        };
         let (flags, how) = match syscall.flags {
             Flags::None => (0, 0),
             Flags::Argument(at) => (registers.argument(at), 0),
             Flags::How(at) => (0, registers.argument(at)),
         };
-        let (path, operation) = (registers.argument(syscall.path), syscall.operation as u8);
-        let (syscall, operation, errno) = (black_box(row), black_box(operation), black_box(errno));
-        Some(Self { syscall, operation, errno, directory, path, flags, how })
+        let is_open = black_box(!matches!(syscall.leads, Leads::Path { .. }));
+        let (syscall, operation, errno) = (black_box(row), black_box(syscall.operation as u8), black_box(errno));
+        Some(Self { syscall, operation, errno, directory, is_open, path, vector, length, flags, how })
     }
 }
 
-/// What the path of a call concerns.
-#[derive(Clone, Copy)]
-enum Concerns {
-    Nothing,
-    /// An absolute path to cgroupfs.
-    Absolute,
-    /// A path from a directory on cgroupfs, or on a file system above a mount of it.
-    Below(Directory),
+/// The descriptor of the cgroup that a process was to begin in. `None` if none was named.
+#[inline(always)]
+fn cgroup_of_clone(arguments: u64, size: u64) -> Option<i32> {
+    if size < CLONE_ARGS_CGROUP + 8 {
+        return None;
+    }
+    // SAFETY: the helper checks the address, here and below. The flags come first.
+    let flags = unsafe { bpf_probe_read_user(arguments as *const u64) }.ok()?;
+    if flags & CLONE_INTO_CGROUP == 0 {
+        return None;
+    }
+    unsafe { bpf_probe_read_user((arguments + CLONE_ARGS_CGROUP) as *const u64) }.ok().map(|cgroup| cgroup as i32)
 }
 
-/// Where a relative path starts.
+/// Where a path from a directory on cgroupfs starts, or from one on a file system above a mount of it; or what is open
+/// on cgroupfs.
 #[derive(Clone, Copy)]
-struct Directory {
+struct Place {
+    /// 0 for an absolute path to cgroupfs.
     dentry: Address,
+    /// That of the directory itself: what is open is mostly a file.
+    directory: Address,
     mount: Address,
     /// [`flag::OUTSIDE`], or none.
     flags: u8,
 }
 
+impl Place {
+    const ABSOLUTE: Self = Self { dentry: 0, directory: 0, mount: 0, flags: 0 };
+}
+
+/// A call that concerns cgroupfs.
+#[derive(Clone, Copy)]
+struct Ours {
+    call: Call,
+    place: Place,
+}
+
+impl Ours {
+    /// Puts it aside and takes it from there. The verifier knows of each row what is always the same in it, and would
+    /// go through all that follows once for each of them: of what comes out of a map it knows nothing.
+    #[inline(always)]
+    fn forgotten(self, scratch: *mut u8) -> Self {
+        const { assert!(size_of::<Self>() <= maps::SCRATCH - maps::ASIDE) }
+        // SAFETY: there is room behind all else, aligned for it.
+        unsafe {
+            let aside = scratch.add(maps::ASIDE).cast::<Self>();
+            aside.write_volatile(self);
+            aside.read_volatile()
+        }
+    }
+}
+
 /// A failed call: does it concern us, may it be reported, and what is there to say?
 #[inline(always)]
 fn attempt(ctx: &impl EbpfContext, registers: impl Registers, call: Call, turn: Turn, slot: u32) -> i32 {
-    let concerns = concerns(&call);
-    if matches!(concerns, Concerns::Nothing) || !registers.is_64_bit() {
-        return 0;
-    }
+    let Some(place) = concerns(&call).filter(|_| registers.is_64_bit()) else { return 0 };
+    let Some(scratch) = maps::scratch(slot) else { return 0 };
+    let Ours { call, place } = Ours { call, place }.forgotten(scratch);
     let pid_tgid = bpf_get_current_pid_tgid();
     let tgid = (pid_tgid >> 32) as u32;
     if u64::from(tgid) == maps::config(config::SELF) {
@@ -293,14 +356,17 @@ fn attempt(ctx: &impl EbpfContext, registers: impl Registers, call: Call, turn: 
     debug!(ctx, "{}: call {} failed with {}", tgid, call.syscall, call.errno);
     let uid = bpf_get_current_uid_gid() as u32;
     if may_report(tgid, uid, call.operation, at) {
-        report(head(&call, pid_tgid, uid, at), call.path, concerns, slot);
+        report(head(&call, pid_tgid, uid, at), &call, place, scratch);
     }
     0
 }
 
-/// What its path concerns.
+/// Where it leads, if that concerns us.
 #[inline(always)]
-fn concerns(call: &Call) -> Concerns {
+fn concerns(call: &Call) -> Option<Place> {
+    if call.is_open {
+        return open(call);
+    }
     // Not filled with zeros first: every failed open of the host pays for what is done here.
     let mut start = MaybeUninit::<[u64; 2]>::uninit();
     // SAFETY: there is room for sixteen bytes; the helpers fail where they cannot read.
@@ -312,11 +378,15 @@ fn concerns(call: &Call) -> Concerns {
     };
     if unreadable {
         // EFAULT is the call's own answer to such a path; it concerns nothing.
-        return Concerns::Nothing;
+        return None;
     }
     // SAFETY: every value is valid; what lies behind a short string is never looked at.
     let start = unsafe { start.assume_init() };
-    if start[0] as u8 == b'/' { absolute(start, call.path) } else { relative(call.directory, start) }
+    if start[0] as u8 == b'/' {
+        absolute(start, call.path).then_some(Place::ABSOLUTE)
+    } else {
+        relative(call.directory, start)
+    }
 }
 
 /// What is told of it before its path.
@@ -354,9 +424,8 @@ fn head(call: &Call, pid_tgid: u64, uid: u32, at: u64) -> Attempt {
 
 /// Tells of it.
 #[inline(always)]
-fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
+fn report(head: Attempt, call: &Call, place: Place, scratch: *mut u8) {
     const HEAD: usize = size_of::<Attempt>();
-    let Some(scratch) = maps::scratch(slot) else { return };
     // SAFETY: the scratch memory is aligned for a head and has room for it.
     let record = unsafe {
         scratch.cast::<Attempt>().write(head);
@@ -364,13 +433,12 @@ fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
     };
     // SAFETY: the tail begins behind the head and has room for a path and a walk.
     let tail = unsafe { scratch.add(HEAD) };
-    // SAFETY: there is room for a path; the helper fails where it cannot read.
-    let got = unsafe { bpf_probe_read_user_str(tail.cast(), LONGEST_PATH as u32, path as *const _) };
-    if got <= 0 || got as usize > LONGEST_PATH {
+    let path_len = if call.is_open { value(call, tail, record) } else { path(call.path, tail) };
+    let path_len = maps::unbounded(path_len);
+    if path_len >= LONGEST_PATH {
         maps::count_lost(lost::ATTEMPT_UNREADABLE);
         return;
     }
-    let path_len = maps::unbounded(got as usize - 1) & (LONGEST_PATH - 1);
     record.path_len = path_len as u16;
     if path_len == LONGEST_PATH - 1 {
         record.flags |= flag::PATH_TRUNCATED;
@@ -384,16 +452,15 @@ fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
         record.mounts = peek_u32(namespace, MNT_NAMESPACE_EVENT) | MOUNTS_KNOWN;
     }
     let mut length = path_len;
-    if let Concerns::Below(directory) = concerns {
-        let dentry = directory.dentry;
-        record.flags |= flag::RELATIVE | directory.flags;
-        record.directory = peek(peek(dentry, DENTRY_INODE), INODE_INO);
-        record.device = peek_u32(peek(dentry, DENTRY_SB), SB_DEV);
+    if place.dentry != 0 {
+        record.flags |= flag::RELATIVE | place.flags;
+        record.directory = peek(peek(place.directory, DENTRY_INODE), INODE_INO);
+        record.device = peek_u32(peek(place.dentry, DENTRY_SB), SB_DEV);
         if knows(feature::MOUNT_ID) {
-            record.mount = peek_u32(directory.mount - u64::from(maps::offset(MOUNT_MNT)), MOUNT_MNT_ID);
+            record.mount = peek_u32(place.mount - u64::from(maps::offset(MOUNT_MNT)), MOUNT_MNT_ID);
         }
         // SAFETY: a walk fits behind the longest path.
-        if !walk_up(dentry, unsafe { tail.add(path_len) }, &raw mut record.walk_len) {
+        if !walk_up(place.dentry, unsafe { tail.add(path_len) }, &raw mut record.walk_len) {
             record.flags |= flag::WALK_TRUNCATED;
         }
         // SAFETY: a field of the record.
@@ -410,16 +477,54 @@ fn report(head: Attempt, path: u64, concerns: Concerns, slot: u32) {
     }
 }
 
+/// Reads a path. What is longer than any path can be, if it cannot be read.
+#[inline(always)]
+fn path(path: u64, out: *mut u8) -> usize {
+    // SAFETY: there is room for a path; the helper fails where it cannot read.
+    let got = unsafe { bpf_probe_read_user_str(out.cast(), LONGEST_PATH as u32, path as *const _) };
+    if got <= 0 { usize::MAX } else { got as usize - 1 }
+}
+
+/// Reads the beginning of what was to be written: of a vector, of the first one of two that is not empty. Returns how
+/// long that is.
+#[inline(always)]
+fn value(call: &Call, out: *mut u8, record: &mut Attempt) -> usize {
+    let (mut at, mut length, mut is_cut) = (call.path, call.length, false);
+    if call.vector != 0 {
+        let mut vector = [0u64; 4];
+        let bytes = if length > 1 { 32 } else { 16 };
+        // SAFETY: there is room for two `struct iovec`; the helper fails where it cannot read.
+        if unsafe { generated::bpf_probe_read_user(vector.as_mut_ptr().cast(), bytes, call.vector as *const _) } != 0 {
+            return 0;
+        }
+        is_cut = length > 2 || vector[1] != 0 && vector[3] != 0;
+        (at, length) = if vector[1] == 0 { (vector[2], vector[3]) } else { (vector[0], vector[1]) };
+    }
+    if at == 0 {
+        return 0;
+    }
+    if length > LONGEST_VALUE as u64 {
+        (length, is_cut) = (LONGEST_VALUE as u64, true);
+    }
+    let length = maps::unbounded(length as usize) & (2 * LONGEST_VALUE - 1);
+    // SAFETY: there is room for a value; the helper fails where it cannot read.
+    if unsafe { generated::bpf_probe_read_user(out.cast(), length as u32, at as *const _) } != 0 {
+        return 0;
+    }
+    record.flags |= if is_cut { flag::HAS_VALUE | flag::PATH_TRUNCATED } else { flag::HAS_VALUE };
+    length
+}
+
 /// Whether an absolute path leads to or below a mount point of cgroupfs.
 #[inline(always)]
-fn absolute(start: [u64; 2], path: u64) -> Concerns {
+fn absolute(start: [u64; 2], path: u64) -> bool {
     const USUAL: [u64; 2] = [u64::from_ne_bytes(*b"/sys/fs/"), u64::from_ne_bytes(*b"cgroup\0\0")];
     const SIX: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
     if start[0] == USUAL[0] && start[1] & SIX == USUAL[1] {
         let next = start[1].to_ne_bytes()[6];
-        return if next == 0 || next == b'/' { Concerns::Absolute } else { Concerns::Nothing };
+        return next == 0 || next == b'/';
     }
-    let Some(watched) = WATCHED.get(0) else { return Concerns::Nothing };
+    let Some(watched) = WATCHED.get(0) else { return false };
     for index in 0..PREFIX_COUNT as u32 {
         if u64::from(index) >= watched.prefixes {
             break;
@@ -429,10 +534,10 @@ fn absolute(start: [u64; 2], path: u64) -> Concerns {
             && start[1] & prefix.mask[1] == prefix.value[1]
             && leads_below(path, prefix)
         {
-            return Concerns::Absolute;
+            return true;
         }
     }
-    Concerns::Nothing
+    false
 }
 
 /// The whole comparison with a mount point that begins like the path: by words and without a branch, for the verifier
@@ -457,9 +562,9 @@ fn leads_below(path: u64, prefix: &tracer_ebpf::Prefix) -> bool {
 
 /// Whether a relative path starts on cgroupfs, or leads to it from above: asks the superblock, as names mean nothing.
 #[inline(always)]
-fn relative(dirfd: i32, start: [u64; 2]) -> Concerns {
+fn relative(dirfd: i32, start: [u64; 2]) -> Option<Place> {
     if !knows(feature::RELATIVE_PATHS) {
-        return Concerns::Nothing;
+        return None;
     }
     let task = current();
     let path = if dirfd == AT_FDCWD { within(peek(task, TASK_FS), FS_PWD) } else { opened(task, dirfd) };
@@ -468,10 +573,27 @@ fn relative(dirfd: i32, start: [u64; 2]) -> Concerns {
     let flags = match peek(superblock, SB_MAGIC) {
         CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC => 0,
         _ if leads_down(superblock, start) => flag::OUTSIDE,
-        _ => return Concerns::Nothing,
+        _ => return None,
     };
     let mount = if knows(feature::MOUNT_ID) { peek(path, PATH_MNT) } else { 0 };
-    Concerns::Below(Directory { dentry, mount, flags })
+    Some(Place { dentry, directory: dentry, mount, flags })
+}
+
+/// Whether what is open is on cgroupfs. It is a file of a cgroup, but for the cgroup that a process was to begin in.
+#[inline(always)]
+fn open(call: &Call) -> Option<Place> {
+    if !knows(feature::RELATIVE_PATHS) {
+        return None;
+    }
+    let path = opened(current(), call.directory);
+    let dentry = peek(path, PATH_DENTRY);
+    match peek(peek(dentry, DENTRY_SB), SB_MAGIC) {
+        CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC => {}
+        _ => return None,
+    }
+    let directory = if call.operation == Operation::Spawn as u8 { dentry } else { peek(dentry, DENTRY_PARENT) };
+    let mount = if knows(feature::MOUNT_ID) { peek(path, PATH_MNT) } else { 0 };
+    Some(Place { dentry, directory, mount, flags: 0 })
 }
 
 /// Whether a path that starts on another file system begins like one from there to a mount of cgroupfs. Every failed

@@ -12,6 +12,8 @@ pub const COMM: usize = 16;
 pub const PARENTS: usize = 4;
 /// A path given to a system call is read up to this, its closing zero included (`PATH_MAX`).
 pub const LONGEST_PATH: usize = 4096;
+/// What was to be written is read up to this.
+pub const LONGEST_VALUE: usize = 128;
 /// A command line is read up to this.
 pub const LONGEST_ARGV: usize = 4095;
 /// The names on the way up from a directory, zeros included, are read up to this.
@@ -70,12 +72,14 @@ pub mod kind {
 pub mod flag {
     /// The path starts at a directory, which is told.
     pub const RELATIVE: u8 = 1;
-    /// The path is longer than what was read.
+    /// The path, or what was to be written, is longer than what was read.
     pub const PATH_TRUNCATED: u8 = 2;
     /// The walk up the directories stopped before the root.
     pub const WALK_TRUNCATED: u8 = 4;
     /// The command line is longer than what was read.
     pub const ARGV_TRUNCATED: u8 = 8;
+    /// Of a write: what was to be written could be read.
+    pub const HAS_VALUE: u8 = 16;
     /// There is an exit code.
     pub const HAS_EXIT: u8 = 32;
     /// There are a start time, namespaces and parents.
@@ -222,6 +226,9 @@ pub const MOUNTS_KNOWN: u32 = 1 << 31;
 
 /// A system call that concerns cgroupfs failed. Followed by `path_len` bytes of path and `walk_len` bytes of names, the
 /// innermost first, each with a closing zero.
+///
+/// One that was given a descriptor has no path: the names begin with that of what is open there. In the path's place is
+/// what was to be written, if anything was.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
@@ -235,7 +242,7 @@ pub struct Attempt {
     pub flags: u8,
     /// Zero.
     pub padding: u8,
-    /// Bytes of path.
+    /// Bytes of path, or of what was to be written.
     pub path_len: u16,
     /// Bytes of names.
     pub walk_len: u16,
@@ -248,7 +255,8 @@ pub struct Attempt {
     pub at: u64,
     /// The `O_` flags of an open.
     pub open_flags: u64,
-    /// The inode number of the directory that a relative path starts at.
+    /// The inode number of the directory that a relative path starts at; of a call that was given a descriptor, of the
+    /// cgroup.
     pub directory: u64,
     /// Its superblock's device, as the kernel keeps it: 12 bits major, 20 bits minor.
     pub device: u32,
@@ -415,7 +423,7 @@ pub mod slot {
     /// Trampolines: one a system call, from 0.
     pub const TRAMPOLINES: u32 = 0;
     /// The tracepoint on all system calls' exit.
-    pub const SYS_EXIT: u32 = TRAMPOLINES + syscalls::COUNT as u32;
+    pub const SYS_EXIT: u32 = TRAMPOLINES + syscalls::TRAMPOLINES as u32;
     /// Lifecycle tracepoints: they run with preemption off.
     pub const LIFECYCLE: u32 = SYS_EXIT + 1;
     /// Start and end of processes: likewise.

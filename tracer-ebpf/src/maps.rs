@@ -170,8 +170,10 @@ impl Turn {
 #[repr(C, align(8))]
 pub struct Scratch(pub [u8; SCRATCH]);
 
-/// A head, a path or command line, the names of a walk, and what a last name may reach beyond.
-pub const SCRATCH: usize = 256 + 4096 + 4096 + 256;
+/// A head, a path or command line, the names of a walk, and what a last name may reach beyond; then what is put aside.
+pub const SCRATCH: usize = ASIDE + 128;
+/// Where something can be put aside that the verifier is to forget what it knows of.
+pub const ASIDE: usize = 256 + 4096 + 4096 + 256;
 
 #[map]
 pub static SCRATCHES: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(slot::OF_TWO, 0);

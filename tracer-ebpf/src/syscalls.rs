@@ -17,6 +17,12 @@ macro_rules! for_each_operation {
             /// To give one another name (cgroup v1 only). The first path is that of the cgroup; the second one is what
             /// it would have been called, and is not read.
             Rename = "rename",
+            /// To write to a control file.
+            Write = "write",
+            /// To read one.
+            Read = "read",
+            /// To make a process that begins in a cgroup.
+            Spawn = "spawn",
         }
     };
 }
@@ -45,7 +51,34 @@ pub enum Flags {
     How(usize),
 }
 
-/// A system call that takes a path.
+/// What tells where a call leads.
+#[derive(Clone, Copy, Debug)]
+pub enum Leads {
+    /// A path.
+    Path {
+        /// Which argument is the directory that a relative one starts at. `None` if that is the working directory.
+        directory: Option<usize>,
+        /// Which argument is the path.
+        path: usize,
+    },
+    /// The first argument: the descriptor of an open file.
+    Descriptor(Value),
+    /// The `cgroup` in the `struct clone_args` that the first argument points to, whose size is the second one.
+    CloneArgs,
+}
+
+/// What is to be written, behind a descriptor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// Nothing is.
+    None,
+    /// The second argument points to it, the third one is how long it is.
+    Buffer,
+    /// The second argument points to a vector of buffers, the third one is how many those are.
+    Vector,
+}
+
+/// A system call that is looked at when it fails.
 #[derive(Clone, Copy, Debug)]
 pub struct Syscall {
     /// Its number. `None` where there is none.
@@ -54,35 +87,59 @@ pub struct Syscall {
     pub aarch64: Option<u32>,
     /// What it tries.
     pub operation: Operation,
-    /// Which argument is the directory that a relative path starts at. `None` if that is the working directory.
-    pub directory: Option<usize>,
-    /// Which argument is the path.
-    pub path: usize,
+    /// Where it leads.
+    pub leads: Leads,
     /// Its `O_` flags.
     pub flags: Flags,
     /// Of interest only with one of these bits in this argument.
     pub only_with: Option<(usize, u64)>,
-    /// Errors that say nothing of any cgroup.
-    pub never_ours: &'static [u16],
+    /// Errors that may say something of a cgroup, a bit each.
+    pub ours: [u64; 2],
+    /// Programs make it all the time, and nearly always on something else: a trampoline would cost each of them. Only
+    /// the hook on all system calls' exit, which is there anyway, looks at it.
+    pub is_everywhere: bool,
 }
 
 /// `AT_REMOVEDIR`
 const REMOVEDIR: u64 = 0x200;
 /// EBADF and EFAULT: the call was told of no directory or no path.
-const NOTHING_NAMED: &[u16] = &[9, 14];
+const NOTHING_NAMED: [u64; 2] = all_but(&[9, 14]);
 /// EXDEV beside them: the new name is on another mount, which is found out before either is looked for.
-const NOTHING_RENAMED: &[u16] = &[9, 14, 18];
+const NOTHING_RENAMED: [u64; 2] = all_but(&[9, 14, 18]);
+/// What control files answer to a write: EPERM ENOENT ESRCH EIO E2BIG ENOMEM EACCES EBUSY EEXIST ENODEV EINVAL ENOSPC
+/// ERANGE EOVERFLOW EOPNOTSUPP. `memory.reclaim` answers EAGAIN, too, if it could reclaim less than was asked for, and
+/// EINTR: sockets and pipes answer so all the time.
+const OF_WRITES: [u64; 2] = bits(&[1, 2, 3, 5, 7, 12, 13, 16, 17, 19, 22, 28, 34, 75, 95]);
+/// What they answer to a read: EPERM EIO ENOMEM EACCES ENODEV EINVAL EOPNOTSUPP.
+const OF_READS: [u64; 2] = bits(&[1, 5, 12, 13, 19, 22, 95]);
+/// What clone3 answers for want of room in a cgroup, or because the process may not be in it: EPERM ENOENT EAGAIN
+/// ENOMEM EACCES EBUSY ENODEV EINVAL ENOSPC EOPNOTSUPP.
+const OF_SPAWNS: [u64; 2] = bits(&[1, 2, 11, 12, 13, 16, 19, 22, 28, 95]);
+
+const fn bits(errnos: &[u16]) -> [u64; 2] {
+    let (mut bits, mut index) = ([0; 2], 0);
+    while index < errnos.len() {
+        bits[errnos[index] as usize / 64] |= 1 << (errnos[index] % 64);
+        index += 1;
+    }
+    bits
+}
+
+const fn all_but(errnos: &[u16]) -> [u64; 2] {
+    let [low, high] = bits(errnos);
+    [!low, !high]
+}
 
 impl Syscall {
     /// A call that takes a path alone.
     const fn new(x86_64: Option<u32>, aarch64: Option<u32>, operation: Operation) -> Self {
-        let (directory, path, flags, only_with) = (None, 0, Flags::None, None);
-        Self { x86_64, aarch64, operation, directory, path, flags, only_with, never_ours: NOTHING_NAMED }
+        let (leads, flags, only_with) = (Leads::Path { directory: None, path: 0 }, Flags::None, None);
+        Self { x86_64, aarch64, operation, leads, flags, only_with, ours: NOTHING_NAMED, is_everywhere: false }
     }
 
     /// One of the `*at` calls: first a directory, then a path.
     const fn at(self) -> Self {
-        Self { directory: Some(0), path: 1, ..self }
+        Self { leads: Leads::Path { directory: Some(0), path: 1 }, ..self }
     }
 
     const fn flags(self, flags: Flags) -> Self {
@@ -93,26 +150,32 @@ impl Syscall {
         Self { only_with: Some((argument, bits)), ..self }
     }
 
-    const fn never(self, never_ours: &'static [u16]) -> Self {
-        Self { never_ours, ..self }
+    const fn ours(self, ours: [u64; 2]) -> Self {
+        Self { ours, ..self }
     }
 
-    /// Whether an error says nothing of any cgroup.
+    const fn writes(self, value: Value) -> Self {
+        Self { leads: Leads::Descriptor(value), ours: OF_WRITES, is_everywhere: true, ..self }
+    }
+
+    const fn reads(self) -> Self {
+        Self { leads: Leads::Descriptor(Value::None), ours: OF_READS, is_everywhere: true, ..self }
+    }
+
+    const fn clones(self) -> Self {
+        Self { leads: Leads::CloneArgs, ours: OF_SPAWNS, ..self }
+    }
+
+    /// Whether an error may say something of a cgroup. The kernel's own, which no program sees, begin at 512.
     #[inline(always)]
-    pub const fn is_never(&self, errno: u16) -> bool {
-        let mut index = 0;
-        while index < self.never_ours.len() {
-            if self.never_ours[index] == errno {
-                return true;
-            }
-            index += 1;
-        }
-        false
+    pub const fn is_ours(&self, errno: u16) -> bool {
+        let bits = if errno < 64 { self.ours[0] } else { self.ours[1] };
+        errno < 128 && bits >> (errno & 63) & 1 != 0
     }
 }
 
 /// Calls a macro with the rows: for each its name as a type's variant, as a constant, of its trampoline, of that one's
-/// second copy, and in the kernel; then what it is.
+/// second copy, and in the kernel; then what it is. Those that are everywhere have no trampoline, and come last.
 #[macro_export]
 macro_rules! for_each_syscall {
     ($then:ident) => {
@@ -128,11 +191,19 @@ macro_rules! for_each_syscall {
             Unlinkat UNLINKAT exit_unlinkat again_exit_unlinkat "unlinkat" =
                 new(Some(263), Some(35), Operation::Rmdir).at().only_with(2, REMOVEDIR);
             Rename RENAME exit_rename again_exit_rename "rename" =
-                new(Some(82), None, Operation::Rename).never(NOTHING_RENAMED);
+                new(Some(82), None, Operation::Rename).ours(NOTHING_RENAMED);
             Renameat RENAMEAT exit_renameat again_exit_renameat "renameat" =
-                new(Some(264), Some(38), Operation::Rename).at().never(NOTHING_RENAMED);
+                new(Some(264), Some(38), Operation::Rename).at().ours(NOTHING_RENAMED);
             Renameat2 RENAMEAT2 exit_renameat2 again_exit_renameat2 "renameat2" =
-                new(Some(316), Some(276), Operation::Rename).at().never(NOTHING_RENAMED);
+                new(Some(316), Some(276), Operation::Rename).at().ours(NOTHING_RENAMED);
+            Clone3 CLONE3 exit_clone3 again_exit_clone3 "clone3" =
+                new(Some(435), Some(435), Operation::Spawn).clones();
+            Write WRITE none none "write" = new(Some(1), Some(64), Operation::Write).writes(Value::Buffer);
+            Pwrite64 PWRITE64 none none "pwrite64" =
+                new(Some(18), Some(68), Operation::Write).writes(Value::Buffer);
+            Writev WRITEV none none "writev" = new(Some(20), Some(66), Operation::Write).writes(Value::Vector);
+            Read READ none none "read" = new(Some(0), Some(63), Operation::Read).reads();
+            Pread64 PREAD64 none none "pread64" = new(Some(17), Some(67), Operation::Read).reads();
         }
     };
 }
@@ -162,5 +233,16 @@ macro_rules! table {
 
 for_each_syscall!(table);
 
-/// How many there are.
-pub const COUNT: usize = TABLE.len();
+/// How many have a trampoline: the first ones.
+pub const TRAMPOLINES: usize = {
+    let mut count = 0;
+    while count < TABLE.len() && !TABLE[count].is_everywhere {
+        count += 1;
+    }
+    let mut index = count;
+    while index < TABLE.len() {
+        assert!(TABLE[index].is_everywhere, "those without a trampoline come last");
+        index += 1;
+    }
+    count
+};

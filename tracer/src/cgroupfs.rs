@@ -1,5 +1,6 @@
 //! The cgroup hierarchies of this host and what exists in them. The only reader of cgroupfs.
 
+pub mod circumstances;
 pub mod details;
 
 use std::ffi::CString;
@@ -8,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use anyhow::{Context, bail};
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 
 use crate::hierarchy::{Hierarchy, Setup};
 use crate::input::{BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Mount, Pid};
@@ -44,7 +45,7 @@ pub fn hierarchies() -> anyhow::Result<(Setup, Vec<Hierarchy>)> {
 
 /// The controllers that the cgroup at the root of a mount of cgroup2 has: `/proc/PID/cgroup` names none of them.
 fn controllers(mount: &Name) -> Option<Vec<String>> {
-    let root = rustix::fs::open(mount.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let root = open_mount(mount).ok()?;
     let names = read(&root, "cgroup.controllers", 1 << 12)?;
     Some(names.split_ascii_whitespace().map(str::to_owned).collect())
 }
@@ -106,7 +107,7 @@ fn visit(hierarchies: &[Hierarchy], now: impl Fn() -> BootTime, tell: &mut dyn F
     for hierarchy in hierarchies {
         let Some(mount) = &hierarchy.mount else { continue };
         let at = now();
-        let Ok(root) = rustix::fs::open(mount.as_bytes(), directory_flags(), Mode::empty()) else {
+        let Ok(root) = open_mount(mount) else {
             walked.unreadable += 1;
             continue;
         };
@@ -119,6 +120,11 @@ fn visit(hierarchies: &[Hierarchy], now: impl Fn() -> BootTime, tell: &mut dyn F
         walk.below(root);
     }
     walked
+}
+
+/// Opens the directory that a hierarchy is mounted on. By openat: the sandbox knows no other call.
+fn open_mount(mount: &Name) -> rustix::io::Result<OwnedFd> {
+    openat(CWD, mount.as_bytes(), directory_flags(), Mode::empty())
 }
 
 fn directory_flags() -> OFlags {
@@ -217,7 +223,7 @@ fn is_root(directory: BorrowedFd<'_>, hierarchy: &Hierarchy) -> Option<bool> {
 /// mounted, or not from its root: the kernel counts those below a cgroup, and says nothing of others.
 pub fn dying(hierarchies: &[Hierarchy]) -> Option<u64> {
     let hierarchy = hierarchies.iter().find(|hierarchy| hierarchy.version == 2)?;
-    let root = rustix::fs::open(hierarchy.mount.as_ref()?.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let root = open_mount(hierarchy.mount.as_ref()?).ok()?;
     if is_root(root.as_fd(), hierarchy) != Some(true) {
         return None;
     }
@@ -262,7 +268,7 @@ pub fn members(hierarchies: &[Hierarchy], hierarchy: &Hierarchy, path: &Name, mo
 
 /// Opens the cgroup at a path, and tells its id. `None` for what is mounted over it.
 fn open(hierarchy: &Hierarchy, path: &Name) -> Option<(OwnedFd, CgroupId)> {
-    let mount = rustix::fs::open(hierarchy.mount.as_ref()?.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let mount = open_mount(hierarchy.mount.as_ref()?).ok()?;
     let below = path.as_bytes().strip_prefix(b"/").filter(|below| !below.is_empty())?;
     let cgroup = openat(&mount, below, directory_flags(), Mode::empty()).ok()?;
     let (around, own) = (rustix::fs::fstat(&mount).ok()?, rustix::fs::fstat(&cgroup).ok()?);
@@ -305,7 +311,7 @@ pub fn complete_path(hierarchy: &Hierarchy, id: CgroupId, known: impl Fn(CgroupI
         kind: i32,
         id: u64,
     }
-    let mount = rustix::fs::open(hierarchy.mount.as_ref()?.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let mount = open_mount(hierarchy.mount.as_ref()?).ok()?;
     let mut handle = Handle { bytes: 8, kind: FILEID_KERNFS, id: id.0 };
     let flags = libc::O_PATH | libc::O_CLOEXEC;
     // SAFETY: the handle is laid out as open_by_handle_at(2) says, and lives through the call.

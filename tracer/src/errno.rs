@@ -40,6 +40,7 @@ errnos! {
     EINTR = 4, "interrupted system call";
     EIO = 5, "input/output error";
     ENXIO = 6, "no such device or address";
+    E2BIG = 7, "argument list too long";
     EBADF = 9, "bad file descriptor";
     EAGAIN = 11, "resource temporarily unavailable";
     ENOMEM = 12, "cannot allocate memory";
@@ -58,6 +59,7 @@ errnos! {
     ENOSPC = 28, "no space left on device";
     EROFS = 30, "read-only file system";
     EMLINK = 31, "too many links";
+    ERANGE = 34, "numerical result out of range";
     ENAMETOOLONG = 36, "file name too long";
     ENOSYS = 38, "function not implemented";
     ENOTEMPTY = 39, "directory not empty";

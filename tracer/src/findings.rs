@@ -14,10 +14,11 @@ use serde::{Serialize, Serializer};
 use crate::budget::weigh;
 use crate::container::Container;
 use crate::errno::Errno;
-use crate::input::{Actor, Attempt, BootTime, Cgroup, Exit, Operation, Seq, Syscall};
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Exit, Operation, Seq, Syscall, is_false};
 #[cfg(test)]
 use crate::input::{HierarchyId, Pid};
 use crate::name::Name;
+use crate::phrases;
 pub use job::Job;
 
 /// A kind of finding: its place in the list of rules, and what is said of it.
@@ -197,8 +198,14 @@ pub struct FindingAttempt {
     pub syscall: Syscall,
     /// How it failed.
     pub errno: Errno,
-    /// The path as the process gave it.
+    /// The path as the process gave it; of a call that was given a descriptor, the name of the file that is open there.
     pub path: Name,
+    /// Of a write: the beginning of what was to be written.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub value: Option<Name>,
+    /// More than `value` was to be written.
+    #[serde(skip_serializing_if = "is_false")]
+    pub value_truncated: bool,
     /// Who made it.
     pub actor: Actor,
 }
@@ -322,8 +329,16 @@ impl FindingAttempt {
             syscall: attempt.syscall,
             errno: attempt.errno,
             path: attempt.path.clone(),
+            value: attempt.value.clone(),
+            value_truncated: attempt.value_truncated,
             actor: attempt.actor.clone(),
         }
+    }
+
+    /// What it was about, as the process gave it, and what was to be written there.
+    pub fn what(&self) -> String {
+        let value = self.value.iter().map(|value| format!(" {}", phrases::value(value, self.value_truncated)));
+        std::iter::once(self.path.printable()).chain(value).collect()
     }
 
     /// Whether it tried in vain to make a cgroup. EEXIST says that there is one.
@@ -342,7 +357,7 @@ impl Finding {
 
 weigh! {
     Kind:;
-    FindingAttempt: path, actor;
+    FindingAttempt: path, value, actor;
     Rival: actor, to;
     Likeness: because;
     Finding: id, summary, cgroup, container, actor, rival, first_failure, attempts, because, looks_like, evidence;

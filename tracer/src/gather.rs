@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use crate::budget::{self, Scale, Weigh};
 use crate::bundle;
 use crate::bundle::ending::{Ending, Left};
+use crate::cgroupfs::circumstances::Subject;
 use crate::cgroupfs::{self, Members};
+use crate::control::{self, Purpose};
 use crate::errno::Errno;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Event, Facts, HierarchyId, Input, MountChanges, NamespaceId, Occupant,
-    Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread, UnreadReason,
+    About, Attempt, BootTime, CgroupId, Change, Device, Event, Facts, HierarchyId, Input, MountChanges, NamespaceId,
+    Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread, UnreadReason,
 };
 use crate::machine::Machine;
 use crate::mounts::{self, MountTable, Watch};
@@ -162,6 +164,11 @@ enum Pending {
         ended: Option<(Ticket, Box<Process>)>,
     },
     Ended {
+        pid: Pid,
+        at: BootTime,
+    },
+    /// What a cgroup is like that a call has failed on.
+    Circumstances {
         pid: Pid,
         at: BootTime,
     },
@@ -344,10 +351,51 @@ impl Gatherer {
         match input {
             Input::Process(process) => self.process(process),
             input => {
+                let asked = match &input {
+                    Input::Attempt(attempt) => self.ask_circumstances(attempt),
+                    _ => None,
+                };
                 arrived.push(Arrived::Input(input));
+                arrived.extend(asked.map(Arrived::Awaited));
                 arrived
             }
         }
+    }
+
+    /// Asks what the cgroup is like that a call has failed on which was to change something there, or to open a file.
+    /// `None` for other calls, and if that was asked a moment ago: what fails again and again fails for one reason.
+    fn ask_circumstances(&mut self, attempt: &Attempt) -> Option<Ticket> {
+        let (device, path) = self.leads(attempt)?;
+        let (path, file) = match attempt.operation {
+            Operation::Write => mounts::split_file(&path),
+            Operation::Spawn => (path, None),
+            Operation::Open if attempt.may_lack_file() => mounts::split_control_file(&path),
+            Operation::Open | Operation::Read | Operation::Mkdir | Operation::Rmdir | Operation::Rename => return None,
+        };
+        if attempt.operation == Operation::Open && file.is_none() {
+            return None;
+        }
+        let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device))?.clone();
+        let about = [path.as_bytes(), b"\0", file.as_ref().map(Name::as_bytes).unwrap_or_default()].concat();
+        let (key, now) = ((hierarchy.id, Name::from(about)), Instant::now());
+        if !self.looked.allows(&key, now) {
+            return None;
+        }
+        self.looked.0.insert(key, now);
+        let (pid, at) = (attempt.actor.pid, attempt.at);
+        let opened = attempt.directory.as_ref().filter(|_| !attempt.syscall.takes_path()).map(|directory| directory.id);
+        let moves = attempt.operation == Operation::Spawn
+            || file.as_ref().is_some_and(|file| control::purpose(file) == Purpose::Attach);
+        let value = attempt.value.clone();
+        let subject = Subject { caller: pid, hierarchy, path, id: opened, file, value, moves };
+        let caller = Process {
+            uid: attempt.actor.uid,
+            mount_namespace: attempt.mount_namespace,
+            ..Process::new(at, pid, ProcessChange::Seen, attempt.actor.comm.clone())
+        };
+        let ticket = self.readers.ask(self.asker(&caller), &Ask::Circumstances(Box::new(subject)));
+        self.pending.insert(ticket, Pending::Circumstances { pid, at });
+        Some(ticket)
     }
 
     /// Who is in a cgroup whose removal was just refused because it is in use: those who live first. `None` if that
@@ -397,10 +445,14 @@ impl Gatherer {
 
     /// Where a failed call leads, by the mounts that its process sees.
     fn cgroup_of(&self, attempt: &Attempt) -> Option<(HierarchyId, Name)> {
-        let table = attempt.mount_namespace.and_then(|namespace| Some(&self.namespaces.get(&namespace)?.mounts));
-        let (device, path) = mounts::cgroup_of(attempt, table, |_| None)?;
+        let (device, path) = self.leads(attempt)?;
         let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device))?;
         Some((hierarchy.id, path))
+    }
+
+    fn leads(&self, attempt: &Attempt) -> Option<(Device, Name)> {
+        let table = attempt.mount_namespace.and_then(|namespace| Some(&self.namespaces.get(&namespace)?.mounts));
+        mounts::cgroup_of(attempt, table, |_| None)
     }
 
     /// What the kernel side is to look for, if there is something new since this was last asked.
@@ -708,6 +760,14 @@ impl Gatherer {
                     [Some(About::State { id, pid, path, present }), failure]
                 });
                 vec![(ticket, no.into_iter().chain(said.flatten().map(|about| fact(at, about))).collect())]
+            }
+            Pending::Circumstances { pid, at } => {
+                let no = unanswered(at, pid, Question::Circumstances, &answer);
+                let said = match answer {
+                    Ok(Answer::Circumstances(said)) => said.map(About::Circumstances),
+                    _ => None,
+                };
+                vec![(ticket, no.into_iter().chain(said.map(|about| fact(at, about))).collect())]
             }
             Pending::Standing { at, asker } => {
                 let said = match answer {

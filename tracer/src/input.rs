@@ -18,6 +18,7 @@ use crate::budget::weigh;
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::name::Name;
+use tracer_ebpf::syscalls::Leads;
 
 /// Nanoseconds since boot, suspend included (`CLOCK_BOOTTIME`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -440,6 +441,11 @@ impl Syscall {
         self.row().operation.into()
     }
 
+    /// Whether it is given a path, and not a descriptor of what it is about.
+    pub fn takes_path(self) -> bool {
+        matches!(self.row().leads, Leads::Path { .. })
+    }
+
     /// Its number on this architecture: arm64 has only the `*at` calls.
     pub fn number(self) -> Option<u32> {
         if cfg!(target_arch = "aarch64") { self.row().aarch64 } else { self.row().x86_64 }
@@ -460,12 +466,20 @@ pub struct Attempt {
     /// The `O_` flags of an open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<u64>,
-    /// As the process gave it; relative to `directory` unless it starts with a slash.
+    /// As the process gave it; relative to `directory` unless it starts with a slash. A call that was given a descriptor
+    /// has the name of the file that is open there, or `.` for the cgroup itself.
     pub path: Name,
     /// `path` is longer than what could be read.
     #[serde(default, skip_serializing_if = "is_false")]
     pub truncated: bool,
-    /// Where a relative path starts. `None` for an absolute one.
+    /// Of a `write`: the first 128 bytes of what was to be written, as they were in memory when the call had failed.
+    /// `None` if they could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Name>,
+    /// More than `value` was to be written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub value_truncated: bool,
+    /// Where a relative path starts, or the cgroup that a descriptor is of. `None` for an absolute path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub directory: Option<Directory>,
     /// The mount namespace that an absolute path, or one from outside cgroupfs, is to be read in. `None` if the
@@ -478,6 +492,9 @@ pub struct Attempt {
     /// Derived: the cgroup it is about, on the host. `None` if that could not be told.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub cgroup: Option<Cgroup>,
+    /// Derived: the control file in it. `None` if the cgroup itself was meant.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
     /// Derived: the container that `cgroup` belongs to.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
     pub container: Option<Arc<Container>>,
@@ -486,6 +503,45 @@ pub struct Attempt {
 }
 
 impl Attempt {
+    /// One of which nothing else is known.
+    pub fn new(at: BootTime, syscall: Syscall, errno: Errno, path: Name, actor: Actor) -> Self {
+        Self {
+            at,
+            operation: syscall.operation(),
+            syscall,
+            errno,
+            flags: None,
+            path,
+            truncated: false,
+            value: None,
+            value_truncated: false,
+            directory: None,
+            mount_namespace: None,
+            mounts: None,
+            cgroup: None,
+            file: None,
+            container: None,
+            actor,
+        }
+    }
+
+    /// Whether it is an opening that may have failed because there is no such file: to make one on cgroupfs is refused
+    /// like a missing right.
+    pub fn may_lack_file(&self) -> bool {
+        /// asm-generic/fcntl.h
+        const O_CREAT: u64 = 0o100;
+        let makes = self.flags.is_some_and(|flags| flags & O_CREAT != 0);
+        let is_refused = matches!(self.errno, Errno::EACCES | Errno::EPERM);
+        self.operation == Operation::Open && (self.errno == Errno::ENOENT || is_refused && makes)
+    }
+
+    /// Whether it is an opening for writing.
+    pub fn is_for_writing(&self) -> bool {
+        /// Of which 0 is `O_RDONLY`.
+        const O_ACCMODE: u64 = 3;
+        self.operation == Operation::Open && self.flags.is_some_and(|flags| flags & O_ACCMODE != 0)
+    }
+
     /// Whether it takes a mount table to tell where the path leads.
     pub fn needs_mounts(&self) -> bool {
         self.directory.as_ref().is_none_or(|directory| directory.outside)
@@ -678,6 +734,8 @@ pub enum About {
     /// Who was found in a cgroup after its removal was refused because it is in use, or after a start of a container
     /// failed that would have had it. What is not in it may have left since.
     Occupants(Occupants),
+    /// What a cgroup and those around it were like a moment after a call on it had failed.
+    Circumstances(Box<Circumstances>),
     /// How many cgroups of cgroup2 are removed and not released, by the kernel's own count: when tracing began, and
     /// when such ones are looked at.
     Dying {
@@ -745,6 +803,107 @@ words! {
     }
 }
 
+/// What a cgroup, those around it and whom a call was about were like, a moment after the call had failed. It may have
+/// been otherwise at the call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Circumstances {
+    /// Whose call it was.
+    pub pid: Pid,
+    /// When this was read.
+    pub read: BootTime,
+    /// The cgroup's hierarchy.
+    pub hierarchy: HierarchyId,
+    /// The control file that the call was about. `None` if it was about the cgroup itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
+    /// Whether the cgroup has that file. `None` if that could not be told, or if it was about none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_exists: Option<bool>,
+    /// The cgroup, and those around it, out to the root of what is mounted.
+    #[serde(deserialize_with = "at_most::<_, _, 64>")]
+    pub levels: Vec<Level>,
+    /// `levels` ends at the root of the hierarchy.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub to_root: bool,
+    /// How many cgroups there are in it. `None` if it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub children: Option<u64>,
+    /// What control files said that have to do with the call.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<_, _, 64>")]
+    pub values: Vec<FileValue>,
+    /// Who was in the cgroup: the first of them that were still there when they were looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<_, _, 64>")]
+    pub occupants: Vec<Occupant>,
+    /// Who was to be moved. `None` if the call was to move nobody, or if the number does not tell: it is one of another
+    /// pid namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<Moved>,
+    /// Of a write to `cgroup.subtree_control`: who is scheduled in real time, in the cgroup and in those in it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<_, _, 64>")]
+    pub real_time: Vec<Occupant>,
+    /// Controllers that are bound to hierarchies of cgroup v1.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<_, _, 64>")]
+    pub on_v1: Vec<String>,
+}
+
+/// A cgroup on the way to the root.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Level {
+    /// Its path from the root.
+    pub path: Name,
+    /// Its id. `None` if it could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<CgroupId>,
+    /// Who owns its `cgroup.procs`: with `mode`, who may move processes here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    /// The permission bits of its `cgroup.procs`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<u32>,
+    /// `cgroup.type` (cgroup2; the root has none).
+    #[serde(default, rename = "cgroup_type", skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// `cgroup.controllers` (cgroup2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub controllers: Option<Vec<String>>,
+    /// `cgroup.subtree_control` (cgroup2).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subtree_control: Option<Vec<String>>,
+    /// How many processes are in it itself, as far as the list was read. `None` where they cannot be listed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<u64>,
+}
+
+/// What a control file said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FileValue {
+    /// The path of its cgroup from the root.
+    pub path: Name,
+    /// Its name.
+    pub file: String,
+    /// What it said, up to 256 bytes, without the end of its last line.
+    pub value: Name,
+}
+
+/// A process that was to be moved into a cgroup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Moved {
+    /// Its number, or that of a thread.
+    pub pid: Pid,
+    /// Its name. `None` if there is no such process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comm: Option<Name>,
+    /// How far it is from its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<OccupantState>,
+    /// It is scheduled in real time (SCHED_FIFO or SCHED_RR).
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub real_time: bool,
+    /// Where it was in the cgroup's hierarchy, as the agent sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Name>,
+}
+
 /// What could not be read of a container: a file that is there and could not be used, or neither bundle nor state of
 /// one that a runtime makes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -789,6 +948,8 @@ words! {
         State = "state",
         /// The mount table of its mount namespace: without it absolute paths there lead to no cgroup.
         Mounts = "mounts",
+        /// What the cgroup was like that a call of it failed on.
+        Circumstances = "circumstances",
     }
 }
 
@@ -979,6 +1140,10 @@ weigh! {
     Cgroup: path;
     Occupants: occupants;
     Occupant: comm;
+    Circumstances: file, levels, values, occupants, moved, real_time, on_v1;
+    Level: path, kind, controllers, subtree_control;
+    FileValue: path, file, value;
+    Moved: comm, cgroup;
     ContainerFacts: id, runtime, engine, source, cgroups_path, state_file, name, image, pod, namespace;
     Mount: root, mount_point, file_system;
 }

@@ -25,6 +25,7 @@ pub mod cgroupfs;
 pub mod cli;
 mod commands;
 pub mod container;
+mod control;
 pub mod demo;
 pub mod duration;
 pub mod engine;

@@ -303,7 +303,14 @@ pub fn split_control_file(path: &Name) -> (Name, Option<Name>) {
     let prefix = last.iter().position(|byte| *byte == b'.').map(|dot| &last[..dot]);
     let is_file = matches!(last, b"tasks" | b"notify_on_release" | b"release_agent")
         || prefix.is_some_and(|prefix| CONTROLLERS.iter().any(|controller| controller.as_bytes() == prefix));
-    if is_file { (Name::new(&bytes[..slash.max(1)]), Some(Name::new(last))) } else { (path.clone(), None) }
+    if is_file { split_file(path) } else { (path.clone(), None) }
+}
+
+/// The same of what is known to be a file.
+pub fn split_file(path: &Name) -> (Name, Option<Name>) {
+    let bytes = path.as_bytes();
+    let Some(slash) = bytes.iter().rposition(|byte| *byte == b'/') else { return (path.clone(), None) };
+    (Name::new(&bytes[..slash.max(1)]), Some(Name::new(&bytes[slash + 1..])))
 }
 
 /// Parses `/proc/PID/mountinfo` (proc(5)). A line that is not understood is left out.

@@ -9,6 +9,14 @@ pub(crate) fn who(comm: &Name, pid: Pid) -> String {
     format!("{comm}[{pid}]")
 }
 
+/// `"+cpu +memory"`: what was to be written to a control file, without the end of its line. Three dots stand for what is
+/// not known of it.
+pub(crate) fn value(value: &Name, is_cut: bool) -> String {
+    let bytes = value.as_bytes();
+    let line = Name::new(bytes.strip_suffix(b"\n").unwrap_or(bytes));
+    format!("\"{}{}\"", line.printable(), if is_cut { "…" } else { "" })
+}
+
 /// `20:13:04.123` of the day, UTC.
 pub(crate) fn time_of_day(clock: Clock, at: BootTime) -> String {
     let text = clock.rfc3339(at);
@@ -35,6 +43,14 @@ mod tests {
         let clock = Clock { boot_ns: 0, unix_ns: 1_700_000_000_000_000_000 };
         assert_eq!(time_of_day(clock, BootTime(1_500_000)), "22:13:20.001");
         assert_eq!(date_and_time(clock, BootTime(1_500_000)), "2023-11-14 22:13:20");
+    }
+
+    #[test]
+    fn a_value_is_one_line_and_harmless() {
+        let shown = |bytes: &[u8], is_cut| value(&Name::new(bytes), is_cut);
+        assert_eq!(shown(b"+cpu\n", false), "\"+cpu\"");
+        assert_eq!(shown(b"1\n2\n\x1b[2J", true), "\"1\\n2\\n\\x1b[2J…\"");
+        assert_eq!(shown(b"", false), "\"\"");
     }
 
     #[test]

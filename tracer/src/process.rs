@@ -15,8 +15,10 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::argv;
-use crate::hierarchy::Clock;
-use crate::input::{BootTime, Mount, NamespaceId, Occupant, OccupantState, Parent, Pid, Process, ProcessChange};
+use crate::hierarchy::{Clock, Hierarchy};
+use crate::input::{
+    BootTime, HierarchyId, Mount, Moved, NamespaceId, Occupant, OccupantState, Parent, Pid, Process, ProcessChange,
+};
 use crate::mounts;
 use crate::name::Name;
 
@@ -305,6 +307,43 @@ fn has_sigkill(status: &[u8]) -> bool {
     })
 }
 
+/// Who was to be moved into a cgroup of a hierarchy by a process that wrote this, or made another one there: the process
+/// itself, if it wrote nothing or 0. `None` if the number is one of a pid namespace that is not this process's own.
+pub fn moved(caller: Pid, value: Option<&Name>, hierarchy: &Hierarchy) -> Option<Moved> {
+    let number = match value {
+        Some(value) => value.to_str()?.trim().parse().ok()?,
+        None => 0,
+    };
+    let pid = match number {
+        0 => caller,
+        number => {
+            let own = namespace(Pid(std::process::id()), "pid")?;
+            (namespace(caller, "pid") == Some(own)).then_some(Pid(number))?
+        }
+    };
+    let Some(Stat { comm, state, real_time, .. }) = Stat::read(pid) else {
+        return Some(Moved { pid, comm: None, state: None, real_time: false, cgroup: None });
+    };
+    let cgroups = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    Some(Moved { pid, comm: Some(comm), state, real_time, cgroup: cgroup_in(&cgroups, hierarchy.id) })
+}
+
+/// Whether a process's first thread is scheduled in real time.
+pub fn is_real_time(pid: Pid) -> bool {
+    Stat::read(pid).is_some_and(|stat| stat.real_time)
+}
+
+/// The path behind a hierarchy's number in `/proc/PID/cgroup`. `None` if it leads out of what this process sees.
+fn cgroup_in(text: &[u8], hierarchy: HierarchyId) -> Option<Name> {
+    let lines = text.split(|byte| *byte == b'\n');
+    let mut paths = lines.filter_map(|line| {
+        let mut fields = line.splitn(3, |byte| *byte == b':');
+        let number = std::str::from_utf8(fields.next()?).ok()?;
+        fields.nth(1).filter(|_| number.parse() == Ok(hierarchy.0))
+    });
+    paths.next().filter(|path| !path.starts_with(b"/..")).map(Name::new)
+}
+
 /// When a process was forked.
 pub fn started(pid: Pid) -> Option<BootTime> {
     Stat::read(pid)?.started
@@ -570,6 +609,8 @@ struct Stat {
     state: Option<OccupantState>,
     /// How many threads its process has.
     threads: u64,
+    /// SCHED_FIFO or SCHED_RR.
+    real_time: bool,
 }
 
 impl Stat {
@@ -591,7 +632,8 @@ impl Stat {
         let flags = fields.get(6).and_then(|flags| flags.parse::<u64>().ok());
         let state = fields.first().zip(flags).map(|(state, flags)| state_of(state, flags));
         let threads = fields.get(17).and_then(|threads| threads.parse().ok()).unwrap_or(1);
-        Some(Self { comm, parent, started, state, threads })
+        let real_time = fields.get(38).is_some_and(|policy| matches!(*policy, "1" | "2"));
+        Some(Self { comm, parent, started, state, threads, real_time })
     }
 }
 
@@ -629,6 +671,21 @@ mod tests {
         let usage = usage().expect("/proc is there");
         assert!(usage.resident > 1 << 20 && usage.virtual_memory > usage.resident, "{usage:?}");
         assert!(usage.threads >= 1 && usage.open_fds >= 3 && usage.started < boot_time(), "{usage:?}");
+    }
+
+    #[test]
+    fn who_is_to_be_moved_is_told_by_what_was_written() {
+        let hierarchy =
+            Hierarchy { id: HierarchyId(0), version: 2, controllers: Vec::new(), mount: None, device: None };
+        let own = Pid(std::process::id());
+        let of = |value: &str| moved(own, Some(&value.into()), &hierarchy).map(|moved| (moved.pid, moved.state));
+        let itself = Some((own, Some(OccupantState::Live)));
+        assert_eq!([of("0"), of(&format!("{own}\n"))], [itself, itself]);
+        assert_eq!(of("4294967295"), Some((Pid(u32::MAX), None)), "there is none");
+        assert_eq!((of("x"), of("-1")), (None, None));
+        let cgroups = b"4:cpu,cpuacct:/a:b\n1:name=systemd:/x\n0::/../up\n";
+        assert_eq!(cgroup_in(cgroups, HierarchyId(4)), Some("/a:b".into()));
+        assert_eq!((cgroup_in(cgroups, HierarchyId(0)), cgroup_in(cgroups, HierarchyId(7))), (None, None));
     }
 
     #[test]

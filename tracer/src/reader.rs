@@ -29,7 +29,8 @@ pub use queue::{Asker, Askers};
 
 use crate::bundle;
 use crate::bundle::ending::{Ending, Left};
-use crate::input::{BootTime, ContainerFacts, Pid, Process, Unanswered, Unread};
+use crate::cgroupfs::circumstances::{self, Subject};
+use crate::input::{BootTime, Circumstances, ContainerFacts, Pid, Process, Unanswered, Unread};
 use crate::machine::Machine;
 use crate::name::Name;
 use crate::oci;
@@ -83,6 +84,8 @@ pub enum Ask {
         /// The runtime whose naming scheme its cgroup follows.
         runtime: String,
     },
+    /// What a cgroup is like that a call has failed on.
+    Circumstances(Box<Subject>),
     /// What is said of the containers that a process stays with which was there before tracing began.
     Watched {
         /// The process.
@@ -109,6 +112,8 @@ pub enum Answer {
     Ended(Option<Left>),
     /// What is said of containers that are there.
     Standing(Box<bundle::Said>),
+    /// What was asked for. `None` if the cgroup is gone.
+    Circumstances(Option<Box<Circumstances>>),
 }
 
 /// Answers questions, in a process of its own.
@@ -153,6 +158,7 @@ impl Reader {
                 let container = said.map(|read| read.map(Box::new));
                 Answer::Began { container, refused, ending: ending.map(Box::new) }
             }
+            Ask::Circumstances(subject) => Answer::Circumstances(circumstances::look(&subject).map(Box::new)),
             Ask::Ended { ending, process } => Answer::Ended(ending.look(&process)),
             Ask::Standing { id, runtime } => Answer::Standing(Box::new(self.bundles.read_standing(&id, &runtime))),
             Ask::Watched { process } => {

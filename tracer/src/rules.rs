@@ -22,9 +22,14 @@ mod leaked_cgroup;
 mod left;
 mod likeness;
 mod lingering_cgroup;
+mod missing_controller;
 mod missing_path_teardown;
 mod partial_teardown;
+mod refusal;
 mod refused;
+mod refused_attach;
+mod refused_control;
+mod refused_limit;
 #[cfg(test)]
 #[path = "rules/scene/tests.rs"]
 mod scene;
@@ -61,6 +66,10 @@ const RULES: &[&Rule] = &[
     &partial_teardown::RULE,
     &stale_cgroup::RULE,
     &lingering_cgroup::RULE,
+    &refused_attach::RULE,
+    &refused_control::RULE,
+    &refused_limit::RULE,
+    &missing_controller::RULE,
 ];
 
 /// One kind's rule.

@@ -175,7 +175,7 @@ impl<'a> Stream<'a> {
                 About::Container(said) => opens && self.tracker.knows_container(said),
                 About::Walked { .. } | About::Dying { .. } => opens,
                 About::State { .. } | About::Failure { .. } | About::Unread(_) => false,
-                About::Unanswered { .. } | About::Occupants(_) => false,
+                About::Unanswered { .. } | About::Occupants(_) | About::Circumstances(_) => false,
             },
             Input::Attempt(_) | Input::Lost(_) | Input::Tick(_) => false,
         }

@@ -584,7 +584,9 @@ impl Tracker {
                     self.stories.asked((*pid, known.incarnation), facts.at, None, self.now);
                 }
             }
-            About::Unanswered { question: Question::Container | Question::State | Question::Mounts, .. } => {}
+            About::Unanswered { question: Question::Container | Question::State, .. } => {}
+            About::Unanswered { question: Question::Mounts | Question::Circumstances, .. } => {}
+            About::Circumstances(said) => self.stories.circumstances(seq, said),
             About::Dying { count } => self.cgroups.dying_counted(*count),
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
@@ -617,25 +619,32 @@ impl Tracker {
             }
             return;
         };
-        let live = self.cgroups.at_path(&place).map(|(id, live)| (live.as_existing(id), live.container.clone()));
+        // A descriptor is of one cgroup, which may be gone: another one may have its name now.
+        let opened = attempt.directory.as_ref().filter(|_| !attempt.syscall.takes_path()).map(|directory| directory.id);
+        let live = self.cgroups.at_path(&place).filter(|(id, _)| opened.is_none_or(|opened| *id == opened));
+        let live = live.map(|(id, live)| (live.as_existing(id), live.container.clone()));
         let (existing, container) = live.unzip();
         attempt.container = container.flatten().or_else(|| self.container_of_missing(&place, attempt.actor.pid));
         attempt.cgroup = Some(Cgroup {
             hierarchy: place.hierarchy,
-            id: existing.map(|existing| existing.id),
+            id: opened.or(existing.map(|existing| existing.id)),
             path: place.path.clone(),
             level: existing.and_then(|existing| existing.level),
             truncated: attempt.truncated,
         });
+        attempt.file.clone_from(&file);
         if let (true, Some(existing), Some(container)) = (is_refused_removal(attempt), existing, &attempt.container) {
             let cgroup = (place.hierarchy, existing.id);
             self.makers.refused(&container.id, cgroup, attempt.errno, attempt.at, &attempt.actor);
         }
-        let note = Note { place, file, attempt: FindingAttempt::new(seq, attempt) };
-        if is_wanted(attempt, &note) {
-            self.processes.note_failure(&attempt.actor, &note.attempt);
-        }
+        let (is_for_writing, lacks_file) = (attempt.is_for_writing(), attempt.may_lack_file());
+        let note = Note { place, file, opened, is_for_writing, lacks_file, attempt: FindingAttempt::new(seq, attempt) };
+        let wanted = is_wanted(attempt, &note).then(|| note.attempt.clone());
         self.failed(note, existing, attempt.container.as_ref());
+        // What it had wanted before that is what a story that begins with it is told.
+        if let Some(failed) = wanted {
+            self.processes.note_failure(&attempt.actor, &failed);
+        }
     }
 
     /// The cgroup that an attempt is about, and the control file in it.
@@ -649,7 +658,8 @@ impl Tracker {
         let hierarchy = *self.hierarchies.get(&device)?;
         let (path, file) = match attempt.operation {
             Operation::Open | Operation::Rename => mounts::split_control_file(&path),
-            Operation::Mkdir | Operation::Rmdir => (path, None),
+            Operation::Mkdir | Operation::Rmdir | Operation::Spawn => (path, None),
+            Operation::Write | Operation::Read => mounts::split_file(&path),
         };
         Some((Place { hierarchy, path }, file))
     }
@@ -675,16 +685,14 @@ const CLEAR_UP: [&str; 3] = ["cgroup.kill", "cgroup.freeze", "freezer.state"];
 /// making or renaming of a cgroup, or the opening of a control file for writing. Files are also looked at that may be
 /// missing.
 fn is_wanted(attempt: &Attempt, note: &Note) -> bool {
-    /// `O_ACCMODE`, of which 0 is `O_RDONLY`.
-    const ACCESS_MODE: u64 = 3;
     match attempt.operation {
         Operation::Mkdir => note.attempt.is_failed_creation(),
         Operation::Open => {
-            let is_for_writing = attempt.flags.is_some_and(|flags| flags & ACCESS_MODE != 0);
-            is_for_writing && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
+            attempt.is_for_writing() && note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name))
         }
-        Operation::Rename => true,
-        Operation::Rmdir => false,
+        Operation::Write => note.file.as_ref().is_some_and(|file| !CLEAR_UP.iter().any(|name| file == name)),
+        Operation::Rename | Operation::Spawn => true,
+        Operation::Rmdir | Operation::Read => false,
     }
 }
 

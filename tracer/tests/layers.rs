@@ -7,10 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 36] = [
+const CORE: [&str; 37] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
+    "control.rs",
     "duration.rs",
     "engine.rs",
     "errno.rs",

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 use rustix::io::{Errno, read};
 
-use super::{directory_flags, is_root, super_options, visit};
+use super::{directory_flags, is_root, open_mount, super_options, visit};
 use crate::hierarchy::Hierarchy;
 use crate::input::{BootTime, HierarchyId, Mount};
 use crate::mounts;
@@ -39,7 +39,7 @@ pub fn look(hierarchies: &[Hierarchy]) -> Vec<View> {
 
 /// Looks again at a cgroup of a view. `None` if it is gone.
 pub fn look_again(view: &View, path: &Name) -> Option<Details> {
-    let mount = rustix::fs::open(view.hierarchy.mount.as_ref()?.as_bytes(), directory_flags(), Mode::empty()).ok()?;
+    let mount = open_mount(view.hierarchy.mount.as_ref()?).ok()?;
     let root = view.root.as_bytes().strip_suffix(b"/").unwrap_or(view.root.as_bytes());
     let below = path.as_bytes().strip_prefix(root)?.strip_prefix(b"/")?;
     let below = if below.is_empty() { b"." } else { below };

@@ -143,7 +143,7 @@ impl Tracer {
     /// When the programs cannot be loaded, or an essential probe cannot be attached.
     pub fn start(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
         let tracer = Self::start_as_planned(plan, options)?;
-        let refused = tracer.probes.iter().filter(|probe| is_on_call(probe)).find(|probe| !probe.attached);
+        let refused = tracer.probes.iter().find(|probe| is_on_call(probe, plan.backend) && !probe.attached);
         let Some(refused) = refused.filter(|_| plan.backend == Backend::Trampoline) else { return Ok(tracer) };
         let why = format!("{}: {}", refused.name, refused.reason.as_deref().unwrap_or("unknown"));
         drop(tracer);
@@ -213,7 +213,7 @@ impl Tracer {
         if !tracer.is_run() {
             tracer.runs = false;
             let why = tracer.why_silent().map(|why| format!(": {why}")).unwrap_or_default();
-            for probe in tracer.probes.iter_mut().filter(|probe| probe.attached && is_on_call(probe)) {
+            for probe in tracer.probes.iter_mut().filter(|probe| probe.attached && is_on_call(probe, plan.backend)) {
                 probe.attached = false;
                 probe.reason = Some(format!("the kernel does not run it{why}"));
             }
@@ -519,7 +519,8 @@ impl Tracer {
         let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
         // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked
         // at only when all are in place.
-        let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(|probe| probe.exists_here()).collect();
+        let is_watched = |probe: &&ProbeSpec| probe.exists_here() && probe.not_watched_by(plan.backend).is_none();
+        let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(is_watched).collect();
         probes.sort_by_key(|probe| probe.group == Group::Processes);
         for hook in probes.iter().flat_map(|probe| Hook::of(probe, plan).copies(plan.twice)) {
             // One program watches all system calls' exit.
@@ -541,7 +542,7 @@ impl Tracer {
         for probe in PROBES.iter().filter(|probe| probe.exists_here()) {
             let hook = Hook::of(probe, plan);
             let error = |hook: &Hook| hooks.iter().find(|(known, _)| known == hook)?.1.clone().err();
-            let reason = error(&hook);
+            let reason = probe.not_watched_by(plan.backend).map(str::to_owned).or_else(|| error(&hook));
             if let Some(error) = &reason
                 && probe.essential
             {
@@ -610,9 +611,10 @@ fn is_on_calls(program: &str) -> bool {
     program.starts_with("sys_exit") || program.starts_with("exit_")
 }
 
-/// Whether a probe is on a system call that fails.
-fn is_on_call(probe: &Probe) -> bool {
-    PROBES.iter().any(|spec| spec.name == probe.name && spec.group == Group::Attempts)
+/// Whether a probe is on a system call that fails, and the backend watches it.
+fn is_on_call(probe: &Probe, backend: Backend) -> bool {
+    let is_it = |spec: &&ProbeSpec| spec.name == probe.name && spec.group == Group::Attempts;
+    PROBES.iter().find(is_it).is_some_and(|spec| spec.not_watched_by(backend).is_none())
 }
 
 /// A kernel program and where it is attached.

@@ -93,6 +93,13 @@ impl ProbeSpec {
         Syscall::ALL.into_iter().find(|syscall| self.group == Group::Attempts && syscall.as_str() == self.name)
     }
 
+    /// Why a backend does not watch it. `None` if it does.
+    pub fn not_watched_by(&self, backend: Backend) -> Option<&'static str> {
+        let is_everywhere = self.syscall().is_some_and(|syscall| syscall.row().is_everywhere);
+        (is_everywhere && backend == Backend::Trampoline)
+            .then_some("programs make this call all the time: only --backend tracepoint looks at it")
+    }
+
     /// Whether this architecture has what it watches.
     pub fn exists_here(&self) -> bool {
         self.syscall().is_none_or(|syscall| syscall.number().is_some())

@@ -116,9 +116,19 @@ fn exit(code: u32) -> Exit {
 
 fn attempt(bytes: &[u8]) -> Option<Attempt> {
     let (head, tail) = split::<tracer_ebpf::Attempt>(bytes)?;
-    let (path, tail) = tail.split_at_checked(head.path_len.into())?;
+    let (given, tail) = tail.split_at_checked(head.path_len.into())?;
     let walk = tail.get(..head.walk_len.into())?;
     let syscall = *Syscall::ALL.get(usize::from(head.syscall))?;
+    let is_cut = head.flags & flag::PATH_TRUNCATED != 0;
+    let (path, walk) = match (syscall.takes_path(), syscall.operation()) {
+        (true, _) => (Name::new(given), walk),
+        (false, Operation::Spawn) => (Name::from("."), walk),
+        // The file that is open comes before the cgroup that it is in.
+        (false, _) => {
+            let end = walk.iter().position(|byte| *byte == 0)?;
+            (Name::new(&walk[..end]), &walk[end + 1..])
+        }
+    };
     let whole = head.flags & flag::WALK_TRUNCATED == 0;
     let directory = (head.flags & flag::RELATIVE != 0).then(|| Directory {
         device: Device { major: head.device >> 20, minor: head.device & 0xf_ffff },
@@ -128,20 +138,16 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         outside: head.flags & flag::OUTSIDE != 0,
         mount: (head.mount != 0).then_some(MountId(head.mount)),
     });
+    let actor = Actor::new(Pid(head.tgid), head.tid, comm(&head.comm), Some(head.uid));
     Some(Attempt {
-        at: BootTime(head.at),
-        operation: syscall.operation(),
-        syscall,
-        errno: Errno(head.errno),
         flags: (syscall.operation() == Operation::Open).then_some(head.open_flags),
-        path: Name::new(path),
-        truncated: head.flags & flag::PATH_TRUNCATED != 0,
+        truncated: is_cut && syscall.takes_path(),
+        value: (head.flags & flag::HAS_VALUE != 0).then(|| Name::new(given)),
+        value_truncated: is_cut && !syscall.takes_path(),
         directory,
         mount_namespace: (head.mount_namespace != 0).then_some(NamespaceId(head.mount_namespace)),
         mounts: (head.mounts & MOUNTS_KNOWN != 0).then_some(MountChanges(head.mounts & !MOUNTS_KNOWN)),
-        cgroup: None,
-        container: None,
-        actor: Actor::new(Pid(head.tgid), head.tid, comm(&head.comm), Some(head.uid)),
+        ..Attempt::new(BootTime(head.at), syscall, Errno(head.errno), path, actor)
     })
 }
 

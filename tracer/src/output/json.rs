@@ -198,21 +198,8 @@ mod tests {
 
     #[test]
     fn an_attempt_names_call_and_errno() {
-        let attempt = Input::Attempt(Attempt {
-            at: BootTime(2_000),
-            operation: Operation::Rmdir,
-            syscall: Syscall::Unlinkat,
-            errno: Errno::EROFS,
-            flags: None,
-            path: "x".into(),
-            truncated: false,
-            directory: None,
-            mount_namespace: None,
-            mounts: None,
-            cgroup: None,
-            container: None,
-            actor: actor(),
-        });
+        let attempt = Attempt::new(BootTime(2_000), Syscall::Unlinkat, Errno::EROFS, "x".into(), actor());
+        let attempt = Input::Attempt(attempt);
         let line = written(&attempt);
         assert_eq!(
             (&line["operation"], &line["syscall"], &line["errno"]),

@@ -93,8 +93,10 @@ impl<W: Write> Text<W> {
     fn attempt(&mut self, attempt: &Attempt) -> io::Result<()> {
         let path = match &attempt.cgroup {
             Some(cgroup) => {
-                let file = control_file(&attempt.path, &cgroup.path);
-                format!("{}{file}", path_of(cgroup))
+                let file = attempt.file.iter().map(|file| format!(" {}", file.printable()));
+                let value =
+                    attempt.value.iter().map(|value| format!(" {}", phrases::value(value, attempt.value_truncated)));
+                std::iter::once(path_of(cgroup)).chain(file).chain(value).collect()
             }
             None => format!("{} (not resolved)", attempt.path.printable()),
         };
@@ -423,7 +425,7 @@ pub fn deeds(finding: &Finding) -> Vec<Deed> {
             who: who(&attempt.actor),
             call: attempt.operation.as_str(),
             result: attempt.errno.to_string(),
-            what: attempt.path.printable(),
+            what: attempt.what(),
             times: 1,
         };
         match steps.last_mut() {
@@ -555,18 +557,6 @@ fn who(actor: &Actor) -> String {
 fn path_of(cgroup: &Cgroup) -> String {
     let cut = if cgroup.truncated { "…" } else { "" };
     format!("{}{cut}", cgroup.path.printable())
-}
-
-/// The control file of an open, if the path names one.
-fn control_file(given: &Name, cgroup: &Name) -> String {
-    let last = |name: &Name| -> Vec<u8> {
-        let bytes = name.as_bytes();
-        let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
-        bytes.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec()
-    };
-    let file = last(given);
-    let is_control_file = file.contains(&b'.') && file != b"." && file != b".." && file != last(cgroup);
-    if is_control_file { format!(" {}", Name::from(file).printable()) } else { String::new() }
 }
 
 /// `-391 ms`, `0`, `+2.10 ms`.
@@ -814,14 +804,6 @@ mod tests {
         assert_eq!(relative(BootTime(5), BootTime(5)), "0");
         assert_eq!(relative(BootTime(1_000), BootTime(391_001_000)), "-391 ms");
         assert_eq!(relative(BootTime(2_101_000), BootTime(1_000)), "+2.10 ms");
-    }
-
-    #[test]
-    fn the_control_file_is_told_and_the_cgroup_is_not_told_twice() {
-        assert_eq!(control_file(&"x/cgroup.freeze".into(), &"/x".into()), " cgroup.freeze");
-        assert_eq!(control_file(&"/sys/fs/cgroup/x".into(), &"/a/x".into()), "");
-        assert_eq!(control_file(&"/sys/fs/cgroup/a.scope".into(), &"/a.scope".into()), "");
-        assert_eq!(control_file(&"..".into(), &"/".into()), "");
     }
 
     #[test]

@@ -148,6 +148,7 @@ fn facts(line: &[u8]) -> Result<Option<Facts>, serde_json::Error> {
             About::Failure { id, pid, message }
         }
         "occupants" => About::Occupants(read(line)?),
+        "circumstances" => About::Circumstances(Box::new(read(line)?)),
         "unread" => About::Unread(read(line)?),
         "unanswered" => {
             let NotAnswered { pid, question, reason } = read(line)?;

@@ -38,6 +38,7 @@ fn find(call: &Call, world: &World) -> Option<Case> {
         Operation::Rmdir if gone || attempt.errno == Errno::EROFS => {}
         Operation::Open if gone && file.is_none() && tried_to_remove(call.note, world) => {}
         Operation::Rmdir | Operation::Open | Operation::Mkdir | Operation::Rename => return None,
+        Operation::Write | Operation::Read | Operation::Spawn => return None,
     }
     let duplicate = |removal: &Removal, renaming: Option<&Renaming>| Case {
         existing: None,

@@ -24,7 +24,7 @@ pub(crate) fn judge(rule: &Rule, story: &Story, world: &World) -> Option<Finding
         cgroup_left: is_left(story, member, world.cgroups),
         state_left: main.and_then(|main| main.state_left),
     };
-    let first_failure = main.and_then(first_failure);
+    let first_failure = main.and_then(first_failure).filter(|_| !story.is_alone);
     let weighed = Weighed { story, main, member, outcome: &outcome, severity, first_failure };
     let Judgement { cause, because, summary, rival } = (rule.judge)(&weighed, world)?;
     debug_assert!(rule.explanation.causes.contains(&cause), "{cause:?} is not explained");
@@ -130,6 +130,7 @@ fn evidence(story: &Story, first_failure: Option<&FindingAttempt>) -> Vec<Seq> {
         .chain(renamings.map(|renaming| renaming.seq))
         .chain(creations)
         .chain(story.members.iter().filter_map(|member| member.found.as_ref()).map(|found| found.seq))
+        .chain(story.members.iter().filter_map(|member| member.circumstances.as_ref()).map(|(seq, _)| *seq))
         .chain(story.events.iter().copied())
         .chain(story.kept_calls().map(|note| note.attempt.seq))
         .chain(story.participants.iter().filter_map(|participant| participant.ended.map(|end| end.seq)))

@@ -123,6 +123,7 @@ impl Coverage {
         match (lost.ring, lost.operation) {
             (Ring::Lifecycle, _) => later(&mut self.lifecycle_lost, lost.at),
             (Ring::Attempts, Some(Operation::Rmdir | Operation::Open | Operation::Rename)) => {}
+            (Ring::Attempts, Some(Operation::Write | Operation::Read | Operation::Spawn)) => {}
             (Ring::Attempts, Some(Operation::Mkdir) | None) => match lost.pid {
                 Some(pid) => {
                     let comm = comm.filter(|comm| comm.as_bytes().len() <= LONGEST_COMM).cloned();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::place::Place;
 use crate::budget::{self, Scale, Table, Weigh, slot};
 use crate::findings::FindingAttempt;
-use crate::input::{BootTime, Operation};
+use crate::input::{BootTime, CgroupId, Operation};
 use crate::name::Name;
 
 /// How long a failed call is remembered that belongs to no story yet: as long as a removal, which it may have come
@@ -20,8 +20,13 @@ const NOTES: usize = 65_536;
 #[derive(Clone, Debug)]
 pub(crate) struct Note {
     pub place: Place,
-    /// The control file below `place` that was opened; `None` for the cgroup's directory.
+    /// The control file below `place` that was opened, written or read; `None` for the cgroup's directory.
     pub file: Option<Name>,
+    /// The cgroup of the descriptor that the call was given, which may not be at `place` any more. `None` for a path.
+    pub opened: Option<CgroupId>,
+    /// It is an opening for writing; and one that may have failed because there is no such file.
+    pub is_for_writing: bool,
+    pub lacks_file: bool,
     pub attempt: FindingAttempt,
 }
 
@@ -148,6 +153,9 @@ mod tests {
         let failed = |at| Note {
             place: place.clone(),
             file: None,
+            opened: None,
+            is_for_writing: false,
+            lacks_file: false,
             attempt: FindingAttempt {
                 seq: Seq(at),
                 at: BootTime(at),
@@ -155,6 +163,8 @@ mod tests {
                 syscall: Syscall::Mkdir,
                 errno: Errno::EROFS,
                 path: "/a".into(),
+                value: None,
+                value_truncated: false,
                 actor: Actor::new(Pid(1), 1, "runc".into(), None),
             },
         };

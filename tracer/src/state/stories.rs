@@ -11,7 +11,7 @@ use super::place::{Place, Removal};
 use super::story::{Caller, Case, Course, End, Found, Moment, Story};
 use crate::budget::{self, Scale, Table, weigh};
 use crate::findings::{Finding, Kind};
-use crate::input::{Actor, BootTime, Change, HierarchyId, Identity, Incarnation, Pid, Seq};
+use crate::input::{Actor, BootTime, Change, Circumstances, HierarchyId, Identity, Incarnation, Pid, Seq};
 use crate::name::Name;
 use crate::recent::Recent;
 
@@ -148,19 +148,20 @@ impl Stories {
         self.evicted + self.deadlines.evicted
     }
 
-    /// Whether a thread group has a part in a story of `place`.
+    /// Whether a thread group has a part in a story of `place`, of another kind than those that are about one call
+    /// alone.
     pub fn has_participant(&self, place: &Place, actor: &Actor) -> bool {
-        self.of(actor, place).is_some()
+        self.of(actor, place, |story| !story.is_alone).is_some()
     }
 
-    /// The last story of a place that a thread group has a part in.
-    fn of(&self, actor: &Actor, place: &Place) -> Option<u64> {
+    /// The last story of a place that a thread group has a part in, and that is like that.
+    fn of(&self, actor: &Actor, place: &Place, is: impl Fn(&Story) -> bool) -> Option<u64> {
         if self.open.is_empty() {
             return None;
         }
         let own = self.of_actor.get(&(actor.pid, place.clone()));
         let all = own.into_iter().chain(self.at_place.get(place)).flat_map(Latest::numbers);
-        all.filter(|number| self.open.get(number).is_some_and(|story| story.has(actor))).max()
+        all.filter(|number| self.open.get(number).is_some_and(|story| story.has(actor) && is(story))).max()
     }
 
     /// The last story of each kind at a place.
@@ -240,7 +241,7 @@ impl Stories {
     /// A failed call that decides nothing by itself, but belongs to a story that is being told: returned if it does
     /// not.
     pub fn add_context(&mut self, note: Note) -> Option<Note> {
-        let own = self.of(&note.attempt.actor, &note.place);
+        let own = self.of(&note.attempt.actor, &note.place, |story| !story.is_alone);
         let Some(story) = own.and_then(|number| self.open.get_mut(&number)) else { return Some(note) };
         if !(story.course.gathers)(story, &note) {
             return Some(note);
@@ -279,6 +280,18 @@ impl Stories {
         for number in latest.numbers() {
             if let Some(story) = self.open.get_mut(&number) {
                 story.found(found, &mut self.scale);
+            }
+        }
+    }
+
+    /// What a cgroup was like that a call had failed on.
+    pub fn circumstances(&mut self, seq: Seq, said: &Circumstances) {
+        let lasting = self.with_actor.get(&said.pid).into_iter().flatten();
+        let numbers: BTreeSet<u64> =
+            lasting.chain(self.with_ended.get(&said.pid).into_iter().flatten()).copied().collect();
+        for number in numbers {
+            if let Some(story) = self.open.get_mut(&number) {
+                story.circumstances(seq, said, &mut self.scale);
             }
         }
     }
@@ -446,7 +459,7 @@ impl Stories {
             };
             self.forgotten_creation = self.forgotten_creation.max(story.failed_creation.filter(|at| !is_kept(at)));
             // What was tried around it never ceased to be a note.
-            let own = story.kept_calls().filter(|note| story.member_at(&note.place).is_some());
+            let own = story.kept_calls().filter(|note| !story.is_alone && story.member_at(&note.place).is_some());
             own.cloned().for_each(|call| notes.push(call));
         }
         news

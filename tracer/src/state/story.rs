@@ -14,7 +14,7 @@ use crate::budget::{Scale, Weigh, slot, weigh};
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
-use crate::input::{Actor, BootTime, Change, Exit, HierarchyId, Identity, Occupants, Pid, Seq};
+use crate::input::{Actor, BootTime, Change, Circumstances, Exit, HierarchyId, Identity, Occupants, Pid, Seq};
 use crate::name::Name;
 
 /// Of a story's calls the first and the last ones are kept.
@@ -123,6 +123,9 @@ pub(crate) struct Case {
     pub wanted: Option<Name>,
     /// It is about what was removed below the place: what was tried at the place itself is about something else.
     pub is_below: bool,
+    /// It is about this call and those that fail like it: what was tried at the place before is about something else,
+    /// and other stories are told of the call as well.
+    pub is_alone: bool,
 }
 
 /// What is known of whoever takes part in a story, when it does.
@@ -148,6 +151,8 @@ pub(crate) struct Member {
     pub since: Option<BootTime>,
     /// Who was found in it last, after a removal was refused because it is in use.
     pub found: Option<Found>,
+    /// What it was like after the first of the story's calls that it was looked at for.
+    pub circumstances: Option<(Seq, Box<Circumstances>)>,
     /// The story is about what was removed below the place.
     pub is_below: bool,
 }
@@ -173,6 +178,7 @@ impl Weigh for Member {
         self.removal.weigh(scale);
         self.renaming.weigh(scale);
         self.found.weigh(scale);
+        self.circumstances.as_ref().map(|(_, circumstances)| circumstances).weigh(scale);
     }
 }
 
@@ -286,6 +292,8 @@ pub(crate) struct Story {
     pub participants: Vec<Participant>,
     /// There were more participants than are followed.
     pub has_more: bool,
+    /// It is about one call and those that fail like it alone.
+    pub is_alone: bool,
     /// Among them were some whose end might have said that it hurt.
     pub has_more_that_matter: bool,
     /// When a cgroup of it was last tried to be made in vain.
@@ -363,6 +371,7 @@ impl Story {
             participants: Vec::new(),
             has_more: false,
             has_more_that_matter: false,
+            is_alone: case.is_alone,
             failed_creation: None,
             is_over: false,
             is_cut_short: false,
@@ -419,13 +428,14 @@ impl Story {
                 renaming: case.renaming.clone(),
                 since: case.since,
                 found: None,
+                circumstances: None,
                 is_below: case.is_below,
             };
             scale.put(&member);
             self.members.push(member);
             case.seen.iter().for_each(|seq| self.add_event(*seq));
             let mut earlier: Vec<Note> = match &case.removal {
-                _ if case.is_below => Vec::new(),
+                _ if case.is_below || case.is_alone => Vec::new(),
                 Some(_) => notes.take(place),
                 None => notes.take_with_context(place),
             };
@@ -553,6 +563,25 @@ impl Story {
             scale.take(&member.found);
             member.found = Some(found.clone());
             scale.put(&member.found);
+        }
+    }
+
+    /// What the cgroup was like that one of its calls had failed on.
+    pub fn circumstances(&mut self, seq: Seq, said: &Circumstances, scale: &mut Scale) {
+        let level = said.levels.first();
+        let is_about = |note: &Note| {
+            note.attempt.actor.pid == said.pid && note.file == said.file && note.place.hierarchy == said.hierarchy
+        };
+        let is_it = |member: &Member| {
+            let id = member.existing.map(|existing| existing.id);
+            level.is_some_and(|level| level.path == member.place.path && (level.id.is_none() || level.id == id))
+        };
+        if !self.kept_calls().any(is_about) {
+            return;
+        }
+        for member in self.members.iter_mut().filter(|member| is_it(member) && member.circumstances.is_none()) {
+            member.circumstances = Some((seq, Box::new(said.clone())));
+            scale.put(&member.circumstances.as_ref().map(|(_, said)| said));
         }
     }
 

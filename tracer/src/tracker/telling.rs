@@ -19,12 +19,18 @@ impl Tracker {
         let world = self.world();
         let case = self.rules.iter().find_map(|(kind, rule)| Some((kind, (rule.call?)(&call, &world)?)));
         match case {
-            Some((kind, case)) => self.tell(kind, Moment::Call(note), case),
-            None => {
-                if let Some(note) = self.stories.add_context(note) {
-                    self.notes.push(note);
-                }
+            Some((kind, case)) => {
+                let context = case.is_alone.then(|| note.clone());
+                self.tell(kind, Moment::Call(note), case);
+                context.into_iter().for_each(|note| self.add_context(note));
             }
+            None => self.add_context(note),
+        }
+    }
+
+    fn add_context(&mut self, note: Note) {
+        if let Some(note) = self.stories.add_context(note) {
+            self.notes.push(note);
         }
     }
 

@@ -133,19 +133,9 @@ impl Play {
         pid: u32,
     ) -> u64 {
         self.feed(Input::Attempt(Attempt {
-            at: BootTime(0),
-            operation: syscall.operation(),
-            syscall,
-            errno,
             flags,
-            path: path.into(),
-            truncated: false,
-            directory: None,
             mount_namespace: Some(namespace),
-            mounts: None,
-            cgroup: None,
-            container: None,
-            actor: actor(pid),
+            ..Attempt::new(BootTime(0), syscall, errno, path.into(), actor(pid))
         }))
     }
 
@@ -941,13 +931,6 @@ fn relative_paths_start_at_their_directory() {
     play.event(Change::Removed, 0, 8, "/pod/a", 20);
     for truncated in [false, true] {
         play.feed(Input::Attempt(Attempt {
-            at: BootTime(0),
-            operation: Operation::Rmdir,
-            syscall: Syscall::Unlinkat,
-            errno: Errno::ENOENT,
-            flags: None,
-            path: "a".into(),
-            truncated: false,
             directory: Some(Directory {
                 device: Device { major: 0, minor: 38 },
                 id: CgroupId(7),
@@ -956,11 +939,7 @@ fn relative_paths_start_at_their_directory() {
                 mount: None,
                 truncated,
             }),
-            mount_namespace: None,
-            mounts: None,
-            cgroup: None,
-            container: None,
-            actor: actor(21),
+            ..Attempt::new(BootTime(0), Syscall::Unlinkat, Errno::ENOENT, "a".into(), actor(21))
         }));
     }
     play.pass(Duration::from_secs(3));
@@ -989,20 +968,10 @@ fn very_many_cgroup_file_systems_take_no_more_room_and_are_counted() {
 #[test]
 fn an_attempt_that_cannot_be_resolved_stays_unresolved() {
     let mut play = Play::new();
+    let path = "/sys/fs/cgroup/x".into();
     let mut input = Input::Attempt(Attempt {
-        at: BootTime(play.now),
-        operation: Operation::Rmdir,
-        syscall: Syscall::Rmdir,
-        errno: Errno::ENOENT,
-        flags: None,
-        path: "/sys/fs/cgroup/x".into(),
-        truncated: false,
-        directory: None,
         mount_namespace: Some(NamespaceId(77)),
-        mounts: None,
-        cgroup: None,
-        container: None,
-        actor: actor(21),
+        ..Attempt::new(BootTime(play.now), Syscall::Rmdir, Errno::ENOENT, path, actor(21))
     });
     assert!(play.tracker.apply(Seq(99), &mut input).is_empty());
     let Input::Attempt(attempt) = input else { panic!("it was an attempt") };

@@ -158,11 +158,10 @@ fn never_created_beside(flood: Operation) -> (u32, Vec<Value>) {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             libc::setresuid(65_534, 65_534, 65_534);
             for _ in 0..50_000 {
-                match flood {
-                    Operation::Mkdir => _ = libc::mkdir(place.as_ptr(), 0o755),
-                    Operation::Rmdir | Operation::Open | Operation::Rename => {
-                        _ = libc::open(place.as_ptr(), libc::O_RDONLY)
-                    }
+                if flood == Operation::Mkdir {
+                    libc::mkdir(place.as_ptr(), 0o755);
+                } else {
+                    libc::open(place.as_ptr(), libc::O_RDONLY);
                 }
             }
         }

@@ -174,19 +174,6 @@ impl Scene {
 
 /// A failed call of the process that is to remove the cgroup.
 fn call(syscall: Syscall, errno: Errno, path: &str) -> Attempt {
-    Attempt {
-        at: BootTime(0),
-        operation: syscall.operation(),
-        syscall,
-        errno,
-        flags: None,
-        path: path.into(),
-        truncated: false,
-        directory: None,
-        mount_namespace: Some(HOST),
-        mounts: None,
-        cgroup: None,
-        container: None,
-        actor: Actor::new(Pid(REMOVER), REMOVER, "exe".into(), Some(0)),
-    }
+    let actor = Actor::new(Pid(REMOVER), REMOVER, "exe".into(), Some(0));
+    Attempt { mount_namespace: Some(HOST), ..Attempt::new(BootTime(0), syscall, errno, path.into(), actor) }
 }

@@ -386,20 +386,11 @@ fn mkdir(play: &mut Play, errno: Errno, path: &str, pid: u32) {
 }
 
 fn mkdir_at(play: &mut Play, errno: Errno, mount: &str, path: &str, pid: u32) {
+    let actor = Actor::new(Pid(pid), pid, "lxc-start".into(), Some(0));
+    let path = format!("/sys/fs/cgroup/{mount}{path}").as_str().into();
     play.feed(Input::Attempt(Attempt {
-        at: BootTime(0),
-        operation: Operation::Mkdir,
-        syscall: Syscall::Mkdirat,
-        errno,
-        flags: None,
-        path: format!("/sys/fs/cgroup/{mount}{path}").as_str().into(),
-        truncated: false,
-        directory: None,
         mount_namespace: Some(NamespaceId(1)),
-        mounts: None,
-        cgroup: None,
-        container: None,
-        actor: Actor::new(Pid(pid), pid, "lxc-start".into(), Some(0)),
+        ..Attempt::new(BootTime(0), Syscall::Mkdirat, errno, path, actor)
     }));
 }
 
