@@ -123,9 +123,7 @@ mod tests {
     use super::*;
     use crate::errno::Errno;
     use crate::hierarchy::{Header, Setup};
-    use crate::input::{
-        Actor, Attempt, Cgroup, CgroupId, Change, Event, HierarchyId, Operation, Pid, ProcessChange, Syscall,
-    };
+    use crate::input::{Actor, Attempt, Cgroup, CgroupId, Change, Event, HierarchyId, Pid, ProcessChange, Syscall};
     use crate::name::Name;
     use crate::recording::TraceLine;
 

@@ -6,7 +6,7 @@ use crate::errno::Errno;
 use crate::findings::{Certainty, Severity};
 use crate::input::{
     About, BootTime, CgroupId, Change, ContainerFacts, Exit, Facts, HierarchyId, Input, LossReason, Lost, Occupant,
-    OccupantState, Occupants, Operation, Pid, Ring, Syscall,
+    OccupantState, Occupants, Pid, Ring, Syscall,
 };
 use crate::input::{Actor, Attempt, NamespaceId, Parent, Process, ProcessChange};
 use crate::tracker::tests::{Play, UNREAD};
