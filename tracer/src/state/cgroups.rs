@@ -32,13 +32,9 @@ const DYING_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 pub(crate) type Key = (HierarchyId, CgroupId);
 
-/// What one that exists takes besides what it refers to: its places in two tables and in a tree, whose nodes are half
-/// full, and an allocation.
-const LIVE: usize = slot(size_of::<Key>() + size_of::<usize>())
-    + slot(size_of::<(Place, CgroupId)>())
-    + 2 * size_of::<Child>()
-    + size_of::<Live>()
-    + 16;
+/// What one that exists takes besides what it refers to: its places in two tables, and an allocation.
+const LIVE: usize =
+    slot(size_of::<Key>() + size_of::<usize>()) + slot(size_of::<(Place, CgroupId)>()) + size_of::<Live>() + 16;
 
 /// A cgroup that exists, as far as is known.
 #[derive(Clone, Debug)]
@@ -119,7 +115,7 @@ pub(crate) struct Dying {
 pub(crate) struct Cgroups {
     live: Table<Key, Box<Live>>,
     by_path: Table<Place, CgroupId>,
-    children: Children,
+    index: Index,
     scale: Scale,
     /// In the order of when they were looked at.
     dying: Recent<Key, Dying>,
@@ -151,7 +147,7 @@ impl Default for Cgroups {
         Self {
             live: Table::default(),
             by_path: Table::default(),
-            children: Children::default(),
+            index: Index::default(),
             scale: Scale::default(),
             dying: Recent::new(DYING, budget::DYING),
             next_look: None,
@@ -205,7 +201,7 @@ impl Cgroups {
 
     /// What those that exist take.
     fn bytes(&self) -> usize {
-        self.scale.bytes() + self.live.len() * LIVE
+        self.scale.bytes() + self.live.len() * LIVE + self.index.bytes()
     }
 
     pub fn at_path(&self, place: &Place) -> Option<(CgroupId, &Live)> {
@@ -213,12 +209,11 @@ impl Cgroups {
         Some((id, self.get(place.hierarchy, id)?))
     }
 
-    /// All with a path like that, in order.
-    pub fn all_at(&self, is: impl Fn(&Name) -> bool) -> Vec<(Key, &Live)> {
-        let whole = self.live.iter().filter(|(_, live)| !live.truncated && is(&live.path));
-        let mut found: Vec<(Key, &Live)> = whole.map(|(key, live)| (*key, live.as_ref())).collect();
-        found.sort_by_key(|(key, _)| *key);
-        found
+    /// All that are called so, by themselves, as systemd's `PREFIX-NAME.scope`, or as `SLICE:PREFIX:NAME`, and have a
+    /// path like that; in order.
+    pub fn all_called(&self, name: &[u8], is: impl Fn(&Name) -> bool) -> Vec<(Key, &Live)> {
+        let called = self.index.called(name).filter_map(|key| Some((key, self.get(key.0, key.1)?)));
+        called.filter(|(_, live)| !live.truncated && is(&live.path)).collect()
     }
 
     /// The last cgroup of a hierarchy with a path like that which was made in that time.
@@ -286,7 +281,7 @@ impl Cgroups {
         if !cgroup.truncated {
             self.by_path.insert(Place::of(cgroup), id);
         }
-        self.children.insert(key, &cgroup.path);
+        self.index.insert(key, &cgroup.path);
         self.scale.put(live.as_ref());
         self.live.insert(key, live);
         self.beyond += self.leave_out(at, std::iter::once(key)) * u64::from(is_news);
@@ -486,8 +481,8 @@ impl Cgroups {
             self.scale.take(live.as_ref());
             let path = std::mem::replace(&mut live.path, place.path.clone());
             live.truncated |= cgroup.truncated;
-            self.children.remove((hierarchy, id), &path);
-            self.children.insert((hierarchy, id), &place.path);
+            self.index.remove((hierarchy, id), &path);
+            self.index.insert((hierarchy, id), &place.path);
             let before = Place { hierarchy, path };
             if self.by_path.get(&before) == Some(&id) {
                 self.by_path.remove(&before);
@@ -649,7 +644,7 @@ impl Cgroups {
         let parent = place.path.as_bytes();
         let parent = parent.strip_suffix(b"/").unwrap_or(parent);
         let was_made = |created: Option<Creation>| created.is_none_or(|created| created.at <= at);
-        let live = self.children.below(place.hierarchy, parent).filter_map(|id| self.get(place.hierarchy, id));
+        let live = self.index.below(place.hierarchy, parent).filter_map(|id| self.get(place.hierarchy, id));
         let live = live.filter(|live| !live.truncated && was_made(live.created)).map(|live| &live.path);
         let gone = self.removals.latest().take_while(|(_, removal)| removal.at + LATE > at);
         let gone = gone.filter(|(gone, removal)| {
@@ -701,7 +696,7 @@ impl Cgroups {
 
     fn forget(&mut self, key: (HierarchyId, CgroupId)) -> Option<Live> {
         let live = *self.live.remove(&key)?;
-        self.children.remove(key, &live.path);
+        self.index.remove(key, &live.path);
         self.scale.take(&live);
         let place = Place { hierarchy: key.0, path: live.path.clone() };
         if self.by_path.get(&place) == Some(&key.1) {
@@ -711,31 +706,69 @@ impl Cgroups {
     }
 }
 
-/// Cgroups by the one around them.
+/// Cgroups by the path around them, and by what they are called.
 #[derive(Debug, Default)]
-struct Children {
-    /// By a hash of the path around each.
-    order: BTreeSet<Child>,
+struct Index {
+    /// By hashes.
+    order: BTreeSet<Entry>,
     hasher: RandomState,
 }
 
-type Child = (HierarchyId, u64, CgroupId);
+type Entry = (u64, HierarchyId, CgroupId);
 
-impl Children {
+impl Index {
     fn insert(&mut self, (hierarchy, id): Key, path: &Name) {
-        self.order.insert((hierarchy, self.hasher.hash_one(around(path)), id));
+        self.order.extend(hashes(&self.hasher, path).map(|hash| (hash, hierarchy, id)));
     }
 
     fn remove(&mut self, (hierarchy, id): Key, path: &Name) {
-        self.order.remove(&(hierarchy, self.hasher.hash_one(around(path)), id));
+        for hash in hashes(&self.hasher, path) {
+            self.order.remove(&(hash, hierarchy, id));
+        }
     }
 
     /// Those below a path, and maybe a few others.
     fn below(&self, hierarchy: HierarchyId, path: &[u8]) -> impl Iterator<Item = CgroupId> {
-        let hash = self.hasher.hash_one(path);
-        let child = |id| (hierarchy, hash, CgroupId(id));
-        self.order.range(child(u64::MIN)..=child(u64::MAX)).map(|(_, _, id)| *id)
+        let entry = |id| (around_hash(&self.hasher, path), hierarchy, CgroupId(id));
+        self.order.range(entry(u64::MIN)..=entry(u64::MAX)).map(|(_, _, id)| *id)
     }
+
+    /// Those that are called so, and maybe a few others, in order.
+    fn called(&self, name: &[u8]) -> impl Iterator<Item = Key> {
+        let entry = |hierarchy, id| (name_hash(&self.hasher, name), HierarchyId(hierarchy), CgroupId(id));
+        let all = self.order.range(entry(u32::MIN, u64::MIN)..=entry(u32::MAX, u64::MAX));
+        all.map(|(_, hierarchy, id)| (*hierarchy, *id))
+    }
+
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.order.len()
+    }
+
+    /// What it takes: a tree's nodes are half full.
+    fn bytes(&self) -> usize {
+        self.order.len() * 2 * size_of::<Entry>()
+    }
+}
+
+/// By what a cgroup of that path is found.
+fn hashes(hasher: &RandomState, path: &Name) -> impl Iterator<Item = u64> {
+    let whole = path.base_name();
+    let unit = whole.strip_suffix(b".scope");
+    let name = unit.unwrap_or(whole);
+    // What stands behind a prefix of a scope may be the name of whatever is in it.
+    let is_end = move |byte: u8| byte == b':' || byte == b'-' && unit.is_some();
+    let ends = name.iter().enumerate().filter(move |(_, byte)| is_end(**byte)).map(|(at, _)| &name[at + 1..]);
+    let names = std::iter::once(name).chain(ends).map(|name| name_hash(hasher, name));
+    std::iter::once(around_hash(hasher, around(path))).chain(names)
+}
+
+fn around_hash(hasher: &RandomState, path: &[u8]) -> u64 {
+    hasher.hash_one((0_u8, path))
+}
+
+fn name_hash(hasher: &RandomState, name: &[u8]) -> u64 {
+    hasher.hash_one((1_u8, name))
 }
 
 /// The path of the cgroup around that of a path, without a slash at its end.
@@ -1071,7 +1104,48 @@ mod tests {
                 live.chain(gone.map(|(gone, _)| &gone.path)).filter(|path| below(path)).collect();
             assert_eq!(cgroups.children_at(&place(&parent), BootTime(then)), all.into_iter().collect::<Vec<_>>());
         }
-        assert!(cgroups.children.order.len() == cgroups.live.len() && cgroups.renamings.evicted == 0);
+        // One by what is around it, and one by its name.
+        assert!(cgroups.index.len() == 2 * cgroups.live.len() && cgroups.renamings.evicted == 0);
+    }
+
+    #[test]
+    fn cgroups_are_found_by_what_they_are_called() {
+        let mut cgroups = Cgroups::default();
+        let paths =
+            ["/web", "/a/web", "/a/runc-web.scope", "/a/x-y-web.scope", "/a/:youki:web", "/a/web.scope", "/web/a"];
+        let others = ["/a/x-web", "/a/webx", "/xweb", "/a/web.service", "/a/web-x.scope"];
+        for (id, path) in (1..).zip(paths.iter().chain(&others)) {
+            cgroups.appeared(BootTime(0), &cgroup(id, path), None, None);
+        }
+        let found = |cgroups: &Cgroups, name: &str| -> Vec<String> {
+            let found = cgroups.all_called(name.as_bytes(), |path| path.to_str() != Some("/a/web"));
+            found.into_iter().map(|(_, live)| live.path.to_string()).collect()
+        };
+        assert_eq!(
+            found(&cgroups, "web"),
+            ["/web", "/a/runc-web.scope", "/a/x-y-web.scope", "/a/:youki:web", "/a/web.scope"]
+        );
+        assert_eq!(found(&cgroups, "y-web"), ["/a/x-y-web.scope"]);
+        assert_eq!(found(&cgroups, "youki:web"), ["/a/:youki:web"]);
+        assert!(found(&cgroups, "").is_empty() && found(&cgroups, "eb").is_empty());
+        cgroups.removed(Seq(1), BootTime(1), &cgroup(3, "/a/runc-web.scope"), None);
+        cgroups.renamed(Seq(2), BootTime(2), &cgroup(1, "/else"), None);
+        assert_eq!(found(&cgroups, "web"), ["/a/x-y-web.scope", "/a/:youki:web", "/a/web.scope"]);
+        assert_eq!(found(&cgroups, "else"), ["/else"]);
+        for (id, path) in (1..).zip(paths.iter().chain(&others)) {
+            let path = if id == 1 { "/else" } else { path };
+            cgroups.removed(Seq(3), BootTime(3), &cgroup(id, path), None);
+        }
+        assert_eq!(cgroups.bytes(), 0);
+    }
+
+    #[test]
+    fn names_that_are_found_by_many_ends_take_room_for_each() {
+        let mut cgroups = Cgroups::default();
+        let name = "-x".repeat(120);
+        (0..10_000)
+            .for_each(|id| cgroups.appeared(BootTime(id), &cgroup(id, &format!("/{id}{name}.scope")), None, None));
+        assert!(cgroups.bytes() <= budget::CGROUPS && !cgroups.is_whole());
     }
 
     #[test]

@@ -48,7 +48,7 @@ impl Tracker {
         let command = known.command.as_ref().filter(|command| command.makes())?;
         let (began, id) = (known.began()?, command.id.as_ref()?);
         let said = self.told.of(id, known.uid);
-        let named = self.cgroups.all_at(|path| is_own(path, command, said));
+        let named = self.cgroups.all_called(calling(command, said)?, |path| is_own(path, command, said));
         // It came to have one, or put somebody into one: what failed came later.
         let is_its_work = |live: &Live| {
             live.created.is_some_and(|created| created.at >= began) || live.joined.is_some_and(|joined| joined >= began)
@@ -94,25 +94,26 @@ impl Tracker {
     }
 }
 
-/// Whether a path is that of the container's own cgroup: as its bundle asks for it, else as its command line names it.
-fn is_own(path: &Name, command: &RuntimeCommand, said: Option<&ContainerFacts>) -> bool {
-    let depth = match said.and_then(|said| said.cgroups_path.as_ref()).filter(|asked| oci::is_somewhere(asked)) {
-        Some(asked) => {
-            // Cheap: nearly all of a host's cgroups are called something else.
-            let last = asked.as_bytes().rsplit(|byte| matches!(byte, b'/' | b':')).find(|part| !part.is_empty());
-            last.filter(|last| is_called(path, last)).and_then(|_| oci::depth_of_asked(path, asked))
-        }
-        None => {
-            let id = command.id.as_ref().filter(|id| is_called(path, id.as_bytes()));
-            id.and_then(|_| oci::depth_in(path, command, None, 0))
-        }
-    };
-    depth == Some(components(path.as_bytes()).count())
+/// The cgroup that a bundle asks for.
+fn asked(said: Option<&ContainerFacts>) -> Option<&Name> {
+    said.and_then(|said| said.cgroups_path.as_ref()).filter(|asked| oci::is_somewhere(asked))
 }
 
-/// Whether a path ends so, as a directory or as a scope.
-fn is_called(path: &Name, end: &[u8]) -> bool {
-    path.as_bytes().strip_suffix(b".scope").unwrap_or(path.as_bytes()).ends_with(end)
+/// What the container's own cgroup is called, but for systemd's words around that.
+fn calling<'a>(command: &'a RuntimeCommand, said: Option<&'a ContainerFacts>) -> Option<&'a [u8]> {
+    match asked(said) {
+        Some(asked) => asked.as_bytes().rsplit(|byte| matches!(byte, b'/' | b':')).find(|part| !part.is_empty()),
+        None => command.id.as_ref().map(Name::as_bytes),
+    }
+}
+
+/// Whether a path is that of the container's own cgroup: as its bundle asks for it, else as its command line names it.
+fn is_own(path: &Name, command: &RuntimeCommand, said: Option<&ContainerFacts>) -> bool {
+    let depth = match asked(said) {
+        Some(asked) => oci::depth_of_asked(path, asked),
+        None => oci::depth_in(path, command, None, 0),
+    };
+    depth == Some(components(path.as_bytes()).count())
 }
 
 #[cfg(test)]
