@@ -251,8 +251,9 @@ impl Call {
 #[derive(Clone, Copy)]
 enum Concerns {
     Nothing,
-    /// An absolute path to cgroupfs.
-    Absolute,
+    /// An absolute path to cgroupfs; with [`Directory::NONE`], for the verifier of older kernels wants to see that what
+    /// the other one has is set on every way: "invalid read from stack R10 off=-248 size=8" (5.10).
+    Absolute(Directory),
     /// A path from a directory on cgroupfs, or on a file system above a mount of it.
     Below(Directory),
 }
@@ -264,6 +265,10 @@ struct Directory {
     mount: Address,
     /// [`flag::OUTSIDE`], or none.
     flags: u8,
+}
+
+impl Directory {
+    const NONE: Self = Self { dentry: 0, mount: 0, flags: 0 };
 }
 
 /// A failed call: does it concern us, may it be reported, and what is there to say?
@@ -412,7 +417,7 @@ fn absolute(start: [u64; 2], path: u64) -> Concerns {
     const SIX: u64 = u64::from_ne_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0]);
     if start[0] == USUAL[0] && start[1] & SIX == USUAL[1] {
         let next = start[1].to_ne_bytes()[6];
-        return if next == 0 || next == b'/' { Concerns::Absolute } else { Concerns::Nothing };
+        return if next == 0 || next == b'/' { Concerns::Absolute(Directory::NONE) } else { Concerns::Nothing };
     }
     let Some(watched) = WATCHED.get(0) else { return Concerns::Nothing };
     for index in 0..PREFIX_COUNT as u32 {
@@ -424,7 +429,7 @@ fn absolute(start: [u64; 2], path: u64) -> Concerns {
             && start[1] & prefix.mask[1] == prefix.value[1]
             && leads_below(path, prefix)
         {
-            return Concerns::Absolute;
+            return Concerns::Absolute(Directory::NONE);
         }
     }
     Concerns::Nothing
