@@ -253,7 +253,7 @@ enum Concerns {
     Nothing,
     /// An absolute path to cgroupfs; with [`Directory::NONE`], for the verifier of older kernels wants to see that what
     /// the other one has is set on every way: "invalid read from stack R10 off=-248 size=8" (5.10).
-    Absolute(Directory),
+    Absolute(#[expect(dead_code, reason = "it is there for the verifier")] Directory),
     /// A path from a directory on cgroupfs, or on a file system above a mount of it.
     Below(Directory),
 }
