@@ -210,16 +210,20 @@ fn facts(support: &Support) -> Vec<Check> {
         None => good("preemption", "unknown: taken for the one that costs most, full"),
     });
     checks.push(match &support.trampolines {
+        _ if !support.may_load() => worse("trampolines", "not tried", UNTRIED),
         Ok(()) => good("trampolines", "work: other system calls cost nothing"),
         Err(why) => worse("trampolines", why.clone(), "the tracepoint on all system calls' exit is used instead"),
     });
     checks
 }
 
+/// Without these capabilities nothing of BPF can be tried.
+const UNTRIED: &str = "it takes CAP_BPF and CAP_PERFMON to see what the kernel has";
+
 /// What BPF has that the programs cannot do without.
 fn features(support: &Support) -> Check {
     if !support.may_load() {
-        return worse("BPF", "not tried", "it takes CAP_BPF and CAP_PERFMON to see what the kernel has");
+        return worse("BPF", "not tried", UNTRIED);
     }
     let missing = |feature: &Feature| Some(format!("{}: {}", feature.need.as_str(), feature.found.clone().err()?));
     let missing: Vec<String> = support.features.iter().filter_map(missing).collect();
@@ -360,6 +364,11 @@ mod tests {
         check(
             "BPF",
             |host| (host.capabilities, host.features[0].found) = (Capabilities(0), Err("EPERM".into())),
+            "part not tried | it takes CAP_BPF and CAP_PERFMON to see what the kernel has",
+        );
+        check(
+            "trampolines",
+            |host| (host.capabilities, host.trampolines) = (Capabilities(0), Err("EPERM".into())),
             "part not tried | it takes CAP_BPF and CAP_PERFMON to see what the kernel has",
         );
         check(

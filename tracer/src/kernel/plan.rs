@@ -273,8 +273,14 @@ fn notes(support: &Support) -> Vec<String> {
         (feature::IDENTITY, "command lines are read from /proc: of short-lived processes they stay unknown"),
         (feature::EXIT, "exit statuses are not known: findings stay undetermined"),
     ];
-    let why = if support.has_btf() { "this kernel has unexpected structures" } else { "the kernel has no BTF" };
-    notes.extend(features.iter().filter(|(needs, _)| !support.knows(needs)).map(|(_, cost)| format!("{why}: {cost}")));
+    let why = match support.has_btf() {
+        true => "this kernel has unexpected structures",
+        false => "the kernel has no BTF (one that is built with CONFIG_DEBUG_INFO_BTF has it)",
+    };
+    let costs: Vec<&str> = features.iter().filter(|(needs, _)| !support.knows(needs)).map(|(_, cost)| *cost).collect();
+    if !costs.is_empty() {
+        notes.push(format!("{why}: {}", costs.join("; ")));
+    }
     for (capability, name, cost) in [
         (
             Capability::SysPtrace,
@@ -402,7 +408,10 @@ mod tests {
         support.offsets = Vec::new();
         support.capabilities = Capabilities(1 << 39 | 1 << 38);
         let plan = Plan::decide(&support, BackendChoice::Tracepoint).expect("it can still trace");
-        assert_eq!(plan.notes.len(), 8, "{:#?}", plan.notes);
+        assert_eq!(plan.notes.len(), 5, "{:#?}", plan.notes);
+        assert!(
+            plan.notes[0].starts_with("the kernel has no BTF (one that is built with CONFIG_DEBUG_INFO_BTF has it): f")
+        );
     }
 
     #[test]

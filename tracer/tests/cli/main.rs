@@ -455,7 +455,9 @@ fn without_btf_it_still_traces_and_says_what_that_costs() {
     let done = where_(before, &["live", "--json", "--", "perl", "-e", &script]);
     assert!(done.status.success(), "{}", stderr(&done));
     let text = stderr(&done);
-    assert!(text.contains("note: the kernel has no BTF: failed calls with relative paths are not seen"), "{text}");
+    let note = "note: the kernel has no BTF (one that is built with CONFIG_DEBUG_INFO_BTF has it): failed calls with \
+                relative paths are not seen";
+    assert!(text.contains(note), "{text}");
     let lines = parse(&done.stdout);
     let attempts = of_type(&lines, "attempt");
     assert!(attempts.iter().any(|line| scratch.has(line)), "{attempts:#?}");
