@@ -66,6 +66,8 @@ pub struct Session {
     beat: Duration,
     /// The next event wakes us.
     sleeps: bool,
+    /// So it was before: all that only the start needed is let go.
+    has_slept: bool,
     /// Why cgroupfs is to be walked again.
     again: Option<WalkReason>,
     /// When it may be.
@@ -117,6 +119,7 @@ impl Session {
             existing: Vec::new(),
             beat: BEAT,
             sleeps: false,
+            has_slept: false,
             again: None,
             not_before: Instant::now(),
             unwatched: BTreeSet::new(),
@@ -161,7 +164,6 @@ impl Session {
         // While the programs were put in place, one after the other, some was missed: what was seen is half the truth.
         session.merge.retain(|input| is_about_processes(input) || input.at() >= at);
         memory::give_back();
-        memory::let_go_of_program();
         Ok(session)
     }
 
@@ -313,7 +315,13 @@ impl Session {
         let slept = self.sleeps;
         self.sleeps = is_quiet && self.merge.is_empty() && !self.gatherer.is_waiting() && !is_ending;
         let longest = match (self.sleeps, slept) {
-            (true, true) => SLEEP,
+            (true, true) => {
+                if !std::mem::replace(&mut self.has_slept, true) {
+                    memory::give_back();
+                    memory::let_go_of_program();
+                }
+                SLEEP
+            }
             (true, false) => {
                 self.tracer.sleep()?;
                 // Something may have come before that was told.

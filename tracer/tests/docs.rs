@@ -224,3 +224,48 @@ fn the_worked_case_shows_what_is_printed() {
         .unwrap();
     assert_eq!(String::from_utf8(done.stdout).unwrap().trim_end(), shown.trim_end());
 }
+
+/// What the page on costs has a row for.
+const MEASURED: [&str; 22] = [
+    "getppid",
+    "open + close, succeeds",
+    "open, fails outside cgroupfs",
+    "open, fails inside cgroupfs",
+    "write + read of a socket, succeed",
+    "read of a socket, EAGAIN",
+    "write to /dev/null, succeeds",
+    "write to a socket, EAGAIN",
+    "nothing",
+    "empty programs",
+    "cgtrace",
+    "bpftrace",
+    "failed calls made",
+    "received and suppressed",
+    "lifecycle events lost",
+    "agent, % of a processor",
+    "start to attached, serve",
+    "start to attached, live",
+    "idle, % of a processor",
+    "resident when idle, MiB",
+    "failing call to printed finding, ms",
+    "actor's end to printed finding, ms",
+];
+
+#[test]
+fn the_page_on_costs_has_every_figure() {
+    let pages = pages();
+    let (_, page) = pages.iter().find(|(path, _)| path.ends_with("performance.md")).unwrap();
+    let (_, figures) = page.split_once("<!-- written by cargo xtask bench: begin -->").unwrap();
+    let (figures, _) = figures.split_once("<!-- written by cargo xtask bench: end -->").unwrap();
+    for measured in MEASURED {
+        let row = figures.lines().find(|line| line.starts_with(&format!("| {measured}")));
+        let row = row.unwrap_or_else(|| panic!("no row for {measured}: run cargo xtask bench"));
+        let is_figure = |cell: &str| cell.contains("too noisy") || cell.chars().any(|c| c.is_ascii_digit());
+        let has_figure = row.split('|').skip(2).any(is_figure);
+        assert!(has_figure, "{row}");
+    }
+    for heading in ["Calls", "Cgroups made and removed", "Containers", "Flood", "Start, idle, memory"] {
+        assert!(figures.contains(&format!("### {heading}\n")), "{heading}");
+    }
+    assert!(figures.contains("Measured on 20") && figures.contains("with Linux "), "{figures}");
+}

@@ -22,11 +22,6 @@ use crate::serve::systemd::Notifier;
 use crate::serve::{Address, Board, Listener, Names};
 use crate::stream::Stream;
 
-/// The agent's rings: a quarter of those of a short session, because their memory is there all the time. They hold some
-/// tens of thousands of events, which is a second of the worst churn.
-const RINGS: Options =
-    Options { lifecycle_bytes: 2 << 20, attempts_bytes: 512 << 10, burst: 256, rate: 64, comms: Vec::new() };
-
 /// Nobody looks at an agent's every line: it turns four times a second when nothing happens.
 const BEAT: Duration = Duration::from_millis(250);
 
@@ -98,8 +93,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let notifier = Notifier::from_environment();
     let listeners = listen(&args)?;
     let addresses: Vec<String> = listeners.iter().map(Listener::address).collect();
-    let options = Options { comms: Options::default().comms, ..RINGS };
-    let mut session = super::start(args.backend, &options)?;
+    let mut session = super::start(args.backend, &Options::default())?;
     session.set_beat(BEAT);
     let statistics = args.bpf_stats.then(enable_statistics).transpose();
     // What it costs to trace is worth knowing, and no reason not to trace.

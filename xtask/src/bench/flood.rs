@@ -70,7 +70,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<String> {
     agent.stop()?;
     let rows = [
         ("failed calls made", made),
-        ("received and suppressed", received + suppressed),
+        ("received and suppressed, others' calls included", received + suppressed),
         ("of them received", received),
         ("lost in another way", elsewhere),
         ("lifecycle events lost", lifecycle),
