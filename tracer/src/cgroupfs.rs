@@ -275,6 +275,14 @@ fn open(hierarchy: &Hierarchy, path: &Name) -> Option<(OwnedFd, CgroupId)> {
     (around.st_dev == own.st_dev).then_some((cgroup, CgroupId(own.st_ino)))
 }
 
+/// The names of the cgroups in one.
+fn children(cgroup: &OwnedFd) -> Option<Vec<Name>> {
+    let entries = Dir::read_from(cgroup.as_fd()).ok()?.flatten();
+    let directories = entries.filter(|entry| entry.file_type() == FileType::Directory);
+    let names = directories.map(|entry| Name::new(entry.file_name().to_bytes()));
+    Some(names.filter(|name| *name != "." && *name != "..").collect())
+}
+
 fn pids(list: &str) -> impl Iterator<Item = Pid> {
     list.lines().filter_map(|line| line.parse().ok().map(Pid))
 }

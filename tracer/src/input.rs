@@ -466,8 +466,8 @@ pub struct Attempt {
     /// The `O_` flags of an open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub flags: Option<u64>,
-    /// As the process gave it; relative to `directory` unless it starts with a slash. A call that was given a descriptor
-    /// has the name of the file that is open there, or `.` for the cgroup itself.
+    /// As the process gave it; relative to `directory` unless it starts with a slash. A call that was given a
+    /// descriptor has the name of the file that is open there, or `.` for the cgroup itself.
     pub path: Name,
     /// `path` is longer than what could be read.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -9,8 +9,8 @@ pub(crate) fn who(comm: &Name, pid: Pid) -> String {
     format!("{comm}[{pid}]")
 }
 
-/// `"+cpu +memory"`: what was to be written to a control file, without the end of its line. Three dots stand for what is
-/// not known of it.
+/// `"+cpu +memory"`: what was to be written to a control file, without the end of its line. Three dots stand for what
+/// is not known of it.
 pub(crate) fn value(value: &Name, is_cut: bool) -> String {
     let bytes = value.as_bytes();
     let line = Name::new(bytes.strip_suffix(b"\n").unwrap_or(bytes));

@@ -4,7 +4,7 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,7 @@ pub fn look(subject: &Subject) -> Option<Circumstances> {
     }
     let file = subject.file.as_ref();
     let (levels, to_root) = levels(&cgroup, subject);
-    let children = children(&cgroup);
+    let children = super::children(&cgroup);
     let mut circumstances = Circumstances {
         pid: subject.caller,
         read: process::boot_time(),
@@ -137,14 +137,6 @@ fn level(directory: &OwnedFd, path: Name) -> Level {
         subtree_control: words("cgroup.subtree_control"),
         processes: read(directory, "cgroup.procs", LONGEST_LIST).map(|list| list.lines().count() as u64),
     }
-}
-
-/// The names of the cgroups in it.
-fn children(cgroup: &OwnedFd) -> Option<Vec<Name>> {
-    let entries = Dir::read_from(cgroup.as_fd()).ok()?.flatten();
-    let directories = entries.filter(|entry| entry.file_type() == FileType::Directory);
-    let names = directories.map(|entry| Name::new(entry.file_name().to_bytes()));
-    Some(names.filter(|name| *name != "." && *name != "..").collect())
 }
 
 fn occupants(cgroup: &OwnedFd) -> Vec<Occupant> {
@@ -272,7 +264,7 @@ fn values(cgroup: &OwnedFd, subject: &Subject, children: &[Name]) -> Vec<FileVal
     if related.beside.is_empty() {
         return values;
     }
-    for name in self::children(&around).unwrap_or_default().iter().take(CHILDREN) {
+    for name in super::children(&around).unwrap_or_default().iter().take(CHILDREN) {
         let path = below(&around_path, name);
         let Ok(beside) = openat(&around, name.as_bytes(), directory_flags(), Mode::empty()) else { continue };
         // Those that keep something for themselves.

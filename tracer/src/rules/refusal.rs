@@ -24,7 +24,7 @@ pub(super) const SEVERITY: &[&str] = &[
      container's own.",
     "To change a container's limits (`update`): `fault` if it exited with another status than 0, else `benign`.",
     "Another runtime or engine that exited 0: `benign`, it went on without.",
-    "Anything else, and whoever still runs or was killed: `undetermined`. What was wanted did not come about, and \
+    "Anything else, a process that still runs, and one that was killed: `undetermined`. What was wanted did not come about, and \
      whether that matters is not known.",
 ];
 /// In what is said of a kind.
@@ -255,3 +255,6 @@ pub(super) fn processes(occupants: &[Occupant]) -> String {
 pub(super) fn whose(weighed: &Weighed) -> String {
     wording::whose(weighed)
 }
+
+#[cfg(test)]
+pub(super) mod tests;

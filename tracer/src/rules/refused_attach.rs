@@ -168,7 +168,7 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let needs = matches!(refused.errno(), Errno::EINVAL) && cause != UNKNOWN;
     let because = refused.gaps(weighed, world, needs);
     let why = why(cause, &refused, moved, removal, weighed, world);
-    let what = format!("{} into {}", whom(&refused, moved), refusal::whose(weighed));
+    let what = format!("{} {}", whom(&refused, moved), refusal::whose(weighed));
     let summary = refusal::summary(weighed, world, &refused, &what, &why);
     let rival = removal.map(|removal| Rival {
         actor: removal.actor.clone(),
@@ -199,18 +199,18 @@ fn cause(refused: &Refused, moved: Option<&Moved>, is_gone: bool) -> Cause {
     }
 }
 
-/// Who was to be moved: `put sh[12]`, `put itself`, `make a process`.
+/// Who was to be moved: `put sh[12] into`, `put itself into`, `make a process in`.
 fn whom(refused: &Refused, moved: Option<&Moved>) -> String {
     let call = refused.call();
     if call.operation == Operation::Spawn {
-        return "make a process".to_owned();
+        return "make a process in".to_owned();
     }
     let number = call.value.as_ref().and_then(Name::to_str).map(str::trim);
     match (number, moved) {
-        (Some("0"), _) => "put itself".to_owned(),
-        (_, Some(Moved { pid, comm: Some(comm), .. })) => format!("put {}", phrases::who(comm, *pid)),
-        (Some(number), _) if number.parse::<u32>().is_ok() => format!("put process {number}"),
-        _ => format!("put process {}", refusal::value(call)),
+        (Some("0"), _) => "put itself into".to_owned(),
+        (_, Some(Moved { pid, comm: Some(comm), .. })) => format!("put {} into", phrases::who(comm, *pid)),
+        (Some(number), _) if number.parse::<u32>().is_ok() => format!("put process {number} into"),
+        _ => format!("put process {} into", refusal::value(call)),
     }
 }
 
@@ -226,16 +226,15 @@ fn why(
     match cause.word {
         "inner-processes" => {
             let enabled = refused.own().and_then(|own| own.subtree_control.as_deref()).filter(|list| !list.is_empty());
-            let with = enabled.map(|list| format!(": {}", refusal::list(list))).unwrap_or_default();
+            let named = enabled.map(|list| format!(" ({})", refusal::list(list))).unwrap_or_default();
             let children = match refused.said.and_then(|said| said.children) {
-                Some(0) => ", though there are none".to_owned(),
-                Some(count) => {
-                    format!(", of which there {}", if count == 1 { "is 1".to_owned() } else { format!("are {count}") })
-                }
-                None => String::new(),
+                Some(0) => ", though there are none",
+                Some(1) => ", of which there is one",
+                Some(_) | None => "",
             };
             format!(
-                "controllers are enabled for the cgroups in it{children}{with}; such a cgroup can have no processes of its own"
+                "controllers{named} are enabled for the cgroups in it{children}; such a cgroup can have no processes of \
+                 its own"
             )
         }
         "not-delegated" => not_delegated(refused, moved, weighed),

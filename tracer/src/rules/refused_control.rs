@@ -87,7 +87,7 @@ const THREADED: Cause = Cause {
               threaded controllers (cpu, cpuset, perf_event, pids) can be enabled there, or its type is not free to \
               change.",
     advice: "Look at cgroup.type of the cgroup and of those around it: the one that says `threaded` was made so by \
-             whoever wrote that to it. It cannot be made a domain again: remove it and make another one.",
+             the process that wrote that to it. It cannot be made a domain again: remove it and make another one.",
     is_routine: true,
 };
 const REAL_TIME: Cause = Cause {

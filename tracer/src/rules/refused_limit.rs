@@ -85,7 +85,7 @@ const INVALID_VALUE: Cause = Cause {
     meaning: "What was written is no value that the file takes: malformed, out of range, or at odds with another limit of \
               the same cgroup.",
     advice: "Look at the value in the summary. `max` is a word of cgroup2, -1 is one of v1; a memory limit of v1 must \
-             not be above memory.memsw.limit_in_bytes, nor that below the first: set the one that is to be larger first.",
+             not be above memory.memsw.limit_in_bytes: set the one that is to be larger first.",
     is_routine: true,
 };
 const NOT_DELEGATED: Cause = Cause {
