@@ -3,6 +3,7 @@
 mod bench;
 mod chaos;
 mod fuzz;
+mod kernels;
 mod load;
 mod setup;
 mod soak;
@@ -41,6 +42,11 @@ enum Task {
         /// Also those tests that take long, or need a whole machine of their own
         #[arg(long)]
         all: bool,
+    },
+    /// Boot Debian's kernels in QEMU, run the kernel tests in each, and write the table in docs/requirements.md
+    Kernels {
+        /// Only these: 6.12, 6.12-arm64
+        versions: Vec<String>,
     },
     /// Format, lints and documentation only
     Lint,
@@ -100,6 +106,7 @@ fn main() -> ExitCode {
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
+        Task::Kernels { versions } => kernels::by_hand(&versions),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();

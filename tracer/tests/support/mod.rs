@@ -18,6 +18,17 @@ use serde_json::Value;
 /// Whatever must come has come by then.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How many times as long a test waits: an emulated machine is slow. Told by whoever runs the tests there.
+pub fn deadline() -> Duration {
+    let patience = std::env::var("CGTRACE_TEST_PATIENCE").map_or(1, |patience| patience.parse().expect("a number"));
+    DEADLINE * patience
+}
+
+/// The backend that this run is about, as `--backend` takes it; `None` if it is about whatever works here.
+pub fn backend() -> Option<String> {
+    std::env::var("CGTRACE_TEST_BACKEND").ok()
+}
+
 /// The program.
 pub const CGTRACE: &str = env!("CARGO_BIN_EXE_cgtrace");
 
@@ -28,9 +39,16 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = done() {
             return value;
         }
-        assert!(begun.elapsed() < DEADLINE, "{what} did not come within {DEADLINE:?}");
+        assert!(begun.elapsed() < deadline(), "{what} did not come within {:?}", deadline());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// `cgtrace live --json` with the backend that this run is about.
+fn live() -> Command {
+    let mut command = Command::new(CGTRACE);
+    command.args(["live", "--json"]).args(backend().into_iter().flat_map(|backend| ["--backend".to_owned(), backend]));
+    command
 }
 
 /// A tracing `cgtrace live --json`.
@@ -45,8 +63,8 @@ impl Agent {
     pub fn start(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let results = directory.path().join("results");
-        let mut child = Command::new(CGTRACE)
-            .args(["live", "--json", "--output"])
+        let mut child = live()
+            .arg("--output")
             .arg(&results)
             .args(arguments)
             .stdin(Stdio::null())
@@ -150,14 +168,7 @@ impl Drop for Running {
 
 /// Runs `cgtrace live --json ARGUMENTS -- CMD` to its end. Returns its lines, and what it printed.
 pub fn traced(arguments: &[&str], command: &[&str]) -> (Vec<Value>, Output) {
-    let done = Command::new(CGTRACE)
-        .args(["live", "--json"])
-        .args(arguments)
-        .arg("--")
-        .args(command)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let done = live().args(arguments).arg("--").args(command).stdin(Stdio::null()).output().unwrap();
     (parse(&done.stdout), done)
 }
 
@@ -193,6 +204,12 @@ pub fn hierarchy(controller: Option<&str>) -> Option<(u32, PathBuf)> {
     Some((found.id.0, PathBuf::from(mount.to_str()?)))
 }
 
+/// The v1 hierarchy of a controller. Tests that need one have `v1` in their names, so that a host without it can leave
+/// them out (`--skip v1`): they fail there.
+pub fn v1(controller: &str) -> (u32, PathBuf) {
+    hierarchy(Some(controller)).unwrap_or_else(|| panic!("this host has no v1 hierarchy of {controller}: --skip v1"))
+}
+
 /// A cgroup of a test's own. It is removed at the end with all that is in it.
 pub struct Scratch {
     /// Its directory.
@@ -212,6 +229,11 @@ impl Scratch {
     /// In the v1 hierarchy of a controller, if the host has one.
     pub fn v1(controller: &str) -> Option<Self> {
         hierarchy(Some(controller)).map(Self::within)
+    }
+
+    /// In the v1 hierarchy of a controller, in a test that is about that: see [`v1`].
+    pub fn on_v1(controller: &str) -> Self {
+        Self::within(v1(controller))
     }
 
     fn within((hierarchy, mount): (u32, PathBuf)) -> Self {
@@ -243,7 +265,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let begun = Instant::now();
-        while remove(&self.path).is_err() && self.path.exists() && begun.elapsed() < DEADLINE {
+        while remove(&self.path).is_err() && self.path.exists() && begun.elapsed() < deadline() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
