@@ -23,8 +23,9 @@ use verdict::Written;
 /// The page that has the table.
 const PAGE: &str = "docs/requirements.md";
 
-/// Runs the rows of these versions, or all, and writes what they have shown into the page.
-pub fn by_hand(versions: &[String]) -> anyhow::Result<()> {
+/// Runs the rows of these versions, or all, whose names have `only` in them, and writes what they have shown into the
+/// page.
+pub fn by_hand(versions: &[String], only: Option<&str>) -> anyhow::Result<()> {
     let all = matrix::rows();
     for version in versions {
         if !all.iter().any(|row| typed(&row.series) == *version) {
@@ -32,7 +33,10 @@ pub fn by_hand(versions: &[String]) -> anyhow::Result<()> {
             bail!("there is no kernel {version:?} in the table\nhint: one of {}", known.join(", "));
         }
     }
-    let is_wanted = |row: &Row| versions.is_empty() || versions.contains(&typed(&row.series));
+    let is_wanted = |row: &Row| {
+        (versions.is_empty() || versions.contains(&typed(&row.series)))
+            && only.is_none_or(|only| row.to_string().contains(only))
+    };
     let rows: Vec<Row> = all.iter().copied().filter(is_wanted).collect();
     let ran = run(&rows, |shown| {
         // After each one: a run takes long, and what it has shown by then is true.

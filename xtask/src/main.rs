@@ -47,6 +47,9 @@ enum Task {
     Kernels {
         /// Only these: 6.12, 6.12-arm64
         versions: Vec<String>,
+        /// Only rows that are called so in part: `lockdown`, `v2, tracepoint`
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
     },
     /// Format, lints and documentation only
     Lint,
@@ -106,7 +109,7 @@ fn main() -> ExitCode {
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
-        Task::Kernels { versions } => kernels::by_hand(&versions),
+        Task::Kernels { versions, only } => kernels::by_hand(&versions, only.as_deref()),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();

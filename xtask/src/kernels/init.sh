@@ -40,7 +40,7 @@ section() {
 
 preemption() {
     mount -t debugfs debugfs /mnt
-    cat /mnt/sched/preempt 2> /dev/null || uname -v
+    cat /mnt/sched/preempt
     umount /mnt
 }
 
@@ -84,7 +84,7 @@ cd "$DIRECTORY" || exit
 case $DO in
 tests)
     section list /kernel-tests --list
-    section tests setsid /kernel-tests --test-threads=1 ${LEAVE_OUT:+--skip "$LEAVE_OUT"}
+    section tests setsid /kernel-tests --test-threads=1 --nocapture ${LEAVE_OUT:+--skip "$LEAVE_OUT"}
     ;;
 live)
     cat > /calls <<END

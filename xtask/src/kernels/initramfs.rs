@@ -35,6 +35,8 @@ const PACKAGES: [&str; 9] = [
 ];
 /// Parts of Python's library that no test uses.
 const LEFT_OUT: [&str; 7] = ["config-", "dist-packages", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test"];
+/// Where programs of the system are.
+const SYSTEM: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
 /// Directories that are mounted on, or written to.
 const PLACES: [&str; 9] = ["dev", "etc", "mnt", "proc", "root", "run", "sys", "tmp", "var/tmp"];
 
@@ -107,7 +109,8 @@ fn stage(own: &Path, tested: &Tested, system: &Path, busybox: &Path) -> anyhow::
 /// The programs of this host with the libraries that they need, as paths below `/`.
 fn of_host(tested: &Tested) -> anyhow::Result<BTreeSet<PathBuf>> {
     let mut programs = PROGRAMS.into_iter().map(find).collect::<anyhow::Result<Vec<_>>>()?;
-    let library = output(Command::new("python3").args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]));
+    let library =
+        output(Command::new(find("python3")?).args(["-c", "import sysconfig; print(sysconfig.get_path('stdlib'))"]));
     let library = PathBuf::from(library.context("python3 does not say where its library is")?);
     let is_kept = |name: &str| !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out));
     let mut files = below(Path::new("/"), library.strip_prefix("/")?, &is_kept)?;
@@ -179,12 +182,10 @@ fn with_directories(files: BTreeSet<PathBuf>) -> BTreeSet<PathBuf> {
     files.into_iter().chain(parents).collect()
 }
 
-/// Where a program is.
+/// Where a program of the system is. What a user has put before it on the path may not work without a home directory.
 fn find(program: &str) -> anyhow::Result<PathBuf> {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let places = std::env::split_paths(&path).chain(["/usr/sbin", "/sbin"].map(PathBuf::from));
-    let found = places.map(|directory| directory.join(program)).find(|place| place.is_file());
-    found.with_context(|| format!("{program} cannot be found\nhint: cargo xtask setup"))
+    let found = SYSTEM.iter().map(|directory| Path::new(directory).join(program)).find(|place| place.is_file());
+    found.with_context(|| format!("{program} cannot be found in {}\nhint: cargo xtask setup", SYSTEM.join(", ")))
 }
 
 /// Packs files of a tree, which are sorted: a directory comes before what lies in it.

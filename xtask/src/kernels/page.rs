@@ -13,9 +13,9 @@ const HEAD: &str = "| kernel | condition | layout | backend | preemption | resul
 
 /// What a row has shown.
 pub struct Shown {
-    /// The kernel's release, and when it preempts tasks in kernel code; unknown if it did not say.
+    /// The kernel's release. `None` if it did not come so far.
     pub release: Option<String>,
-    /// `none`, `voluntary`, `full`, `lazy`, or the words of a kernel that has no such choice.
+    /// When it preempts tasks in kernel code: `none`, `voluntary`, `full` or `lazy`; `None` if it did not say.
     pub preemption: Option<String>,
     /// Whether it was as expected.
     pub result: String,
@@ -60,10 +60,8 @@ pub fn with_rows(page: &str, matrix: &[Row], shown: &[(Row, Shown)]) -> anyhow::
         let is_it = |(shown, _): &&(Row, Shown)| key(shown) == key(row);
         let new = shown.iter().find(is_it).map(|(row, shown)| line(row, shown));
         let old = || old.lines().find(|line| line.starts_with(&key(row))).map(str::to_owned);
-        if let Some(line) = new.or_else(old) {
-            table.push_str(&line);
-            table.push('\n');
-        }
+        table.push_str(&new.or_else(old).unwrap_or_else(|| format!("{} | not run yet | | |", key(row))));
+        table.push('\n');
     }
     Ok(format!("{before}{BEGIN}\n\n{table}\n{END}{after}"))
 }

@@ -68,11 +68,10 @@ impl<'a> Written<'a> {
         self.section("release").map(|section| section.text.trim()).filter(|release| !release.is_empty())
     }
 
-    /// The preemption model that is marked in `none voluntary (full) lazy`, or that the build of the kernel names.
+    /// The preemption model that is marked in `none voluntary (full) lazy`. Kernels without a choice do not say.
     pub fn preemption(&self) -> Option<&'a str> {
-        let text = self.section("preemption")?.text.trim();
-        let marked = text.split_once('(').and_then(|(_, rest)| rest.split_once(')')).map(|(marked, _)| marked);
-        marked.or(Some(text).filter(|text| !text.is_empty()))
+        let (_, marked) = self.section("preemption")?.text.split_once('(')?;
+        Some(marked.split_once(')')?.0)
     }
 }
 
@@ -290,10 +289,12 @@ mod tests {
 
     #[test]
     fn a_test_that_fails_is_named() {
-        let text = "running 2 tests\ntest a ... ok\ntest b::c ... FAILED\n\nfailures:\n\n---- b::c stdout ----\nfailures:\n\
-                    no\n\nfailures:\n    b::c\n\ntest result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered \
-                    out; finished in 1s";
-        check(Expectation::Passes, &tests(text, 101), Err("1 passed, 1 failed: b::c"));
+        let failed = "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
+        let text = format!(
+            "running 2 tests\ntest a ... ok\ntest b::c ... FAILED\n\nfailures:\n\n---- b::c stdout ----\nfailures:\nno\n\n\
+             failures:\n    b::c\n\n{failed}"
+        );
+        check(Expectation::Passes, &tests(&text, 101), Err("1 passed, 1 failed: b::c"));
     }
 
     #[test]
