@@ -8,8 +8,10 @@ mod page;
 mod verdict;
 
 use std::fs;
+use std::num::NonZero;
 use std::path::Path;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 
@@ -25,7 +27,7 @@ const PAGE: &str = "docs/requirements.md";
 
 /// Runs the rows of these versions, or all, whose names have `only` in them, and writes what they have shown into the
 /// page.
-pub fn by_hand(versions: &[String], only: Option<&str>) -> anyhow::Result<()> {
+pub fn by_hand(versions: &[String], only: Option<&str>, at_once: Option<NonZero<usize>>) -> anyhow::Result<()> {
     let all = matrix::rows();
     for version in versions {
         if !all.iter().any(|row| typed(&row.series) == *version) {
@@ -38,7 +40,7 @@ pub fn by_hand(versions: &[String], only: Option<&str>) -> anyhow::Result<()> {
             && only.is_none_or(|only| row.to_string().contains(only))
     };
     let rows: Vec<Row> = all.iter().copied().filter(is_wanted).collect();
-    let ran = run(&rows, |shown| {
+    let ran = run(&rows, at_once.unwrap_or_else(processors), |shown| {
         // After each one: a run takes long, and what it has shown by then is true.
         let page = root().join(PAGE);
         let text = fs::read_to_string(&page).with_context(|| format!("failed to read {PAGE}"))?;
@@ -58,7 +60,7 @@ pub fn all() -> anyhow::Result<(u64, u64)> {
 }
 
 fn count(rows: &[Row]) -> anyhow::Result<(u64, u64)> {
-    let ran = run(rows, |_| Ok(()))?;
+    let ran = run(rows, processors(), |_| Ok(()))?;
     let failed = ran.iter().filter(|ran| !ran.is_as_expected).count();
     Ok(((ran.len() - failed) as u64, failed as u64))
 }
@@ -93,17 +95,20 @@ fn typed(series: &Series) -> String {
     series.to_string().replace(' ', "-")
 }
 
-/// Boots the kernel of each row, one after the other, and prints what it has shown.
-fn run(rows: &[Row], note: impl Fn(&[(Row, Shown)]) -> anyhow::Result<()>) -> anyhow::Result<Vec<Ran>> {
+/// Boots the kernel of each row, `at_once` of them at a time, and prints what each has shown.
+fn run(
+    rows: &[Row],
+    at_once: NonZero<usize>,
+    note: impl Fn(&[(Row, Shown)]) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<Vec<Ran>> {
     fetch::check()?;
     setup::toolchain()?;
     setup::packages(&setup::KERNELS, setup::Need::Required)?;
     let directory = root().join("target/kernels");
     fs::create_dir_all(&directory).context("failed to make target/kernels")?;
-    let mut ran = Vec::new();
-    let mut shown = Vec::new();
+    let (ran, shown) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     for architecture in [Architecture::X86_64, Architecture::Arm64] {
-        let own: Vec<&Row> = rows.iter().filter(|row| row.series.architecture == architecture).collect();
+        let own: Vec<Row> = rows.iter().copied().filter(|row| row.series.architecture == architecture).collect();
         if own.is_empty() {
             continue;
         }
@@ -111,25 +116,40 @@ fn run(rows: &[Row], note: impl Fn(&[(Row, Shown)]) -> anyhow::Result<()>) -> an
         let store = Store::open(&directory, architecture)?;
         let initramfs = initramfs::build(&directory, architecture, &tested, &store)?;
         let place = Place { directory: &directory, initramfs: &initramfs, cgtrace: &tested.cgtrace };
-        for series in matrix::SERIES {
-            let of_series: Vec<&Row> = own.iter().copied().filter(|row| row.series == series).collect();
-            if of_series.is_empty() {
-                continue;
-            }
-            let kernel = store.kernel(&series);
-            for row in of_series {
-                let (result, is_as_expected) = match &kernel {
-                    Ok(kernel) => boot(row, kernel, &place)?,
+        let is_wanted = |series: &Series| own.iter().any(|row| row.series == *series);
+        let wanted = matrix::SERIES.into_iter().filter(is_wanted);
+        let kernels: Vec<_> = wanted.map(|series| (series, store.kernel(&series))).collect();
+        let waiting = Mutex::new(own.into_iter());
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> anyhow::Result<()> {
+            while let Some(row) = next() {
+                let kernel = kernels.iter().find(|(series, _)| *series == row.series).map(|(_, kernel)| kernel);
+                let (result, is_as_expected) = match kernel.context("each row has a kernel")? {
+                    Ok(kernel) => boot(&row, kernel, &place)?,
                     Err(error) => (Shown::of_no_kernel(&format!("{error:#}"), today()?), false),
                 };
-                println!("{}", page::line(row, &result));
-                shown.push((*row, result));
+                println!("{}", page::line(&row, &result));
+                let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                shown.push((row, result));
                 note(&shown)?;
-                ran.push(Ran { row: *row, is_as_expected });
+                ran.lock().unwrap_or_else(PoisonError::into_inner).push(Ran { row, is_as_expected });
             }
-        }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..at_once.get()).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| match worker.join() {
+                Ok(done) => done,
+                Err(_) => bail!("a thread that boots kernels has panicked"),
+            })
+        })?;
     }
-    Ok(ran)
+    Ok(ran.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A guest has one processor, which one of the host's plays.
+fn processors() -> NonZero<usize> {
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// What every guest of an architecture has, and where its logs go.

@@ -9,6 +9,7 @@ mod setup;
 mod soak;
 mod test;
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
@@ -50,6 +51,9 @@ enum Task {
         /// Only rows that are called so in part: `lockdown`, `v2, tracepoint`
         #[arg(long, value_name = "TEXT")]
         only: Option<String>,
+        /// Guests at a time; as many as there are processors if not given
+        #[arg(long, value_name = "COUNT")]
+        jobs: Option<NonZero<usize>>,
     },
     /// Format, lints and documentation only
     Lint,
@@ -109,7 +113,7 @@ fn main() -> ExitCode {
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
-        Task::Kernels { versions, only } => kernels::by_hand(&versions, only.as_deref()),
+        Task::Kernels { versions, only, jobs } => kernels::by_hand(&versions, only.as_deref(), jobs),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();

@@ -67,8 +67,8 @@ pub fn boot(row: &Row, kernel: &Kernel, initramfs: &Path, cgtrace: &Path, place:
     let mut qemu = machine(row.series.architecture, accelerator);
     qemu.args(["-m", &MEMORY_MB.to_string(), "-smp", "1", "-display", "none", "-nodefaults", "-no-user-config"]);
     qemu.args(["-no-reboot", "-serial", &format!("file:{}", console.display())]);
-    qemu.args(["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=written"]);
     qemu.args(["-chardev", &format!("file,id=written,path={}", written.display())]);
+    qemu.args(lines(row.series.architecture).device);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initramfs);
     qemu.args(["-append", &command_line(row, &word, cgtrace, accelerator)]);
     let log = fs::File::create(&said).context("failed to make QEMU's log")?;
@@ -127,17 +127,35 @@ fn machine(architecture: Architecture, accelerator: Accelerator) -> Command {
     command
 }
 
+/// The lines out of a guest: its kernel's messages, and what it writes.
+struct Lines {
+    console: &'static str,
+    out: &'static str,
+    /// What makes the second one.
+    device: &'static [&'static str],
+}
+
+fn lines(architecture: Architecture) -> Lines {
+    match architecture {
+        Architecture::X86_64 => Lines { console: "ttyS0", out: "/dev/ttyS1", device: &["-serial", "chardev:written"] },
+        // This machine has one serial line. Not all of Debian's kernels have this driver built in.
+        Architecture::Arm64 => Lines {
+            console: "ttyAMA0",
+            out: "/dev/hvc0",
+            device: &["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=written"],
+        },
+    }
+}
+
 /// What the kernel is told, and by it the guest's first process.
 fn command_line(row: &Row, word: &str, cgtrace: &Path, accelerator: Accelerator) -> String {
-    let console = match row.series.architecture {
-        Architecture::X86_64 => "ttyS0",
-        Architecture::Arm64 => "ttyAMA0",
-    };
+    let Lines { console, out, .. } = lines(row.series.architecture);
     // A kernel that panics ends its guest.
     let mut words = vec![format!("console={console}"), "quiet".to_owned(), "panic=-1".to_owned()];
     words.extend(row.condition.parameters().iter().map(|parameter| (*parameter).to_owned()));
     let patience = if accelerator == Accelerator::Emulation { PATIENCE } else { 1 };
     let variables = [
+        ("OUT", out),
         ("WORD", word),
         ("LAYOUT", row.layout.as_str()),
         ("BACKEND", row.backend.as_str()),

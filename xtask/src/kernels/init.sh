@@ -2,7 +2,7 @@
 # The first process of a guest: makes the place, does what the kernel's command line asks for, writes what comes of it,
 # and switches the guest off. All in capitals comes from that command line.
 #
-# WORD: the mark of this boot   LAYOUT: v2, hybrid   DO: tests, live   BACKEND: auto, trampoline, tracepoint
+# OUT: what is written to   WORD: the mark of this boot   LAYOUT: v2, hybrid   DO: tests, live   BACKEND: auto, trampoline, tracepoint
 # HIDE: btf, tracefs   FTRACE: off   LEAVE_OUT: tests with this in their names are not run
 # CGTRACE_TEST_…: for the tests
 
@@ -28,14 +28,14 @@ for place in /dev/shm /tmp /var/tmp /run; do mount -t tmpfs -o mode=1777 tmpfs $
 mount -t securityfs securityfs /sys/kernel/security
 ip link set lo up
 hostname guest
-stty -F /dev/hvc0 raw -echo
+stty -F "$OUT" raw -echo
 
 # What is written about one command: its words between two marks, the second one with its status.
 section() {
     name=$1; shift
-    echo "$WORD begin $name" > /dev/hvc0
-    "$@" > /dev/hvc0 2>&1 < /dev/null
-    printf '\n%s end %s %s\n' "$WORD" "$name" $? > /dev/hvc0
+    echo "$WORD begin $name" > "$OUT"
+    "$@" > "$OUT" 2>&1 < /dev/null
+    printf '\n%s end %s %s\n' "$WORD" "$name" $? > "$OUT"
 }
 
 preemption() {
@@ -100,5 +100,5 @@ END
     section lines cat /tmp/lines
     ;;
 esac
-echo "$WORD complete" > /dev/hvc0
+echo "$WORD complete" > "$OUT"
 poweroff -f

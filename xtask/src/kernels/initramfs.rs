@@ -34,7 +34,8 @@ const PACKAGES: [&str; 9] = [
     "util-linux",
 ];
 /// Parts of Python's library that no test uses.
-const LEFT_OUT: [&str; 7] = ["config-", "dist-packages", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "test"];
+const LEFT_OUT: [&str; 8] =
+    ["config-", "dist-packages", "ensurepip", "idlelib", "lib2to3", "pydoc_data", "site-packages", "test"];
 /// Where programs of the system are.
 const SYSTEM: [&str; 4] = ["/usr/bin", "/usr/sbin", "/bin", "/sbin"];
 /// Directories that are mounted on, or written to.
