@@ -18,10 +18,14 @@ use serde_json::Value;
 /// Whatever must come has come by then.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
-/// How many times as long a test waits: an emulated machine is slow. Told by whoever runs the tests there.
+/// How many times as long as usual a test waits: `CGTRACE_TEST_PATIENCE`, because an emulated machine is slow.
+pub fn patience() -> u32 {
+    std::env::var("CGTRACE_TEST_PATIENCE").map_or(1, |patience| patience.parse().expect("a number"))
+}
+
+/// Whatever must come has come by then, on this machine.
 pub fn deadline() -> Duration {
-    let patience = std::env::var("CGTRACE_TEST_PATIENCE").map_or(1, |patience| patience.parse().expect("a number"));
-    DEADLINE * patience
+    DEADLINE * patience()
 }
 
 /// The backend that this run is about, as `--backend` takes it; `None` if it is about whatever works here.
@@ -90,7 +94,17 @@ impl Agent {
 
     /// Waits until a line is as wanted.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        wait_for(what, || self.lines().into_iter().find(|line| wanted(line)))
+        let mut unseen = Unseen::of(&self.results);
+        wait_for(what, || unseen.lines().into_iter().find(|line| wanted(line)))
+    }
+
+    /// Waits until so many lines are as wanted.
+    pub fn wait_for_all(&self, what: &str, count: usize, wanted: impl Fn(&Value) -> bool) {
+        let (mut unseen, mut seen) = (Unseen::of(&self.results), 0);
+        wait_for(what, || {
+            seen += unseen.lines().iter().filter(|line| wanted(line)).count();
+            (seen >= count).then_some(())
+        });
     }
 
     /// Waits until a text is among the lines: on a host where much else happens, this reads each of them once.
@@ -132,6 +146,25 @@ impl Agent {
         assert_eq!(lines.first().map(|line| line["type"].clone()), Some("header".into()));
         assert_eq!(lines.last().map(|line| line["type"].clone()), Some("end".into()));
         lines
+    }
+}
+
+/// The lines of a file that grows, each of them once: to read all of them every time takes too long on a slow machine.
+struct Unseen {
+    file: fs::File,
+    rest: Vec<u8>,
+}
+
+impl Unseen {
+    fn of(path: &Path) -> Self {
+        Self { file: fs::File::open(path).unwrap(), rest: Vec::new() }
+    }
+
+    /// Those that are complete since the last call.
+    fn lines(&mut self) -> Vec<Value> {
+        self.file.read_to_end(&mut self.rest).unwrap();
+        let complete = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        parse(&self.rest.drain(..complete).collect::<Vec<_>>())
     }
 }
 
