@@ -165,7 +165,7 @@ fn boot(row: &Row, kernel: &Kernel, place: &Place<'_>) -> anyhow::Result<(Shown,
     let logs = guest::logs(place.directory, row);
     let boot = guest::boot(row, kernel, place.initramfs, place.cgtrace, &logs)?;
     let written = Written::parse(&boot.written, &boot.word);
-    let verdict = verdict::judge(row.expected, &written, boot.stop, guest::left_out(row));
+    let verdict = verdict::judge(row.expected, &written, boot.stop, guest::left_out(row)).because_of(&boot.console);
     if !verdict.is_as_expected() {
         eprintln!("its logs are in {}", logs.display());
     }

@@ -172,6 +172,10 @@ impl Store {
     /// apt with this state, and none of the machine's.
     fn apt(&self, program: &str) -> Command {
         let mut command = Command::new(program);
+        // What there is of several releases comes from the one that the C library is of with which programs are built.
+        if let Some((own, _)) = setup::debian("Debian") {
+            command.args(["-o", &format!("APT::Default-Release={own}")]);
+        }
         let place = |name: &str| self.directory.join(name).display().to_string();
         for (option, value) in [
             ("Dir::Etc::sourcelist", place("sources.list")),

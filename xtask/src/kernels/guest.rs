@@ -27,6 +27,8 @@ const LOOK: Duration = Duration::from_millis(100);
 pub struct Boot {
     /// All that the guest wrote.
     pub written: String,
+    /// What its kernel said.
+    pub console: String,
     /// What marks its marks.
     pub word: String,
     /// How it ended.
@@ -88,7 +90,7 @@ pub fn boot(row: &Row, kernel: &Kernel, initramfs: &Path, cgtrace: &Path, place:
         }
         std::thread::sleep(LOOK);
     };
-    Ok(Boot { written: text(&written), word, stop, took: begun.elapsed() })
+    Ok(Boot { written: text(&written), console: text(&console), word, stop, took: begun.elapsed() })
 }
 
 /// What the tests have in their names that are not run with a row's layout.
@@ -138,20 +140,19 @@ struct Lines {
 fn lines(architecture: Architecture) -> Lines {
     match architecture {
         Architecture::X86_64 => Lines { console: "ttyS0", out: "/dev/ttyS1", device: &["-serial", "chardev:written"] },
-        // This machine has one serial line. Not all of Debian's kernels have this driver built in.
-        Architecture::Arm64 => Lines {
-            console: "ttyAMA0",
-            out: "/dev/hvc0",
-            device: &["-device", "virtio-serial-pci", "-device", "virtconsole,chardev=written"],
-        },
+        // This machine has one serial line. The driver of a virtual console is not built into every kernel.
+        Architecture::Arm64 => {
+            Lines { console: "ttyAMA0", out: "/dev/ttyS0", device: &["-device", "pci-serial,chardev=written"] }
+        }
     }
 }
 
 /// What the kernel is told, and by it the guest's first process.
 fn command_line(row: &Row, word: &str, cgtrace: &Path, accelerator: Accelerator) -> String {
     let Lines { console, out, .. } = lines(row.series.architecture);
-    // A kernel that panics ends its guest.
-    let mut words = vec![format!("console={console}"), "quiet".to_owned(), "panic=-1".to_owned()];
+    // A kernel that oopses or panics ends its guest.
+    let mut words = ["quiet", "oops=panic", "panic=-1"].map(str::to_owned).to_vec();
+    words.push(format!("console={console}"));
     words.extend(row.condition.parameters().iter().map(|parameter| (*parameter).to_owned()));
     let patience = if accelerator == Accelerator::Emulation { PATIENCE } else { 1 };
     let variables = [

@@ -72,7 +72,9 @@ pub fn build(directory: &Path, architecture: Architecture, tested: &Tested, stor
                 store.unpack(&store.with_dependencies(&PACKAGES)?, &unfinished)?;
                 fs::rename(&unfinished, &tree).context("failed to keep the programs of the guest")?;
             }
-            stage(&own, tested, &tree, &tree.join("usr/bin/busybox"))?;
+            let places = ["usr/bin/busybox", "bin/busybox"].map(|place| tree.join(place));
+            let busybox = places.iter().find(|place| place.is_file()).context("Debian's busybox has no program")?;
+            stage(&own, tested, &tree, busybox)?;
             pack(&tree, &of_tree(&tree)?, &mut archive)?;
         }
     }

@@ -107,6 +107,22 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// With what the kernel says of its own fault, which explains all else. A guest whose kernel says that has failed.
+    pub fn because_of(self, console: &str) -> Self {
+        const FAULTS: [&str; 4] = ["kernel BUG at", "Oops: ", "BUG: unable to handle", "Kernel panic"];
+        let fault = console.lines().find(|line| FAULTS.iter().any(|fault| line.contains(fault)));
+        match (fault, self) {
+            (None, verdict) => verdict,
+            (Some(fault), Self::AsExpected(what) | Self::Wrong(what)) => {
+                // Without the time since its start.
+                let fault = fault.split_once("] ").map_or(fault, |(_, fault)| fault);
+                Self::Wrong(format!("{what}: {fault}"))
+            }
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -359,6 +375,15 @@ mod tests {
         check(refuses, &live(2, "error: kernel 5.10 is too old\nhint: none"), Ok("refused: kernel 5.10 is too old"));
         check(refuses, &live(2, "error: no\ntoo old"), Err("refused, but not because"));
         check(refuses, &live(0, "tracing"), Err("not refused: tracing"));
+    }
+
+    #[test]
+    fn what_a_kernel_says_of_its_own_fault_counts_more_than_what_its_guest_wrote() {
+        let console = "[    1.5] Linux\n[   16.7] kernel BUG at lib/list_debug.c:54!\n[   16.8] Oops: invalid opcode\n";
+        let passed = || Verdict::AsExpected("2 tests passed".to_owned());
+        let told = passed().because_of(console).to_string();
+        assert_eq!(told, "FAILED: 2 tests passed: kernel BUG at lib/list_debug.c:54!");
+        assert_eq!(passed().because_of("[    1.5] Linux\n"), passed());
     }
 
     #[test]
