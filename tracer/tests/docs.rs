@@ -211,6 +211,26 @@ fn every_command_is_in_the_readme_and_every_kind_has_its_heading() {
 }
 
 #[test]
+fn the_requirements_say_on_which_kernels_the_tests_were_run_and_when() {
+    let pages = pages();
+    let page = &pages.iter().find(|(path, _)| path.ends_with("requirements.md")).unwrap().1;
+    let (_, table) = page.split_once("<!-- The table is written by `cargo xtask kernels`. -->").unwrap();
+    let (table, _) = table.split_once("<!-- End of the table. -->").unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| ") && !line.starts_with("| kernel |"))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    let (run, others): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row[5] != "not run yet");
+    assert!(run.iter().any(|row| row[5].contains("tests passed")), "cargo xtask kernels");
+    for row in run {
+        let is_date = row[7].len() == 10 && row[7].split('-').all(|part| part.parse::<u32>().is_ok());
+        assert!(is_date && !row[5].is_empty(), "{row:?}");
+    }
+    assert!(others.iter().all(|row| row[6].is_empty() && row[7].is_empty()), "{others:?}");
+}
+
+#[test]
 fn the_worked_case_shows_what_is_printed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let page = fs::read_to_string(root.join("docs/post-mortem.md")).unwrap();

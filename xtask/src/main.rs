@@ -4,11 +4,13 @@ mod agent;
 mod bench;
 mod chaos;
 mod fuzz;
+mod kernels;
 mod load;
 mod setup;
 mod soak;
 mod test;
 
+use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Mutex, PoisonError};
@@ -42,6 +44,17 @@ enum Task {
         /// Also those tests that take long, or need a whole machine of their own
         #[arg(long)]
         all: bool,
+    },
+    /// Boot Debian's kernels in QEMU, run the kernel tests in each, and write the table in docs/requirements.md
+    Kernels {
+        /// Only these: 6.12, 6.12-arm64
+        versions: Vec<String>,
+        /// Only rows that are called so in part: `lockdown`, `v2, tracepoint`
+        #[arg(long, value_name = "TEXT")]
+        only: Option<String>,
+        /// Guests at a time; as many as there are processors if not given
+        #[arg(long, value_name = "COUNT")]
+        jobs: Option<NonZero<usize>>,
     },
     /// Format, lints and documentation only
     Lint,
@@ -106,6 +119,7 @@ fn main() -> ExitCode {
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
+        Task::Kernels { versions, only, jobs } => kernels::by_hand(&versions, only.as_deref(), jobs),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();

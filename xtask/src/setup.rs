@@ -61,6 +61,20 @@ pub const TESTS: [Package; 22] = [
 /// What makes the machine that the agent is tested in as a service, and boots it.
 pub const MACHINE: [Package; 2] =
     [package("systemd-nspawn", "systemd-container"), package("debootstrap", "debootstrap")];
+/// What boots kernels, and what their guests have on board.
+pub const KERNELS: [Package; 8] = [
+    package("qemu-system-x86_64", "qemu-system-x86"),
+    package("busybox", "busybox-static"),
+    package("cpio", "cpio"),
+    package("objcopy", "binutils"),
+    package("perl", "perl-base"),
+    package("python3", "python3-minimal"),
+    package("runc", "runc"),
+    package("unshare", "util-linux"),
+];
+/// What builds for arm64, and boots it.
+pub const ARM64: [Package; 2] =
+    [package("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"), package("qemu-system-aarch64", "qemu-system-arm")];
 /// What builds the fuzzer.
 pub const FUZZ: [Package; 1] = [package("c++", "g++")];
 /// What the benchmark compares with.
@@ -101,10 +115,7 @@ pub fn machine() -> anyhow::Result<()> {
         return Ok(());
     }
     packages(&MACHINE, Need::Required)?;
-    let debian = ["indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages", "Label: Debian"];
-    let targets = output(Command::new("apt-get").args(debian)).unwrap_or_default();
-    // The first one is the release, the others are updates of it.
-    let Some((release, mirror)) = targets.lines().find_map(|line| line.split_once(' ')) else {
+    let Some((release, mirror)) = debian("Debian") else {
         bail!(
             "apt-get does not say where it has Debian's packages from\nhint: they are needed to make the test machine"
         );
@@ -113,9 +124,19 @@ pub fn machine() -> anyhow::Result<()> {
     let unfinished = place.with_extension("unfinished");
     run(crate::as_root(Path::new("rm"))?.arg("-rf").arg(&unfinished))?;
     let mut debootstrap = crate::as_root(Path::new("debootstrap"))?;
-    debootstrap.args(["--variant=minbase", "--include=systemd,systemd-sysv", release]).arg(&unfinished).arg(mirror);
+    debootstrap.args(["--variant=minbase", "--include=systemd,systemd-sysv"]);
+    debootstrap.args([release.as_ref(), unfinished.as_os_str(), mirror.as_ref()]);
     run(debootstrap.stdout(Stdio::null()))?;
     run(crate::as_root(Path::new("mv"))?.arg(&unfinished).arg(&place))
+}
+
+/// The release and the mirror that apt uses here for `Debian`, or for `Debian-Security`.
+pub fn debian(label: &str) -> Option<(String, String)> {
+    let debian = ["indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"];
+    let targets = output(Command::new("apt-get").args(debian).arg(format!("Label: {label}")))?;
+    // The first one is the release, the others are updates of it.
+    let (release, mirror) = targets.lines().find_map(|line| line.split_once(' '))?;
+    Some((release.to_owned(), mirror.to_owned()))
 }
 
 /// Puts Python's packages where only the tests see them: target/python.

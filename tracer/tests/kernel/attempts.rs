@@ -6,12 +6,12 @@ use std::fs::File;
 use cgtrace::demo::bundle::Bundle;
 use cgtrace::errno::Errno;
 use cgtrace::input::{Attempt, Change, Event, Input, Pid, Syscall};
-use cgtrace::kernel::{Backend, Options, Plan};
+use cgtrace::kernel::{Options, Plan};
 use cgtrace::mounts::Watch;
 use cgtrace::process;
 
 use crate::support::{Agent, Scratch, c_path, errno, fork, of_type, rmdir};
-use crate::{Kernel, number, plan};
+use crate::{Kernel, number, plan, plans};
 use tracer_ebpf::syscalls::Leads;
 
 /// Attempts whose path is, or starts at, the scratch cgroup.
@@ -31,13 +31,7 @@ fn attempts<'a>(inputs: &'a [Input], scratch: &Scratch) -> Vec<&'a Attempt> {
 }
 
 pub fn every_backend(check: impl Fn(&Plan)) {
-    let best = plan();
-    check(&best);
-    for backend in [Backend::TracepointBtf, Backend::TracepointRaw] {
-        if backend != best.backend {
-            check(&Plan { backend, ..best.clone() });
-        }
-    }
+    plans().iter().for_each(check);
 }
 
 /// Makes a system call that takes a directory and a path where it has both. Returns its error.
@@ -291,10 +285,7 @@ fn a_relative_path_from_above_is_resolved_to_the_cgroup_and_one_that_stays_outsi
 
 #[test]
 fn runc_on_v1_looks_for_the_freezers_state_from_above_and_is_heard() {
-    let Some((hierarchy, mount)) = crate::support::hierarchy(Some("freezer")) else {
-        println!("this host has no v1 freezer: runc does not look there");
-        return;
-    };
+    let (hierarchy, mount) = crate::support::v1("freezer");
     assert_eq!(mount.parent(), Some(std::path::Path::new("/sys/fs/cgroup")), "where runc looks for it");
     let directory = tempfile::tempdir().unwrap();
     let bundle = Bundle::new(directory.path(), &["/does/not/exist"]).unwrap();
@@ -393,8 +384,8 @@ fn a_path_is_followed_by_the_mounts_of_the_moment() {
 }
 
 #[test]
-fn a_refused_rename_is_told_of_the_cgroup_that_keeps_its_name() {
-    let v1 = Scratch::v1("pids").expect("this host has cgroup v1, which alone can rename");
+fn a_refused_rename_on_v1_is_told_of_the_cgroup_that_keeps_its_name() {
+    let v1 = Scratch::on_v1("pids");
     let v2 = Scratch::new();
     for place in ["old/child", "taken"] {
         std::fs::create_dir_all(v1.path.join(place)).unwrap();

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::support::{Agent, Scratch, of_type};
+use crate::support::{Agent, Scratch, of_type, patience};
 
 /// A program that is called like a runtime, and removes a cgroup itself: it waits until its command line was read,
 /// tries, tries again as root if it is told to, and says by its status how that went.
@@ -131,7 +131,10 @@ fn what_was_removed_in_another_way_or_is_not_there_is_not_told_as_refused() {
     assert!(!exists(&stage.scratch.path.join("again")) && !exists(&stage.scratch.path.join("other")));
     let (findings, refused) = stage.finish();
     assert_eq!(refused, ["again", "other", "never", "last"]);
+    // On a slow machine the second call comes after it is judged. Then it is taken back.
+    let (other, rest): (Vec<_>, Vec<_>) = findings.iter().partition(|told| name(told) == "other");
+    assert!(other.is_empty() || patience() > 1 && other.last().unwrap()["severity"] == "benign", "{other:#?}");
     let told: Vec<String> =
-        findings.iter().map(|told| format!("{} {}", told["kind"].as_str().unwrap(), name(told))).collect();
+        rest.iter().map(|told| format!("{} {}", told["kind"].as_str().unwrap(), name(told))).collect();
     assert_eq!(told, ["missing-path-teardown never", "denied-teardown last"]);
 }

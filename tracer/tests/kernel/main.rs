@@ -24,13 +24,31 @@ use std::time::Instant;
 use cgtrace::input::Input;
 use cgtrace::kernel::{Backend, BackendChoice, Options, Plan, Support, Tracefs, Tracer};
 
-use support::DEADLINE;
+use clap::ValueEnum;
+use support::deadline;
+
+/// The backend that this run is about.
+fn choice() -> BackendChoice {
+    let Some(backend) = support::backend() else { return BackendChoice::Auto };
+    BackendChoice::from_str(&backend, false).unwrap_or_else(|error| panic!("CGTRACE_TEST_BACKEND={backend}: {error}"))
+}
 
 /// What this host allows.
 fn plan() -> Plan {
     let support = Support::survey(&Tracefs::ensure());
-    Plan::decide(&support, BackendChoice::Auto)
-        .unwrap_or_else(|refusal| panic!("this host cannot be traced: {refusal}"))
+    Plan::decide(&support, choice()).unwrap_or_else(|refusal| panic!("this host cannot be traced: {refusal}"))
+}
+
+/// The plans that this run is about: of trampolines if they work, and of both ways to the tracepoint.
+fn plans() -> Vec<Plan> {
+    let best = plan();
+    let tracepoints = match choice() {
+        BackendChoice::Trampoline => &[][..],
+        BackendChoice::Auto | BackendChoice::Tracepoint => &[Backend::TracepointBtf, Backend::TracepointRaw],
+    };
+    let others = tracepoints.iter().filter(|backend| **backend != best.backend);
+    let others: Vec<Plan> = others.map(|backend| Plan { backend: *backend, ..best.clone() }).collect();
+    [best].into_iter().chain(others).collect()
 }
 
 /// One at a time: tests that make very much noise, and those that cannot bear any. Held until the test is over.
@@ -60,7 +78,7 @@ impl Kernel {
             if wanted(&self.inputs) {
                 return &self.inputs;
             }
-            assert!(begun.elapsed() < DEADLINE, "{what} did not come; what came: {:#?}", self.inputs);
+            assert!(begun.elapsed() < deadline(), "{what} did not come; what came: {:#?}", self.inputs);
             std::thread::sleep(std::time::Duration::from_millis(2));
         }
     }
@@ -77,12 +95,8 @@ fn this_host_can_run_these_tests() {
 
 #[test]
 fn every_probe_attaches_with_every_backend_that_works_here() {
-    let mut plans = vec![plan()];
-    for backend in [Backend::TracepointBtf, Backend::TracepointRaw] {
-        plans.push(Plan { backend, ..plans[0].clone() });
-    }
     let _tracefs = Tracefs::ensure();
-    for plan in plans {
+    for plan in plans() {
         let tracer = Tracer::start(&plan, &Options::default()).unwrap();
         let is_watched = |name: &str| {
             let mut specs = cgtrace::kernel::PROBES.iter().filter(|spec| spec.name == name);

@@ -37,7 +37,7 @@ fn of_two_processes_racing_a_thousand_times_every_second_one_is_told_with_its_ri
         };
         races.insert(format!("{}/race-{number}", scratch.cgroup), (winner, loser));
     }
-    crate::support::wait_for("all findings", || (of_type(&agent.lines(), "finding").len() >= RACES).then_some(()));
+    agent.wait_for_all("all findings", RACES, |line| line["type"] == "finding");
     let lines = agent.finish();
     let lost: u64 = lines.last().unwrap()["counts"]["lost"].as_u64().unwrap();
     assert_eq!(lost, 0);
@@ -77,13 +77,7 @@ fn a_thousand_short_lived_cgroups_are_all_complete_and_attributed() {
     }
     let last = format!("{}/short-{}", scratch.cgroup, CGROUPS - 1);
     agent.wait_for("the last release", |line| line["change"] == "released" && line["cgroup"]["path"] == last.as_str());
-    let released = || {
-        of_type(&agent.lines(), "event")
-            .into_iter()
-            .filter(|line| line["change"] == "released" && scratch.has(line))
-            .count()
-    };
-    crate::support::wait_for("all releases", || (released() >= CGROUPS).then_some(()));
+    agent.wait_for_all("all releases", CGROUPS, |line| line["change"] == "released" && scratch.has(line));
     let lines = agent.finish();
     assert_eq!(lines.last().unwrap()["counts"]["lost"], 0);
     assert!(of_type(&lines, "finding").into_iter().all(|line| !scratch.has(line)));
@@ -195,9 +189,7 @@ fn tracing_that_starts_and_stops_in_the_middle_of_churn_makes_no_certain_claim_t
             .map(|number| {
                 std::thread::spawn(move || {
                     let agent = Agent::start(&["--only", "findings"]);
-                    crate::support::wait_for("findings", || {
-                        (of_type(&agent.lines(), "finding").len() > 20 * (number + 1)).then_some(())
-                    });
+                    agent.wait_for_all("findings", 20 * (number + 1) + 1, |line| line["type"] == "finding");
                     agent.finish()
                 })
             })

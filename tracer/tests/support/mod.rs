@@ -18,6 +18,21 @@ use serde_json::Value;
 /// Whatever must come has come by then.
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
+/// How many times as long as usual a test waits: `CGTRACE_TEST_PATIENCE`, because an emulated machine is slow.
+pub fn patience() -> u32 {
+    std::env::var("CGTRACE_TEST_PATIENCE").map_or(1, |patience| patience.parse().expect("a number"))
+}
+
+/// Whatever must come has come by then, on this machine.
+pub fn deadline() -> Duration {
+    DEADLINE * patience()
+}
+
+/// The backend that this run is about, as `--backend` takes it; `None` if it is about whatever works here.
+pub fn backend() -> Option<String> {
+    std::env::var("CGTRACE_TEST_BACKEND").ok()
+}
+
 /// The program.
 pub const CGTRACE: &str = env!("CARGO_BIN_EXE_cgtrace");
 
@@ -28,9 +43,16 @@ pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
         if let Some(value) = done() {
             return value;
         }
-        assert!(begun.elapsed() < DEADLINE, "{what} did not come within {DEADLINE:?}");
+        assert!(begun.elapsed() < deadline(), "{what} did not come within {:?}", deadline());
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// `cgtrace live --json` with the backend that this run is about.
+fn live() -> Command {
+    let mut command = Command::new(CGTRACE);
+    command.args(["live", "--json"]).args(backend().into_iter().flat_map(|backend| ["--backend".to_owned(), backend]));
+    command
 }
 
 /// A tracing `cgtrace live --json`.
@@ -45,8 +67,8 @@ impl Agent {
     pub fn start(arguments: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let results = directory.path().join("results");
-        let mut child = Command::new(CGTRACE)
-            .args(["live", "--json", "--output"])
+        let mut child = live()
+            .arg("--output")
             .arg(&results)
             .args(arguments)
             .stdin(Stdio::null())
@@ -72,7 +94,17 @@ impl Agent {
 
     /// Waits until a line is as wanted.
     pub fn wait_for(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        wait_for(what, || self.lines().into_iter().find(|line| wanted(line)))
+        let mut unseen = Unseen::of(&self.results);
+        wait_for(what, || unseen.lines().into_iter().find(|line| wanted(line)))
+    }
+
+    /// Waits until so many lines are as wanted.
+    pub fn wait_for_all(&self, what: &str, count: usize, wanted: impl Fn(&Value) -> bool) {
+        let (mut unseen, mut seen) = (Unseen::of(&self.results), 0);
+        wait_for(what, || {
+            seen += unseen.lines().iter().filter(|line| wanted(line)).count();
+            (seen >= count).then_some(())
+        });
     }
 
     /// Waits until a text is among the lines: on a host where much else happens, this reads each of them once.
@@ -117,6 +149,25 @@ impl Agent {
     }
 }
 
+/// The lines of a file that grows, each of them once: to read all of them every time takes too long on a slow machine.
+struct Unseen {
+    file: fs::File,
+    rest: Vec<u8>,
+}
+
+impl Unseen {
+    fn of(path: &Path) -> Self {
+        Self { file: fs::File::open(path).unwrap(), rest: Vec::new() }
+    }
+
+    /// Those that are complete since the last call.
+    fn lines(&mut self) -> Vec<Value> {
+        self.file.read_to_end(&mut self.rest).unwrap();
+        let complete = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        parse(&self.rest.drain(..complete).collect::<Vec<_>>())
+    }
+}
+
 impl Drop for Agent {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -150,14 +201,7 @@ impl Drop for Running {
 
 /// Runs `cgtrace live --json ARGUMENTS -- CMD` to its end. Returns its lines, and what it printed.
 pub fn traced(arguments: &[&str], command: &[&str]) -> (Vec<Value>, Output) {
-    let done = Command::new(CGTRACE)
-        .args(["live", "--json"])
-        .args(arguments)
-        .arg("--")
-        .args(command)
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
+    let done = live().args(arguments).arg("--").args(command).stdin(Stdio::null()).output().unwrap();
     (parse(&done.stdout), done)
 }
 
@@ -193,6 +237,12 @@ pub fn hierarchy(controller: Option<&str>) -> Option<(u32, PathBuf)> {
     Some((found.id.0, PathBuf::from(mount.to_str()?)))
 }
 
+/// The v1 hierarchy of a controller. Tests that need one have `v1` in their names, so that a host without it can leave
+/// them out (`--skip v1`): they fail there.
+pub fn v1(controller: &str) -> (u32, PathBuf) {
+    hierarchy(Some(controller)).unwrap_or_else(|| panic!("this host has no v1 hierarchy of {controller}: --skip v1"))
+}
+
 /// A cgroup of a test's own. It is removed at the end with all that is in it.
 pub struct Scratch {
     /// Its directory.
@@ -212,6 +262,11 @@ impl Scratch {
     /// In the v1 hierarchy of a controller, if the host has one.
     pub fn v1(controller: &str) -> Option<Self> {
         hierarchy(Some(controller)).map(Self::within)
+    }
+
+    /// In the v1 hierarchy of a controller, in a test that is about that: see [`v1`].
+    pub fn on_v1(controller: &str) -> Self {
+        Self::within(v1(controller))
     }
 
     fn within((hierarchy, mount): (u32, PathBuf)) -> Self {
@@ -243,7 +298,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         let begun = Instant::now();
-        while remove(&self.path).is_err() && self.path.exists() && begun.elapsed() < DEADLINE {
+        while remove(&self.path).is_err() && self.path.exists() && begun.elapsed() < deadline() {
             std::thread::sleep(Duration::from_millis(20));
         }
     }

@@ -1,0 +1,213 @@
+//! The kernel tests on kernels of Debian, each booted in QEMU: which boots there are is a table ([`matrix`]).
+
+mod fetch;
+mod guest;
+mod initramfs;
+mod matrix;
+mod page;
+mod verdict;
+
+use std::fs;
+use std::num::NonZero;
+use std::path::Path;
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::{Context, bail};
+
+use crate::{cargo, output, root, setup, step, test};
+use fetch::{Kernel, Store};
+use initramfs::Tested;
+use matrix::{Architecture, Row, Series};
+use page::Shown;
+use verdict::Written;
+
+/// The page that has the table.
+const PAGE: &str = "docs/requirements.md";
+
+/// Runs the rows of these versions, or all, whose names have `only` in them, and writes what they have shown into the
+/// page.
+pub fn by_hand(versions: &[String], only: Option<&str>, at_once: Option<NonZero<usize>>) -> anyhow::Result<()> {
+    let all = matrix::rows();
+    for version in versions {
+        if !all.iter().any(|row| typed(&row.series) == *version) {
+            let known: Vec<String> = matrix::SERIES.iter().map(typed).collect();
+            bail!("there is no kernel {version:?} in the table\nhint: one of {}", known.join(", "));
+        }
+    }
+    let is_wanted = |row: &Row| {
+        (versions.is_empty() || versions.contains(&typed(&row.series)))
+            && only.is_none_or(|only| row.to_string().contains(only))
+    };
+    let rows: Vec<Row> = all.iter().copied().filter(is_wanted).collect();
+    let ran = run(&rows, at_once.unwrap_or_else(processors), |shown| {
+        // After each one: a run takes long, and what it has shown by then is true.
+        let page = root().join(PAGE);
+        let text = fs::read_to_string(&page).with_context(|| format!("failed to read {PAGE}"))?;
+        fs::write(&page, page::with_rows(&text, &all, shown)?).with_context(|| format!("failed to write {PAGE}"))
+    })?;
+    conclude(&ran)
+}
+
+/// Runs what CI has time for. Returns how many rows were as expected, and how many were not.
+pub fn of_ci() -> anyhow::Result<(u64, u64)> {
+    count(&matrix::of_ci())
+}
+
+/// Runs all rows, and leaves the page as it is. Returns how many were as expected, and how many were not.
+pub fn all() -> anyhow::Result<(u64, u64)> {
+    count(&matrix::rows())
+}
+
+fn count(rows: &[Row]) -> anyhow::Result<(u64, u64)> {
+    let ran = run(rows, processors(), |_| Ok(()))?;
+    let failed = ran.iter().filter(|ran| !ran.is_as_expected).count();
+    Ok(((ran.len() - failed) as u64, failed as u64))
+}
+
+/// What the kernel tests have in their names that cannot be run on this host.
+pub fn left_out_here() -> Option<&'static str> {
+    let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
+    let has_v1 = mounts.lines().any(|mount| mount.split(' ').nth(2) == Some("cgroup"));
+    (!has_v1).then_some(guest::ON_V1)
+}
+
+/// A row that was run.
+struct Ran {
+    row: Row,
+    is_as_expected: bool,
+}
+
+fn conclude(ran: &[Ran]) -> anyhow::Result<()> {
+    let failed: Vec<String> = ran.iter().filter(|ran| !ran.is_as_expected).map(|ran| ran.row.to_string()).collect();
+    if ran.is_empty() {
+        bail!("no row was run");
+    }
+    if !failed.is_empty() {
+        bail!("{} of {} rows are not as expected:\n  {}", failed.len(), ran.len(), failed.join("\n  "));
+    }
+    println!("{} rows, all as expected", ran.len());
+    Ok(())
+}
+
+/// How a kernel is typed: `6.12`, `6.12-arm64`.
+fn typed(series: &Series) -> String {
+    series.to_string().replace(' ', "-")
+}
+
+/// Boots the kernel of each row, `at_once` of them at a time, and prints what each has shown.
+fn run(
+    rows: &[Row],
+    at_once: NonZero<usize>,
+    note: impl Fn(&[(Row, Shown)]) -> anyhow::Result<()> + Sync,
+) -> anyhow::Result<Vec<Ran>> {
+    fetch::check()?;
+    setup::toolchain()?;
+    setup::packages(&setup::KERNELS, setup::Need::Required)?;
+    let directory = root().join("target/kernels");
+    fs::create_dir_all(&directory).context("failed to make target/kernels")?;
+    let (ran, shown) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    for architecture in [Architecture::X86_64, Architecture::Arm64] {
+        let own: Vec<Row> = rows.iter().copied().filter(|row| row.series.architecture == architecture).collect();
+        if own.is_empty() {
+            continue;
+        }
+        let tested = build(architecture)?;
+        let store = Store::open(&directory, architecture)?;
+        let initramfs = initramfs::build(&directory, architecture, &tested, &store)?;
+        let place = Place { directory: &directory, initramfs: &initramfs, cgtrace: &tested.cgtrace };
+        let is_wanted = |series: &Series| own.iter().any(|row| row.series == *series);
+        let wanted = matrix::SERIES.into_iter().filter(is_wanted);
+        let kernels: Vec<_> = wanted.map(|series| (series, store.kernel(&series))).collect();
+        let waiting = Mutex::new(own.into_iter());
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> anyhow::Result<()> {
+            while let Some(row) = next() {
+                let kernel = kernels.iter().find(|(series, _)| *series == row.series).map(|(_, kernel)| kernel);
+                let (result, is_as_expected) = match kernel.context("each row has a kernel")? {
+                    Ok(kernel) => boot(&row, kernel, &place)?,
+                    Err(error) => (Shown::of_no_kernel(&format!("{error:#}"), today()?), false),
+                };
+                println!("{}", page::line(&row, &result));
+                let mut shown = shown.lock().unwrap_or_else(PoisonError::into_inner);
+                shown.push((row, result));
+                note(&shown)?;
+                ran.lock().unwrap_or_else(PoisonError::into_inner).push(Ran { row, is_as_expected });
+            }
+            Ok(())
+        };
+        std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..at_once.get()).map(|_| scope.spawn(work)).collect();
+            workers.into_iter().try_for_each(|worker| match worker.join() {
+                Ok(done) => done,
+                Err(_) => bail!("a thread that boots kernels has panicked"),
+            })
+        })?;
+    }
+    Ok(ran.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+/// A guest has one processor, which one of the host's plays.
+fn processors() -> NonZero<usize> {
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
+/// What every guest of an architecture has, and where its logs go.
+struct Place<'a> {
+    directory: &'a Path,
+    initramfs: &'a Path,
+    cgtrace: &'a Path,
+}
+
+/// Boots the kernel of one row. Returns what it has shown, and whether that was as expected.
+fn boot(row: &Row, kernel: &Kernel, place: &Place<'_>) -> anyhow::Result<(Shown, bool)> {
+    step(&format!("{row}: {}", kernel.release));
+    let logs = guest::logs(place.directory, row);
+    let boot = guest::boot(row, kernel, place.initramfs, place.cgtrace, &logs)?;
+    let written = Written::parse(&boot.written, &boot.word);
+    let verdict = verdict::judge(row.expected, &written, boot.stop, guest::left_out(row)).because_of(&boot.console);
+    if !verdict.is_as_expected() {
+        eprintln!("its logs are in {}", logs.display());
+    }
+    let shown = Shown {
+        release: written.release().map(str::to_owned),
+        preemption: written.preemption().map(str::to_owned),
+        result: verdict.to_string(),
+        seconds: boot.took.as_secs(),
+        date: today()?,
+    };
+    Ok((shown, verdict.is_as_expected()))
+}
+
+fn today() -> anyhow::Result<String> {
+    output(Command::new("date").args(["--utc", "+%Y-%m-%d"])).context("date does not tell the day")
+}
+
+/// Builds what is tested, optimised: in an emulated machine what is not takes many times as long.
+fn build(architecture: Architecture) -> anyhow::Result<Tested> {
+    step(&format!("building the kernel tests for {}", architecture.target()));
+    let is_own = architecture.target().starts_with(std::env::consts::ARCH);
+    let mut cargo = cargo();
+    cargo.args(["test", "--release", "--package", "cgtrace", "--test", "kernel"]);
+    if !is_own {
+        cross(architecture, &mut cargo)?;
+    }
+    let programs = test::built(&mut cargo)?;
+    let tests = programs.into_iter().next().context("cargo built no kernel tests")?;
+    let target = if is_own { root().join("target") } else { root().join("target").join(architecture.target()) };
+    let objcopy = if is_own { "objcopy" } else { "aarch64-linux-gnu-objcopy" };
+    Ok(Tested { tests, cgtrace: target.join("release/cgtrace"), objcopy })
+}
+
+/// Has a cargo build for another architecture.
+fn cross(architecture: Architecture, cargo: &mut Command) -> anyhow::Result<()> {
+    setup::packages(&setup::ARM64, setup::Need::Required)?;
+    let target = architecture.target();
+    let added = crate::run(Command::new("rustup").args(["target", "add", target]).current_dir(root()));
+    added
+        .with_context(|| format!("failed to install Rust's library for {target}\nhint: rustup target add {target}"))?;
+    let compiler = "aarch64-linux-gnu-gcc";
+    cargo.args(["--target", target]);
+    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", compiler).env("CC_aarch64_unknown_linux_gnu", compiler);
+    Ok(())
+}
