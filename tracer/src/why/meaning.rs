@@ -27,6 +27,22 @@ const MEANINGS: &[(Operation, Errno, &str)] = &[
     (Operation::Rename, Errno::EPERM, "a cgroup of cgroup2 cannot be renamed"),
     (Operation::Rename, Errno::EEXIST, "there is one of the new name"),
     (Operation::Rename, Errno::ENOENT, "there was no such cgroup"),
+    (
+        Operation::Write,
+        Errno::EBUSY,
+        "what is in the cgroup forbids it: processes, or controllers enabled for what is below",
+    ),
+    (Operation::Write, Errno::ENOENT, "a controller that was named is not available there"),
+    (Operation::Write, Errno::EOPNOTSUPP, "the cgroup is threaded, or of a type that forbids it"),
+    (Operation::Write, Errno::EINVAL, "the kernel does not take this value there"),
+    (Operation::Write, Errno::ENODEV, "the cgroup was removed meanwhile"),
+    (Operation::Write, Errno::ESRCH, "there is no such process"),
+    (Operation::Write, Errno::EACCES, "the file, or the cgroup around both, is not this user's"),
+    (Operation::Read, Errno::ENODEV, "the cgroup was removed meanwhile"),
+    (Operation::Read, Errno::EOPNOTSUPP, "a threaded cgroup lists threads, in cgroup.threads, and no processes"),
+    (Operation::Spawn, Errno::EBUSY, "no process may be in it: it has controllers enabled for what is below"),
+    (Operation::Spawn, Errno::ENODEV, "the cgroup was removed meanwhile"),
+    (Operation::Spawn, Errno::EOPNOTSUPP, "the cgroup is threaded, or of a type that forbids it"),
 ];
 
 /// What it means: on cgroupfs if that is known, otherwise anywhere.

@@ -2,6 +2,7 @@
 
 use crate::errno::Errno;
 use crate::input::{Operation, Pid};
+use crate::mounts;
 use crate::name::{Name, components};
 
 use super::logs;
@@ -79,49 +80,15 @@ impl Question {
 
 /// A path without the control file at its end, without doubled slashes, and without one at its end.
 pub(super) fn cgroup_path(path: &str) -> Name {
-    let mut parts: Vec<&[u8]> = components(path.as_bytes()).collect();
-    if parts.last().is_some_and(|last| is_control_file(last)) {
-        parts.pop();
-    }
     let mut whole = Vec::with_capacity(path.len());
-    for part in parts {
+    for part in components(path.as_bytes()) {
         whole.push(b'/');
         whole.extend_from_slice(part);
     }
     if whole.is_empty() {
         whole.push(b'/');
     }
-    Name::from(whole)
-}
-
-/// What the names of control files begin with: the kernel's own, and each controller's.
-const CONTROL_FILES: [&str; 16] = [
-    "blkio.",
-    "cgroup.",
-    "cpu.",
-    "cpuacct.",
-    "cpuset.",
-    "debug.",
-    "devices.",
-    "dmem.",
-    "freezer.",
-    "hugetlb.",
-    "io.",
-    "memory.",
-    "misc.",
-    "net_cls.",
-    "net_prio.",
-    "pids.",
-];
-/// Those of v1 that have no prefix, and controllers with no more than one or two files.
-const WHOLE_NAMES: [&str; 5] = ["tasks", "notify_on_release", "release_agent", "rdma.max", "rdma.current"];
-
-fn is_control_file(name: &[u8]) -> bool {
-    // `cpu.slice` and `memory.scope` are units of systemd.
-    let is_unit = [".slice", ".scope", ".service", ".mount"].iter().any(|end| name.ends_with(end.as_bytes()));
-    !is_unit
-        && (CONTROL_FILES.iter().any(|prefix| name.starts_with(prefix.as_bytes()) && name.len() > prefix.len())
-            || WHOLE_NAMES.iter().any(|whole| name == whole.as_bytes()))
+    mounts::split_control_file(&Name::from(whole)).0
 }
 
 #[cfg(test)]
@@ -135,7 +102,7 @@ mod tests {
         check(" pid: 4711 ", Question::Process(Pid(4711)));
         check("/docker/3f2a", Question::Path("/docker/3f2a".into()));
         check("/sys/fs/cgroup//x/cgroup.procs", Question::Path("/sys/fs/cgroup/x".into()));
-        check("/sys/fs/cgroup/cpu.slice/", Question::Path("/sys/fs/cgroup/cpu.slice".into()));
+        check("/sys/fs/cgroup/web.slice/", Question::Path("/sys/fs/cgroup/web.slice".into()));
         check("/", Question::Path("/".into()));
         check("3f2a", Question::Word("3f2a".into()));
         check("web", Question::Word("web".into()));

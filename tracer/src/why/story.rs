@@ -43,6 +43,9 @@ pub struct Step {
     pub hierarchies: Vec<HierarchyId>,
     /// The cgroup, or what a process called it where that could not be resolved.
     pub path: String,
+    /// The control file, and what was written to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
     /// Who did it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub by: Option<String>,
@@ -221,7 +224,14 @@ impl<'a> Story<'a> {
             let pid = task.pid.or(task.tid.map(Pid))?;
             Some(format!("moved {}", phrases::who(&task.comm, pid)))
         });
-        self.row(event.at, word_of(event), None, Some(event.cgroup.hierarchy), &event.cgroup.path, moved, by);
+        self.row(Row {
+            at: event.at,
+            word: word_of(event),
+            errno: None,
+            hierarchies: vec![event.cgroup.hierarchy],
+            path: event.cgroup.path.printable(),
+            tail: [None, moved, by],
+        });
     }
 
     fn live(&mut self, event: &Event, by: Option<String>) {
@@ -272,31 +282,25 @@ impl<'a> Story<'a> {
         if self.errno.is_none_or(|asked| asked == errno) {
             self.failure = Some((attempt.at, operation, errno, by.clone().unwrap_or_default()));
         }
-        let hierarchy = attempt.cgroup.as_ref().map(|cgroup| cgroup.hierarchy);
         let path = attempt.cgroup.as_ref().map_or(&attempt.path, |cgroup| &cgroup.path);
-        let means = meaning(operation, errno).map(str::to_owned);
-        self.row(attempt.at, operation.as_str(), Some(errno), hierarchy, path, means, by);
+        let wrote = attempt.value.as_ref().map(|value| phrases::value(value, attempt.value_truncated));
+        let file: Vec<String> = attempt.file.iter().map(Name::printable).chain(wrote).collect();
+        self.row(Row {
+            at: attempt.at,
+            word: operation.as_str(),
+            errno: Some(errno),
+            hierarchies: attempt.cgroup.iter().map(|cgroup| cgroup.hierarchy).collect(),
+            path: path.printable(),
+            tail: [
+                Some(file.join(" ")).filter(|file| !file.is_empty()),
+                meaning(operation, errno).map(str::to_owned),
+                by,
+            ],
+        });
     }
 
-    #[allow(clippy::too_many_arguments, reason = "each is a column")]
-    fn row(
-        &mut self,
-        at: BootTime,
-        word: &'static str,
-        errno: Option<Errno>,
-        hierarchy: Option<HierarchyId>,
-        path: &Name,
-        note: Option<String>,
-        by: Option<String>,
-    ) {
-        let row = Row {
-            at,
-            word,
-            errno,
-            hierarchies: hierarchy.into_iter().collect(),
-            path: path.printable(),
-            tail: [note, by, None],
-        };
+    fn row(&mut self, row: Row) {
+        let at = row.at;
         self.settle(at);
         self.rows.add(row);
         self.settle(at);
@@ -310,20 +314,21 @@ impl<'a> Story<'a> {
     }
 
     fn step(&mut self, row: Row) {
-        let [note, by, _] = row.tail;
+        let [file, note, by] = row.tail;
         let step = Step {
             at: row.at,
             what: row.word,
             errno: row.errno,
             hierarchies: row.hierarchies,
             path: row.path,
+            file,
             by,
             note,
             times: 1,
         };
         if let Some(last) = self.steps.last_mut().filter(|_| self.left_out == 0)
-            && (last.what, last.errno, &last.hierarchies, &last.path, &last.by, &last.note)
-                == (step.what, step.errno, &step.hierarchies, &step.path, &step.by, &step.note)
+            && (last.what, last.errno, &last.hierarchies, &last.path, &last.file, &last.by, &last.note)
+                == (step.what, step.errno, &step.hierarchies, &step.path, &step.file, &step.by, &step.note)
         {
             last.times += 1;
         } else if self.steps.len() < STEPS {
@@ -402,7 +407,14 @@ impl Output for Story<'_> {
                                 None => None,
                             };
                             let by = Some(phrases::who(&process.comm, process.pid));
-                            self.row(process.at, "exit", None, None, &Name::from(""), ended, by);
+                            self.row(Row {
+                                at: process.at,
+                                word: "exit",
+                                errno: None,
+                                hierarchies: Vec::new(),
+                                path: String::new(),
+                                tail: [None, ended, by],
+                            });
                         }
                     }
                     Input::Lost(lost) => self.lost(lost),

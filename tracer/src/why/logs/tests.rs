@@ -13,6 +13,7 @@ struct Row(
 
 const MKDIR: Option<Operation> = Some(Operation::Mkdir);
 const RMDIR: Option<Operation> = Some(Operation::Rmdir);
+const WRITE: Option<Operation> = Some(Operation::Write);
 const OPEN: Option<Operation> = Some(Operation::Open);
 
 #[rustfmt::skip]
@@ -47,7 +48,7 @@ const ROWS: &[Row] = &[
          caused: process_linux.go:458: setting cgroup config for procHooks process caused: failed to write \"1000\": \
          write /sys/fs/cgroup/memory/user.slice/user-1000.slice/session-1011.scope/xe3/memory.limit_in_bytes: device \
          or resource busy ",
-        (Some("runc"), None, Some(Errno::EBUSY)),
+        (Some("runc"), WRITE, Some(Errno::EBUSY)),
         ("/sys/fs/cgroup/memory/user.slice/user-1000.slice/session-1011.scope/xe3", 1), &[]),
     Row("runc#3754",
         "#10 0.143 container_linux.go:380: starting container process caused: process_linux.go:545: container init \
@@ -67,7 +68,7 @@ const ROWS: &[Row] = &[
          process caused \"process_linux.go:87: adding pid 21890 to cgroups caused \\\"failed to write 21890 to \
          cgroup.procs: write /sys/fs/cgroup/cpu,cpuacct/system.slice/docker-f2ea7bd5f37f4d5719fec4a05fdb58401207c98b6\
          abbfa02e497af4bc167ec08.scope/cgroup.procs: invalid argument\\\"\"",
-        (Some("runc"), None, Some(Errno::EINVAL)),
+        (Some("runc"), WRITE, Some(Errno::EINVAL)),
         ("/sys/fs/cgroup/cpu,cpuacct/system.slice/\
           docker-f2ea7bd5f37f4d5719fec4a05fdb58401207c98b6abbfa02e497af4bc167ec08.scope", 1),
         &["f2ea7bd5f37f4d5719fec4a05fdb58401207c98b6abbfa02e497af4bc167ec08"]),
@@ -75,7 +76,7 @@ const ROWS: &[Row] = &[
         "Could not run process: container_linux.go:348: starting container process caused \"process_linux.go:90: \
          adding pid 146 to cgroups caused \\\"failed to write 146 to cgroup.procs: write /sys/fs/cgroup/cpu,cpuacct/\
          Burstable/pod_123-456/crio-37a51c6c/cgroup.procs: invalid argument\\\"\"",
-        (Some("runc"), None, Some(Errno::EINVAL)),
+        (Some("runc"), WRITE, Some(Errno::EINVAL)),
         ("/sys/fs/cgroup/cpu,cpuacct/Burstable/pod_123-456/crio-37a51c6c", 1), &[]),
     Row("buildkit#5491",
         "runc run failed: unable to remove container's cgroup: open /sys/fs/cgroup/snschvixiy3s74w74fjantrdg: no such \
@@ -100,7 +101,7 @@ const ROWS: &[Row] = &[
     Row("clearcontainers/runtime#642",
         "docker: Error response from daemon: oci runtime error: write /sys/fs/cgroup/cpu/docker/\
          ff666f1149c9fd19ed254564b412086d1dbf2ed24d29262fac8946c4decd5a4f/tasks: no space left on device.",
-        (Some("dockerd"), None, Some(Errno::ENOSPC)),
+        (Some("dockerd"), WRITE, Some(Errno::ENOSPC)),
         ("/sys/fs/cgroup/cpu/docker/ff666f1149c9fd19ed254564b412086d1dbf2ed24d29262fac8946c4decd5a4f", 1),
         &["ff666f1149c9fd19ed254564b412086d1dbf2ed24d29262fac8946c4decd5a4f"]),
     Row("moby#29018",
@@ -163,7 +164,7 @@ const ROWS: &[Row] = &[
          to delete cgroup paths: Timed out while waiting for systemd to remove \
          kubepods-besteffort-pod53d19839_496a_4be8_8964_84ee83de9353.slice\" pod=\"pods-900/pod-test\" \
          podUID=53d19839-496a-4be8-8964-84ee83de9353",
-        (Some("kubelet"), None, None), ("", 0), &["53d19839-496a-4be8-8964-84ee83de9353"]),
+        (Some("kubelet"), RMDIR, None), ("", 0), &["53d19839-496a-4be8-8964-84ee83de9353"]),
     Row("kubernetes#128975",
         "Nov 20 18:16:41 idp kubelet[1083348]: level=warning msg=\"Failed to remove cgroup (will retry)\" error=\"rmdir \
          /sys/fs/cgroup/freezer/kubepods.slice/cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc6154\
@@ -180,7 +181,7 @@ const ROWS: &[Row] = &[
     Row("gvisor#8111",
         "running container: creating container: cannot set up cgroup for root: configuring cgroup: write \
          /sys/fs/cgroup/cgroup.subtree_control: device or resource busy",
-        (Some("gvisor"), None, Some(Errno::EBUSY)), ("/sys/fs/cgroup", 1), &[]),
+        (Some("gvisor"), WRITE, Some(Errno::EBUSY)), ("/sys/fs/cgroup", 1), &[]),
     Row("podman#14057",
         "time=\"2022-04-28T17:02:07Z\" level=error msg=\"Deleting pod 6eeba76dfdf7 cgroup /libpod_parent/6eeba76dfdf7: \
          remove /sys/fs/cgroup/libpod_parent/6eeba76dfdf7: remove /sys/fs/cgroup/libpod_parent/6eeba76dfdf7/conmon: \
@@ -200,11 +201,11 @@ const ROWS: &[Row] = &[
     Row("podman#16960",
         "WARN[0000] Failed to add conmon to cgroupfs sandbox cgroup: error creating cgroup path /libpod_parent/conmon: \
          write /sys/fs/cgroup/cgroup.subtree_control: invalid argument",
-        (Some("podman"), None, Some(Errno::EINVAL)), ("/sys/fs/cgroup", 1), &[]),
+        (Some("podman"), WRITE, Some(Errno::EINVAL)), ("/sys/fs/cgroup", 1), &[]),
     Row("podman#11165",
         "Error: OCI runtime error: writing file `/sys/fs/cgroup/user.slice/user-21779.slice/user@21779.service/\
          libpod-4274abfa.scope/cgroup.procs`: Device or resource busy",
-        (Some("podman"), None, Some(Errno::EBUSY)),
+        (Some("podman"), WRITE, Some(Errno::EBUSY)),
         ("/sys/fs/cgroup/user.slice/user-21779.slice/user@21779.service/libpod-4274abfa.scope", 1), &[]),
     Row("podman#5703",
         "Error: creating cgroup directory `/sys/fs/cgroup/cpuset/user.slice/libpod-bb607f80.scope`: No such file or \
@@ -214,7 +215,7 @@ const ROWS: &[Row] = &[
     Row("podman#5421",
         "Error: writing file `/sys/fs/cgroup/libpod_parent/cgroup.subtree_control`: No such file or directory: OCI \
          runtime command not found error",
-        (Some("podman"), None, Some(Errno::ENOENT)), ("/sys/fs/cgroup/libpod_parent", 1), &[]),
+        (Some("podman"), WRITE, Some(Errno::ENOENT)), ("/sys/fs/cgroup/libpod_parent", 1), &[]),
     Row("crun#612",
         "2021-02-26T14:02:49.000066551Z: creating cgroup directory `/sys/fs/cgroup/net_cls,net_prio/test`: No such file \
          or directory",
@@ -225,7 +226,7 @@ const ROWS: &[Row] = &[
         (Some("podman"), OPEN, Some(Errno::ENOENT)), ("/sys/fs/cgroup/cpuset/libpod_parent/libpod-ccc71497", 1), &[]),
     Row("crun#376",
         "writing file `/sys/fs/cgroup/user.slice/test/cgroup.procs`: Permission denied",
-        (Some("crun"), None, Some(Errno::EACCES)), ("/sys/fs/cgroup/user.slice/test", 1), &[]),
+        (Some("crun"), WRITE, Some(Errno::EACCES)), ("/sys/fs/cgroup/user.slice/test", 1), &[]),
     Row("youki#2528",
         "libcontainer::rootfs::mount: failed to canonicalize \"/sys/fs/cgroup/systemd/docker/af0c557cb980\": No such \
          file or directory (os error 2)",
@@ -249,7 +250,7 @@ const ROWS: &[Row] = &[
     Row("systemd#23164",
         "Apr 21 06:23:53 sp2 systemd[663650]: user@0.service: Failed to attach to cgroup /user.slice/user-0.slice/\
          user@0.service: Device or resource busy",
-        (Some("systemd"), None, Some(Errno::EBUSY)), ("/user.slice/user-0.slice/user@0.service", 1), &[]),
+        (Some("systemd"), WRITE, Some(Errno::EBUSY)), ("/user.slice/user-0.slice/user@0.service", 1), &[]),
     Row("systemd#6069",
         "Failed to create compat systemd cgroup /system.slice/dev-mqueue.mount: Permission denied",
         (Some("systemd"), MKDIR, Some(Errno::EACCES)), ("/system.slice/dev-mqueue.mount", 1), &[]),
@@ -258,7 +259,7 @@ const ROWS: &[Row] = &[
         (Some("systemd"), MKDIR, Some(Errno::ENOENT)), ("/system.slice/libvirtd.service", 1), &[]),
     Row("elogind#130",
         "[   12.635946] elogind-daemon[2803]: Failed to attach PID 3440 to cgroup c1: Invalid argument",
-        (Some("elogind"), None, Some(Errno::EINVAL)), ("", 0), &[]),
+        (Some("elogind"), WRITE, Some(Errno::EINVAL)), ("", 0), &[]),
 ];
 
 #[test]

@@ -153,9 +153,16 @@ fn what_was_not_seen_is_said() {
 fn a_story_without_end_is_bounded_and_counts_what_it_leaves_out() {
     let found = Match::of(Subject::Cgroup("/a".into()));
     let mut story = Story::new(&found, None);
-    let names = ["/a", "/b"].map(Name::from);
+    let names = ["/a", "/b"];
     for number in 0..3 * STEPS as u64 {
-        story.row(BootTime(number), "created", None, None, &names[number as usize % 2], None, None);
+        story.row(Row {
+            at: BootTime(number),
+            word: "created",
+            errno: None,
+            hierarchies: Vec::new(),
+            path: names[number as usize % 2].to_owned(),
+            tail: [None, None, None],
+        });
     }
     let answer = story.answer().expect("a story");
     assert_eq!((answer.steps.len(), answer.steps_left_out), (STEPS, 2 * STEPS as u64));
