@@ -570,7 +570,7 @@ impl Tracker {
             }
             About::Failure { id: _, pid, message } => {
                 let which = self.processes.get(*pid).map(|known| known.incarnation);
-                self.stories.failure_said((*pid, which), message);
+                self.stories.failure_said((*pid, which), message, self.now);
             }
             About::Occupants(occupants) => {
                 let joined = self.cgroups.get(occupants.hierarchy, occupants.id).and_then(|live| live.joined);

@@ -277,9 +277,10 @@ impl Stories {
     /// Who was found in a cgroup whose removal was refused.
     pub fn found(&mut self, found: &Found) {
         let Some(latest) = self.follow.get(&(found.occupants.hierarchy, found.occupants.id)) else { return };
-        for number in latest.numbers() {
-            if let Some(story) = self.open.get_mut(&number) {
-                story.found(found, &mut self.scale);
+        for number in latest.clone().numbers() {
+            let Some(story) = self.open.get_mut(&number) else { continue };
+            if story.found(found, &mut self.scale) && story.told.is_some() {
+                self.set_due(number, found.at);
             }
         }
     }
@@ -399,14 +400,19 @@ impl Stories {
     }
 
     /// A process that has ended had said why it failed.
-    pub fn failure_said(&mut self, (pid, which): (Pid, Option<Incarnation>), message: &Name) {
-        for number in self.with_ended.get(&pid).into_iter().flatten() {
-            let Some(story) = self.open.get_mut(number) else { continue };
+    pub fn failure_said(&mut self, (pid, which): (Pid, Option<Incarnation>), message: &Name, at: BootTime) {
+        for number in self.with_ended.get(&pid).cloned().unwrap_or_default() {
+            let Some(story) = self.open.get_mut(&number) else { continue };
             let is_it = |actor: &Actor| actor.pid == pid && which.is_none_or(|which| actor.incarnation == Some(which));
+            let mut is_news = false;
             for participant in story.participants.iter_mut().filter(|who| is_it(&who.actor)) {
                 self.scale.take(&*participant);
                 participant.said = Some(message.clone());
                 self.scale.put(&*participant);
+                is_news = true;
+            }
+            if is_news && story.told.is_some() {
+                self.set_due(number, at);
             }
         }
     }
@@ -467,8 +473,11 @@ impl Stories {
 
     /// Everything that is open is over: the end of the trace.
     pub fn finish(&mut self, now: BootTime) {
+        for (number, mut story) in std::mem::take(&mut self.open) {
+            story.is_settled = !self.due_of.contains_key(&number) && !story.has_grown();
+            self.leaving.push_back(story);
+        }
         (self.due, self.due_of) = (BTreeSet::new(), Table::default());
-        self.leaving.extend(std::mem::take(&mut self.open).into_values());
         for story in &mut self.leaving {
             story.is_over = true;
             story.is_cut_short |= story.waits(now).is_some();

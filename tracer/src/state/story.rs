@@ -300,6 +300,8 @@ pub(crate) struct Story {
     pub failed_creation: Option<BootTime>,
     /// Nothing is added any more: what is told now is the last word.
     pub is_over: bool,
+    /// Nothing was added since it was judged last.
+    pub is_settled: bool,
     /// It had to be told for the first time when what went wrong could still be made good.
     pub is_cut_short: bool,
     pub told: Option<Told>,
@@ -374,6 +376,7 @@ impl Story {
             is_alone: case.is_alone,
             failed_creation: None,
             is_over: false,
+            is_settled: false,
             is_cut_short: false,
             told: None,
         }
@@ -549,21 +552,24 @@ impl Story {
     }
 
     /// Who was found in one of its cgroups, if somebody was refused because it is in use, or failed for no reason that
-    /// a call tells.
-    pub fn found(&mut self, found: &Found, scale: &mut Scale) {
+    /// a call tells. Returns whether that is so.
+    pub fn found(&mut self, found: &Found, scale: &mut Scale) -> bool {
         let may_be_why = |participant: &Participant| matches!(participant.errno, Some(Errno::EBUSY) | None);
         if !self.participants.iter().any(may_be_why) {
-            return;
+            return false;
         }
         let Occupants { hierarchy, id, .. } = found.occupants;
-        let is_it = |member: &Member| {
+        let is_it = |member: &&mut Member| {
             member.place.hierarchy == hierarchy && member.existing.is_some_and(|existing| existing.id == id)
         };
-        for member in self.members.iter_mut().filter(|member| is_it(member)) {
+        let mut is_news = false;
+        for member in self.members.iter_mut().filter(is_it) {
             scale.take(&member.found);
             member.found = Some(found.clone());
             scale.put(&member.found);
+            is_news = true;
         }
+        is_news
     }
 
     /// What the cgroup was like that one of its calls had failed on.
@@ -591,7 +597,10 @@ impl Story {
         let mut finding = self.still_recognised(finding);
         if let Some(told) = &self.told {
             let is_last_word = self.is_over && self.has_grown();
-            if !is_last_word && !(self.course.is_news)(told, &finding) {
+            // It was judged by all that had been lost by then: what was lost later is no part of it.
+            let certainty = if self.is_settled { finding.certainty } else { told.certainty };
+            let told = Told { certainty, ..told.clone() };
+            if !is_last_word && !(self.course.is_news)(&told, &finding) {
                 return None;
             }
             finding.revision = told.revision + 1;

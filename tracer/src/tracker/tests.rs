@@ -867,6 +867,19 @@ fn a_failed_creation_that_may_have_been_lost_weakens_what_life_it_was() {
 }
 
 #[test]
+fn what_is_lost_after_a_story_was_told_weakens_nothing_of_it() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/new", 20);
+    play.event(Change::Removed, 0, 7, "/new", 20);
+    play.rmdir(Errno::ENOENT, "/new", 22);
+    play.pass(Duration::from_secs(3));
+    assert_eq!((play.only().certainty, play.only().revision), (Certainty::Certain, 0));
+    play.feed(lost(Ring::Lifecycle));
+    play.feed(lost(Ring::Attempts));
+    assert!(play.tracker.finish(BootTime(play.now)).is_empty(), "it was judged by all that was lost by then");
+}
+
+#[test]
 fn a_missing_probe_weakens_every_claim() {
     let mut play = Play::with_probes(&["cgroup_rmdir"]);
     play.event(Change::Removed, 0, 7, "/a", 20);
