@@ -486,8 +486,8 @@ impl Story {
         (self.course.waits)(self).filter(|until| self.told.is_none() && *until > now)
     }
 
-    /// How long after the end of all who take part it is judged. On v1 a teardown goes from hierarchy to hierarchy, maybe
-    /// with a process for each.
+    /// How long after the end of all who take part it is judged. On v1 a teardown goes from hierarchy to hierarchy,
+    /// maybe with a process for each.
     pub fn settles(&self) -> Duration {
         let is_v1 = self.members.iter().any(|member| member.place.hierarchy != HierarchyId(0));
         if is_v1 { self.course.settles.max(SETTLES) } else { self.course.settles }
