@@ -42,8 +42,9 @@ const BEAT: Duration = Duration::from_millis(50);
 const SLEEP: Duration = Duration::from_millis(900);
 /// How often the kernel side's loss counters are read while something happens.
 const LOSS_EVERY: Duration = Duration::from_millis(500);
-/// There is no turn sooner after another one, unless something wakes us.
-const SOON: Duration = Duration::from_millis(1);
+/// There is no turn sooner after another one, unless something wakes us: where very much falls due, it is told
+/// together.
+const SOON: Duration = Duration::from_millis(5);
 /// How often, at most, the kernel is asked how many cgroups are dying.
 const COUNT_AGAIN: Duration = Duration::from_secs(10);
 /// Whoever does not get to run for so long may have missed what it should have looked at.

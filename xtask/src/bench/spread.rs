@@ -22,11 +22,19 @@ impl Spread {
         Self { low: at(1), middle: at(2), high: at(3) }
     }
 
+    /// As a share of what nothing attached does, if the machine was quiet enough to tell.
+    pub fn of_nothing(&self) -> String {
+        if self.high - self.low > WIDEST { "too noisy".to_owned() } else { self.to_string() }
+    }
+
     /// Whether half of the one and half of the other lie apart, so that one may be compared with the other.
     pub fn is_apart_from(&self, other: &Self) -> bool {
         self.high < other.low || other.high < self.low
     }
 }
+
+/// Where the quartiles of a share of what nothing attached does are farther apart, nothing is told by it.
+const WIDEST: f64 = 0.1;
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
