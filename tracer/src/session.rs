@@ -42,8 +42,9 @@ const BEAT: Duration = Duration::from_millis(50);
 const SLEEP: Duration = Duration::from_millis(900);
 /// How often the kernel side's loss counters are read while something happens.
 const LOSS_EVERY: Duration = Duration::from_millis(500);
-/// There is no turn sooner after another one, unless something wakes us.
-const SOON: Duration = Duration::from_millis(1);
+/// There is no turn sooner after another one, unless something wakes us: where very much falls due, it is told
+/// together.
+const SOON: Duration = Duration::from_millis(5);
 /// How often it is seen whether the kernel still runs the programs that watch failed calls: and before each story is
 /// told.
 const LOOK_EVERY: Duration = Duration::from_secs(60);

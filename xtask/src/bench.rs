@@ -103,6 +103,9 @@ struct Bench {
     place: Place,
 }
 
+/// Measures a part. Returns what the page says of it.
+type Section = fn(&Bench) -> anyhow::Result<String>;
+
 /// Measures one part and prints it; or all, and writes the page as well.
 pub fn run(part: Option<Part>, rounds: usize) -> anyhow::Result<()> {
     if !is_root() {
@@ -111,7 +114,7 @@ pub fn run(part: Option<Part>, rounds: usize) -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::packages(&setup::BENCH, setup::Need::Required)?;
     let bench = Bench { program: build()?, rounds, scratch: Scratch::new()?, place: Place::new()? };
-    let sections: [(Part, fn(&Bench) -> anyhow::Result<String>); 6] = [
+    let sections: [(Part, Section); 6] = [
         (Part::Calls, calls::run),
         (Part::Churn, churn::run),
         (Part::Lives, lives::run),
@@ -144,8 +147,12 @@ fn here(bench: &Bench) -> String {
     let model = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = model.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": "));
     let processors = std::thread::available_parallelism().map_or(0, usize::from);
+    // Whoever reads the figures should know how busy the machine was.
+    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load.split(' ').next().unwrap_or("unknown");
     format!(
-        "Measured on {} with Linux {} on {processors} processors ({}), {} blocks; {}, {}.\n",
+        "Measured on {} with Linux {} on {processors} processors ({}), load average {load} as\nit began, {} blocks; {}, \
+         {}.\n",
         said("date", &["-u", "+%Y-%m-%d"]),
         said("uname", &["-rm"]),
         model.map_or("unknown", |(_, model)| model),

@@ -22,7 +22,7 @@ use crate::serve::systemd::Notifier;
 use crate::serve::{Address, Board, Listener, Names};
 use crate::stream::Stream;
 
-/// Nobody looks at an agent's every line: it turns four times a second when nothing happens.
+/// Nobody looks at an agent's every line: it turns four times a second while something happens.
 const BEAT: Duration = Duration::from_millis(250);
 
 /// `cgtrace serve`. Every flag but the first two is a key of the configuration file, and a variable of the environment.

@@ -174,7 +174,7 @@ fn watermark(now: BootTime) -> BootTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::Tick;
+    use crate::input::{Pid, Process, ProcessChange, Tick};
 
     fn tick(at: u64) -> Input {
         Input::Tick(Tick { at: BootTime(at) })
@@ -197,6 +197,18 @@ mod tests {
         extend(&mut merge, &[30, 7, 10]);
         assert_eq!(times(merge.pick(|input| input.at().0 >= 10)), [30, 10]);
         assert_eq!(times(merge.take_all()), [7]);
+    }
+
+    #[test]
+    fn only_failed_calls_and_processes_are_urgent() {
+        let mut merge = Merge::default();
+        extend(&mut merge, &[10]);
+        assert_eq!((merge.is_empty(), merge.next_urgent()), (false, None));
+        for at in [40, 30] {
+            let process = Process::new(BootTime(at), Pid(1), ProcessChange::Exit, "x".into());
+            merge.extend(vec![Arrived::Input(Input::Process(process))], BootTime(at), BootTime(0));
+        }
+        assert_eq!(merge.next_urgent(), Some(BootTime(30)));
     }
 
     #[test]

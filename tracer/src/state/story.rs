@@ -513,8 +513,8 @@ impl Story {
         self.members.len() < MEMBERS
     }
 
-    /// How long after the end of all who take part it is judged. On v1 a teardown goes from hierarchy to hierarchy, maybe
-    /// with a process for each.
+    /// How long after the end of all who take part it is judged. On v1 a teardown goes from hierarchy to hierarchy,
+    /// maybe with a process for each.
     pub fn settles(&self) -> Duration {
         let is_v1 = self.members.iter().any(|member| member.place.hierarchy != HierarchyId(0));
         if is_v1 { self.course.settles.max(SETTLES) } else { self.course.settles }

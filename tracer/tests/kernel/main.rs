@@ -16,6 +16,7 @@ mod names;
 mod processes;
 mod scale;
 mod start;
+mod waking;
 
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};

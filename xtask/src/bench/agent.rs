@@ -37,8 +37,9 @@ fn start(program: &Path, arguments: &[&str], says: &str) -> anyhow::Result<Child
 }
 
 fn stop(mut child: Child) -> anyhow::Result<()> {
+    // It may not listen for signals yet, and SIGINT may be ignored until it does.
     // SAFETY: a call without memory.
-    unsafe { libc::kill(child.id() as i32, libc::SIGINT) };
+    unsafe { libc::kill(child.id() as i32, libc::SIGTERM) };
     child.wait().context("failed to wait for cgtrace").map(drop)
 }
 

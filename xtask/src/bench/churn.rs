@@ -20,8 +20,6 @@ const TRACERS: [Tracer; 4] = [Tracer::Nobody, Tracer::Empty, Tracer::Cgtrace, Tr
 /// Processors that churn at once, and how long they do in a block.
 const PROCESSORS: usize = 2;
 const WINDOW: Duration = Duration::from_millis(500);
-/// Where the quartiles of a share are farther apart, nothing is told by it.
-const WIDEST: f64 = 0.1;
 
 /// Pairs of mkdir and rmdir in one process of which the number is known.
 pub const PAIRS: usize = 7_000;
@@ -108,9 +106,8 @@ pub fn run(bench: &Bench) -> anyhow::Result<String> {
         .into_iter()
         .map(|tracer| {
             let share = Spread::of(of(tracer).zip(of(Tracer::Nobody)).map(|(with, without)| with / without));
-            let told = if share.high - share.low > WIDEST { "too noisy".to_owned() } else { share.to_string() };
             let lost = lost.get(&tracer).copied().unwrap_or(0).to_string();
-            vec![tracer.name().to_owned(), digits(Spread::of(of(tracer)).middle), told, lost]
+            vec![tracer.name().to_owned(), digits(Spread::of(of(tracer)).middle), share.of_nothing(), lost]
         })
         .collect();
     Ok(format!(

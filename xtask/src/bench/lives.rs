@@ -67,7 +67,7 @@ pub fn run(bench: &Bench) -> anyhow::Result<String> {
         .into_iter()
         .map(|tracer| {
             let share = Spread::of(of(tracer).zip(of(Tracer::Nobody)).map(|(with, without)| with / without));
-            vec![tracer.name().to_owned(), digits(Spread::of(of(tracer)).middle), share.to_string()]
+            vec![tracer.name().to_owned(), digits(Spread::of(of(tracer)).middle), share.of_nothing()]
         })
         .collect();
     Ok(format!(
