@@ -343,6 +343,10 @@ impl Gatherer {
     /// Completes what just arrived, and puts the facts that belong to it before or behind it. All have its time.
     /// `knows` says of which namespaces the tracker has the mounts: it may have had to forget those of some.
     pub fn arrived(&mut self, mut input: Input, knows: &dyn Fn(NamespaceId) -> bool) -> Vec<Arrived> {
+        // What is read from the host on behalf of this process is as little traced as what it does itself.
+        if matches!(&input, Input::Attempt(attempt) if self.readers.are(attempt.actor.pid)) {
+            return Vec::new();
+        }
         let mut arrived = match &mut input {
             Input::Event(event) => self.event(event),
             Input::Attempt(attempt) => self.attempt(attempt, knows),
@@ -369,20 +373,22 @@ impl Gatherer {
         let (path, file) = match attempt.operation {
             Operation::Write => mounts::split_file(&path),
             Operation::Spawn => (path, None),
-            Operation::Open if attempt.may_lack_file() => mounts::split_control_file(&path),
+            Operation::Open if attempt.may_lack_file() && attempt.is_for_writing() => mounts::split_control_file(&path),
             Operation::Open | Operation::Read | Operation::Mkdir | Operation::Rmdir | Operation::Rename => return None,
         };
         if attempt.operation == Operation::Open && file.is_none() {
             return None;
         }
         let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device))?.clone();
-        let about = [path.as_bytes(), b"\0", file.as_ref().map(Name::as_bytes).unwrap_or_default()].concat();
+        let (pid, at) = (attempt.actor.pid, attempt.at);
+        let which = [pid.0.to_le_bytes(), u32::from(attempt.errno.0).to_le_bytes()].concat();
+        let bytes = |name: &Option<Name>| name.as_ref().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        let about = [path.as_bytes(), b"\0", &bytes(&file), b"\0", &bytes(&attempt.value), &which].concat();
         let (key, now) = ((hierarchy.id, Name::from(about)), Instant::now());
         if !self.looked.allows(&key, now) {
             return None;
         }
         self.looked.0.insert(key, now);
-        let (pid, at) = (attempt.actor.pid, attempt.at);
         let opened = attempt.directory.as_ref().filter(|_| !attempt.syscall.takes_path()).map(|directory| directory.id);
         let moves = attempt.operation == Operation::Spawn
             || file.as_ref().is_some_and(|file| control::purpose(file) == Purpose::Attach);
@@ -762,7 +768,9 @@ impl Gatherer {
                 vec![(ticket, no.into_iter().chain(said.flatten().map(|about| fact(at, about))).collect())]
             }
             Pending::Circumstances { pid, at } => {
-                let no = unanswered(at, pid, Question::Circumstances, &answer);
+                // In a flood most are refused: what was not read is unknown, and need not be said for each.
+                let no = unanswered(at, pid, Question::Circumstances, &answer)
+                    .filter(|_| !matches!(answer, Err(Unanswered::Refused)));
                 let said = match answer {
                     Ok(Answer::Circumstances(said)) => said.map(About::Circumstances),
                     _ => None,

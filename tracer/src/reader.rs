@@ -262,6 +262,12 @@ impl Readers {
         Ok(readers)
     }
 
+    /// Whether a process is one of them.
+    pub fn are(&self, pid: Pid) -> bool {
+        let busy = self.busy.iter().map(|busy| &busy.reader);
+        self.free.iter().chain(busy).any(|reader| reader.pid == pid.0)
+    }
+
     /// A number for a question that is asked later.
     pub fn reserve(&mut self) -> Ticket {
         self.tickets += 1;

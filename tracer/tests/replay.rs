@@ -178,6 +178,23 @@ fn the_recordings_tell_what_they_are_named_for() {
         left("logged", "occupied", "fault"),
     ];
     assert_eq!(told, expected);
+    let mut told: Vec<(String, String, String)> = findings("refused")
+        .iter()
+        .filter(|finding| finding["summary"].as_str().is_some_and(|summary| summary.contains(" could not ")))
+        .map(|finding| (finding["kind"].as_str(), finding["cause"].as_str(), finding["severity"].as_str()))
+        .map(|(kind, cause, severity)| (kind.unwrap().into(), cause.unwrap().into(), severity.unwrap().into()))
+        .collect();
+    told.sort();
+    told.dedup();
+    // A script, and runc that makes a container with a limit whose controller v1 has.
+    let expected = [
+        left("missing-controller", "bound-to-v1", "fault"),
+        left("refused-attach", "inner-processes", "undetermined"),
+        left("refused-control", "controller-missing", "undetermined"),
+        left("refused-control", "processes-inside", "undetermined"),
+        left("refused-limit", "invalid-value", "undetermined"),
+    ];
+    assert_eq!(told, expected);
     let told: Vec<(String, u64, String)> = findings("busy")
         .iter()
         .map(|finding| (finding["cause"].as_str(), finding["revision"].as_u64(), finding["severity"].as_str()))

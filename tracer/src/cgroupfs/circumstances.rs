@@ -105,7 +105,7 @@ fn levels(cgroup: &OwnedFd, subject: &Subject) -> (Vec<Level>, bool) {
     let mut path = subject.path.clone();
     let Ok(mut directory) = cgroup.try_clone() else { return (levels, false) };
     loop {
-        levels.push(level(&directory, path.clone()));
+        levels.push(level(&directory, path.clone(), subject.hierarchy.version));
         let parent = path.as_bytes();
         let slash = parent.iter().rposition(|byte| *byte == b'/').filter(|_| parent.len() > 1);
         let Some(slash) = slash.filter(|_| levels.len() < LEVELS) else {
@@ -120,11 +120,13 @@ fn levels(cgroup: &OwnedFd, subject: &Subject) -> (Vec<Level>, bool) {
     }
 }
 
-fn level(directory: &OwnedFd, path: Name) -> Level {
+fn level(directory: &OwnedFd, path: Name, version: u8) -> Level {
     let own = rustix::fs::fstat(directory).ok();
     let procs = statat(directory, c"cgroup.procs", AtFlags::empty()).ok();
+    // v1 has none of these, and the root has no type.
+    let is_there = |file: &str| version == 2 && statat(directory, file, AtFlags::empty()).is_ok();
     let words = |file| {
-        let text = read(directory, file, 1 << 12)?;
+        let text = is_there(file).then(|| read(directory, file, 1 << 12))??;
         Some(text.split_ascii_whitespace().map(str::to_owned).collect())
     };
     Level {
@@ -132,7 +134,10 @@ fn level(directory: &OwnedFd, path: Name) -> Level {
         id: own.map(|stat| CgroupId(stat.st_ino)),
         uid: procs.as_ref().map(|stat| stat.st_uid),
         mode: procs.as_ref().map(|stat| stat.st_mode & 0o777),
-        kind: read(directory, "cgroup.type", 64).map(|kind| kind.trim_end().to_owned()),
+        kind: is_there("cgroup.type")
+            .then(|| read(directory, "cgroup.type", 64))
+            .flatten()
+            .map(|kind| kind.trim_end().to_owned()),
         controllers: words("cgroup.controllers"),
         subtree_control: words("cgroup.subtree_control"),
         processes: read(directory, "cgroup.procs", LONGEST_LIST).map(|list| list.lines().count() as u64),
@@ -289,6 +294,8 @@ fn below(path: &Name, name: &Name) -> Name {
 }
 
 fn value(directory: &OwnedFd, file: &str) -> Option<Name> {
+    // To open what is not there would be a failed call on cgroupfs.
+    statat(directory, file, AtFlags::SYMLINK_NOFOLLOW).ok()?;
     let opened = openat(directory, file, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
     let mut space = [0; LONGEST_VALUE];
     let length = rustix::io::read(&opened, &mut space).ok()?;

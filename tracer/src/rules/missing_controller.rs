@@ -77,10 +77,14 @@ const OTHER_VERSION: Cause = Cause {
     is_routine: true,
 };
 
+/// Runtimes try it before `io.weight`, and do without.
+const TRIED_FIRST: &str = "io.bfq.weight";
+
 fn call(call: &Call, _: &World) -> Option<Case> {
     let is_looked_for = call.note.is_for_writing && call.note.lacks_file;
     let is_root = call.existing.is_some_and(|existing| existing.level == Some(0));
-    control::controller(call.note.file.as_ref()?).filter(|_| is_looked_for && !is_root)?;
+    let file = call.note.file.as_ref().filter(|file| **file != TRIED_FIRST)?;
+    control::controller(file).filter(|_| is_looked_for && !is_root)?;
     refusal::case(call)
 }
 
@@ -88,28 +92,30 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
     let refused = Refused::of(weighed)?;
     let file = refused.note.file.as_ref()?;
     let controller = control::controller(file)?;
+    // Without a look EACCES may mean what it says; ENOENT says itself that there was none.
     let is_missing = refused.said.and_then(|said| said.file_exists).map(|exists| !exists);
-    // Without a look EACCES may mean what it says, and what is there by now may not have been.
-    if is_missing != Some(true) {
+    if is_missing != Some(true) && (refused.errno() != Errno::ENOENT || is_missing.is_some()) {
         return None;
     }
     let version = if refused.is_on_v2() { 2 } else { 1 };
-    let controllers = refused.own().and_then(|own| own.controllers.as_deref());
+    let has = refused.own().and_then(|own| Some(refusal::has(own.controllers.as_deref()?, controller)));
+    let is_in_root = refused.root_has(controller).or(world.kernel.is_on_v2(controller));
     let (cause, why) = if control::only_of_version(file).is_some_and(|only| only != version) {
         (OTHER_VERSION, format!("it is a file of cgroup {}, and this is one of {}", named(3 - version), named(version)))
     } else if version == 1 {
         (NOT_IN_KERNEL, "this kernel does not have it".to_owned())
-    } else if refusal::has(controllers?, controller) {
+    } else if has == Some(true) {
         (NOT_IN_KERNEL, format!("the cgroup has the controller {controller}, but this kernel has no such file of it"))
-    } else if refused.is_on_v1(controller) {
+    } else if refused.is_on_v1(controller) || refused.said.is_none() && world.kernel.is_on_v1(controller) {
         (BOUND_TO_V1, format!("a hierarchy of cgroup v1 has the controller {controller}"))
-    } else if refused.root_has(controller) == Some(false) {
+    } else if is_in_root == Some(false) {
         (NOT_IN_KERNEL, format!("this kernel has no controller {controller}, or it is disabled"))
     } else {
         (NOT_ENABLED, refused.chain(controller, world))
     };
-    let mut because = refused.gaps(weighed, world, true);
-    if cause == NOT_ENABLED && refused.breaks_at(controller).is_none() {
+    let needs = refused.said.is_some() || cause == NOT_ENABLED;
+    let mut because = refused.gaps(weighed, world, needs);
+    if refused.said.is_some() && cause == NOT_ENABLED && refused.breaks_at(controller).is_none() {
         because.push("where the controller is missing first was not seen".to_owned());
     }
     let mask = match refused.errno() {

@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use super::{Call, Weighed, World, gone, shape, wording};
+use crate::control::{self, Purpose};
 use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt, Job, Severity};
 use crate::input::{Circumstances, Exit, HierarchyId, Level, Occupant};
@@ -48,6 +49,9 @@ fn joins(story: &Story, moment: &Moment, case: &Case, _: &Notes) -> bool {
         && first.attempt.operation == note.attempt.operation
         && first.attempt.errno == note.attempt.errno
         && first.opened == note.opened;
+    // Who moves many processes is refused for each in the same way; another value may be refused for another reason.
+    let is_attach = note.file.as_ref().is_some_and(|file| control::purpose(file) == Purpose::Attach);
+    let is_alike = is_alike && (is_attach || first.attempt.value == note.attempt.value);
     let is_same = story.member_at(&note.place).is_some_and(|member| member.is_same_life(case));
     is_alike && is_same && story.has(&note.attempt.actor) && note.attempt.at.since(story.last_at) <= STORY_AGE
 }

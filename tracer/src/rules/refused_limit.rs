@@ -153,6 +153,9 @@ fn why(refused: &Refused, file: &Name) -> (Cause, String, bool) {
             (USAGE_ABOVE, format!("more is used than that, and could not be reclaimed{used}"), false)
         }
         (Errno::EINVAL, "memory") => memory(refused, name).unwrap_or_else(invalid),
+        (Errno::EINVAL, "devices") if refused.said.and_then(|said| said.children).is_some_and(|count| count > 0) => {
+            (UNKNOWN, "with cgroups in it not all devices can be allowed or denied at once".to_owned(), false)
+        }
         (Errno::EINVAL, "cpu") if !refused.is_on_v2() => cpu(refused, name).unwrap_or_else(unknown),
         (Errno::EINVAL, _) => invalid(),
         (Errno::EACCES, _) => (NOT_DELEGATED, "it may not change that there".to_owned(), false),
@@ -199,7 +202,14 @@ fn cpuset(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
     if asked.is_empty() && refused.errno() == Errno::ENOSPC {
         return Some((NOT_A_SUBSET, "there are processes in it, which need some".to_owned(), false));
     }
-    if let Some(around) = refused.around().map(|around| &around.path)
+    let around = refused.around().map(|around| &around.path);
+    if let Some(around) = around
+        && name.ends_with("_exclusive")
+        && refused.value(around, name).is_some_and(|value| *value == "0")
+    {
+        return Some((NOT_A_SUBSET, format!("{around} around it does not have its own for itself alone"), true));
+    }
+    if let Some(around) = around
         && !refused.is_on_v2()
         && let Some(whole) = refused.value(around, list)
         && !is_subset(&asked, &parse(whole)?)

@@ -205,7 +205,7 @@ impl Play {
             pid,
         );
         self.event(Change::Created, 0, id, &path, pid);
-        self.open_to_write(Errno::ENOENT, &format!("{path}/pids.max"), pid);
+        self.open_to_write(Errno::ENOENT, &format!("{path}/cgroup.type"), pid);
         self.event(Change::Removed, 0, id, &path, pid);
         // A look at what is gone by now.
         self.flagged(
@@ -1038,12 +1038,12 @@ fn a_failed_start_that_clears_up_twice_is_no_fault_and_says_what_failed_first() 
     let first = finding.first_failure.as_ref().expect("what failed first");
     assert!(finding.evidence.contains(&first.seq));
     let told = crate::output::deeds(finding);
-    assert!(told.first().is_some_and(|deed| deed.what.ends_with("/pids.max")), "it is listed first");
-    assert!(first.path.to_str().is_some_and(|path| path.ends_with("/web/pids.max")));
+    assert!(told.first().is_some_and(|deed| deed.what.ends_with("/cgroup.type")), "it is listed first");
+    assert!(first.path.to_str().is_some_and(|path| path.ends_with("/web/cgroup.type")));
     assert!(!finding.is_routine(), "it tells why the start failed");
     assert_eq!(
         finding.summary,
-        "runc[30] failed to start a container after its open of /sys/fs/cgroup/unified/web/pids.max failed with \
+        "runc[30] failed to start a container after its open of /sys/fs/cgroup/unified/web/cgroup.type failed with \
          ENOENT; to clear up it tried to tear down the cgroup of container web, which had already been removed by the \
          same process 2.00 ms earlier; it exited 1, and nothing was left behind"
     );
@@ -1431,10 +1431,11 @@ fn what_a_start_can_do_without_is_not_what_failed_first() {
     }
     play.event(Change::Removed, 0, 7, "/web", 30);
     play.rmdir(Errno::ENOENT, "/web", 30);
-    play.open_to_write(Errno::ENOENT, "/web/memory.max", 30);
+    play.open_to_write(Errno::ENOENT, "/web/cgroup.max.depth", 30);
     play.exit(30, Exit::Code(1));
     play.pass(Duration::from_millis(200));
-    let first = play.only().first_failure.as_ref().expect("what failed first");
+    let teardown = play.findings.iter().find(|told| told.kind == Kind::named("duplicate-teardown")).expect("told");
+    let first = teardown.first_failure.as_ref().expect("what failed first");
     assert!(first.path.to_str().is_some_and(|path| path.ends_with("/io.weight")), "{first:?}");
 }
 

@@ -14,6 +14,7 @@ mod lifecycle;
 mod loss;
 mod names;
 mod processes;
+mod refusals;
 mod scale;
 mod start;
 mod waking;

@@ -67,6 +67,14 @@ fn enoent_is_no_mask() {
 }
 
 #[test]
+fn a_file_that_was_not_there_is_told_of_without_a_look_as_far_as_is_known() {
+    let scene = Scene::new(V2, "runc create --bundle /b web").opens_with(1, "pids.max", Errno::ENOENT).exits(1);
+    let sentence =
+        "open pids.max of the cgroup of container web, which it does not have: it has no controller pids (ENOENT)";
+    assert_eq!(scene.said(), ("not-enabled", Certainty::Degraded, sentence));
+}
+
+#[test]
 fn a_missing_right_is_not_taken_for_a_missing_file() {
     // The file is there, so that EACCES means what it says.
     let scene = Scene::new(V2, "runc create --bundle /b web").opens("pids.max", Errno::EACCES);
@@ -85,6 +93,7 @@ fn a_look_and_a_file_that_every_cgroup_has_are_none_of_it() {
         scene.read(|said| said.file_exists = Some(false)).exits(1).is_silent()
     };
     assert!(silent(0, "memory.events") && silent(1, "cgroup.kill"));
+    assert!(silent(1, "io.bfq.weight") && !silent(1, "io.weight"));
     let gone = Scene::new(V2, "runc create --bundle /b web").removed().opens("pids.max", Errno::ENOENT);
     assert!(gone.exits(1).is_silent(), "the cgroup is not there at all");
 }

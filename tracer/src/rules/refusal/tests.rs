@@ -229,6 +229,10 @@ fn what_fails_alike_goes_on_with_one_story_and_what_fails_otherwise_has_its_own(
     assert_eq!(again.only().attempt_count, 2);
     let other = refused("kubelet").writes("pids.max", "many\n", Errno::ERANGE).exits(0);
     assert_eq!(other.play.findings.len(), 2);
+    let other = refused("kubelet").writes("pids.max", "more\n", Errno::EINVAL).exits(0);
+    assert_eq!(other.play.findings.len(), 2);
+    let many = Scene::new(V2, "kubelet").writes("cgroup.procs", "5\n", Errno::EBUSY);
+    assert_eq!(many.writes("cgroup.procs", "6\n", Errno::EBUSY).exits(0).only().attempt_count, 2);
     let elsewhere = refused("kubelet").writes("cgroup.max.depth", "many\n", Errno::EINVAL).exits(0);
     assert_eq!(elsewhere.play.findings.len(), 2);
 }

@@ -34,6 +34,15 @@ fn the_limit_above_and_the_sibling_are_named() {
         ];
     });
     assert_eq!(told, ("not-a-subset", Certainty::Certain, "/a/db beside it has 1 for itself alone (EINVAL)".into()));
+    let told = limit(V1, "cpuset.cpu_exclusive", "1", Errno::EACCES, |said| {
+        said.values = vec![
+            file_value("/a", "cpuset.cpu_exclusive", "0"),
+            file_value("/a", "cpuset.cpus", "0-3"),
+            file_value("/a/web", "cpuset.cpus", "0"),
+        ];
+    });
+    let why = "/a around it does not have its own for itself alone (EACCES)".to_owned();
+    assert_eq!(told, ("not-a-subset", Certainty::Certain, why));
     let told = limit(V1, "cpu.cfs_quota_us", "100000", Errno::EINVAL, |said| {
         said.values = vec![file_value("/a", "cpu.cfs_quota_us", "50000")];
     });

@@ -303,7 +303,9 @@ fn an_issue_is_named_by_its_story_and_not_by_one_that_differs_in_one_thing() {
     let mut wrong = Vec::new();
     for (id, story) in STORIES {
         let ((issues, kinds), (others, near)) = (named(&story(true)), named(&story(false)));
-        if issues != BTreeSet::from([*id]) || others.contains(id) || near != kinds || kinds.is_empty() {
+        // What else the story is told as, the near miss need not be.
+        let is_alike = !near.is_empty() && near.is_subset(&kinds);
+        if issues != BTreeSet::from([*id]) || others.contains(id) || !is_alike {
             wrong.push(format!("{id}: {issues:?} of {kinds:?}, the near miss {others:?} of {near:?}"));
         }
     }
