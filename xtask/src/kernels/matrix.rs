@@ -4,19 +4,19 @@ use std::fmt;
 
 /// Debian's kernels, oldest first. The newest package of each is taken.
 pub const SERIES: [Series; 13] = [
-    series("5.10", Architecture::X86_64, "bullseye-security", Preemption::Fixed),
-    series("6.1", Architecture::X86_64, "bookworm-security", Preemption::Voluntary),
-    series("6.12", Architecture::X86_64, "trixie-security", Preemption::Voluntary),
-    series("6.16", Architecture::X86_64, "trixie-backports", Preemption::Full),
-    series("6.17", Architecture::X86_64, "trixie-backports", Preemption::Full),
-    series("6.18", Architecture::X86_64, "trixie-backports", Preemption::Full),
-    series("6.19", Architecture::X86_64, "trixie-backports", Preemption::Full),
-    series("7.0", Architecture::X86_64, "trixie-backports", Preemption::Full),
-    series("7.1", Architecture::X86_64, "trixie-backports", Preemption::Full),
-    series("7.2", Architecture::X86_64, "trixie-backports", Preemption::Full),
-    series("7.3", Architecture::X86_64, "trixie-backports", Preemption::Full),
-    series("6.1", Architecture::Arm64, "bookworm-security", Preemption::Voluntary),
-    series("6.12", Architecture::Arm64, "trixie-security", Preemption::Voluntary),
+    series("5.10", Architecture::X86_64, "bullseye-security"),
+    series("6.1", Architecture::X86_64, "bookworm-security"),
+    series("6.12", Architecture::X86_64, "trixie-security"),
+    series("6.16", Architecture::X86_64, "trixie-backports"),
+    series("6.17", Architecture::X86_64, "trixie-backports"),
+    series("6.18", Architecture::X86_64, "trixie-backports"),
+    series("6.19", Architecture::X86_64, "trixie-backports"),
+    series("7.0", Architecture::X86_64, "trixie-backports"),
+    series("7.1", Architecture::X86_64, "trixie-backports"),
+    series("7.2", Architecture::X86_64, "trixie-backports"),
+    series("7.3", Architecture::X86_64, "trixie-backports"),
+    series("6.1", Architecture::Arm64, "bookworm-security"),
+    series("6.12", Architecture::Arm64, "trixie-security"),
 ];
 
 /// What CI has time for: a kernel that is preempted voluntarily and the newest one, with different backends and
@@ -38,17 +38,10 @@ pub struct Series {
     pub architecture: Architecture,
     /// The suite of Debian that has it.
     pub suite: &'static str,
-    /// When it preempts tasks in kernel code, if it is not told.
-    pub preemption: Preemption,
 }
 
-const fn series(
-    version: &'static str,
-    architecture: Architecture,
-    suite: &'static str,
-    preemption: Preemption,
-) -> Series {
-    Series { version, architecture, suite, preemption }
+const fn series(version: &'static str, architecture: Architecture, suite: &'static str) -> Series {
+    Series { version, architecture, suite }
 }
 
 impl fmt::Display for Series {
@@ -85,17 +78,6 @@ impl Architecture {
             Self::Arm64 => "aarch64-unknown-linux-gnu",
         }
     }
-}
-
-/// When a kernel preempts tasks in kernel code, as Debian configures it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Preemption {
-    /// Voluntarily, and nothing changes that.
-    Fixed,
-    /// Voluntarily, unless `preempt=full` is asked for.
-    Voluntary,
-    /// At any time, or lazily.
-    Full,
 }
 
 /// Where a guest has its cgroups.
@@ -266,6 +248,9 @@ const SINGLE: [(Condition, &[&str], Expectation); 4] = [
     (Condition::NoTracefs, &["6.1", "6.12", "7.3"], Expectation::Sees(Sight::ALL)),
 ];
 
+/// Kernels that say, as they are shipped, that they do not preempt tasks at any time, and can be told to.
+const NOT_FULL: [&str; 3] = ["6.1", "6.12", "7.3"];
+
 /// What cgtrace says of a kernel that lacks what it needs.
 const TOO_OLD: &str = "is too old";
 
@@ -308,7 +293,7 @@ fn of_series(series: Series) -> Vec<Row> {
     if series.architecture == Architecture::Arm64 {
         return rows;
     }
-    if series.preemption == Preemption::Voluntary {
+    if NOT_FULL.contains(&series.version) {
         for backend in [Backend::Trampoline, Backend::Tracepoint] {
             rows.push(suite(Condition::PreemptFull, Layout::V2, backend));
         }
