@@ -69,7 +69,7 @@ fn count(rows: &[Row]) -> anyhow::Result<(u64, u64)> {
 pub fn left_out_here() -> Option<&'static str> {
     let mounts = fs::read_to_string("/proc/mounts").unwrap_or_default();
     let has_v1 = mounts.lines().any(|mount| mount.split(' ').nth(2) == Some("cgroup"));
-    (!has_v1).then_some(guest::ON_V1)
+    (!has_v1).then_some(matrix::ON_V1)
 }
 
 /// A row that was run.
@@ -165,7 +165,7 @@ fn boot(row: &Row, kernel: &Kernel, place: &Place<'_>) -> anyhow::Result<(Shown,
     let logs = guest::logs(place.directory, row);
     let boot = guest::boot(row, kernel, place.initramfs, place.cgtrace, &logs)?;
     let written = Written::parse(&boot.written, &boot.word);
-    let verdict = verdict::judge(row.expected, &written, boot.stop, guest::left_out(row)).because_of(&boot.console);
+    let verdict = verdict::judge(row.expected, &written, boot.stop, &row.left_out()).because_of(&boot.console);
     if !verdict.is_as_expected() {
         eprintln!("its logs are in {}", logs.display());
     }

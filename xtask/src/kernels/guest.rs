@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 
 use super::fetch::Kernel;
-use super::matrix::{Architecture, Expectation, Layout, Row};
+use super::matrix::{Architecture, Expectation, Row};
 use super::verdict::Stop;
 use crate::root;
 
@@ -18,8 +18,6 @@ const LIMIT: Duration = Duration::from_secs(45 * 60);
 const PATIENCE: u32 = 10;
 /// More than the tests need: all files of the guest are in memory, too.
 const MEMORY_MB: u32 = 1536;
-/// Tests with this in their names need a v1 hierarchy.
-pub const ON_V1: &str = "v1";
 /// How often a guest is looked at.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -93,11 +91,6 @@ pub fn boot(row: &Row, kernel: &Kernel, initramfs: &Path, cgtrace: &Path, place:
     Ok(Boot { written: text(&written), console: text(&console), word, stop, took: begun.elapsed() })
 }
 
-/// What the tests have in their names that are not run with a row's layout.
-pub fn left_out(row: &Row) -> Option<&'static str> {
-    (row.layout == Layout::V2).then_some(ON_V1)
-}
-
 /// Where the logs of a row are.
 pub fn logs(directory: &Path, row: &Row) -> PathBuf {
     let name = row.to_string().replace(", ", "_").replace(' ', "-");
@@ -161,7 +154,7 @@ fn command_line(row: &Row, word: &str, cgtrace: &Path, accelerator: Accelerator)
         ("LAYOUT", row.layout.as_str()),
         ("BACKEND", row.backend.as_str()),
         ("DO", if row.expected == Expectation::Passes { "tests" } else { "live" }),
-        ("LEAVE_OUT", left_out(row).unwrap_or_default()),
+        ("LEAVE_OUT", &row.left_out().join(",")),
         ("CGTRACE_TEST_BACKEND", row.backend.as_str()),
         ("CGTRACE_TEST_PATIENCE", &patience.to_string()),
     ];

@@ -142,7 +142,7 @@ pub enum Stop {
 }
 
 /// Whether what a guest wrote is what a row expects. Tests whose names have `left_out` are not run with its layout.
-pub fn judge(expected: Expectation, written: &Written<'_>, stop: Stop, left_out: Option<&str>) -> Verdict {
+pub fn judge(expected: Expectation, written: &Written<'_>, stop: Stop, left_out: &[&str]) -> Verdict {
     if !written.complete || stop == Stop::TimeOver {
         let how = match stop {
             Stop::Off => "the guest died",
@@ -216,8 +216,8 @@ fn listed(text: &str) -> Vec<&str> {
 }
 
 /// `running 44 tests`, then `test result: ok. 44 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; …`
-fn judge_tests(tests: &Section<'_>, listed: &[&str], left_out: Option<&str>) -> Verdict {
-    let is_left_out = |name: &&&str| left_out.is_some_and(|word| name.contains(word));
+fn judge_tests(tests: &Section<'_>, listed: &[&str], left_out: &[&str]) -> Verdict {
+    let is_left_out = |name: &&&str| left_out.iter().any(|word| name.contains(word));
     let left_out = listed.iter().filter(is_left_out).count();
     let running = tests.text.lines().find_map(|line| {
         let rest = line.strip_prefix("running ")?;
@@ -289,7 +289,7 @@ mod tests {
     }
 
     fn check(expected: Expectation, text: &str, wanted: Result<&str, &str>) {
-        let verdict = judge(expected, &Written::parse(text, "W"), Stop::Off, None);
+        let verdict = judge(expected, &Written::parse(text, "W"), Stop::Off, &[]);
         match (&verdict, wanted) {
             (Verdict::AsExpected(what), Ok(wanted)) => assert_eq!(what, wanted),
             (Verdict::Wrong(what), Err(wanted)) => assert!(what.contains(wanted), "{what:?} lacks {wanted:?}"),
@@ -320,7 +320,7 @@ mod tests {
         let filtered = RESULT.replace("2 passed", "1 passed").replace("0 filtered", "1 filtered");
         let text = tests(&format!("running 1 test\n{filtered}"), 0);
         check(Expectation::Passes, &text, Err("1 of 2 tests passed: 0 were ignored, 1 filtered out"));
-        let left_out = |word| judge(Expectation::Passes, &Written::parse(&text, "W"), Stop::Off, Some(word));
+        let left_out = |word| judge(Expectation::Passes, &Written::parse(&text, "W"), Stop::Off, &[word]);
         assert!(left_out("v1").is_as_expected(), "{}", left_out("v1"));
         assert!(!left_out("v2").is_as_expected());
         let none = RESULT.replace("2 passed", "0 passed");
@@ -338,7 +338,7 @@ mod tests {
     #[test]
     fn a_guest_that_dies_or_hangs_has_failed_whatever_it_said_before() {
         let written = "W begin tests\nrunning 2 tests\ntest a ... ended\nok\ntest b ... begun\n";
-        let verdict = |stop| judge(Expectation::Passes, &Written::parse(written, "W"), stop, None).to_string();
+        let verdict = |stop| judge(Expectation::Passes, &Written::parse(written, "W"), stop, &[]).to_string();
         assert_eq!(verdict(Stop::Off), "FAILED: the guest died in its section tests, at b");
         assert_eq!(verdict(Stop::TimeOver), "FAILED: the guest did not end in time in its section tests, at b");
         check(Expectation::Passes, "", Err("the guest died"));
