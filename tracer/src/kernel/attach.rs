@@ -276,7 +276,9 @@ impl Tracer {
     fn take_over(&mut self) -> Result<(), String> {
         let hooks = self.instead.take().ok_or("there are no others")??;
         self.set_taken_over(true).map_err(told)?;
+        let attached = self.links.len();
         if let Err(error) = hooks.iter().try_for_each(|hook| self.attach(hook)) {
+            self.links.truncate(attached);
             let _ = self.set_taken_over(false);
             return Err(told(error));
         }
@@ -423,6 +425,10 @@ impl Tracer {
     fn missed(&mut self, at: BootTime) -> Vec<Lost> {
         let mut losses = Vec::new();
         for (name, program) in self.ebpf.programs() {
+            // Where the tracepoint has taken over, trampolines have nothing to tell.
+            if is_trampoline(name) && self.backend != Backend::Trampoline {
+                continue;
+            }
             // What the first of two copies was skipped for, the second one has told.
             let second = self.ebpf.program(&format!("{SECOND}{name}"));
             if second.is_some_and(|second| second.fd().is_ok()) {
@@ -609,8 +615,12 @@ const SECOND: &str = "again_";
 
 /// Whether a program looks at the exit of system calls: what it misses are failed calls.
 fn is_on_calls(program: &str) -> bool {
-    let program = program.strip_prefix(SECOND).unwrap_or(program);
-    program.starts_with("sys_exit") || program.starts_with("exit_")
+    is_trampoline(program) || program.strip_prefix(SECOND).unwrap_or(program).starts_with("sys_exit")
+}
+
+/// Whether it looks at the exit of one system call's function.
+fn is_trampoline(program: &str) -> bool {
+    program.strip_prefix(SECOND).unwrap_or(program).starts_with("exit_")
 }
 
 /// Whether a probe is on a system call that fails, and the backend watches it.

@@ -18,7 +18,7 @@ pub(super) fn try_out(btf: &Excerpt) -> Result<(), String> {
     const BPF_MAP_TYPE_ARRAY: u32 = 2;
     const BPF_PROG_TYPE_TRACING: u32 = 26;
     const BPF_TRACE_FEXIT: u32 = 25;
-    // What is attached while ftrace is off cannot be attached again when it is on: nothing is tried.
+    // What is detached while ftrace is off cannot be attached again when it is on: nothing is tried.
     if let Some(why) = why_silent() {
         return Err(format!("{why}: they would not run"));
     }

@@ -347,6 +347,16 @@ mod tests {
     }
 
     #[test]
+    fn programs_that_do_not_run_weaken_what_depends_on_failed_calls_until_then_and_nothing_else() {
+        let mut coverage = coverage();
+        coverage.lost(&Lost::some(BootTime(10), Ring::Attempts, LossReason::Silent, 1), None);
+        assert_eq!(coverage.gaps_in_attempts(BootTime(5)), ["failed calls were lost meanwhile"]);
+        assert_eq!(coverage.gaps_in_removals(b"web", BootTime(5)), ["failed removals may have been lost meanwhile"]);
+        assert!(coverage.gaps_in_attempts(BootTime(11)).is_empty(), "it was before");
+        assert!(coverage.gaps_in_lifecycle(BootTime(5)).is_empty());
+    }
+
+    #[test]
     fn a_mkdir_that_leads_nobody_knows_where_weakens_what_is_said_of_its_name_and_time() {
         let mut coverage = coverage();
         coverage.unresolved_mkdir(Some("web".into()), BootTime(10));
