@@ -1,20 +1,21 @@
 //! Whether a teardown of what is not there hurt, and in which order what participants tell counts.
 
 use super::{Job, Rule, Severity, World};
-use crate::input::{Actor, Exit, Pid};
+use crate::input::{Actor, Exit, HierarchyId, Pid};
 use crate::state::{Participant, Story};
 
 /// What [`of_teardown`] does, in words.
 pub(super) const OF_TEARDOWN: &[&str] = &[
     "To tear down: `fault` if it exited with another status than 0, or if the runtime's state of the container is \
-     still there after it; else `benign`, but `undetermined` if the cgroup exists under another name.",
+     still there after it; else `benign`, but `undetermined` if the cgroup exists under another name, or on v1 may, \
+     because events were lost.",
     "To start: `benign` if it exited 0, or if it failed and its state of the container is gone: it failed for a \
      reason of its own, and `first_failure` names what failed first on cgroupfs, if anything did. `fault` if it \
      failed and its state is still there. `undetermined` if nobody could look.",
     "To remove a directory: `benign`, whatever its status: the cgroup is not there, which is what it wanted. \
-     `undetermined` if the cgroup exists under another name.",
+     `undetermined` if the cgroup exists under another name, or may.",
     "Anything else: `benign` if it exited 0, else `undetermined`: its status alone proves nothing. `undetermined`, \
-     too, if the cgroup exists under another name.",
+     too, if the cgroup exists under another name, or may.",
     "systemd: `benign`, even while it runs: it removes the cgroup of a unit again at each step of the unit's end, and \
      what is not there is done.",
 ];
@@ -25,9 +26,15 @@ pub(super) fn is_systemd(actor: &Actor) -> bool {
 }
 
 /// What a teardown of what is not there did to one who tried.
-pub(super) fn of_teardown(participant: Option<&Participant>, story: &Story, _: &World) -> Severity {
+pub(super) fn of_teardown(participant: Option<&Participant>, story: &Story, world: &World) -> Severity {
     let member = story.member_of(participant);
-    let is_renamed = member.renaming.is_some() && member.removal.is_none();
+    // What nobody was seen removing may be there under another name, if its renaming was lost. cgroup2 has no renaming.
+    let may_be_renamed = || {
+        let is_v1 = member.place.hierarchy != HierarchyId(0);
+        let since = member.since.unwrap_or(story.began);
+        is_v1 && !world.coverage.gaps_in_lifecycle(since.min(story.began)).is_empty()
+    };
+    let is_renamed = member.removal.is_none() && (member.renaming.is_some() || may_be_renamed());
     let Some(participant) = participant else { return Severity::Undetermined };
     if is_systemd(&participant.actor) && !is_renamed {
         return Severity::Benign;

@@ -639,6 +639,26 @@ fn a_process_that_was_forgotten_is_not_still_running_for_certain() {
     assert!(finding.summary.ends_with("; its end was not seen"), "{}", finding.summary);
 }
 
+#[test]
+fn what_may_have_been_renamed_unseen_is_not_said_to_be_gone() {
+    let severity = |place: &str, ring: Option<Ring>| {
+        let mut play = Play::new();
+        play.exec(21, "rmdir a");
+        play.attempt(Syscall::Unlinkat, Errno::ENOENT, &format!("/sys/fs/cgroup/{place}/a"), HOST, 21);
+        ring.into_iter().for_each(|ring| {
+            play.feed(lost(ring));
+        });
+        play.exit(21, Exit::Code(1));
+        play.pass(Duration::from_millis(200));
+        play.only().severity
+    };
+    assert_eq!(severity("memory", Some(Ring::Lifecycle)), Severity::Undetermined);
+    assert_eq!(severity("memory", Some(Ring::Attempts)), Severity::Benign);
+    assert_eq!(severity("memory", None), Severity::Benign);
+    // A cgroup of cgroup2 has no other name.
+    assert_eq!(severity("unified", Some(Ring::Lifecycle)), Severity::Benign);
+}
+
 fn unanswered(pid: u32) -> Input {
     fact(About::Unanswered { pid: Pid(pid), question: Question::CommandLine, reason: Unanswered::Timeout })
 }
