@@ -151,8 +151,8 @@ fn here(bench: &Bench) -> String {
     let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let load = load.split(' ').next().unwrap_or("unknown");
     format!(
-        "Measured on {} with Linux {} on {processors} processors ({}), load average {load} as\nit began, {} blocks; {}, \
-         {}.\n",
+        "Measured on {} with Linux {} on {processors} processors ({}), load average {load} as\n\
+         it began, {} blocks; {}, {}.\n",
         said("date", &["-u", "+%Y-%m-%d"]),
         said("uname", &["-rm"]),
         model.map_or("unknown", |(_, model)| model),
