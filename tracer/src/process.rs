@@ -308,7 +308,8 @@ fn has_sigkill(status: &[u8]) -> bool {
 }
 
 /// Who was to be moved into a cgroup of a hierarchy by a process that wrote this, or made another one there: the
-/// process itself, if it wrote nothing or 0. `None` if the number is one of a pid namespace that is not this process's own.
+/// process itself, if it wrote nothing or 0. `None` if the number is one of a pid namespace that is not this process's
+/// own.
 pub fn moved(caller: Pid, value: Option<&Name>, hierarchy: &Hierarchy) -> Option<Moved> {
     let number = match value {
         Some(value) => value.to_str()?.trim().parse().ok()?,

@@ -57,8 +57,8 @@ const NOT_ENABLED: Cause = Cause {
 };
 const NOT_IN_KERNEL: Cause = Cause {
     word: "not-in-kernel",
-    meaning: "The kernel does not have the controller, or not this file of it: it was built without, is older, or it was \
-              disabled at boot (cgroup_disable=).",
+    meaning: "The kernel does not have the controller, or not this file of it: it was built without, is older, or it \
+              was disabled at boot (cgroup_disable=).",
     advice: "Look at the kernel's configuration (MEMCG, CFS_BANDWIDTH, CPUSETS, BLK_CGROUP …) and at /proc/cmdline. \
              Where the memory controller is off by default, cgroup_enable=memory turns it on.",
     is_routine: true,

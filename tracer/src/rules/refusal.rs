@@ -25,14 +25,14 @@ pub(super) const SEVERITY: &[&str] = &[
      container's own.",
     "To change a container's limits (`update`): `fault` if it exited with another status than 0, else `benign`.",
     "Another runtime or engine that exited 0: `benign`, it went on without.",
-    "Anything else, a process that still runs, and one that was killed: `undetermined`. What was wanted did not come about, and \
-     whether that matters is not known.",
+    "Anything else, a process that still runs, and one that was killed: `undetermined`. What was wanted did not come \
+     about, and whether that matters is not known.",
 ];
 /// In what is said of a kind.
-pub(super) const EVIDENCE_OF_CIRCUMSTANCES: &str = "what the cgroup, those around it and the process were like, read a moment after the first call \
-     (`circumstances`)";
-pub(super) const MADE_GOOD: &str = "A process that tries something else after the refusal, with success, is told of as well: calls that succeed are \
-     not seen. A runtime that exits 0 makes the finding benign.";
+pub(super) const EVIDENCE_OF_CIRCUMSTANCES: &str = "what the cgroup, those around it and the process were like, read \
+     a moment after the first call (`circumstances`)";
+pub(super) const MADE_GOOD: &str = "A process that tries something else after the refusal, with success, is told of \
+     as well: calls that succeed are not seen. A runtime that exits 0 makes the finding benign.";
 
 /// What is read later than this may be about something else.
 const MOMENT: Duration = Duration::from_millis(100);

@@ -1,8 +1,9 @@
 //! `refused-attach`: a process could not be put into a cgroup, by a write to `cgroup.procs`, `cgroup.threads` or v1's
 //! `tasks`, or by clone3.
 //!
-//! The kernel answers each reason with an error of its own, save for EINVAL: the sources are `cgroup_attach_permissions`,
-//! `cgroup_migrate_vet_dst` and the `can_attach` of the controllers (kernel/cgroup/cgroup.c, cpuset.c, sched/core.c).
+//! The kernel answers each reason with an error of its own, save for EINVAL: the sources are
+//! `cgroup_attach_permissions`, `cgroup_migrate_vet_dst` and the `can_attach` of the controllers
+//! (kernel/cgroup/cgroup.c, cpuset.c, sched/core.c).
 
 use super::refusal::{self, Refused};
 use super::{Call, Judgement, Rule, Weighed, World, wording};
@@ -106,8 +107,8 @@ const PROCESS_GONE: Cause = Cause {
 };
 const REAL_TIME: Cause = Cause {
     word: "real-time",
-    meaning: "The process is scheduled in real time, and the cgroup has no real-time budget (cpu controller of a kernel \
-              with RT_GROUP_SCHED).",
+    meaning: "The process is scheduled in real time, and the cgroup has no real-time budget (cpu controller of a \
+              kernel with RT_GROUP_SCHED).",
     advice: "Give the cgroup, and those around it, a cpu.rt_runtime_us (v1), or schedule the process otherwise \
              (chrt -o -p 0 PID). On cgroup2 such a kernel needs all real-time processes in the root cgroup, or \
              rt_group_sched=0 on its command line.",
@@ -233,8 +234,8 @@ fn why(
                 Some(_) | None => "",
             };
             format!(
-                "controllers{named} are enabled for the cgroups in it{children}; such a cgroup can have no processes of \
-                 its own"
+                "controllers{named} are enabled for the cgroups in it{children}; such a cgroup can have no processes \
+                 of its own"
             )
         }
         "not-delegated" => not_delegated(refused, moved, weighed),
@@ -303,7 +304,8 @@ fn not_delegated(refused: &Refused, moved: Option<&Moved>, weighed: &Weighed) ->
              process was; that belongs to user {owner}, and {user} may not"
         ),
         (Some(from), Some(common), None) => format!(
-            "{user} may not write to cgroup.procs of {common}, the cgroup around both it and {from} where the process was"
+            "{user} may not write to cgroup.procs of {common}, the cgroup around both it and {from} where the process \
+             was"
         ),
         _ => format!("{user} may not write to cgroup.procs of the cgroup around both it and the process's old place"),
     }

@@ -16,8 +16,8 @@ use crate::state::Case;
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
         word: "refused-control",
-        claim: "A controller could not be enabled or disabled for the cgroups in a cgroup, or the type of a cgroup could \
-                not be changed.",
+        claim: "A controller could not be enabled or disabled for the cgroups in a cgroup, or the type of a cgroup \
+                could not be changed.",
         evidence: &[
             "the failed write to cgroup.subtree_control or cgroup.type, with what was written",
             refusal::EVIDENCE_OF_CIRCUMSTANCES,
@@ -61,8 +61,8 @@ pub(super) const RULE: Rule = Rule {
 
 const CONTROLLER_MISSING: Cause = Cause {
     word: "controller-missing",
-    meaning: "The cgroup does not have that controller itself: one around it does not hand it on, or the kernel does not \
-              have it.",
+    meaning: "The cgroup does not have that controller itself: one around it does not hand it on, or the kernel does \
+              not have it.",
     advice: "Enable it from the root inwards: each cgroup on the way needs it in its cgroup.subtree_control. The \
              summary names the first one that does not have it. With systemd: Delegate=yes, or CPUAccounting= and the \
              like on the units around it.",
@@ -107,8 +107,8 @@ const BOUND_TO_V1: Cause = Cause {
 };
 const NOT_DELEGATED: Cause = Cause {
     word: "not-delegated",
-    meaning: "The process has no right to: the cgroup was not delegated to it, or is the root of its own cgroup namespace \
-              on a mount with nsdelegate.",
+    meaning: "The process has no right to: the cgroup was not delegated to it, or is the root of its own cgroup \
+              namespace on a mount with nsdelegate.",
     advice: "Delegate the cgroup to the user (systemd: Delegate=yes), or write from outside the container.",
     is_routine: true,
 };

@@ -1,7 +1,7 @@
 //! `refused-limit`: a limit, or another setting of a cgroup, was refused.
 //!
-//! Most errors have one reason for each file. What a file says in the cgroup around it, or in those beside it, is read a
-//! moment later. The sources are `validate_change` (kernel/cgroup/cpuset*.c), `mem_cgroup_resize_max`
+//! Most errors have one reason for each file. What a file says in the cgroup around it, or in those beside it, is read
+//! a moment later. The sources are `validate_change` (kernel/cgroup/cpuset*.c), `mem_cgroup_resize_max`
 //! (mm/memcontrol-v1.c), `tg_set_cfs_bandwidth` (kernel/sched/core.c) and `blkg_conf_open_bdev` (block/blk-cgroup.c).
 
 use super::refusal::{self, Refused};
@@ -36,8 +36,8 @@ pub(super) const RULE: Rule = Rule {
         causes: &[NOT_A_SUBSET, USAGE_ABOVE, DEVICE, NOT_SUPPORTED, INVALID_VALUE, NOT_DELEGATED, UNKNOWN],
         severity: refusal::SEVERITY,
         false_positives: &[
-            "On cgroup2 memory.max, memory.high and memory.reclaim are never refused because too much is used: the call \
-             takes long instead. An EAGAIN of memory.reclaim is not looked at.",
+            "On cgroup2 memory.max, memory.high and memory.reclaim are never refused because too much is used: the \
+             call takes long instead. An EAGAIN of memory.reclaim is not looked at.",
             refusal::MADE_GOOD,
         ],
     },
@@ -75,30 +75,31 @@ const DEVICE: Cause = Cause {
 };
 const NOT_SUPPORTED: Cause = Cause {
     word: "not-supported",
-    meaning: "The kernel does not support it there: the I/O scheduler, the device or the kernel's configuration does not \
-              have it.",
+    meaning: "The kernel does not support it there: the I/O scheduler, the device or the kernel's configuration does \
+              not have it.",
     advice: "Look which scheduler the device has (cat /sys/block/DISK/queue/scheduler): weights need bfq or iocost.",
     is_routine: true,
 };
 const INVALID_VALUE: Cause = Cause {
     word: "invalid-value",
-    meaning: "What was written is no value that the file takes: malformed, out of range, or at odds with another limit of \
-              the same cgroup.",
+    meaning: "What was written is no value that the file takes: malformed, out of range, or at odds with another \
+              limit of the same cgroup.",
     advice: "Look at the value in the summary. `max` is a word of cgroup2, -1 is one of v1; a memory limit of v1 must \
              not be above memory.memsw.limit_in_bytes: set the one that is to be larger first.",
     is_routine: true,
 };
 const NOT_DELEGATED: Cause = Cause {
     word: "not-delegated",
-    meaning: "The process may not set it: the cgroup is the root of its own cgroup namespace on a mount with nsdelegate, \
-              or what was asked for needs a right that it does not have.",
+    meaning: "The process may not set it: the cgroup is the root of its own cgroup namespace on a mount with \
+              nsdelegate, or what was asked for needs a right that it does not have.",
     advice: "Set limits from outside the container. In a container, make a cgroup below the root and set them there.",
     is_routine: true,
 };
 const UNKNOWN: Cause = Cause {
     word: "unknown",
     meaning: "Nothing that could be read says why.",
-    advice: "Look at the kernel's documentation of the file (admin-guide/cgroup-v2, cgroup-v1), and at the kernel's log.",
+    advice: "Look at the kernel's documentation of the file (admin-guide/cgroup-v2, cgroup-v1), and at the kernel's \
+             log.",
     is_routine: true,
 };
 

@@ -8,9 +8,9 @@ use serde_json::Value;
 
 use crate::support::{Agent, Scratch, c_path, fork, of_type, rmdir};
 
-/// What is told of some steps, each a shell of its own in the directory of the scratch cgroup, in the last words of each
-/// story: the kind, the cause, and the sentence from `could not` on. A step that begins with `!` is refused: what comes
-/// next waits until it was read what the cgroup was like. `$s` is a process that does nothing.
+/// What is told of some steps, each a shell of its own in the directory of the scratch cgroup, in the last words of
+/// each story: the kind, the cause, and the sentence from `could not` on. A step that begins with `!` is refused: what
+/// comes next waits until it was read what the cgroup was like. `$s` is a process that does nothing.
 fn told(scratch: &Scratch, steps: &[&str]) -> Vec<(String, String, String)> {
     let agent = Agent::start(&["--benign"]);
     let mut idle = Command::new("sleep").arg("1000").spawn().unwrap();
@@ -187,7 +187,8 @@ fn a_user_is_told_which_cgroup_around_both_belongs_to_whom() {
     let scratch = Scratch::new();
     let steps = [
         "mkdir own own/a other; chown -R 65534 own; e $s other/cgroup.procs",
-        "!exec setpriv --reuid 65534 --clear-groups bash -c \"printf '%s\\n' $s > own/a/cgroup.procs; read line; exit 1\"",
+        "!exec setpriv --reuid 65534 --clear-groups bash -c \"printf '%s\\n' $s > own/a/cgroup.procs; read line; exit \
+         1\"",
     ];
     check(
         &told(&scratch, &steps),

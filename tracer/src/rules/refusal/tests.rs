@@ -1,4 +1,5 @@
-//! A play about a call on a control file that is refused, for the tests of the four kinds; and what is the same for all.
+//! A play about a call on a control file that is refused, for the tests of the four kinds; and what is the same for
+//! all.
 
 use std::time::Duration;
 

@@ -70,8 +70,8 @@ fn each_error_has_its_cause_and_its_culprit() {
         Errno::ENOENT,
         |said| said.moved = Some(moved("nginx", "/b")),
         "outside-namespace",
-        "put nginx[99] into cgroup /a/web: cgroup2 is mounted with nsdelegate, and the move from /b to /a/web leads out \
-         of the cgroup namespace of the one that tried (ENOENT)",
+        "put nginx[99] into cgroup /a/web: cgroup2 is mounted with nsdelegate, and the move from /b to /a/web leads \
+         out of the cgroup namespace of the one that tried (ENOENT)",
     );
     check(
         V1,
@@ -81,7 +81,8 @@ fn each_error_has_its_cause_and_its_culprit() {
             said.moved.iter_mut().for_each(|moved| moved.real_time = true);
         },
         "real-time",
-        "put jackd[99] into cgroup /a/web: it is scheduled in real time, and the cgroup has no budget for that (EINVAL)",
+        "put jackd[99] into cgroup /a/web: it is scheduled in real time, and the cgroup has no budget for that \
+         (EINVAL)",
     );
     check(
         V1,

@@ -30,8 +30,8 @@ fn the_first_cgroup_that_does_not_hand_a_controller_on_is_named() {
             said.levels[2].subtree_control = words("cpu memory");
         },
         "controller-missing",
-        "enable cpu and memory for the cgroups in cgroup /a/web: the cgroup around it, /a, has memory and does not hand \
-         it on in its cgroup.subtree_control (ENOENT)",
+        "enable cpu and memory for the cgroups in cgroup /a/web: the cgroup around it, /a, has memory and does not \
+         hand it on in its cgroup.subtree_control (ENOENT)",
     );
     check(
         "+memory\n",
@@ -41,8 +41,8 @@ fn the_first_cgroup_that_does_not_hand_a_controller_on_is_named() {
             said.levels[2].subtree_control = words("cpu");
         },
         "controller-missing",
-        "enable memory for the cgroups in cgroup /a/web: /, the outermost cgroup that does not, has memory and does not \
-         hand it on in its cgroup.subtree_control (ENOENT)",
+        "enable memory for the cgroups in cgroup /a/web: /, the outermost cgroup that does not, has memory and does \
+         not hand it on in its cgroup.subtree_control (ENOENT)",
     );
     check(
         "+memory\n",
