@@ -239,8 +239,8 @@ impl fmt::Display for Row {
     }
 }
 
-/// Conditions under which not all of the tests can pass, so that a few calls are looked at; the kernels on which each is
-/// tried; and what cgtrace has to do then.
+/// Conditions under which not all of the tests can pass, so that a few calls are looked at; the kernels on which each
+/// is tried; and what cgtrace has to do then.
 const SINGLE: [(Condition, &[&str], Expectation); 4] = [
     (Condition::Confidential, &["6.1", "6.12", "7.3"], Expectation::Refuses("lockdown")),
     (Condition::FtraceOff, &["6.1", "6.12", "7.3"], Expectation::Sees(Sight::ALL)),

@@ -307,7 +307,8 @@ mod tests {
     fn a_test_that_fails_is_named() {
         let failed = "test result: FAILED. 1 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
         let text = format!(
-            "running 2 tests\ntest a ... ok\ntest b::c ... FAILED\n\nfailures:\n\n---- b::c stdout ----\nfailures:\nno\n\n\
+            "running 2 tests\ntest a ... ok\ntest b::c ... FAILED\n\n\
+             failures:\n\n---- b::c stdout ----\nfailures:\nno\n\n\
              failures:\n    b::c\n\n{failed}"
         );
         check(Expectation::Passes, &tests(&text, 101), Err("1 passed, 1 failed: b::c"));
