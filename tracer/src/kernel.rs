@@ -9,6 +9,7 @@ mod bpf;
 mod btf;
 mod features;
 mod firing;
+mod lockdown;
 mod messages;
 mod plan;
 mod preemption;

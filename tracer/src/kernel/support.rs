@@ -1,10 +1,9 @@
 //! What this kernel and this user can trace: facts. They are read; what only a try can tell is tried in [`trampoline`],
 //! and what has to be mounted is mounted before, by [`Tracefs`].
 
-use std::fs;
-
 use super::btf::Excerpt;
 use super::features::{self, Feature};
+use super::lockdown;
 use super::preemption;
 use super::tracefs::{self, Tracefs};
 use super::trampoline;
@@ -49,7 +48,7 @@ impl Support {
             offsets: btf.map(|btf| btf.offsets.clone()).unwrap_or_default(),
             features: features::try_out(),
             tracefs: tracefs.found(),
-            lockdown: lockdown(),
+            lockdown: lockdown::mode(),
             trampolines: match btf {
                 Some(btf) => trampoline::try_out(btf),
                 None => Err("the kernel has no BTF".to_owned()),
@@ -80,7 +79,7 @@ impl Support {
 
     /// Lockdown forbids reading kernel memory.
     pub fn is_confidential(&self) -> bool {
-        self.lockdown.as_deref() == Some("confidentiality")
+        self.lockdown.as_deref() == Some(lockdown::CONFIDENTIALITY)
     }
 
     /// The kernel has BTF.
@@ -92,10 +91,4 @@ impl Support {
 /// The version of the running kernel; `None` if its release does not begin with one.
 pub fn kernel_version() -> Option<(u32, u32)> {
     Version::of(&process::system().kernel).map(|own| (own.major, own.minor))
-}
-
-/// The word in brackets of `none [integrity] confidentiality`.
-fn lockdown() -> Option<String> {
-    let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
-    Some(text.split_once('[')?.1.split_once(']')?.0.to_owned())
 }

@@ -9,6 +9,7 @@ use anyhow::Context;
 use rustix::mount::{MountFlags, MountPropagationFlags};
 use rustix::thread::UnshareFlags;
 
+use super::lockdown;
 use crate::process;
 use tracer_ebpf::{Field, classic};
 
@@ -62,6 +63,10 @@ impl Tracefs {
     pub fn ensure() -> Self {
         if let Some(found) = look() {
             return Self { found, original: None };
+        }
+        // It would be empty, and Linux 6.12 and 7.3 crash when one that was mounted then is unmounted.
+        if lockdown::mode().as_deref() == Some(lockdown::CONFIDENTIALITY) {
+            return Self { found: Found::Missing, original: None };
         }
         match Self::mount_privately() {
             Ok(original) => {
