@@ -82,7 +82,7 @@ fn the_recordings_tell_what_they_are_named_for() {
     assert_eq!(chain, serde_json::json!(["a1b2c3d4".repeat(8), "web-1"]), "not docker's own teardown");
     assert!(findings("runc-v1").is_empty());
     check("failed-start", "duplicate-teardown", "removed-by-self", "benign");
-    let first = findings("failed-start")[0]["first_failure"]["path"].clone();
+    let first = findings("failed-start")[1]["first_failure"]["path"].clone();
     assert_eq!(first, "web/pids.max", "what failed before the clean-up");
     check("read-only-create", "missing-path-teardown", "read-only-mount", "benign");
     let issues = |name: &str, kind: &str| -> Vec<String> {
