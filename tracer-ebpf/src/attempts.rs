@@ -288,11 +288,12 @@ fn cgroup_of_clone(arguments: u64, size: u64) -> Option<i32> {
     if size < CLONE_ARGS_CGROUP + 8 {
         return None;
     }
-    // SAFETY: the helper checks the address, here and below. The flags come first.
+    // SAFETY: the helper checks the address. The flags come first.
     let flags = unsafe { bpf_probe_read_user(arguments as *const u64) }.ok()?;
     if flags & CLONE_INTO_CGROUP == 0 {
         return None;
     }
+    // SAFETY: likewise.
     unsafe { bpf_probe_read_user((arguments + CLONE_ARGS_CGROUP) as *const u64) }.ok().map(|cgroup| cgroup as i32)
 }
 

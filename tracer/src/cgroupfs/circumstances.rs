@@ -274,7 +274,7 @@ fn values(cgroup: &OwnedFd, subject: &Subject, children: &[Name]) -> Vec<FileVal
         let Ok(beside) = openat(&around, name.as_bytes(), directory_flags(), Mode::empty()) else { continue };
         // Those that keep something for themselves.
         let is_one = |file: &&&str| file.ends_with("exclusive");
-        let keeps = |file: &&str| value(&beside, file).is_some_and(|value| value != "0" && value != "");
+        let keeps = |file: &&str| value(&beside, file).is_some_and(|value| value != "0" && !value.is_empty());
         if path != subject.path && related.beside.iter().filter(is_one).any(keeps) {
             related.beside.iter().for_each(|file| tell(&beside, &path, file));
         }

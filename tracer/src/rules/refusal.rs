@@ -212,7 +212,7 @@ fn tried_to_enable(level: &Level, controller: &str, refused: &Refused, world: &W
             && note.attempt.at < refused.note.attempt.at
             && value.split_ascii_whitespace().any(|word| word.strip_prefix('+') == Some(controller))
     };
-    match world.notes.at(&place).filter(asks).last() {
+    match world.notes.at(&place).rfind(asks) {
         Some(note) => format!(
             " ({} had tried to enable it there {:.3} ms before, and got {})",
             wording::who(&note.attempt.actor),
