@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::arguments::FormArgs;
 use crate::cgroupfs;
 use crate::hierarchy::{Hierarchy, Preemption, Probe, Setup};
-use crate::kernel::{BackendChoice, Feature, Found, Options, PROBES, Plan, Support, Tracefs, Tracer};
+use crate::kernel::{BackendChoice, Feature, Found, Options, PROBES, Plan, ProbeSpec, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
 use crate::phrases::count;
 use crate::process::Capability;
@@ -21,6 +21,8 @@ use crate::sandbox;
 struct Diagnosis {
     checks: Vec<Check>,
     probes: Vec<Probe>,
+    /// Calls that the backend does not look at.
+    not_watched: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -90,6 +92,7 @@ fn examine(args: &Doctor) -> Diagnosis {
     let mut diagnosis = Diagnosis {
         checks: facts(&support),
         probes: Vec::new(),
+        not_watched: Vec::new(),
         backend: None,
         rmdir_class: RmdirClass::of(&support.release),
         emptied_in: EmptiedIn::of(&support.release),
@@ -122,6 +125,8 @@ fn examine(args: &Doctor) -> Diagnosis {
                 diagnosis.checks.push(worse("programs", "not all work", &super::instead_of_trampolines(why)));
             }
             diagnosis.probes = tracer.probes().to_vec();
+            let is_left_out = |probe: &&ProbeSpec| probe.exists_here() && !probe.is_watched_by(tracer.backend());
+            diagnosis.not_watched = PROBES.iter().filter(is_left_out).map(|probe| probe.name).collect();
             diagnosis.backend = Some(tracer.backend().to_string());
             diagnosis.can_trace = diagnosis.setup.is_some();
         }
@@ -299,6 +304,12 @@ fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Resu
                 writeln!(out, "{}  {:<24} {cost}: {reason}", mark(verdict), probe.name)?;
             }
         }
+    }
+    if !report.not_watched.is_empty() {
+        let calls = report.not_watched.join(", ");
+        writeln!(out, "{}  {calls}", mark(Verdict::Worse))?;
+        let hint = "programs make these calls all the time: only --backend tracepoint looks at those that fail";
+        writeln!(out, "{:<6}{}", "", palette.dim(hint))?;
     }
     writeln!(out)?;
     match &report.backend {

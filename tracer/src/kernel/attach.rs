@@ -527,8 +527,8 @@ impl Tracer {
         let mut hooks: Vec<(Hook, Result<(), String>)> = Vec::new();
         // Those on processes come last: each takes some milliseconds to attach, and a runtime that is told of is looked
         // at only when all are in place.
-        let is_watched = |probe: &&ProbeSpec| probe.exists_here() && probe.not_watched_by(plan.backend).is_none();
-        let mut probes: Vec<&ProbeSpec> = PROBES.iter().filter(is_watched).collect();
+        let watched = || PROBES.iter().filter(|probe| probe.is_watched_by(plan.backend));
+        let mut probes: Vec<&ProbeSpec> = watched().collect();
         probes.sort_by_key(|probe| probe.group == Group::Processes);
         for hook in probes.iter().flat_map(|probe| Hook::of(probe, plan).copies(plan.twice)) {
             // One program watches all system calls' exit.
@@ -547,10 +547,10 @@ impl Tracer {
                 *state = self.attach(hook).map_err(told);
             }
         }
-        for probe in PROBES.iter().filter(|probe| probe.exists_here()) {
+        for probe in watched() {
             let hook = Hook::of(probe, plan);
             let error = |hook: &Hook| hooks.iter().find(|(known, _)| known == hook)?.1.clone().err();
-            let reason = probe.not_watched_by(plan.backend).map(str::to_owned).or_else(|| error(&hook));
+            let reason = error(&hook);
             if let Some(error) = &reason
                 && probe.essential
             {
@@ -626,7 +626,7 @@ fn is_trampoline(program: &str) -> bool {
 /// Whether a probe is on a system call that fails, and the backend watches it.
 fn is_on_call(probe: &Probe, backend: Backend) -> bool {
     let is_it = |spec: &&ProbeSpec| spec.name == probe.name && spec.group == Group::Attempts;
-    PROBES.iter().find(is_it).is_some_and(|spec| spec.not_watched_by(backend).is_none())
+    PROBES.iter().find(is_it).is_some_and(|spec| spec.is_watched_by(backend))
 }
 
 /// A kernel program and where it is attached.

@@ -93,11 +93,11 @@ impl ProbeSpec {
         Syscall::ALL.into_iter().find(|syscall| self.group == Group::Attempts && syscall.as_str() == self.name)
     }
 
-    /// Why a backend does not watch it. `None` if it does.
-    pub fn not_watched_by(&self, backend: Backend) -> Option<&'static str> {
+    /// Whether a backend watches it here. Trampolines do not look at calls that programs make all the time: each would
+    /// cost something, and the others nothing any more.
+    pub fn is_watched_by(&self, backend: Backend) -> bool {
         let is_everywhere = self.syscall().is_some_and(|syscall| syscall.row().is_everywhere);
-        (is_everywhere && backend == Backend::Trampoline)
-            .then_some("programs make this call all the time: only --backend tracepoint looks at it")
+        self.exists_here() && !(is_everywhere && backend == Backend::Trampoline)
     }
 
     /// Whether this architecture has what it watches.
