@@ -141,8 +141,8 @@ const ROWS: &[Row] = &[
         (Some("containerd"), None, Some(Errno::ESRCH)), ("", 0), &["kata-zuyZ03"]),
     Row("kata-containers/runtime#3094",
         "time=\"2020-12-03T14:32:29.698598422+01:00\" level=warning msg=\"Could not remove container share dir\" \
-         command=delete container=16e9f4ef8d446d622f343c718f46353bc04031d78b3e873d10c24f6c7baaba35 error=\"no such file \
-         or directory\" name=kata-runtime source=virtcontainers subsystem=container",
+         command=delete container=16e9f4ef8d446d622f343c718f46353bc04031d78b3e873d10c24f6c7baaba35 error=\"no such \
+         file or directory\" name=kata-runtime source=virtcontainers subsystem=container",
         (Some("kata-containers"), None, Some(Errno::ENOENT)), ("", 0),
         &["16e9f4ef8d446d622f343c718f46353bc04031d78b3e873d10c24f6c7baaba35"]),
     Row("kubernetes#109182",
@@ -166,8 +166,8 @@ const ROWS: &[Row] = &[
          podUID=53d19839-496a-4be8-8964-84ee83de9353",
         (Some("kubelet"), RMDIR, None), ("", 0), &["53d19839-496a-4be8-8964-84ee83de9353"]),
     Row("kubernetes#128975",
-        "Nov 20 18:16:41 idp kubelet[1083348]: level=warning msg=\"Failed to remove cgroup (will retry)\" error=\"rmdir \
-         /sys/fs/cgroup/freezer/kubepods.slice/cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc6154\
+        "Nov 20 18:16:41 idp kubelet[1083348]: level=warning msg=\"Failed to remove cgroup (will retry)\" error=\"\
+         rmdir /sys/fs/cgroup/freezer/kubepods.slice/cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc6154\
          14b9bd5d0.scope: device or resource busy\"",
         (Some("kubelet"), RMDIR, Some(Errno::EBUSY)),
         ("/sys/fs/cgroup/freezer/kubepods.slice/\
@@ -217,8 +217,8 @@ const ROWS: &[Row] = &[
          runtime command not found error",
         (Some("podman"), WRITE, Some(Errno::ENOENT)), ("/sys/fs/cgroup/libpod_parent", 1), &[]),
     Row("crun#612",
-        "2021-02-26T14:02:49.000066551Z: creating cgroup directory `/sys/fs/cgroup/net_cls,net_prio/test`: No such file \
-         or directory",
+        "2021-02-26T14:02:49.000066551Z: creating cgroup directory `/sys/fs/cgroup/net_cls,net_prio/test`: No such \
+         file or directory",
         (Some("crun"), MKDIR, Some(Errno::ENOENT)), ("/sys/fs/cgroup/net_cls,net_prio/test", 1), &[]),
     Row("crun#1115",
         "Error: crun: open '/sys/fs/cgroup/cpuset/libpod_parent/libpod-ccc71497/cpuset.cpus': No such file or \
