@@ -167,8 +167,8 @@ const ROWS: &[Row] = &[
         (Some("kubelet"), RMDIR, None), ("", 0), &["53d19839-496a-4be8-8964-84ee83de9353"]),
     Row("kubernetes#128975",
         "Nov 20 18:16:41 idp kubelet[1083348]: level=warning msg=\"Failed to remove cgroup (will retry)\" error=\"\
-         rmdir /sys/fs/cgroup/freezer/kubepods.slice/cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc6154\
-         14b9bd5d0.scope: device or resource busy\"",
+         rmdir /sys/fs/cgroup/freezer/kubepods.slice/\
+         cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc615414b9bd5d0.scope: device or resource busy\"",
         (Some("kubelet"), RMDIR, Some(Errno::EBUSY)),
         ("/sys/fs/cgroup/freezer/kubepods.slice/\
           cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc615414b9bd5d0.scope", 1),
@@ -232,8 +232,8 @@ const ROWS: &[Row] = &[
          file or directory (os error 2)",
         (Some("youki"), None, Some(Errno::ENOENT)), ("/sys/fs/cgroup/systemd/docker/af0c557cb980", 1), &[]),
     Row("lxd#3561",
-        "            lxc 20170716184837.478 ERROR    lxc_cgfs - cgroups/cgfs.c:cgroup_rmdir:209 - Device or resource busy \
-         - cgroup_rmdir: failed to delete /sys/fs/cgroup/cpu,cpuacct//system.slice/upower.service",
+        "            lxc 20170716184837.478 ERROR    lxc_cgfs - cgroups/cgfs.c:cgroup_rmdir:209 - Device or resource \
+         busy - cgroup_rmdir: failed to delete /sys/fs/cgroup/cpu,cpuacct//system.slice/upower.service",
         (Some("lxc"), RMDIR, Some(Errno::EBUSY)), ("/sys/fs/cgroup/cpu,cpuacct/system.slice/upower.service", 1), &[]),
     Row("lxc#145",
         "lxc-start: Device or resource busy - failed to remove cgroup '/sys/fs/cgroup/cpuset/lxc/omv1-1'",
