@@ -168,7 +168,8 @@ const ROWS: &[Row] = &[
     Row("kubernetes#128975",
         "Nov 20 18:16:41 idp kubelet[1083348]: level=warning msg=\"Failed to remove cgroup (will retry)\" error=\"\
          rmdir /sys/fs/cgroup/freezer/kubepods.slice/\
-         cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc615414b9bd5d0.scope: device or resource busy\"",
+         cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc615414b9bd5d0.scope: device or resource \
+         busy\"",
         (Some("kubelet"), RMDIR, Some(Errno::EBUSY)),
         ("/sys/fs/cgroup/freezer/kubepods.slice/\
           cri-containerd-c576b43f0d4a95442d34e0b9a36407df75420306a2ec88e50dc615414b9bd5d0.scope", 1),
@@ -308,8 +309,7 @@ fn the_last_errno_counts_and_a_longer_one_is_no_shorter_one() {
 
 #[test]
 fn no_line_makes_the_reader_stumble() {
-    for text in ["/", "//", "\\", "/\\", "käse/ü /ü:", "`/a", "map[/a /b", "\u{202e}/x", "id=", "pid ", "Os { code: "]
-    {
+    for text in ["/", "//", "/\\", "käse/ü /ü:", "`/a", "map[/a /b", "\u{202e}/x", "id=", "pid ", "Os { code: "] {
         read(text);
     }
     let long = "/a ".repeat(10_000);
