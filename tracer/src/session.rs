@@ -251,13 +251,16 @@ impl Session {
             if now.since(turned) >= STALL {
                 self.again.get_or_insert(WalkReason::Stall);
             }
-            // A story that is about to be told is judged by what is lost, too.
+            // A story that is about to be told is judged by what is lost, too. Where very many are told, each look is
+            // good for those of a moment.
             let is_due = stream.tracker().next_due().is_some_and(|due| due <= now);
-            if is_due || now.since(looked) >= LOOK_EVERY {
+            let is_time = |last: BootTime, every| now.since(last) >= every || is_due && now.since(last) >= self.beat;
+            let (looks, asks) = (is_time(looked, LOOK_EVERY), is_time(asked, LOSS_EVERY));
+            if looks {
                 looked = now;
                 self.look(&mut stream, now)?;
             }
-            if is_due || now.since(asked) >= LOSS_EVERY {
+            if asks {
                 asked = now;
                 self.losses(&mut stream, now)?;
             }

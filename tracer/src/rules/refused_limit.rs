@@ -198,6 +198,9 @@ fn cpuset(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
         _ => return None,
     };
     let own = &refused.note.place.path;
+    if *own == "/" {
+        return Some((NOT_SUPPORTED, "the root cgroup has all there is, and cannot be changed".to_owned(), false));
+    }
     let written = if name == list { refused.call().value.as_ref() } else { refused.value(own, list) };
     let asked = parse(written?)?;
     if asked.is_empty() && refused.errno() == Errno::ENOSPC {

@@ -6,9 +6,24 @@
 use crate::errno::Errno;
 use crate::input::{Operation, Pid};
 use crate::mounts;
-use crate::name::Name;
+use crate::name::{Name, components};
 
-use super::question::{LogLine, cgroup_path};
+/// What a line of a log names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogLine {
+    /// The program that writes such lines.
+    pub program: Option<&'static str>,
+    /// What failed.
+    pub operation: Option<Operation>,
+    /// How.
+    pub errno: Option<Errno>,
+    /// Paths of cgroups, without the control file at their end, in the line's order, each once.
+    pub paths: Vec<Name>,
+    /// What may be a container's id, or a pod's.
+    pub ids: Vec<Name>,
+    /// The process that could not be moved.
+    pub pid: Option<Pid>,
+}
 
 /// What a line's words tell: the first row that has all of them.
 struct Form {
@@ -156,6 +171,19 @@ fn paths(line: &str) -> (Vec<Name>, Option<Operation>) {
 /// Where it is mounted nearly everywhere, or was.
 fn is_of_cgroupfs(path: &Name) -> bool {
     [mounts::USUAL, "/cgroup"].iter().any(|mount| path.as_bytes().starts_with(mount.as_bytes()))
+}
+
+/// A path without the control file at its end, without doubled slashes, and without one at its end.
+pub(super) fn cgroup_path(path: &str) -> Name {
+    let mut whole = Vec::with_capacity(path.len());
+    for part in components(path.as_bytes()) {
+        whole.push(b'/');
+        whole.extend_from_slice(part);
+    }
+    if whole.is_empty() {
+        whole.push(b'/');
+    }
+    mounts::split_control_file(&Name::from(whole)).0
 }
 
 /// Whether a path begins there: with a slash that belongs to nothing before it.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::question::{LogLine, Question, cgroup_path};
+use super::logs::{LogLine, cgroup_path};
+use super::question::Question;
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::input::{Actor, BootTime, Cgroup, CgroupId, HierarchyId, Input, Pid};

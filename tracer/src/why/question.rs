@@ -1,11 +1,10 @@
 //! What somebody asks about: a path, an id, a name, a process, or a whole line of a log.
 
 use crate::errno::Errno;
-use crate::input::{Operation, Pid};
-use crate::mounts;
-use crate::name::{Name, components};
+use crate::input::Pid;
+use crate::name::Name;
 
-use super::logs;
+use super::logs::{self, LogLine, cgroup_path};
 
 /// What is asked about.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,23 +17,6 @@ pub enum Question {
     Word(Name),
     /// A line of a log.
     Line(LogLine),
-}
-
-/// What a line of a log names.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LogLine {
-    /// The program that writes such lines.
-    pub program: Option<&'static str>,
-    /// What failed.
-    pub operation: Option<Operation>,
-    /// How.
-    pub errno: Option<Errno>,
-    /// Paths of cgroups, without the control file at their end, in the line's order, each once.
-    pub paths: Vec<Name>,
-    /// What may be a container's id, or a pod's.
-    pub ids: Vec<Name>,
-    /// The process that could not be moved.
-    pub pid: Option<Pid>,
 }
 
 impl Question {
@@ -76,19 +58,6 @@ impl Question {
             Self::Process(_) | Self::Path(_) | Self::Word(_) => None,
         }
     }
-}
-
-/// A path without the control file at its end, without doubled slashes, and without one at its end.
-pub(super) fn cgroup_path(path: &str) -> Name {
-    let mut whole = Vec::with_capacity(path.len());
-    for part in components(path.as_bytes()) {
-        whole.push(b'/');
-        whole.extend_from_slice(part);
-    }
-    if whole.is_empty() {
-        whole.push(b'/');
-    }
-    mounts::split_control_file(&Name::from(whole)).0
 }
 
 #[cfg(test)]

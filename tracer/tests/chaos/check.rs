@@ -64,6 +64,8 @@ pub struct Lost {
     pub of: HashSet<u32>,
     /// Failed `mkdir` calls of such processes: each may have begun another life anywhere.
     pub mkdirs: bool,
+    /// Something was forgotten for want of room.
+    pub forgotten: bool,
 }
 
 impl Lost {
@@ -95,6 +97,7 @@ pub fn check(truth: &Truth, lines: &[Value], traced: Range<u64>, grounds: &[Plac
         lost: Lost::default(),
     };
     of_type("lost").into_iter().for_each(|lost| told.lost.add(lost));
+    told.lost.forgotten = of_type("end").into_iter().any(|end| number(&end["counts"]["evicted"]) > 0);
     let mut report = Report::of(lines.len());
     for lost in of_type("lost") {
         *report.lost.entry(text(&lost["ring"]).to_owned()).or_default() += number(&lost["count"]);

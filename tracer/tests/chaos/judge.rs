@@ -338,7 +338,10 @@ impl<'a> Check<'a> {
     /// withheld hide nothing but what that process tried.
     fn may_be_degraded(&self, case: &Case) -> bool {
         let lost = &self.told.lost;
-        lost.lifecycle
+        let because = case.finding["because"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let is_of_room = |why: &Value| text(why).contains("not remembered");
+        lost.forgotten && because.iter().all(is_of_room)
+            || lost.lifecycle
             || lost.attempts
             || lost.mkdirs
             || case.removals.iter().any(|(call, _)| lost.of.contains(&self.truth.calls[*call].who.pid))

@@ -223,7 +223,11 @@ pub const LIVES: &[Life] = &[
         .leaves()
         .untold("the state that is looked at in another mount namespace may be another container's"),
     Life::new("runc", V2, "a limit cannot be set", FAILS).config(LIMIT).told(LIMITED),
-    Life::new("youki", V2, "a limit cannot be set", FAILS).config(LIMIT),
+    Life::new("youki", V2, "a limit cannot be set", FAILS).config(LIMIT).told(&[Told::new(
+        "undetermined",
+        "missing-controller",
+        "bound-to-v1",
+    )]),
     Life::new("runc", Host, "a stranger in its cgroups, and delete is tried without end", FOR_EVER).told(MANY).leaves(),
     Life::new("runc", Host, "its owner is killed", OWNER_DIES).config(SLEEPS).leaves().untold(HAS_STATE),
     Life::new("runc", V2, "its owner is killed", OWNER_DIES).config(SLEEPS).leaves().untold(HAS_STATE),
@@ -278,7 +282,10 @@ pub const LIVES: &[Life] = &[
     Life::new("runc", V2, "thirty at once, and a stranger in one of them", THIRTY).told(BUSY).leaves(),
     Life::new("crun", V2, "a limit cannot be set", FAILS)
         .config(LIMIT)
-        .told(&[fault("leaked-cgroup", "creation-aborted")])
+        .told(&[
+            fault("leaked-cgroup", "creation-aborted"),
+            Told::new("undetermined", "missing-controller", "bound-to-v1"),
+        ])
         .leaves(),
 ];
 

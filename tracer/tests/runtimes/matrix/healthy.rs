@@ -104,8 +104,15 @@ const PODMAN_LIMIT: &str = r#"pod load --quiet --input "$archive"
 ! pod run --cidfile cid --name "$id" $limits --pids-limit 50 "$image" /bin/true; is "$(cat cid)"; pod rm "$id""#;
 
 /// Its clean-up is told, and with it the call that failed first.
-pub const LIMITED: &[Told] =
-    &[Told::new("benign", "duplicate-teardown", "removed-by-self").says("pids.max failed with ENOENT")];
+pub const LIMITED: &[Told] = &[
+    Told::new("benign", "duplicate-teardown", "removed-by-self").says("pids.max failed with ENOENT"),
+    Told::new("undetermined", "missing-controller", "bound-to-v1"),
+];
+/// It is an engine that asks: what a `create` is there for failed.
+const LIMITED_CREATE: &[Told] = &[
+    Told::new("benign", "duplicate-teardown", "removed-by-self").says("pids.max failed with ENOENT"),
+    Told::new("fault", "missing-controller", "bound-to-v1"),
+];
 const NEVER: &[Told] = &[Told::new("benign", "missing-path-teardown", "never-created")];
 const TWICE: &[Told] = &[Told::new("benign", "duplicate-teardown", "removed-by-self")];
 
@@ -184,5 +191,7 @@ pub const LIVES: &[Life] = &[
     Life::new("podman", V2, "podman run of no such command", PODMAN_TYPO).container(PODMAN).told(TWICE),
     Life::new("podman", Host, "podman run, and a hook fails", PODMAN_HOOK).container(PODMAN),
     Life::new("podman", V2, "podman run, and a hook fails", PODMAN_HOOK).container(PODMAN).told(TWICE),
-    Life::new("podman", V2, "podman run with a limit that cannot be set", PODMAN_LIMIT).container(PODMAN).told(LIMITED),
+    Life::new("podman", V2, "podman run with a limit that cannot be set", PODMAN_LIMIT)
+        .container(PODMAN)
+        .told(LIMITED_CREATE),
 ];
