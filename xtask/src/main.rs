@@ -55,6 +55,9 @@ enum Task {
         /// Guests at a time; as many as there are processors if not given
         #[arg(long, value_name = "COUNT")]
         jobs: Option<NonZero<usize>>,
+        /// Two rows only, without the tests that take longest; the table is not written
+        #[arg(long, conflicts_with_all = ["versions", "only", "jobs"])]
+        brief: bool,
     },
     /// Format, lints and documentation only
     Lint,
@@ -119,7 +122,8 @@ fn main() -> ExitCode {
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
-        Task::Kernels { versions, only, jobs } => kernels::by_hand(&versions, only.as_deref(), jobs),
+        Task::Kernels { brief: true, .. } => kernels::in_brief(),
+        Task::Kernels { versions, only, jobs, brief: false } => kernels::by_hand(&versions, only.as_deref(), jobs),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();
