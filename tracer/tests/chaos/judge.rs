@@ -340,7 +340,7 @@ impl<'a> Check<'a> {
         let lost = &self.told.lost;
         let because = case.finding["because"].as_array().map(Vec::as_slice).unwrap_or_default();
         let is_of_room = |why: &Value| text(why).contains("not remembered");
-        lost.forgotten && because.iter().all(is_of_room)
+        lost.forgotten && !because.is_empty() && because.iter().all(is_of_room)
             || lost.lifecycle
             || lost.attempts
             || lost.mkdirs
