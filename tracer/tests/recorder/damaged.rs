@@ -211,9 +211,9 @@ fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
     check("empty arguments", 64, 20, &|seq| process(seq, &empty));
     let parents = format!(r#""parents":[{}{{"pid":1,"comm":""}}]"#, r#"{"pid":1,"comm":""},"#.repeat(1_000_000));
     check("parents", 96, 3, &|seq| process(seq, &parents));
-    check("processes", 64, 50_000, &|seq| process(seq, &format!(r#""argv":["runc","delete","{seq}{long}"]"#)));
-    check("cgroups", 80, 50_000, &|seq| event(seq, "created", &format!("/{seq}{long}")));
-    check("removals", 64, 50_000, &|seq| event(seq, "removed", &format!("/{seq}{long}")));
+    check("processes", 64, 25_000, &|seq| process(seq, &format!(r#""argv":["runc","delete","{seq}{long}"]"#)));
+    check("cgroups", 80, 25_000, &|seq| event(seq, "created", &format!("/{seq}{long}")));
+    check("removals", 64, 25_000, &|seq| event(seq, "removed", &format!("/{seq}{long}")));
     check("failed calls", 64, 50_000, &|seq| call(seq, "mkdir", &format!("{seq}{long}"), 7));
     check("callers", 64, 200_000, &|seq| call(seq, "rmdir", "one", seq));
     check("findings", 96, 20_000, &|seq| call(seq, "rmdir", &format!("{seq}{long}"), seq));
