@@ -329,27 +329,11 @@ fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Need;
     use crate::process::Capabilities;
-    use tracer_ebpf::offset;
-
-    fn host() -> Support {
-        Support {
-            release: "6.18.1".into(),
-            built: true,
-            capabilities: Capabilities(u64::MAX),
-            features: Need::ALL.map(|need| Feature { need, found: Ok(()) }).into(),
-            offsets: vec![Some(8); offset::COUNT],
-            tracefs: Found::Mounted,
-            lockdown: Some("none".into()),
-            preemption: Some(Preemption::Voluntary),
-            trampolines: Ok(()),
-        }
-    }
 
     /// What is said of one thing on a host that is different: how good it is, and all words.
     fn check(what: &str, change: impl Fn(&mut Support), expected: &str) {
-        let mut support = host();
+        let mut support = Support::of_a_good_host();
         change(&mut support);
         let checks = facts(&support);
         let check = checks.iter().find(|check| check.what == what).unwrap_or_else(|| panic!("nothing of {what}"));

@@ -315,22 +315,8 @@ mod tests {
     use super::*;
     use crate::process::Capabilities;
 
-    fn good() -> Support {
-        Support {
-            release: "6.18.1".into(),
-            built: true,
-            capabilities: Capabilities(u64::MAX),
-            features: Need::ALL.map(|need| Feature { need, found: Ok(()) }).into(),
-            offsets: vec![Some(8); offset::COUNT],
-            tracefs: Found::Mounted,
-            lockdown: Some("none".into()),
-            preemption: Some(Preemption::Voluntary),
-            trampolines: Ok(()),
-        }
-    }
-
     fn check(change: impl Fn(&mut Support), choice: BackendChoice, expected: Result<Backend, &str>) {
-        let mut support = good();
+        let mut support = Support::of_a_good_host();
         change(&mut support);
         match (Plan::decide(&support, choice), expected) {
             (Ok(plan), Ok(backend)) => assert_eq!(plan.backend, backend),
@@ -373,7 +359,7 @@ mod tests {
 
     #[test]
     fn lockdown_is_named_where_it_is_in_the_way() {
-        let mut support = Support { lockdown: Some("integrity".into()), ..good() };
+        let mut support = Support { lockdown: Some("integrity".into()), ..Support::of_a_good_host() };
         assert!(Plan::decide(&support, BackendChoice::Auto).is_ok());
         lacks(&mut support, Need::KernelMemory);
         support.lockdown = None;
@@ -390,7 +376,7 @@ mod tests {
     #[test]
     fn hooks_are_there_twice_where_a_program_can_be_preempted() {
         let check = |release: &str, preemption, choice, twice| {
-            let support = Support { release: release.to_owned(), preemption, ..good() };
+            let support = Support { release: release.to_owned(), preemption, ..Support::of_a_good_host() };
             assert_eq!(Plan::decide(&support, choice).map(|plan| plan.twice), Ok(twice), "{release} {preemption:?}");
         };
         check("6.1", Some(Preemption::Voluntary), BackendChoice::Trampoline, false);
@@ -403,7 +389,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_said_with_its_cost() {
-        let mut support = good();
+        let mut support = Support::of_a_good_host();
         assert!(Plan::decide(&support, BackendChoice::Auto).is_ok_and(|plan| plan.notes.is_empty()));
         support.offsets = Vec::new();
         support.capabilities = Capabilities(1 << 39 | 1 << 38);

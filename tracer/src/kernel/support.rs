@@ -36,6 +36,22 @@ pub struct Support {
 }
 
 impl Support {
+    /// What is found where nothing is missing.
+    #[cfg(test)]
+    pub(crate) fn of_a_good_host() -> Self {
+        Self {
+            release: "6.18.1".into(),
+            built: true,
+            capabilities: Capabilities(u64::MAX),
+            features: features::Need::ALL.map(|need| Feature { need, found: Ok(()) }).into(),
+            offsets: vec![Some(8); offset::COUNT],
+            tracefs: tracefs::Found::Mounted,
+            lockdown: Some("none".into()),
+            preemption: Some(Preemption::Voluntary),
+            trampolines: Ok(()),
+        }
+    }
+
     /// Finds out.
     pub fn survey(tracefs: &Tracefs) -> Self {
         let release = process::system().kernel;

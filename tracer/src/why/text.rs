@@ -100,9 +100,8 @@ impl Style {
         let columns: Vec<[String; 4]> = (answer.steps.iter())
             .map(|step| {
                 let errno = step.errno.map(|errno| format!(" {errno}")).unwrap_or_default();
-                let path = if is_one_place { String::new() } else { self.short(&step.path) };
-                let file = step.file.iter().map(|file| format!("{}{file}", if path.is_empty() { "" } else { " " }));
-                let path = std::iter::once(path.clone()).chain(file).collect();
+                let path = (!is_one_place).then(|| self.short(&step.path));
+                let path = path.into_iter().chain(step.file.clone()).collect::<Vec<_>>().join(" ");
                 let by = self.short(step.by.as_deref().unwrap_or_default());
                 [format!("{}{errno}", step.what), label(step), path, by]
             })
