@@ -180,7 +180,11 @@ impl<'a> Check<'a> {
             self.report.wrong(Class::Certain, case.scene, format!("wrong, and certain: {}", brief(case.finding)));
         }
         self.report.made(Class::Degraded, true);
-        if !case.is_certain() && !case.is_cut && !self.may_be_degraded(case) {
+        let is_all_seen = !case.is_cut && !self.may_be_degraded(case);
+        if is_all_seen {
+            self.report.all_seen.insert(case.word("id").to_owned());
+        }
+        if is_all_seen && !case.is_certain() {
             let what = format!("all was seen: {}{}", brief(case.finding), self.truth_of(case));
             self.report.wrong(Class::Degraded, case.scene, what);
         }

@@ -1,5 +1,7 @@
 //! One lie of each class, put into a true stream: the check must find them all, or it would find none.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use crate::check::{number, text};
@@ -101,7 +103,14 @@ const LIES: &[Lie] = &[
 ];
 
 /// Tells them all, of what happened in the middle of `lines`. Returns their classes.
-pub fn tell(lines: &mut [Value], truth: &Truth, is_ours: impl Fn(&Value) -> bool) -> Vec<Class> {
+///
+/// A lie in a finding is told where all was seen (`all_seen` has the ids): elsewhere the finding may be unsure of it.
+pub fn tell(
+    lines: &mut [Value],
+    truth: &Truth,
+    all_seen: &HashSet<String>,
+    is_ours: impl Fn(&Value) -> bool,
+) -> Vec<Class> {
     let (third, count) = (lines.len() / 3, lines.len());
     let mut told = Vec::new();
     let mut used: Vec<String> = Vec::new();
@@ -110,6 +119,7 @@ pub fn tell(lines: &mut [Value], truth: &Truth, is_ours: impl Fn(&Value) -> bool
             is_ours(line)
                 && (lie.fits)(line)
                 && line["revision"] != 1
+                && (line["type"] != "finding" || all_seen.contains(text(&line["id"])))
                 && !used.iter().any(|id| *id == text(&line["id"]))
         });
         let Some(position) = line.map(|position| position + third) else { continue };

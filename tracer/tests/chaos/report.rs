@@ -139,6 +139,8 @@ pub struct Report {
     pub numbers_used_again: usize,
     /// Of whom something is lost was not said.
     pub lost_anything_of_anybody: bool,
+    /// The findings (their ids) that nothing which was lost, or cut off, can excuse.
+    pub all_seen: HashSet<String>,
     lines: usize,
     examples: usize,
 }
