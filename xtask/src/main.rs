@@ -80,6 +80,9 @@ enum Task {
         /// Repeat a run by its seed; the kernel's order may differ
         #[arg(long)]
         seed: Option<u64>,
+        /// Judge a run that was kept: its directory
+        #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["seconds", "seed"])]
+        again: Option<PathBuf>,
     },
     /// Run the agent under churn at full speed, and see that its memory stays flat and nothing is lost; needs root
     Soak {
@@ -129,7 +132,7 @@ fn main() -> ExitCode {
             let input = input.map(std::path::absolute).transpose();
             input.map_err(Into::into).and_then(|input| fuzz::by_hand(target, seconds, input.as_deref()))
         }
-        Task::Chaos { seconds, seed } => chaos::run_for(seconds, seed),
+        Task::Chaos { seconds, seed, again } => chaos::run_for(seconds, seed, again.as_deref()),
         Task::Soak { part, minutes, containers } => soak::run(part, soak::Times::long(minutes, containers)),
         Task::Bench { measure: Some(what), number, cgroup, .. } => {
             bench::measure(what, number, &cgroup.unwrap_or_default())

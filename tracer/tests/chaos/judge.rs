@@ -351,16 +351,23 @@ impl<'a> Check<'a> {
             || case.removals.iter().any(|(call, _)| lost.of.contains(&self.truth.calls[*call].who.pid))
     }
 
-    /// What was left of what a process tried to remove.
+    /// What was left of what a process tried to remove. What was renamed before tracing began nobody can know of: the
+    /// severity supposes that it was not, and the finding is degraded.
     fn left(&self, case: &Case, process: &Process) -> Left {
         let own = case.removals.iter().filter(|(call, _)| self.truth.calls[*call].who == process.who);
-        let verdicts = own.flat_map(|(_, expected)| &expected.verdicts);
-        let (renamed, gone): (Vec<&Verdict>, Vec<&Verdict>) =
-            verdicts.partition(|verdict| matches!(verdict, Verdict::Renamed { .. }));
-        match (renamed.is_empty(), gone.is_empty()) {
-            (true, _) => Left::Nothing,
-            (false, true) => Left::Renamed,
-            (false, false) => Left::Either,
+        let mut left: Vec<Left> = own
+            .flat_map(|(_, expected)| &expected.verdicts)
+            .map(|verdict| match verdict {
+                Verdict::Renamed { by } if self.truth.calls[*by].after < self.traced.start => Left::Either,
+                Verdict::Renamed { .. } => Left::Renamed,
+                _ => Left::Nothing,
+            })
+            .collect();
+        left.dedup();
+        match left.as_slice() {
+            [] => Left::Nothing,
+            [all] => *all,
+            _ => Left::Either,
         }
     }
 

@@ -28,6 +28,7 @@ use check::text;
 use random::Random;
 use real::Runtimes;
 use scenes::{Site, Troupe};
+use serde::{Deserialize, Serialize};
 use support::{CGTRACE, Scratch, signal, wait_for};
 use truth::{Place, Truth, now};
 
@@ -43,6 +44,10 @@ const BEFOREHAND: Duration = Duration::from_secs(4);
 const AFTERWARDS: Duration = Duration::from_millis(2_400);
 /// Failing calls of the process that floods.
 const FLOOD: u32 = 2_000;
+/// What the directory of a run holds.
+const TRUTH: &str = "truth.jsonl";
+const TRACE: &str = "trace.jsonl.zst";
+const TALE: &str = "tale.json";
 /// Programs that actors are known as.
 const PROGRAMS: [&str; 4] = ["runc", "buildkit-runc", "crun", "rmdir"];
 
@@ -89,6 +94,10 @@ fn number_of(name: &str) -> Option<u64> {
 }
 
 fn every_word_is_true() -> bool {
+    if let Some(directory) = std::env::var_os("CGTRACE_CHAOS_AGAIN").map(PathBuf::from) {
+        let tale = std::fs::read(directory.join(TALE)).expect("the directory of a run that was kept");
+        return serde_json::from_slice::<Tale>(&tale).unwrap().is_true(&directory);
+    }
     assert!(rustix::process::geteuid().is_root(), "run as root");
     let seconds = number_of("CGTRACE_CHAOS_SECONDS").unwrap_or(SECONDS).max(AROUND + 1);
     let seed = number_of("CGTRACE_CHAOS_SEED").unwrap_or_else(|| now() ^ u64::from(std::process::id()) << 32);
@@ -97,7 +106,7 @@ fn every_word_is_true() -> bool {
     let mut random = Random::new(seed);
     let directory = tempfile::Builder::new().prefix("chaos-").tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let house = House {
-        truth: directory.path().join("truth.jsonl"),
+        truth: directory.path().join(TRUTH),
         programs: directory.path().join("programs"),
         scene: "main".to_owned(),
     };
@@ -160,27 +169,15 @@ fn every_word_is_true() -> bool {
         .collect();
     std::thread::sleep(AFTERWARDS / 2);
     let stopped = now();
-    let trace = agent.stop();
+    agent.stop();
     players.into_iter().for_each(wait_for_player);
     signal(read_only.who.pid, libc::SIGKILL);
     house.wait(read_only);
 
     let played = now();
-    let truth = Truth::read(&house.truth);
-    let mut lines = lines_of(&trace);
-    let grounds: Vec<Place> = outer.into_iter().map(|site| site.root).collect();
-    let report = check::check(&truth, &lines, started..stopped, &grounds);
-    let mut passed = report.print();
-    // Where others made so much that something was lost, not every lie can be told from what was not seen.
-    if passed && !report.lost_anything_of_anybody {
-        let ground = grounds[0].path.clone();
-        let told =
-            lies::tell(&mut lines, &truth, &report.all_seen, |line| text(&line["cgroup"]["path"]).starts_with(&ground));
-        let found = check::check(&truth, &lines, started..stopped, &grounds);
-        let unfound: Vec<_> = told.iter().filter(|class| !found.is_wrong(**class)).collect();
-        println!("lies told: {}; not found: {unfound:?}", told.len());
-        passed &= unfound.is_empty() && !told.is_empty();
-    }
+    let tale = Tale { started, stopped, grounds: outer.into_iter().map(|site| site.root).collect() };
+    std::fs::write(directory.path().join(TALE), serde_json::to_vec(&tale).unwrap()).unwrap();
+    let passed = tale.is_true(directory.path());
     let seconds = |from, to| Duration::from_nanos(to - from).as_secs_f64();
     println!(
         "played for {:.1} s, ended in {:.1} s, judged in {:.1} s",
@@ -194,8 +191,40 @@ fn every_word_is_true() -> bool {
             let _ = std::fs::remove_dir_all(kept.join(what));
         }
         println!("the truth and the trace are kept: {}; seed {seed}", kept.display());
+        println!("to judge them again: CGTRACE_CHAOS_AGAIN=DIRECTORY, or `cargo xtask chaos --again DIRECTORY`");
     }
     passed
+}
+
+/// What a run must be known of to judge it by its directory.
+#[derive(Serialize, Deserialize)]
+struct Tale {
+    /// When tracing had begun, and when it was asked to stop: of the boot, in nanoseconds.
+    started: u64,
+    stopped: u64,
+    grounds: Vec<Place>,
+}
+
+impl Tale {
+    /// Holds what was told against the truth, prints the table, and then tells lies, which must be found.
+    fn is_true(&self, directory: &Path) -> bool {
+        let truth = Truth::read(&directory.join(TRUTH));
+        let mut lines = lines_of(&directory.join(TRACE));
+        let traced = self.started..self.stopped;
+        let report = check::check(&truth, &lines, traced.clone(), &self.grounds);
+        let passed = report.print();
+        // Where others made so much that something was lost, not every lie can be told from what was not seen.
+        if !passed || report.lost_anything_of_anybody {
+            return passed;
+        }
+        let ground = self.grounds[0].path.clone();
+        let told =
+            lies::tell(&mut lines, &truth, &report.all_seen, |line| text(&line["cgroup"]["path"]).starts_with(&ground));
+        let found = check::check(&truth, &lines, traced, &self.grounds);
+        let unfound: Vec<_> = told.iter().filter(|class| !found.is_wrong(**class)).collect();
+        println!("lies told: {}; not found: {unfound:?}", told.len());
+        unfound.is_empty() && !told.is_empty()
+    }
 }
 
 fn play_until(troupe: &mut Troupe, end: u64) {
@@ -302,43 +331,39 @@ fn read_only(house: &House, outer: &Site) -> Actor {
 }
 
 /// A recording `cgtrace record`. It is read by nobody until it has ended, and this process stays one thread.
-struct Agent {
-    child: Child,
-    trace: PathBuf,
-}
+struct Agent(Child);
 
 impl Agent {
     fn start(directory: &Path) -> Self {
-        let (trace, said) = (directory.join("trace.jsonl.zst"), directory.join("agent.log"));
+        let (trace, said) = (directory.join(TRACE), directory.join("agent.log"));
         let child = Command::new(CGTRACE)
             .args(["record", "--output"])
-            .arg(&trace)
+            .arg(trace)
             .stdin(Stdio::null())
             .stderr(File::create(&said).unwrap())
             .spawn()
             .unwrap();
-        let mut agent = Self { child, trace };
+        let mut agent = Self(child);
         wait_for("tracing", || {
             let text = std::fs::read_to_string(&said).unwrap();
-            assert!(agent.child.try_wait().unwrap().is_none(), "cgtrace record ended: {text}");
+            assert!(agent.0.try_wait().unwrap().is_none(), "cgtrace record ended: {text}");
             text.lines().any(|line| line.starts_with("tracing ")).then_some(())
         });
         agent
     }
 
-    /// Sends SIGINT and waits for its end. Returns its trace.
-    fn stop(mut self) -> PathBuf {
-        signal(self.child.id(), libc::SIGINT);
-        let status = self.child.wait().unwrap();
+    /// Sends SIGINT and waits for its end.
+    fn stop(mut self) {
+        signal(self.0.id(), libc::SIGINT);
+        let status = self.0.wait().unwrap();
         assert!(status.success(), "cgtrace record ended with {status}");
-        self.trace.clone()
     }
 }
 
 impl Drop for Agent {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 
