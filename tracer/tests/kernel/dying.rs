@@ -90,7 +90,7 @@ fn a_cgroup_whose_process_nobody_waits_for_lingers_and_one_that_was_left_does_no
 }
 
 #[test]
-fn a_page_in_a_tmpfs_keeps_a_memory_cgroup_of_v1_before_7_1() {
+fn a_page_in_a_tmpfs_keeps_a_v1_memory_cgroup_before_7_1() {
     let scratch = Scratch::on_v1("memory");
     let directory = tempfile::tempdir_in("/dev/shm").unwrap();
     let file = directory.path().join("file");

@@ -9,8 +9,9 @@ use cgtrace::kernel::{Backend, BackendChoice, Look, Options, Plan, Stop, Support
 use crate::support::{Scratch, c_path, fork, rmdir};
 use crate::{Kernel, plan};
 
+/// With the tracepoint to fall back to, as without a choice.
 fn plans() -> Vec<Plan> {
-    let own = plan();
+    let own = Plan { falls_back: true, ..plan() };
     let instead = [Backend::TracepointBtf, Backend::TracepointRaw].map(|backend| Plan { backend, ..own.clone() });
     std::iter::once(own).chain(instead).collect()
 }
@@ -97,7 +98,8 @@ fn where_ftrace_is_switched_off_the_tracepoint_takes_over_and_nothing_is_told_tw
         return;
     }
     let scratch = Scratch::new();
-    let mut kernel = Kernel::start(&plan(), &Options::default());
+    let plan = Plan::decide(&support, BackendChoice::Trampoline).map(|plan| Plan { falls_back: true, ..plan }).unwrap();
+    let mut kernel = Kernel::start(&plan, &Options::default());
     assert_eq!(kernel.tracer.backend(), Backend::Trampoline);
     let fail = |name: &str| {
         let path = c_path(scratch.path.join(name));
@@ -131,5 +133,5 @@ fn where_ftrace_is_switched_off_the_tracepoint_takes_over_and_nothing_is_told_tw
     assert_eq!(kernel.tracer.look(BootTime(2)), Look::Runs);
     drop(kernel);
     // Nobody on this host is worse off.
-    assert_eq!(Kernel::start(&plan(), &Options::default()).tracer.backend(), Backend::Trampoline);
+    assert_eq!(Kernel::start(&plan, &Options::default()).tracer.backend(), Backend::Trampoline);
 }

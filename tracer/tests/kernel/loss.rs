@@ -2,7 +2,7 @@
 
 use cgtrace::input::{BootTime, Change, Event, Input, LossReason, Operation, Ring};
 use cgtrace::kernel::Options;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::support::{Agent, Scratch, c_path, errno, fork, mkdir, of_type, rmdir};
 use crate::{Kernel, plan};
@@ -193,13 +193,17 @@ fn never_created_beside(flood: Operation) -> (u32, Vec<Value>) {
 fn a_flood_of_failed_openings_makes_no_claim_uncertain_and_one_of_failed_mkdirs_is_named_by_those_it_does() {
     let _alone = crate::alone();
     let (_, findings) = never_created_beside(Operation::Open);
-    let uncertain: Vec<_> = findings.iter().filter(|finding| finding["certainty"] != "certain").collect();
+    let is_of_skips =
+        |finding: &Value| crate::skips_programs() && finding["because"] == json!(["failed calls were lost meanwhile"]);
+    let uncertain: Vec<_> =
+        findings.iter().filter(|finding| finding["certainty"] != "certain" && !is_of_skips(finding)).collect();
     assert!(uncertain.is_empty(), "{uncertain:#?}");
 
     let (pid, findings) = never_created_beside(Operation::Mkdir);
     let because = format!("failed mkdir calls of flooder ({pid}) were lost meanwhile");
     for finding in findings {
         assert_eq!(finding["certainty"], "degraded", "{finding:#}");
-        assert_eq!(finding["because"][0], because.as_str(), "{finding:#}");
+        let told = finding["because"].as_array().unwrap();
+        assert!(told.iter().any(|told| *told == because.as_str()), "{finding:#}");
     }
 }

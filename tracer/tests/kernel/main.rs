@@ -53,6 +53,11 @@ fn plans() -> Vec<Plan> {
     [best].into_iter().chain(others).collect()
 }
 
+/// Whether this kernel may skip programs, which is counted: there a claim may be uncertain.
+fn skips_programs() -> bool {
+    plan().twice
+}
+
 /// One at a time: tests that make very much noise, and those that cannot bear any. Held until the test is over.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());

@@ -1,12 +1,12 @@
 //! Names that strangers chose.
 
-use std::ffi::{CString, OsStr};
+use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::process::Command;
 
 use cgtrace::name::Name;
 
-use crate::support::{Agent, CGTRACE, Scratch, c_path, errno, fork, mkdir, of_type, rmdir};
+use crate::support::{Agent, CGTRACE, Scratch, c_path, fork, mkdir, of_type, rmdir};
 
 /// Names that a cgroup can have and an output can break on.
 fn evil() -> Vec<Vec<u8>> {
@@ -80,36 +80,6 @@ fn every_name_reaches_json_without_loss_and_no_terminal_is_moved() {
     assert!(text.lines().count() >= 3 * evil().len());
     let wrong: Vec<char> = text.chars().filter(|c| c.is_control() && *c != '\n' || *c == '\u{202e}').collect();
     assert!(wrong.is_empty(), "{wrong:?}");
-}
-
-#[test]
-fn a_cgroup_a_thousand_levels_down_is_told_by_its_whole_path() {
-    let scratch = Scratch::new();
-    let agent = Agent::start(&[]);
-    let name = CString::new("deep").unwrap();
-    let top = c_path(&scratch.path);
-    // SAFETY: the paths end in zeros.
-    let child = fork(|| unsafe {
-        if libc::chdir(top.as_ptr()) != 0 {
-            return 1;
-        }
-        for _ in 0..1_000 {
-            if libc::mkdir(name.as_ptr(), 0o755) != 0 || libc::chdir(name.as_ptr()) != 0 {
-                return 2;
-            }
-        }
-        // A failed call from down there: its place is known although the way up is longer than what is walked.
-        i32::from(errno(libc::rmdir(c"missing".as_ptr()).into()) != libc::ENOENT)
-    });
-    assert_eq!(child.wait(), 0);
-    let whole = format!("{}{}", scratch.cgroup, "/deep".repeat(1_000));
-    let created =
-        agent.wait_for("the deepest", |line| line["change"] == "created" && line["cgroup"]["path"] == whole.as_str());
-    assert!(created["cgroup"].get("truncated").is_none());
-    assert_eq!(created["cgroup"]["level"], 1_001);
-    let attempt = agent.wait_for("the attempt", |line| line["type"] == "attempt" && line["path"] == "missing");
-    assert_eq!(attempt["cgroup"]["path"], format!("{whole}/missing"));
-    agent.finish();
 }
 
 #[test]

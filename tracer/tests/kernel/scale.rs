@@ -1,11 +1,22 @@
-//! Very many, very short.
+//! Very many, very short, very deep.
 
 use std::collections::HashMap;
 use std::ffi::CString;
 
 use serde_json::Value;
 
-use crate::support::{Agent, Gate, Scratch, c_path, fork, mkdir, of_type, rmdir, write};
+use crate::support::{Agent, Gate, Scratch, c_path, errno, fork, mkdir, of_type, rmdir, write};
+
+/// How often the kernel skipped a program. Nothing is lost in another way, and on other kernels nothing at all.
+fn missed(lines: &[Value]) -> u64 {
+    let lost = lines.last().unwrap()["counts"]["lost"].as_u64().unwrap();
+    let is_miss = |line: &&Value| line["reason"] == "missed";
+    let told: u64 =
+        of_type(lines, "lost").iter().filter(|line| is_miss(line)).map(|line| line["count"].as_u64().unwrap()).sum();
+    assert_eq!(lost, told, "nothing is lost but what the kernel skipped");
+    assert!(told == 0 || crate::skips_programs(), "{told} lost");
+    told
+}
 
 #[test]
 fn of_two_processes_racing_a_thousand_times_every_second_one_is_told_with_its_rival() {
@@ -39,11 +50,13 @@ fn of_two_processes_racing_a_thousand_times_every_second_one_is_told_with_its_ri
     }
     agent.wait_for_all("all findings", RACES, |line| line["type"] == "finding");
     let lines = agent.finish();
-    let lost: u64 = lines.last().unwrap()["counts"]["lost"].as_u64().unwrap();
-    assert_eq!(lost, 0);
+    let missed = missed(&lines);
     let findings: Vec<&Value> = of_type(&lines, "finding").into_iter().filter(|line| scratch.has(line)).collect();
     assert_eq!(findings.len(), RACES, "none is missed, none is invented, none is told twice");
     for finding in findings {
+        if missed > 0 && finding["certainty"] == "degraded" {
+            continue;
+        }
         let (winner, loser) = races.remove(finding["cgroup"]["path"].as_str().unwrap()).expect("a race, told once");
         assert_eq!(finding["kind"], "duplicate-teardown");
         assert_eq!(finding["cause"], "removed-by-other");
@@ -79,7 +92,7 @@ fn a_thousand_short_lived_cgroups_are_all_complete_and_attributed() {
     agent.wait_for("the last release", |line| line["change"] == "released" && line["cgroup"]["path"] == last.as_str());
     agent.wait_for_all("all releases", CGROUPS, |line| line["change"] == "released" && scratch.has(line));
     let lines = agent.finish();
-    assert_eq!(lines.last().unwrap()["counts"]["lost"], 0);
+    missed(&lines);
     assert!(of_type(&lines, "finding").into_iter().all(|line| !scratch.has(line)));
     let mut by_path: HashMap<&str, Vec<&Value>> = HashMap::new();
     for line in of_type(&lines, "event") {
@@ -95,6 +108,36 @@ fn a_thousand_short_lived_cgroups_are_all_complete_and_attributed() {
             assert!(event["actor"]["argv"].is_array(), "unattributed: {event}");
         }
     }
+}
+
+#[test]
+fn a_cgroup_a_thousand_levels_down_is_told_by_its_whole_path() {
+    let scratch = Scratch::new();
+    let agent = Agent::start(&[]);
+    let name = CString::new("deep").unwrap();
+    let top = c_path(&scratch.path);
+    // SAFETY: the paths end in zeros.
+    let child = fork(|| unsafe {
+        if libc::chdir(top.as_ptr()) != 0 {
+            return 1;
+        }
+        for _ in 0..1_000 {
+            if libc::mkdir(name.as_ptr(), 0o755) != 0 || libc::chdir(name.as_ptr()) != 0 {
+                return 2;
+            }
+        }
+        // A failed call from down there: its place is known although the way up is longer than what is walked.
+        i32::from(errno(libc::rmdir(c"missing".as_ptr()).into()) != libc::ENOENT)
+    });
+    assert_eq!(child.wait(), 0);
+    let whole = format!("{}{}", scratch.cgroup, "/deep".repeat(1_000));
+    let created =
+        agent.wait_for("the deepest", |line| line["change"] == "created" && line["cgroup"]["path"] == whole.as_str());
+    assert!(created["cgroup"].get("truncated").is_none());
+    assert_eq!(created["cgroup"]["level"], 1_001);
+    let attempt = agent.wait_for("the attempt", |line| line["type"] == "attempt" && line["path"] == "missing");
+    assert_eq!(attempt["cgroup"]["path"], format!("{whole}/missing"));
+    agent.finish();
 }
 
 /// The names of one round of a churn: a cgroup, one in it that is made, and one that never is.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::support::CGTRACE;
 use crate::{report, run, text};
@@ -182,16 +183,14 @@ fn peak_of(lines: &mut dyn Iterator<Item = String>) -> (i64, String) {
     (peak >> 10, text(&fs::read(&said).unwrap()))
 }
 
+/// What a trace is full of, how many MiB its report may take, how many lines it has, and each of them.
+type Filled<'a> = (&'a str, i64, u64, &'a (dyn Fn(u64) -> String + Sync));
+
 /// Everything is bounded in bytes, the tracker's share being 32 MiB; what a reader has of the file, the threads and the
 /// program come on top.
 #[test]
 fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
     let long = "x".repeat(4_000);
-    let check = |what: &str, most: i64, count: u64, line: &dyn Fn(u64) -> String| {
-        let (peak, said) = peak_of(&mut (1..=count).map(line));
-        assert!(peak <= most && !said.contains("panicked"), "{what}: {peak} MiB, {said}");
-        println!("{what}: {peak} MiB");
-    };
     let call = |seq: u64, operation: &str, path: &str, pid: u64| {
         let at = 4_569_722_890_706 + seq * 1_000_000;
         let of = format!(
@@ -208,26 +207,44 @@ fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
         format!(r#"{{"type":"process","seq":{seq},"at":{seq},"pid":{seq},"change":"exec","comm":"runc",{rest}}}"#)
     };
     let empty = format!(r#""argv":[{}""]"#, r#""","#.repeat(900_000));
-    check("empty arguments", 64, 20, &|seq| process(seq, &empty));
     let parents = format!(r#""parents":[{}{{"pid":1,"comm":""}}]"#, r#"{"pid":1,"comm":""},"#.repeat(1_000_000));
-    check("parents", 96, 3, &|seq| process(seq, &parents));
-    check("processes", 64, 25_000, &|seq| process(seq, &format!(r#""argv":["runc","delete","{seq}{long}"]"#)));
-    check("cgroups", 80, 25_000, &|seq| event(seq, "created", &format!("/{seq}{long}")));
-    check("removals", 64, 25_000, &|seq| event(seq, "removed", &format!("/{seq}{long}")));
-    check("failed calls", 64, 50_000, &|seq| call(seq, "mkdir", &format!("{seq}{long}"), 7));
-    check("callers", 64, 200_000, &|seq| call(seq, "rmdir", "one", seq));
-    check("findings", 96, 20_000, &|seq| call(seq, "rmdir", &format!("{seq}{long}"), seq));
     let chain: String = (0..50_000).map(|id| format!("/libpod-{id:064x}")).collect();
-    check("a chain of containers", 160, 10, &|seq| event(seq, "created", &format!("{chain}/{seq}")));
     let lives = "y".repeat(2_000);
-    check("lives", 128, 50_000, &|seq| event(seq, "created", &format!("/docker/{seq:064x}/{lives}")));
     let mount = r#"{"device":"0:1","root":"","mount_point":"","file_system":""}"#;
     let mounts = format!("{}{mount}", format!("{mount},").repeat(400_000));
-    check("mounts", 128, 3, &|seq| {
-        format!(r#"{{"type":"facts","seq":{seq},"at":{seq},"about":"mounts","namespace":{seq},"mounts":[{mounts}]}}"#)
-    });
     let name = "z".repeat(30 << 20);
-    check("long names", 160, 4, &|seq| event(seq, "removed", &format!("/{seq}{name}")));
+    let rows: [Filled; 12] = [
+        ("empty arguments", 64, 20, &|seq| process(seq, &empty)),
+        ("parents", 96, 3, &|seq| process(seq, &parents)),
+        ("processes", 64, 25_000, &|seq| process(seq, &format!(r#""argv":["runc","delete","{seq}{long}"]"#))),
+        ("cgroups", 80, 25_000, &|seq| event(seq, "created", &format!("/{seq}{long}"))),
+        ("removals", 64, 25_000, &|seq| event(seq, "removed", &format!("/{seq}{long}"))),
+        ("failed calls", 64, 50_000, &|seq| call(seq, "mkdir", &format!("{seq}{long}"), 7)),
+        ("callers", 64, 200_000, &|seq| call(seq, "rmdir", "one", seq)),
+        ("findings", 96, 20_000, &|seq| call(seq, "rmdir", &format!("{seq}{long}"), seq)),
+        ("a chain of containers", 160, 10, &|seq| event(seq, "created", &format!("{chain}/{seq}"))),
+        ("lives", 128, 50_000, &|seq| event(seq, "created", &format!("/docker/{seq:064x}/{lives}"))),
+        ("mounts", 128, 3, &|seq| {
+            format!(
+                r#"{{"type":"facts","seq":{seq},"at":{seq},"about":"mounts","namespace":{seq},"mounts":[{mounts}]}}"#
+            )
+        }),
+        ("long names", 160, 4, &|seq| event(seq, "removed", &format!("/{seq}{name}"))),
+    ];
+    // As many at once as there are processors: each takes long.
+    let next = AtomicUsize::new(0);
+    let work = || {
+        while let Some((what, most, count, line)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let (peak, said) = peak_of(&mut (1..=*count).map(line));
+            assert!(peak <= *most && !said.contains("panicked"), "{what}: {peak} MiB, {said}");
+            println!("{what}: {peak} MiB");
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(work);
+        }
+    });
 }
 
 #[test]

@@ -68,6 +68,12 @@ impl<'a> Written<'a> {
         self.section("release").map(|section| section.text.trim()).filter(|release| !release.is_empty())
     }
 
+    /// What tests have in their names that are of a controller which this kernel does not have on v1.
+    fn absent(&self) -> Vec<&'a str> {
+        let words = self.section("absent").map(|section| section.text.trim()).unwrap_or_default();
+        words.split(',').filter(|word| !word.is_empty()).collect()
+    }
+
     /// The preemption model that is marked in `none voluntary (full) lazy`. Kernels without a choice do not say.
     pub fn preemption(&self) -> Option<&'a str> {
         let (_, marked) = self.section("preemption")?.text.split_once('(')?;
@@ -108,6 +114,18 @@ impl Verdict {
 }
 
 impl Verdict {
+    /// With what the kernel does not have, so that tests were left out.
+    fn without(self, absent: &[&str]) -> Self {
+        match self {
+            Self::AsExpected(what) if !absent.is_empty() => {
+                let controllers: Vec<&str> =
+                    absent.iter().map(|word| word.strip_prefix("v1_").unwrap_or(word)).collect();
+                Self::AsExpected(format!("{what}; no {} on v1", controllers.join(", ")))
+            }
+            verdict => verdict,
+        }
+    }
+
     /// With what the kernel says of its own fault, which explains all else. A guest whose kernel says that has failed.
     pub fn because_of(self, console: &str) -> Self {
         const FAULTS: [&str; 4] = ["kernel BUG at", "Oops: ", "BUG: unable to handle", "Kernel panic"];
@@ -159,7 +177,11 @@ pub fn judge(expected: Expectation, written: &Written<'_>, stop: Stop, left_out:
     }
     match expected {
         Expectation::Passes => match (written.section("list"), written.section("tests")) {
-            (Some(list), Some(tests)) => judge_tests(tests, &listed(list.text), left_out),
+            (Some(list), Some(tests)) => {
+                let absent = written.absent();
+                let left_out: Vec<&str> = left_out.iter().chain(&absent).copied().collect();
+                judge_tests(tests, &listed(list.text), &left_out).without(&absent)
+            }
             _ => Verdict::Wrong("the tests were not run".to_owned()),
         },
         Expectation::Sees(expected) => match (written.section("live"), written.section("lines")) {
@@ -312,6 +334,18 @@ mod tests {
              failures:\n    b::c\n\n{failed}"
         );
         check(Expectation::Passes, &tests(&text, 101), Err("1 passed, 1 failed: b::c"));
+    }
+
+    #[test]
+    fn tests_of_what_a_kernel_does_not_have_are_left_out_and_that_is_said() {
+        let list = "W begin list\na: test\non_v1_memory: test\n\n2 tests, 0 benchmarks\nW end list 0\n";
+        let absent = "W begin absent\nv1_cpuset,v1_memory\nW end absent 0\n";
+        let result = RESULT.replace("2 passed", "1 passed").replace("0 filtered", "1 filtered");
+        let text = |absent: &str| {
+            of(&format!("{absent}{list}W begin tests\nrunning 1 test\ntest a ... ok\n\n{result}\nW end tests 0\n"))
+        };
+        check(Expectation::Passes, &text(absent), Ok("1 tests passed; no cpuset, memory on v1"));
+        check(Expectation::Passes, &text(""), Err("1 of 2 tests passed"));
     }
 
     #[test]
