@@ -55,8 +55,8 @@ enum Task {
         /// Guests at a time; as many as there are processors if not given
         #[arg(long, value_name = "COUNT")]
         jobs: Option<NonZero<usize>>,
-        /// Two rows only, without the tests that take longest; the table is not written
-        #[arg(long, conflicts_with_all = ["versions", "only", "jobs"])]
+        /// Without the tests that take longest; without VERSIONS and --only, the two rows that CI runs
+        #[arg(long)]
         brief: bool,
     },
     /// Format, lints and documentation only
@@ -125,8 +125,7 @@ fn main() -> ExitCode {
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
-        Task::Kernels { brief: true, .. } => kernels::in_brief(),
-        Task::Kernels { versions, only, jobs, brief: false } => kernels::by_hand(&versions, only.as_deref(), jobs),
+        Task::Kernels { versions, only, jobs, brief } => kernels::by_hand(&versions, only.as_deref(), jobs, brief),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();

@@ -176,14 +176,18 @@ fn never_created_beside(flood: Operation) -> (u32, Vec<Value>) {
     }
     gate.open();
     assert_eq!(flooder.wait(), 0);
-    let last = format!("{}/around/never-19", scratch.cgroup);
+    let missing = c_path(around.join("never-last"));
+    assert_eq!(fork(|| i32::from(rmdir(&missing) != libc::ENOENT)).wait(), 0);
+    let last = format!("{}/around/never-last", scratch.cgroup);
     agent.wait_for("the last finding", |line| line["type"] == "finding" && line["cgroup"]["path"] == last.as_str());
     let lines = agent.finish();
     let ours = |line: &&Value| {
         scratch.has(line) && line["cgroup"]["path"].as_str().is_some_and(|path| path.contains("/never-"))
     };
     let findings: Vec<Value> = of_type(&lines, "finding").into_iter().filter(ours).cloned().collect();
-    assert_eq!(findings.len(), 20);
+    let missed = of_type(&lines, "lost").iter().any(|line| line["reason"] == "missed");
+    let most = if missed && crate::skips_programs() { 5 } else { 0 };
+    assert!((21 - most..=21).contains(&findings.len()), "{} findings", findings.len());
     assert!(findings.iter().all(|finding| finding["cause"] == "never-created"));
     (pid, findings)
 }

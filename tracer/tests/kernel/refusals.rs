@@ -1,7 +1,6 @@
 //! Calls on control files that the kernel refuses, and what is told of each: played on this host's own cgroupfs.
 //!
-//! Trampolines do not watch these calls: with them, these tests are left out by the name of this module. So are those of
-//! controllers that a host does not have on v1.
+//! Trampolines do not watch these calls: with them, these tests are left out by the name of this module.
 
 use std::process::Command;
 
@@ -73,14 +72,14 @@ fn check(told: &[(String, String, String)], expected: &[(&str, &str, &str)]) {
     }
 }
 
-/// cgroup2 has hugetlb, and v1 has memory.
+/// cgroup2 has hugetlb, and v1 has pids.
 #[test]
 fn on_cgroup2_beside_v1_each_refusal_has_its_culprit() {
     let scratch = Scratch::new();
     let steps = [
         "e +hugetlb ../cgroup.subtree_control; mkdir a b",
         "!e +hugetlb a/cgroup.subtree_control",
-        "!e +memory cgroup.subtree_control",
+        "!e +pids cgroup.subtree_control",
         "!e +nothing cgroup.subtree_control",
         "e $s cgroup.procs",
         "!e +hugetlb cgroup.subtree_control",
@@ -96,7 +95,7 @@ fn on_cgroup2_beside_v1_each_refusal_has_its_culprit() {
         "!e $s cgroup.procs",
         "!e many cgroup.max.depth",
         "!e 1 b/hugetlb.2MB.max",
-        "!e 1 b/memory.max",
+        "!e 1 b/pids.max",
         "!e 1 b/memory.limit_in_bytes",
     ];
     let (attach, control) = ("refused-attach", "refused-control");
@@ -108,7 +107,7 @@ fn on_cgroup2_beside_v1_each_refusal_has_its_culprit() {
             (
                 control,
                 "bound-to-v1",
-                "enable memory for the cgroups in cgroup /S: a hierarchy of cgroup v1 has memory (ENOENT)",
+                "enable pids for the cgroups in cgroup /S: a hierarchy of cgroup v1 has pids (ENOENT)",
             ),
             (control, "controller-missing", "this kernel has no controller nothing, or it is disabled (EINVAL)"),
             (control, "processes-inside", "is in it (EBUSY)"),
@@ -132,7 +131,7 @@ fn on_cgroup2_beside_v1_each_refusal_has_its_culprit() {
                 "set cgroup.max.depth of cgroup /S to \"many\": the file does not take that (EINVAL)",
             ),
             (missing, "not-enabled", "the cgroup around it, /S, has hugetlb and does not hand it on"),
-            (missing, "bound-to-v1", "the controller memory; the error comes from O_CREAT"),
+            (missing, "bound-to-v1", "the controller pids; the error comes from O_CREAT"),
             (missing, "other-version", "it is a file of cgroup v1, and this is one of v2"),
         ],
     );

@@ -126,6 +126,14 @@ impl Verdict {
         }
     }
 
+    /// Said of a row whose largest tests were left out.
+    pub fn in_brief(self) -> Self {
+        match self {
+            Self::AsExpected(what) => Self::AsExpected(format!("{what}, in brief")),
+            verdict => verdict,
+        }
+    }
+
     /// With what the kernel says of its own fault, which explains all else. A guest whose kernel says that has failed.
     pub fn because_of(self, console: &str) -> Self {
         const FAULTS: [&str; 4] = ["kernel BUG at", "Oops: ", "BUG: unable to handle", "Kernel panic"];
