@@ -35,6 +35,8 @@ pub enum Role {
     },
     /// It writes trace files.
     Record(PathBuf),
+    /// It keeps the last of the trace in memory.
+    Remember,
     /// It answers whoever connects.
     Serve,
     /// A process of its own, which makes readers.
@@ -48,6 +50,7 @@ impl Role {
         match self {
             Self::Trace { .. } => "traces",
             Self::Record(_) => "records",
+            Self::Remember => "remembers",
             Self::Serve => "serves",
             Self::Keep => "keeps readers",
             Self::Read => "reads files that other users name",
@@ -67,7 +70,7 @@ impl Role {
                     | CapabilitySet::SETUID
                     | CapabilitySet::SETGID
             }
-            Self::Record(_) | Self::Serve => CapabilitySet::empty(),
+            Self::Record(_) | Self::Remember | Self::Serve => CapabilitySet::empty(),
         }
     }
 }
@@ -91,7 +94,7 @@ pub fn confine(role: &Role) -> anyhow::Result<String> {
     match role {
         Role::Trace { .. } | Role::Keep | Role::Read => words.push("no Landlock, which would hide /proc".to_owned()),
         Role::Record(directory) => words.push(landlock(Some(directory))?),
-        Role::Serve => words.push(landlock(None)?),
+        Role::Remember | Role::Serve => words.push(landlock(None)?),
     }
     let (calls, filters) = seccomp(role)?;
     for filter in &filters {
@@ -298,6 +301,7 @@ fn seccomp(role: &Role) -> anyhow::Result<(usize, [BpfProgram; 2])> {
     let own: &[&[i64]] = match role {
         Role::Trace { .. } => &[EVENTS, TRACE],
         Role::Record(_) => &[RECORD],
+        Role::Remember => &[],
         Role::Serve => &[EVENTS, SERVE],
         Role::Keep => &[EVENTS, READ, KEEP],
         Role::Read => &[EVENTS, READ],
@@ -372,7 +376,7 @@ mod tests {
     #[test]
     fn every_role_has_its_filter() {
         let record = Role::Record("/tmp".into());
-        for role in [Role::Trace { bpf: false }, record, Role::Serve, Role::Keep, Role::Read] {
+        for role in [Role::Trace { bpf: false }, record, Role::Remember, Role::Serve, Role::Keep, Role::Read] {
             let (calls, filters) = seccomp(&role).expect("a filter");
             assert!((30..70).contains(&calls), "{role:?}: {calls}");
             assert!(filters.iter().all(|filter| !filter.is_empty()));

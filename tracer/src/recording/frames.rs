@@ -92,9 +92,19 @@ impl<W: Write> FrameWriter<W> {
         self.pending.len()
     }
 
+    /// These lines.
+    pub(super) fn pending_lines(&self) -> &[u8] {
+        &self.pending
+    }
+
     /// What is written to.
     pub fn get_ref(&self) -> &W {
         &self.out
+    }
+
+    /// What is written to. The frames that it was given may be taken from it.
+    pub(super) fn get_mut(&mut self) -> &mut W {
+        &mut self.out
     }
 }
 
