@@ -91,6 +91,9 @@ pub fn confine(role: &Role) -> anyhow::Result<String> {
     let mut words = vec![give_up_capabilities(role.capabilities())?];
     rustix::thread::set_no_new_privs(true).context("failed to set no_new_privs")?;
     words.push("no new privileges".to_owned());
+    if let Role::Record(_) | Role::Remember | Role::Serve = role {
+        leave_signals()?;
+    }
     match role {
         Role::Trace { .. } | Role::Keep | Role::Read => words.push("no Landlock, which would hide /proc".to_owned()),
         Role::Record(directory) => words.push(landlock(Some(directory))?),
@@ -122,6 +125,21 @@ fn give_up_capabilities(keep: CapabilitySet) -> anyhow::Result<String> {
     let names: Vec<String> = kept.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
     let names = if names.is_empty() { "no capability".to_owned() } else { names.join(" and ") };
     Ok(format!("{names}, {bounding}"))
+}
+
+/// Leaves the signals that the agent is told with to the thread that traces. The thread that gets one has to wake that
+/// one up, by a call that others give up: it would never hear of it.
+fn leave_signals() -> anyhow::Result<()> {
+    // SAFETY: all zeros are a value of it, and it lives through the calls.
+    let failed = unsafe {
+        let mut signals: libc::sigset_t = std::mem::zeroed();
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+            libc::sigaddset(&raw mut signals, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut())
+    };
+    anyhow::ensure!(failed == 0, "failed to block signals: {}", std::io::Error::from_raw_os_error(failed));
+    Ok(())
 }
 
 /// Forbids every file and every connection, save files in `directory`.

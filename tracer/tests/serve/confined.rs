@@ -189,6 +189,9 @@ fn every_thread_of_a_running_agent_has_given_up_what_it_said() {
         for set in ["CapInh", "CapAmb"] {
             assert_eq!(field(set), "0000000000000000", "{set} of {}", field("Name"));
         }
+        // SIGHUP, SIGINT and SIGTERM are for the thread that they wake up.
+        let blocked = if field("Name") == "cgtrace" { "0000000000000000" } else { "0000000000004003" };
+        assert_eq!(field("SigBlk"), blocked, "{}", field("Name"));
         assert_eq!((field("NoNewPrivs").as_str(), field("Seccomp").as_str()), ("1", "2"), "{}", field("Name"));
         seen.push(field("Name"));
     }
