@@ -42,7 +42,7 @@ pub(crate) struct Serve {
     /// given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_host: Vec<String>,
-    /// Keep the last of the trace in memory, SIZE compressed, for /trace and cgtrace why: at least 1M; 0 switches it off
+    /// Keep the last of the trace in memory, compressed, for /trace and `cgtrace why`: at least 1M; 0 switches it off
     #[arg(long, value_name = "SIZE", value_parser = parse_history, default_value = "8M")]
     pub history: u64,
     /// Record into trace files in DIR

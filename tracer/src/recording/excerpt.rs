@@ -5,8 +5,7 @@ use std::io;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::frames::{FrameReader, FrameWriter, Piece};
-use super::history::Closed;
+use super::frames::{Closed, FrameReader, FrameWriter, Piece};
 use super::line::head;
 use crate::input::Change;
 use crate::name::Name;

@@ -4,7 +4,7 @@
 //! recording do. So the oldest can go first, and what is left can be read.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 
 use super::excerpt::Excerpt;
-use super::frames::FrameWriter;
+use super::frames::{Closed, FrameWriter};
 use super::sink::{Batch, Recording, Sink, Written, line_of, not_written};
 use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Seq};
@@ -155,22 +155,6 @@ struct Part {
     is_open: bool,
 }
 
-/// Frames that were closed and are not yet in their part.
-#[derive(Default)]
-pub(super) struct Closed(pub Vec<Bytes>);
-
-impl Write for Closed {
-    /// Takes a whole frame.
-    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
-        self.0.push(Bytes::copy_from_slice(frame));
-        Ok(frame.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 impl Kept {
     fn bytes(&self) -> u64 {
         self.parts.iter().map(|part| part.bytes).sum::<u64>() + self.frames.pending() as u64
@@ -305,8 +289,8 @@ mod tests {
             self.lines(opening, true, 0);
         }
 
-        /// So many lines, one a nanosecond, of some three hundred bytes when they are compressed. Those that open a part
-        /// are small.
+        /// So many lines, one a nanosecond, of some three hundred bytes when compressed. Those that open a part are
+        /// small.
         fn lines(&mut self, count: u64, opens: bool, lost_before: u64) {
             self.seq += lost_before;
             let mut bytes = Vec::new();
@@ -319,7 +303,8 @@ mod tests {
                 });
                 let (seq, noise) = (self.seq, noise.collect::<String>());
                 // A field of a later version is passed over.
-                writeln!(bytes, r#"{{"type":"tick","seq":{seq},"at":{seq},"noise":"{noise}"}}"#).expect("written");
+                let line = format!(r#"{{"type":"tick","seq":{seq},"at":{seq},"noise":"{noise}"}}"#);
+                bytes.extend_from_slice(format!("{line}\n").as_bytes());
             }
             let last = (Seq(self.seq), BootTime(self.seq));
             let counts = Counts { evicted: self.seq, ..Counts::default() };
