@@ -23,6 +23,7 @@ pub mod argv;
 pub mod bundle;
 pub mod cgroupfs;
 pub mod cli;
+pub mod client;
 mod commands;
 pub mod container;
 mod control;

@@ -29,7 +29,7 @@ use crate::input::{About, BootTime, Change, Facts, Input, LossReason, Operation,
 use crate::kernel;
 use crate::line::{Line, Output};
 use crate::process;
-use crate::recording::Written;
+use crate::recording::{History, Written};
 use crate::runtimes::{self, RUNTIMES};
 use crate::said::LastSaid;
 use crate::session::{Turn, WalkReason};
@@ -175,6 +175,8 @@ pub struct Metrics {
     trace_bytes: Counter,
     trace_files: Counter,
     trace_errors: Counter,
+    history_seconds: Gauge<f64, AtomicU64>,
+    history_bytes: Gauge,
     http_refused: Counter,
     build: Family<OfBuild, Gauge>,
     process: OwnProcess,
@@ -215,6 +217,8 @@ impl Default for Metrics {
             trace_bytes: Counter::default(),
             trace_files: Counter::default(),
             trace_errors: Counter::default(),
+            history_seconds: Gauge::default(),
+            history_bytes: Gauge::default(),
             http_refused: Counter::default(),
             build: Family::default(),
             process: OwnProcess::default(),
@@ -265,6 +269,8 @@ impl Metrics {
         r.register("cgtrace_trace_bytes", "Bytes written to trace files", self.trace_bytes.clone());
         r.register("cgtrace_trace_files", "Trace files begun", self.trace_files.clone());
         r.register("cgtrace_trace_write_errors", "Writes to a trace file that failed", self.trace_errors.clone());
+        r.register("cgtrace_history_seconds", "Time that the history reaches back", self.history_seconds.clone());
+        r.register("cgtrace_history_bytes", "Memory that the history takes", self.history_bytes.clone());
         r.register("cgtrace_http_refused", "Connections that were turned away", self.http_refused.clone());
         r.register("cgtrace_build_info", "Always 1", self.build.clone());
         let own = &self.process;
@@ -355,16 +361,23 @@ fn runtime_of(container: Option<&Container>) -> &'static str {
 /// Takes down the numbers that must be asked for.
 pub struct Sampling {
     metrics: Metrics,
-    written: Option<Arc<Written>>,
+    written: Vec<Arc<Written>>,
+    history: Option<History>,
     clock: Clock,
     asked: Option<BootTime>,
     lost_lines: u64,
 }
 
 impl Sampling {
-    /// Of the agent, and of what was written to trace files, if there are any.
-    pub fn new(metrics: Metrics, clock: Clock, written: Option<Arc<Written>>, kernel: &kernel::Tracer) -> Self {
-        let mut sampling = Self { metrics, written, clock, asked: None, lost_lines: 0 };
+    /// Of the agent, of what its recordings have written, and of the history, if there is one.
+    pub fn new(
+        metrics: Metrics,
+        clock: Clock,
+        written: Vec<Arc<Written>>,
+        history: Option<History>,
+        kernel: &kernel::Tracer,
+    ) -> Self {
+        let mut sampling = Self { metrics, written, history, clock, asked: None, lost_lines: 0 };
         sampling.programs(kernel);
         sampling.usage();
         sampling
@@ -392,6 +405,7 @@ impl Sampling {
         self.asked = Some(turn.now);
         self.programs(turn.kernel);
         self.trace_files();
+        self.history(turn.now);
         self.usage();
     }
 
@@ -405,14 +419,21 @@ impl Sampling {
     }
 
     fn trace_files(&mut self) {
-        let Some(written) = &self.written else { return };
-        self.metrics.trace_bytes.inner().store(written.bytes(), Ordering::Relaxed);
-        self.metrics.trace_files.inner().store(written.files(), Ordering::Relaxed);
-        self.metrics.trace_errors.inner().store(written.errors(), Ordering::Relaxed);
-        let lost = written.lost();
+        let sum = |of: fn(&Written) -> u64| self.written.iter().map(|written| of(written)).sum::<u64>();
+        self.metrics.trace_bytes.inner().store(sum(Written::bytes), Ordering::Relaxed);
+        self.metrics.trace_files.inner().store(sum(Written::files), Ordering::Relaxed);
+        self.metrics.trace_errors.inner().store(sum(Written::errors), Ordering::Relaxed);
+        let lost = sum(Written::lost);
         let labels = OfLoss { ring: Ring::Recording.as_str(), reason: LossReason::NotWritten.as_str() };
         self.metrics.lost.get_or_create(&labels).inc_by(lost.saturating_sub(self.lost_lines));
         self.lost_lines = lost;
+    }
+
+    fn history(&self, now: BootTime) {
+        let Some(held) = self.history.as_ref().map(History::held) else { return };
+        let span = held.since.map_or(Duration::ZERO, |since| now.since(since));
+        self.metrics.history_seconds.set(span.as_secs_f64());
+        self.metrics.history_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
     }
 
     fn usage(&mut self) {

@@ -5,9 +5,11 @@
 //! `docs/recording.md` states the format and the promise.
 
 mod events;
+mod excerpt;
 mod file;
 mod flight;
 mod frames;
+mod history;
 mod journal;
 mod line;
 mod reader;
@@ -16,8 +18,10 @@ mod shelf;
 mod sink;
 mod writer;
 
+pub use excerpt::Excerpt;
 pub use flight::record_around;
 pub use frames::{Damage, FrameReader, FrameWriter, Piece};
+pub use history::{Held, History, remember};
 pub use line::{LineError, TraceLine};
 pub use reader::{Item, OpenError, Reader};
 pub use schema::schema;

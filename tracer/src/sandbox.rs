@@ -35,6 +35,8 @@ pub enum Role {
     },
     /// It writes trace files.
     Record(PathBuf),
+    /// It keeps the last of the trace in memory.
+    Remember,
     /// It answers whoever connects.
     Serve,
     /// A process of its own, which makes readers.
@@ -48,6 +50,7 @@ impl Role {
         match self {
             Self::Trace { .. } => "traces",
             Self::Record(_) => "records",
+            Self::Remember => "remembers",
             Self::Serve => "serves",
             Self::Keep => "keeps readers",
             Self::Read => "reads files that other users name",
@@ -67,7 +70,7 @@ impl Role {
                     | CapabilitySet::SETUID
                     | CapabilitySet::SETGID
             }
-            Self::Record(_) | Self::Serve => CapabilitySet::empty(),
+            Self::Record(_) | Self::Remember | Self::Serve => CapabilitySet::empty(),
         }
     }
 }
@@ -88,10 +91,13 @@ pub fn confine(role: &Role) -> anyhow::Result<String> {
     let mut words = vec![give_up_capabilities(role.capabilities())?];
     rustix::thread::set_no_new_privs(true).context("failed to set no_new_privs")?;
     words.push("no new privileges".to_owned());
+    if let Role::Record(_) | Role::Remember | Role::Serve = role {
+        leave_signals()?;
+    }
     match role {
         Role::Trace { .. } | Role::Keep | Role::Read => words.push("no Landlock, which would hide /proc".to_owned()),
         Role::Record(directory) => words.push(landlock(Some(directory))?),
-        Role::Serve => words.push(landlock(None)?),
+        Role::Remember | Role::Serve => words.push(landlock(None)?),
     }
     let (calls, filters) = seccomp(role)?;
     for filter in &filters {
@@ -119,6 +125,21 @@ fn give_up_capabilities(keep: CapabilitySet) -> anyhow::Result<String> {
     let names: Vec<String> = kept.iter_names().map(|(name, _)| format!("CAP_{name}")).collect();
     let names = if names.is_empty() { "no capability".to_owned() } else { names.join(" and ") };
     Ok(format!("{names}, {bounding}"))
+}
+
+/// Leaves the signals that the agent is told with to the thread that traces. The thread that gets one has to wake that
+/// one up, by a call that others give up: it would never hear of it.
+fn leave_signals() -> anyhow::Result<()> {
+    // SAFETY: all zeros are a value of it, and it lives through the calls.
+    let failed = unsafe {
+        let mut signals: libc::sigset_t = std::mem::zeroed();
+        for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGTERM] {
+            libc::sigaddset(&raw mut signals, signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const signals, std::ptr::null_mut())
+    };
+    anyhow::ensure!(failed == 0, "failed to block signals: {}", std::io::Error::from_raw_os_error(failed));
+    Ok(())
 }
 
 /// Forbids every file and every connection, save files in `directory`.
@@ -298,6 +319,7 @@ fn seccomp(role: &Role) -> anyhow::Result<(usize, [BpfProgram; 2])> {
     let own: &[&[i64]] = match role {
         Role::Trace { .. } => &[EVENTS, TRACE],
         Role::Record(_) => &[RECORD],
+        Role::Remember => &[],
         Role::Serve => &[EVENTS, SERVE],
         Role::Keep => &[EVENTS, READ, KEEP],
         Role::Read => &[EVENTS, READ],
@@ -372,7 +394,7 @@ mod tests {
     #[test]
     fn every_role_has_its_filter() {
         let record = Role::Record("/tmp".into());
-        for role in [Role::Trace { bpf: false }, record, Role::Serve, Role::Keep, Role::Read] {
+        for role in [Role::Trace { bpf: false }, record, Role::Remember, Role::Serve, Role::Keep, Role::Read] {
             let (calls, filters) = seccomp(&role).expect("a filter");
             assert!((30..70).contains(&calls), "{role:?}: {calls}");
             assert!(filters.iter().all(|filter| !filter.is_empty()));

@@ -24,7 +24,12 @@ use crate::input::BootTime;
 use crate::line::{Counts, Line, Output};
 use crate::metrics::Metrics;
 use crate::process;
+use crate::recording::History;
 
+/// Where the agent serves unless told otherwise.
+pub const ADDRESS: &str = "127.0.0.1:9464";
+/// The socket that systemd makes for it. Only root can put one there.
+pub const SOCKET: &str = "/run/cgtrace.sock";
 /// Findings that are kept to be asked for, and what they may take.
 const FINDINGS: usize = 1_000;
 const BYTES: usize = 8 << 20;
@@ -36,6 +41,8 @@ const DEAD: Duration = Duration::from_secs(15);
 /// What the agent tells.
 pub struct Board {
     metrics: Metrics,
+    /// The last of the trace, unless it is switched off.
+    history: Option<History>,
     /// Boot time of the last turn, in nanoseconds; 0 before the first.
     turned: AtomicU64,
     stopping: AtomicBool,
@@ -57,9 +64,9 @@ struct Shown {
 
 impl Board {
     /// An empty board.
-    pub fn new(metrics: Metrics) -> Arc<Self> {
+    pub fn new(metrics: Metrics, history: Option<History>) -> Arc<Self> {
         let (turned, stopping) = (AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { metrics, turned, stopping, shown: Mutex::default() })
+        Arc::new(Self { metrics, history, turned, stopping, shown: Mutex::default() })
     }
 
     /// The agent took a turn.
@@ -184,7 +191,7 @@ mod tests {
 
     #[test]
     fn telling_the_same_over_and_over_takes_no_more_room() {
-        let board = Board::new(Metrics::default());
+        let board = Board::new(Metrics::default(), None);
         let posting = Posting::new(board.clone());
         for revision in 0..20_000 {
             posting.finding(&Finding::example("kept", revision));

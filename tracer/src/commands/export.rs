@@ -14,8 +14,9 @@ use crate::export::Format;
 /// `cgtrace export`
 #[derive(Debug, Args)]
 pub(crate) struct Export {
-    /// Trace files of one recording (for parquet, of several), a directory of them, or - for stdin
-    #[arg(required = true, value_name = "FILE")]
+    /// Trace files of one recording (for parquet, of several), a directory of them, - for stdin, or a running agent:
+    /// http://HOST:PORT or unix:/PATH
+    #[arg(required = true, value_name = "SOURCE")]
     pub files: Vec<PathBuf>,
     /// The format to convert to
     #[arg(long, alias = "format", value_name = "FORMAT", value_enum)]

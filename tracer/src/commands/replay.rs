@@ -1,16 +1,20 @@
-//! Trace files in, a stream out: what `report` and `export` have in common.
+//! Trace files and running agents in, a stream out: what the commands that read traces have in common.
 
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use rustix::fs::{Mode, OFlags};
+use tempfile::NamedTempFile;
 
+use crate::client::{Agent, FetchError};
 use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Seq};
 use crate::line::Output;
+use crate::phrases::date_and_time;
 use crate::recording::{Item, OpenError, Reader, next_part_name};
 use crate::stream::Stream;
 
@@ -23,14 +27,51 @@ const NAMED: u64 = 20;
 /// What stands for stdin.
 pub(super) const STDIN: &str = "-";
 
-/// One recording: a file, or the parts that one was rotated into, in order.
+/// One recording: a file, the parts that one was rotated into, in order, or an agent's memory.
 pub(super) struct Source {
-    pub files: Vec<PathBuf>,
+    files: Vec<SourceFile>,
     /// Of the first part. `None` for stdin, whose header is read with the rest of it.
     header: Option<Header>,
 }
 
+/// A file of a recording.
+#[derive(Clone)]
+struct SourceFile {
+    path: PathBuf,
+    /// What an agent has answered: its address, and the file that the answer is kept in.
+    fetched: Option<(Agent, Rc<NamedTempFile>)>,
+}
+
+impl SourceFile {
+    fn at(path: PathBuf) -> Self {
+        Self { path, fetched: None }
+    }
+
+    fn of(agent: Agent) -> Result<Self, FetchError> {
+        let made = NamedTempFile::with_prefix("cgtrace-").context("failed to make a file for what an agent answers");
+        let mut file = made.map_err(FetchError::NoTrace)?;
+        agent.fetch(file.as_file_mut())?;
+        Ok(Self { path: file.path().to_path_buf(), fetched: Some((agent, Rc::new(file))) })
+    }
+
+    fn is_stdin(&self) -> bool {
+        self.path == Path::new(STDIN)
+    }
+
+    /// What the user knows it by.
+    fn name(&self) -> String {
+        self.fetched.as_ref().map_or_else(|| self.path.display().to_string(), |(agent, _)| agent.to_string())
+    }
+}
+
 impl Source {
+    /// Since when the agent remembers whose memory it is. `None` if it is a file.
+    pub fn remembers_since(&self) -> Option<String> {
+        self.files.iter().find(|file| file.fetched.is_some())?;
+        let clock = self.clock();
+        Some(date_and_time(clock, BootTime(clock.boot_ns)))
+    }
+
     /// The clock of its host. That of a source without a header shows times since boot.
     pub fn clock(&self) -> Clock {
         self.header.as_ref().map_or(Clock { boot_ns: 0, unix_ns: 0 }, |header| header.clock)
@@ -38,7 +79,7 @@ impl Source {
 
     /// The names of its files.
     pub fn names(&self) -> String {
-        self.files.iter().map(|file| file.display().to_string()).collect::<Vec<_>>().join(", ")
+        self.files.iter().map(SourceFile::name).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -47,14 +88,15 @@ fn is_same(one: &Header, other: &Header) -> bool {
     (&one.boot_id, &one.started, &one.host) == (&other.boot_id, &other.started, &other.host)
 }
 
-/// Every recording among files and directories, on one axis: by the clocks of their hosts.
+/// Every recording among files, directories, and the memories of agents (`http://HOST:PORT`, `unix:/PATH`), on one
+/// axis: by the clocks of their hosts.
 ///
 /// # Errors
-/// When a file cannot be read as a trace, or a directory has none.
-pub(super) fn sources(paths: &[PathBuf], follow: bool) -> anyhow::Result<Vec<Source>> {
+/// When a file or an agent's answer cannot be read as a trace, a directory has none, or there is no agent.
+pub(super) fn sources(given: &[PathBuf], follow: bool) -> anyhow::Result<Vec<Source>> {
     let mut sources: Vec<Source> = Vec::new();
-    for file in files(paths)? {
-        if file == Path::new(STDIN) {
+    for file in files(given, follow)? {
+        if file.is_stdin() {
             sources.push(Source { files: vec![file], header: None });
             continue;
         }
@@ -62,16 +104,20 @@ pub(super) fn sources(paths: &[PathBuf], follow: bool) -> anyhow::Result<Vec<Sou
         let known =
             sources.iter_mut().find(|source| source.header.as_ref().is_some_and(|known| is_same(known, &header)));
         match known {
+            // The agent numbers what it remembers and what it records each for itself.
+            Some(source) if file.fetched.is_some() || source.remembers_since().is_some() => {
+                bail!("{} and {} are of the same agent\nhint: give one of them", source.names(), file.name())
+            }
             Some(source) => source.files.push(file),
             None => sources.push(Source { files: vec![file], header: Some(header) }),
         }
     }
     for source in sources.iter_mut().filter(|source| source.files.len() > 1) {
-        let mut parts: Vec<(u64, PathBuf)> = Vec::new();
+        let mut parts: Vec<(u64, SourceFile)> = Vec::new();
         for file in source.files.drain(..) {
             parts.push((open(&file, false)?.header().clock.boot_ns, file));
         }
-        parts.sort();
+        parts.sort_by(|(one, file), (other, another)| (one, &file.path).cmp(&(other, &another.path)));
         source.files = parts.into_iter().map(|(_, file)| file).collect();
         source.header = Some(open(&source.files[0], false)?.header().clone());
     }
@@ -79,12 +125,43 @@ pub(super) fn sources(paths: &[PathBuf], follow: bool) -> anyhow::Result<Vec<Sou
     Ok(sources)
 }
 
-/// The files themselves, and the traces in the directories.
-fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
+/// The memory of this host's agent.
+///
+/// # Errors
+/// When none answers where it serves unless told otherwise, or it does not answer with a trace.
+pub(super) fn of_this_host() -> anyhow::Result<Vec<Source>> {
+    let mut tried = Vec::new();
+    for agent in Agent::of_this_host() {
+        match SourceFile::of(agent) {
+            Ok(file) => {
+                let header = open(&file, false)?.header().clone();
+                return Ok(vec![Source { files: vec![file], header: Some(header) }]);
+            }
+            Err(FetchError::NoAgent(why)) => tried.push(format!("{why:#}")),
+            Err(error @ FetchError::NoTrace(_)) => return Err(error.into()),
+        }
+    }
+    bail!(
+        "no agent of this host answers: {}\nhint: name a trace file, or the address of an agent: http://HOST:PORT, \
+         unix:/PATH",
+        tried.join("; ")
+    )
+}
+
+/// The files themselves, the traces in the directories, and what agents answer.
+fn files(given: &[PathBuf], follow: bool) -> anyhow::Result<Vec<SourceFile>> {
     let mut files = Vec::new();
-    for path in paths {
+    for path in given {
+        if let Some(agent) = Agent::parse(path.as_os_str()) {
+            let agent = agent.map_err(|message| anyhow!(message))?;
+            if follow {
+                bail!("the memory of {agent} cannot be followed\nhint: `cgtrace live` shows what happens from now on");
+            }
+            files.push(SourceFile::of(agent)?);
+            continue;
+        }
         if !path.is_dir() {
-            files.push(path.clone());
+            files.push(SourceFile::at(path.clone()));
             continue;
         }
         let entries = path.read_dir().with_context(|| format!("failed to read {}", path.display()))?;
@@ -94,7 +171,7 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
             bail!("there is no trace in {}\nhint: traces end in .jsonl.zst or .jsonl", path.display());
         }
         inside.sort();
-        files.extend(inside);
+        files.extend(inside.into_iter().map(SourceFile::at));
     }
     Ok(files)
 }
@@ -105,16 +182,16 @@ fn is_trace(path: &Path) -> bool {
 }
 
 /// Opens a trace. One that is followed may have no header yet.
-fn open(path: &Path, follow: bool) -> anyhow::Result<Reader<Box<dyn Read>>> {
+fn open(file: &SourceFile, follow: bool) -> anyhow::Result<Reader<Box<dyn Read>>> {
     loop {
-        let from: Box<dyn Read> = if path == Path::new(STDIN) {
+        let from: Box<dyn Read> = if file.is_stdin() {
             Box::new(io::stdin())
         } else {
-            Box::new(open_file(path).with_context(|| format!("failed to open {}", path.display()))?)
+            Box::new(open_file(&file.path).with_context(|| format!("failed to open {}", file.name()))?)
         };
         match Reader::open(from) {
             Err(OpenError::Empty) if follow => std::thread::sleep(AGAIN),
-            opened => return opened.with_context(|| format!("failed to read {}", path.display())),
+            opened => return opened.with_context(|| format!("failed to read {}", file.name())),
         }
     }
 }
@@ -168,7 +245,7 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, reading: Read
         }
         let Some(stream) = &mut stream else { continue };
         loop {
-            match reader.next_item().with_context(|| format!("failed to read {}", file.display()))? {
+            match reader.next_item().with_context(|| format!("failed to read {}", file.name()))? {
                 Some(Item::Input(seq, mut input)) => {
                     last = last.max(input.at());
                     before = Some((seq, last));
@@ -186,10 +263,10 @@ pub(super) fn replay(source: &mut Source, output: &mut dyn Output, reading: Read
                 }
                 Some(Item::Header(_)) => stream.part_begins(),
                 Some(Item::Damage(damage)) => progress.damage(&damage),
-                None if follow && ended.is_none() && number == source.files.len() && file != Path::new(STDIN) => {
-                    match next_part_name(&file).filter(|next| next.exists()) {
+                None if follow && ended.is_none() && number == source.files.len() && !file.is_stdin() => {
+                    match next_part_name(&file.path).filter(|next| next.exists()) {
                         // It was begun after the last line of this one was written.
-                        Some(next) => source.files.push(next),
+                        Some(next) => source.files.push(SourceFile::at(next)),
                         None => {
                             stream.flush()?;
                             std::thread::sleep(AGAIN);
@@ -227,10 +304,10 @@ struct ProgressBar {
 }
 
 impl ProgressBar {
-    fn new(path: &Path, tells: bool) -> Self {
-        let total = std::fs::metadata(path).map(|metadata| metadata.len()).unwrap_or(0);
+    fn new(file: &SourceFile, tells: bool) -> Self {
+        let total = std::fs::metadata(&file.path).map(|metadata| metadata.len()).unwrap_or(0);
         let draws = total > 0 && io::stderr().is_terminal();
-        Self { name: path.display().to_string(), total, begun: Instant::now(), drawn: None, draws, tells, damages: 0 }
+        Self { name: file.name(), total, begun: Instant::now(), drawn: None, draws, tells, damages: 0 }
     }
 
     fn draw(&mut self, position: u64) {

@@ -18,8 +18,8 @@ use crate::report::{self, Trace, html};
 /// `cgtrace report`
 #[derive(Debug, Args)]
 pub(crate) struct Report {
-    /// Trace files, directories of them, or - for stdin
-    #[arg(required = true, value_name = "FILE")]
+    /// Trace files, directories of them, - for stdin, or running agents: http://HOST:PORT or unix:/PATH
+    #[arg(required = true, value_name = "SOURCE")]
     pub files: Vec<PathBuf>,
     /// Print each container's life: its cgroups, with every step, time and actor
     #[arg(long)]

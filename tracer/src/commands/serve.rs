@@ -10,12 +10,12 @@ use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
-use super::arguments::RecordingArgs;
+use super::arguments::{RecordingArgs, parse_size};
 use crate::hierarchy::Header;
 use crate::kernel::{BackendChoice, Options, enable_statistics, kernel_version};
 use crate::metrics::{Metrics, Sampling};
 use crate::process;
-use crate::recording::{Destination, Recording, default_name};
+use crate::recording::{Destination, History, Recording, default_name, remember};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::agent::{Agent, Beat, say_confined, start_server};
 use crate::serve::systemd::Notifier;
@@ -36,12 +36,15 @@ pub(crate) struct Serve {
     pub check_config: bool,
     /// Listen on ADDRESS, such as 127.0.0.1:9464 or unix:/PATH; may be given several times. Sockets that systemd
     /// passes on are used instead
-    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = "127.0.0.1:9464")]
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',', default_value = crate::serve::ADDRESS)]
     pub listen: Vec<Address>,
     /// Also show findings to clients that ask for this host by NAME; addresses and localhost are always allowed. May be
     /// given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_host: Vec<String>,
+    /// Keep the last of the trace in memory, compressed, for /trace and `cgtrace why`: at least 1M; 0 switches it off
+    #[arg(long, value_name = "SIZE", value_parser = parse_history, default_value = "8M")]
+    pub history: u64,
     /// Record into trace files in DIR
     #[arg(long, value_name = "DIR")]
     pub record: Option<PathBuf>,
@@ -57,6 +60,20 @@ pub(crate) struct Serve {
     /// little more
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub bpf_stats: bool,
+}
+
+/// In less there is no room for parts of which the oldest can go.
+const LEAST_HISTORY: u64 = 1 << 20;
+
+/// `8M`, or `0`.
+fn parse_history(text: &str) -> Result<u64, String> {
+    match text {
+        "0" => Ok(0),
+        _ => parse_size(text).and_then(|size| match size {
+            LEAST_HISTORY.. => Ok(size),
+            _ => Err("less than 1M; 0 switches it off".to_owned()),
+        }),
+    }
 }
 
 /// The command with what differs from others that take the same: whatever can be set for the agent can be set in its
@@ -101,22 +118,28 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 gives the same numbers");
         None
     });
+    let history = (args.history > 0).then(|| History::new(args.history)).transpose();
+    let history = history.context("failed to make a history")?;
     let recording =
         args.record.as_deref().map(|directory| start_recording(&args, directory, session.header())).transpose()?;
     let written = recording.as_ref().map(|recording| recording.written().clone());
-    if let Some(written) = written.clone() {
-        session.begin_parts_when(move || written.wants_part());
-    }
+    let confined = || say_confined(confine(&Role::Remember));
+    let remembering = history.as_ref().map(|history| remember(history, Box::new(confined))).transpose()?;
+    let recordings: Vec<Recording> = recording.into_iter().chain(remembering).collect();
+    let all_written: Vec<_> = recordings.iter().map(|recording| recording.written().clone()).collect();
+    let asking = all_written.clone();
+    session.begin_parts_when(move || asking.iter().any(|written| written.wants_part()));
     let metrics = Metrics::default();
     // Every series is there before anybody can ask.
-    let sampling = Sampling::new(metrics.clone(), session.header().clock, written.clone(), session.kernel());
-    let board = Board::new(metrics.clone());
+    let clock = session.header().clock;
+    let sampling = Sampling::new(metrics.clone(), clock, all_written, history.clone(), session.kernel());
+    let board = Board::new(metrics.clone(), history);
     let (stop, stopped) = watch::channel(false);
     let server = start_server(listeners, board.clone(), Names::new(&args.allow_host), stopped)?;
     say!("{}", super::begin_line(&session));
     say!("serving: {}", addresses.join(", "));
 
-    let mut agent = Agent::new(metrics, board.clone(), recording);
+    let mut agent = Agent::new(metrics, board.clone(), recordings);
     let status = super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
@@ -177,6 +200,7 @@ fn settings(args: &Serve) -> String {
     let time = |time: Duration| quoted(format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default()));
     let names = args.allow_host.iter().map(|name| quoted(name.clone())).collect::<Vec<_>>();
     set("allow-host", (!names.is_empty()).then(|| format!("[{}]", names.join(", "))));
+    set("history", Some(args.history.to_string()));
     set("record", args.record.as_ref().map(|path| quoted(path.display().to_string())));
     set("rotate-size", args.recording.rotate_size.map(|size| size.to_string()));
     set("rotate-every", args.recording.rotate_every.map(time));

@@ -9,7 +9,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::arguments::{FormArgs, WideArgs};
-use super::replay::{Reading, STDIN, Source, replay, sources};
+use super::replay::{Reading, STDIN, of_this_host, replay, sources};
 use crate::hierarchy::Clock;
 use crate::output::{ColorChoice, Palette};
 use crate::why::text::Style;
@@ -20,8 +20,9 @@ use crate::why::{Answer, Match, Question, Search, Story, Subject};
 pub(crate) struct Why {
     /// A cgroup's path, a container's id or name, a pod, pid:N, or a whole line of a log in quotes
     pub what: String,
-    /// Trace files, directories of them, or - for stdin
-    #[arg(required = true, value_name = "SOURCE")]
+    /// Trace files, directories of them, - for stdin, or running agents: http://HOST:PORT or unix:/PATH. Without any,
+    /// the agent of this host
+    #[arg(value_name = "SOURCE")]
     pub sources: Vec<PathBuf>,
     #[command(flatten)]
     pub form: FormArgs,
@@ -55,7 +56,7 @@ pub fn run(args: &Why) -> anyhow::Result<ExitCode> {
     let json = args.form.is_json()?;
     let question = Question::parse(&args.what).map_err(|message| anyhow!(message))?;
     let spooled = Spooled::of(&args.sources)?;
-    let mut sources = sources(&spooled.paths, false)?;
+    let mut sources = if args.sources.is_empty() { of_this_host()? } else { sources(&spooled.paths, false)? };
     let mut whole = true;
 
     let mut found: Vec<(usize, Match, Clock)> = Vec::new();
@@ -82,7 +83,12 @@ pub fn run(args: &Why) -> anyhow::Result<ExitCode> {
     };
     match subjects.as_slice() {
         [] => {
-            say!("nothing is known of it in {}", names(&sources));
+            for source in &sources {
+                match source.remembers_since() {
+                    Some(since) => say!("nothing known of it: the agent's memory reaches back to {since} UTC"),
+                    None => say!("nothing is known of it in {}", source.names()),
+                }
+            }
             return Ok(ExitCode::from(if whole { 1 } else { 2 }));
         }
         [_] => {
@@ -124,10 +130,6 @@ pub fn run(args: &Why) -> anyhow::Result<ExitCode> {
 fn line(out: &mut impl Write, line: &JsonLine<'_>) -> io::Result<()> {
     serde_json::to_writer(&mut *out, line)?;
     writeln!(out)
-}
-
-fn names(sources: &[Source]) -> String {
-    sources.iter().map(Source::names).collect::<Vec<_>>().join(", ")
 }
 
 /// Sources that can be read twice: what comes from stdin is written to a file first.

@@ -46,7 +46,7 @@ pub fn record_around(
         dropped_early: false,
         report: destination.report,
     };
-    Recording::start(flight, matters, destination.confine)
+    Recording::start("record", flight, matters, destination.confine)
 }
 
 /// A sink that keeps the last seconds, and writes them when it matters.

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 
+use bytes::Bytes;
 use zstd::bulk::Compressor;
 use zstd::stream::raw::{Decoder, InBuffer, Operation, OutBuffer};
 
@@ -92,9 +93,35 @@ impl<W: Write> FrameWriter<W> {
         self.pending.len()
     }
 
+    /// These lines.
+    pub(super) fn pending_lines(&self) -> &[u8] {
+        &self.pending
+    }
+
     /// What is written to.
     pub fn get_ref(&self) -> &W {
         &self.out
+    }
+
+    /// What is written to. The frames that it was given may be taken from it.
+    pub(super) fn get_mut(&mut self) -> &mut W {
+        &mut self.out
+    }
+}
+
+/// Whole frames in memory, as they were closed. They may be taken out at any time.
+#[derive(Default)]
+pub(super) struct Closed(pub Vec<Bytes>);
+
+impl Write for Closed {
+    /// Takes a whole frame.
+    fn write(&mut self, frame: &[u8]) -> io::Result<usize> {
+        self.0.push(Bytes::copy_from_slice(frame));
+        Ok(frame.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -8,11 +8,10 @@ use std::time::Instant;
 use super::file::TraceFile;
 use super::frames::FrameWriter;
 use super::shelf::Shelf;
-use super::sink::{Batch, FRAME_AGE, Written, not_written};
+use super::sink::{Batch, FRAME_AGE, Written, line_of, not_written};
 use crate::hierarchy::Header;
 use crate::input::{BootTime, Seq};
-use crate::line::{Line, Output};
-use crate::output::Json;
+use crate::line::Line;
 
 /// One recorder's files.
 pub(super) struct Journal {
@@ -158,11 +157,7 @@ impl Journal {
 
     /// A line that is not the stream's own; empty before there is a header.
     pub fn own_line(&self, line: &Line<'_>) -> Vec<u8> {
-        let Some(header) = &self.header else { return Vec::new() };
-        let mut json = Json::at(header.clock);
-        // A vector can be written.
-        let _ = json.line(line);
-        json.take()
+        self.header.as_ref().map_or_else(Vec::new, |header| line_of(header.clock, line))
     }
 
     /// The header as a line.

@@ -176,7 +176,7 @@ fn read<T: DeserializeOwned>(line: &[u8]) -> Result<T, serde_json::Error> {
 }
 
 /// Type and number of a line as this program writes it: `{"type":"event","seq":7,…`. `None` if it begins otherwise.
-fn head(line: &[u8]) -> Option<(&str, Seq)> {
+pub(super) fn head(line: &[u8]) -> Option<(&str, Seq)> {
     let rest = line.strip_prefix(b"{\"type\":\"")?;
     let quote = rest.iter().position(|byte| *byte == b'"')?;
     let kind = std::str::from_utf8(&rest[..quote]).ok().filter(|kind| kind.bytes().all(|b| b.is_ascii_lowercase()))?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::findings::Finding;
-use crate::hierarchy::Header;
+use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Input, LossReason, Lost, Ring, Seq};
 use crate::line::{Counts, Line, Output};
 use crate::output::Json;
@@ -127,6 +127,8 @@ pub(super) struct Batch {
     pub last: (Seq, BootTime),
     /// How many there were of everything so far.
     pub counts: Counts,
+    /// They are what a part begins with: all that is known.
+    pub opens: bool,
 }
 
 impl Batch {
@@ -146,6 +148,14 @@ pub(super) fn not_written(at: BootTime, count: u64) -> Input {
     Input::Lost(Lost::some(at, Ring::Recording, LossReason::NotWritten, count))
 }
 
+/// A line as it is in a trace whose clock that is.
+pub(super) fn line_of(clock: Clock, line: &Line<'_>) -> Vec<u8> {
+    let mut json = Json::at(clock);
+    // A vector can be written.
+    let _ = json.line(line);
+    json.take()
+}
+
 /// Writes lines somewhere, and never fails: what it cannot write it counts.
 pub(super) trait Sink: Send {
     /// Numbers are kept here.
@@ -158,6 +168,10 @@ pub(super) trait Sink: Send {
     fn finding(&mut self, counts: &Counts);
     /// Whether what follows should begin with a header and all that is known.
     fn wants_part(&self) -> bool;
+    /// How often it is to be told that time has passed. `None` if nothing falls due by that.
+    fn beats(&self) -> Option<Duration> {
+        Some(BEAT)
+    }
     /// Time has passed.
     fn beat(&mut self);
     /// The files are to be begun anew: somebody has moved them.
@@ -175,10 +189,16 @@ enum Message {
 
 /// An output that is recorded in a thread of its own.
 ///
-/// It numbers the lines itself: a filter may have left some out.
+/// It numbers the lines itself: a filter may have left some out. A part that it has not wanted it does not begin: what
+/// is only told again for it is left out.
 pub struct Recording {
     json: Json<Vec<u8>>,
     batch: Batch,
+    begun: bool,
+    /// All that is known is told again, to begin a part with.
+    opens: bool,
+    /// That part was wanted by others.
+    passes_over: bool,
     matters: Box<dyn Fn(&Finding) -> bool>,
     to: Option<SyncSender<Message>>,
     thread: Option<JoinHandle<()>>,
@@ -186,11 +206,12 @@ pub struct Recording {
 }
 
 impl Recording {
-    /// Runs `sink` in a thread of its own, which calls `confine` first. It is told of the findings that matter.
+    /// Runs `sink` in a thread of that name, which calls `confine` first. It is told of the findings that matter.
     ///
     /// # Errors
     /// When there can be no thread.
     pub(super) fn start(
+        name: &str,
         sink: impl Sink + 'static,
         matters: Box<dyn Fn(&Finding) -> bool>,
         confine: Box<dyn FnOnce() + Send>,
@@ -201,10 +222,19 @@ impl Recording {
             confine();
             work(sink, &from);
         };
-        let thread =
-            std::thread::Builder::new().name("record".into()).spawn(run).context("failed to start a thread")?;
+        let thread = std::thread::Builder::new().name(name.into()).spawn(run).context("failed to start a thread")?;
         let json = Json::new(Vec::with_capacity(BATCH));
-        Ok(Self { json, batch: Batch::default(), matters, to: Some(to), thread: Some(thread), written })
+        Ok(Self {
+            json,
+            batch: Batch::default(),
+            begun: false,
+            opens: false,
+            passes_over: false,
+            matters,
+            to: Some(to),
+            thread: Some(thread),
+            written,
+        })
     }
 
     /// What was written so far.
@@ -230,6 +260,7 @@ impl Recording {
             return;
         }
         self.batch.bytes = self.json.take();
+        self.batch.opens = self.opens;
         let batch = std::mem::take(&mut self.batch);
         (self.batch.last, self.batch.counts) = (batch.last, batch.counts.clone());
         let Some(to) = &self.to else { return };
@@ -267,8 +298,13 @@ impl Output for Recording {
     fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
         match line {
             Line::Header(header) => {
-                self.written.wants_part.store(false, Ordering::Relaxed);
+                let wanted = self.written.wants_part.swap(false, Ordering::Relaxed);
+                self.passes_over = self.begun && !wanted;
+                if self.passes_over {
+                    return Ok(());
+                }
                 self.hand_over();
+                (self.begun, self.opens) = (true, true);
                 // Its clock is needed for the lines that follow; the sink writes the line itself.
                 self.json = Json::at(header.clock);
                 self.send(Message::Part(Box::new((*header).clone())));
@@ -278,6 +314,7 @@ impl Output for Recording {
                 self.batch.counts.count(input);
                 self.input(input)
             }
+            Line::Known(..) if self.passes_over => Ok(()),
             Line::Known(_, input) => self.input(input),
             Line::Finding(finding) => {
                 self.batch.counts.count_finding(finding);
@@ -300,6 +337,8 @@ impl Output for Recording {
 
     fn flush(&mut self) -> io::Result<()> {
         self.hand_over();
+        // What a part begins with comes at once.
+        (self.opens, self.passes_over) = (false, false);
         Ok(())
     }
 }
@@ -308,7 +347,11 @@ fn work(mut sink: impl Sink, from: &Receiver<Message>) {
     // What is on its way when a part is wanted does not answer that.
     let mut asked = false;
     loop {
-        match from.recv_timeout(BEAT) {
+        let message = match sink.beats() {
+            Some(beat) => from.recv_timeout(beat),
+            None => from.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match message {
             Ok(Message::Part(header)) => {
                 asked = false;
                 sink.part(&header);

@@ -48,7 +48,7 @@ impl Destination {
 pub fn record(destination: Destination) -> anyhow::Result<Recording> {
     let shelf = destination.shelf(destination.limits.rotates() || destination.adopts_older)?;
     let recorder = Recorder::create(shelf, destination.report)?;
-    Recording::start(recorder, Box::new(|_| false), destination.confine)
+    Recording::start("record", recorder, Box::new(|_| false), destination.confine)
 }
 
 /// A sink that is a trace file, or a row of them.

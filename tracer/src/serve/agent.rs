@@ -93,13 +93,13 @@ impl Beat {
 pub struct Agent {
     counting: Counting,
     posting: Posting,
-    recording: Option<Recording>,
+    recordings: Vec<Recording>,
 }
 
 impl Agent {
-    /// Counts to `metrics`, posts on `board`, and records, if anything is to be recorded.
-    pub fn new(metrics: Metrics, board: Arc<Board>, recording: Option<Recording>) -> Self {
-        Self { counting: Counting::new(metrics), posting: Posting::new(board), recording }
+    /// Counts to `metrics`, posts on `board`, and records: in memory, into files, both, or not at all.
+    pub fn new(metrics: Metrics, board: Arc<Board>, recordings: Vec<Recording>) -> Self {
+        Self { counting: Counting::new(metrics), posting: Posting::new(board), recordings }
     }
 }
 
@@ -107,10 +107,10 @@ impl Output for Agent {
     fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
         self.counting.line(line)?;
         self.posting.line(line)?;
-        self.recording.as_mut().map_or(Ok(()), |recording| recording.line(line))
+        self.recordings.iter_mut().try_for_each(|recording| recording.line(line))
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.recording.as_mut().map_or(Ok(()), Output::flush)
+        self.recordings.iter_mut().try_for_each(Output::flush)
     }
 }

@@ -21,24 +21,27 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{
-    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER,
-    X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
+    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use host::Names;
 use patience::{Due, Patient, Stream};
 use places::{Answering, Place, Places};
-use query::Wanted;
+use query::{Part, Wanted};
 
 use super::{Board, page};
 use crate::findings::Finding;
 use crate::hierarchy::Clock;
+use crate::input::BootTime;
 use crate::line::{Line, Output};
 use crate::metrics::Exposition;
 use crate::output::Json;
+use crate::process;
+use crate::recording::Excerpt;
 
 /// Connections at once. One more takes the place of whoever has been idle longest.
 const CONNECTIONS: usize = 128;
@@ -53,6 +56,10 @@ const HEAD_BYTES: usize = 16 << 10;
 const HEAD_FIELDS: usize = 64;
 /// When the agent ends, answers that are on their way get this long.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Traces that are given out at once: what is let go of meanwhile stays in memory for them.
+const TRACES: usize = 8;
+/// A trace has one more second for so many bytes.
+const TRACE_PACE: u64 = 256 << 10;
 /// Of a long answer this much is made at once.
 const PIECE: usize = 32 << 10;
 
@@ -179,6 +186,7 @@ pub fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let places = Places::new(CONNECTIONS, LONG_ANSWERS);
+    let traces = Arc::new(Semaphore::new(TRACES));
     let names = Arc::new(names);
     let mut accepting = Vec::new();
     for listener in listeners {
@@ -191,7 +199,8 @@ pub fn serve(
     }
     Ok(async move {
         for accepting in accepting {
-            let site = Site { board: board.clone(), names: names.clone(), places: places.clone() };
+            let (board, names, places, traces) = (board.clone(), names.clone(), places.clone(), traces.clone());
+            let site = Site { board, names, places, traces };
             tokio::spawn(accept(accepting, site, stop.clone()));
         }
         stopped(&mut stop).await;
@@ -216,6 +225,7 @@ struct Site {
     board: Arc<Board>,
     names: Arc<Names>,
     places: Arc<Places>,
+    traces: Arc<Semaphore>,
 }
 
 async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool>) {
@@ -247,9 +257,10 @@ async fn answer(stream: Stream, site: Site, place: Arc<Place>, mut stop: watch::
     let due = Arc::new(Due::default());
     let patient = Patient::new(stream, due.clone());
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
-        due.answer_within(ANSWER);
         let answering = place.answer();
-        let response = respond(&request, &site, any_host).map(|body| Answer { body, answering });
+        let response = respond(&request, &site, any_host);
+        due.answer_within(response.body().time());
+        let response = response.map(|body| Answer { body, answering });
         async move { Ok::<_, Infallible>(response) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
@@ -291,7 +302,7 @@ struct Answer {
     answering: Answering,
 }
 
-/// All of an answer, or findings one after the other as they are taken.
+/// All of an answer, or findings or frames of a trace one after the other as they are taken.
 enum Content {
     Whole {
         bytes: Option<Bytes>,
@@ -304,6 +315,20 @@ enum Content {
         ended: bool,
         _long: OwnedSemaphorePermit,
     },
+    Trace {
+        excerpt: Excerpt,
+        _places: [OwnedSemaphorePermit; 2],
+    },
+}
+
+impl Content {
+    /// It must have been taken within this.
+    fn time(&self) -> Duration {
+        match self {
+            Self::Whole { .. } | Self::Findings { .. } => ANSWER,
+            Self::Trace { excerpt, .. } => ANSWER + Duration::from_secs(excerpt.bytes() / TRACE_PACE),
+        }
+    }
 }
 
 impl Body for Answer {
@@ -312,10 +337,18 @@ impl Body for Answer {
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
-        _: &mut std::task::Context<'_>,
+        context: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let piece = match &mut self.body {
             Content::Whole { bytes, .. } => bytes.take(),
+            Content::Trace { excerpt, .. } => match excerpt.next() {
+                // Others get their turn before the next frame is looked at.
+                Some(piece) if piece.is_empty() => {
+                    context.waker().wake_by_ref();
+                    return Poll::Pending;
+                }
+                piece => piece,
+            },
             Content::Findings { findings, clock, begun, ended, .. } => some_findings(findings, *clock, begun, ended),
         };
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
@@ -325,7 +358,7 @@ impl Body for Answer {
         match &self.body {
             Content::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             // Its length is not known before it is made.
-            Content::Findings { .. } => SizeHint::default(),
+            Content::Findings { .. } | Content::Trace { .. } => SizeHint::default(),
         }
     }
 }
@@ -378,7 +411,7 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
             why => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.join("; "))),
         },
         // These tell of containers and command lines: see [`host`].
-        "/findings" | "/" if !any_host && !site.names.have(request.headers().get(HOST)) => {
+        "/findings" | "/trace" | "/" if !any_host && !site.names.have(request.headers().get(HOST)) => {
             plain(StatusCode::FORBIDDEN, host::REFUSED)
         }
         "/findings" => {
@@ -396,6 +429,7 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
                 Err(why) => plain(StatusCode::BAD_REQUEST, format!("{why}\n")),
             }
         }
+        "/trace" => trace(site, request.uri().query().unwrap_or_default()),
         "/" => {
             let Some(long) = site.places.long_answer() else { return busy() };
             let content = Content::Whole { bytes: Some(page::status(board).into()), _long: Some(long) };
@@ -404,7 +438,41 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
             response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
             response
         }
-        _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz, /readyz and /findings\n"),
+        _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz, /readyz, /findings and /trace\n"),
+    }
+}
+
+/// The history, or a part of it, as a trace file.
+fn trace(site: &Site, query: &str) -> Response<Content> {
+    let Some(history) = &site.board.history else {
+        return plain(StatusCode::NOT_FOUND, "this agent keeps no history: it was started with --history 0\n");
+    };
+    let part = match Part::parse(query) {
+        Ok(part) => part,
+        Err(why) => return plain(StatusCode::BAD_REQUEST, format!("{why}\n")),
+    };
+    let (Some(long), Ok(trace)) = (site.places.long_answer(), site.traces.clone().try_acquire_owned()) else {
+        return busy();
+    };
+    let before = |last: Duration| {
+        let nanoseconds = u64::try_from(last.as_nanos()).unwrap_or(u64::MAX);
+        BootTime(process::boot_time().0.saturating_sub(nanoseconds))
+    };
+    let since = part.last.map(before);
+    match history.trace(since, part.container) {
+        Ok(Some(excerpt)) => {
+            let content = Content::Trace { excerpt, _places: [long, trace] };
+            let mut response = with_type(StatusCode::OK, "application/zstd", content);
+            let name = HeaderValue::from_static("attachment; filename=\"trace.jsonl.zst\"");
+            response.headers_mut().insert(CONTENT_DISPOSITION, name);
+            response
+        }
+        Ok(None) => {
+            let why =
+                "the history holds nothing: tracing begins, or what exists on this host takes more than --history\n";
+            plain(StatusCode::SERVICE_UNAVAILABLE, why)
+        }
+        Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
 

@@ -26,6 +26,7 @@ pub(super) fn status(board: &Board) -> String {
     let unready = board.unready();
     let shown = board.shown();
     let mut out = String::new();
+    let trace = if board.history.is_some() { "<a href=\"/trace\">trace</a>" } else { "" };
     // Writing to a string cannot fail.
     let _ = write!(
         out,
@@ -33,7 +34,8 @@ pub(super) fn status(board: &Board) -> String {
          <meta name=\"viewport\" content=\"width=device-width\"><meta http-equiv=\"refresh\" content=\"30\">\
          <title>cgtrace</title><style>{STYLE}</style></head><body>\n<h1>cgtrace {}</h1>\n\
          <nav><a href=\"/metrics\">metrics</a><a href=\"/findings\">findings</a>\
-         <a href=\"/findings?severity=fault\">faults</a><a href=\"/readyz\">ready</a><a href=\"/healthz\">alive</a>\
+         <a href=\"/findings?severity=fault\">faults</a>{trace}\
+         <a href=\"/readyz\">ready</a><a href=\"/healthz\">alive</a>\
          </nav>\n",
         env!("CARGO_PKG_VERSION")
     );
@@ -70,6 +72,7 @@ pub(super) fn status(board: &Board) -> String {
             ),
             ("failed calls", counts.attempts.values().sum::<u64>().to_string()),
             ("lost", lost),
+            ("history", history(board)),
         ],
     );
     out.push_str("<h2>Last findings</h2>\n");
@@ -90,6 +93,18 @@ pub(super) fn status(board: &Board) -> String {
         STALLED.as_secs()
     );
     out
+}
+
+/// How far back `/trace` reaches.
+fn history(board: &Board) -> String {
+    let Some(history) = &board.history else { return "switched off".to_owned() };
+    let held = history.held();
+    let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let size = format!("{:.1} of {:.1} MiB", mebibytes(held.bytes), mebibytes(history.limit()));
+    match held.since {
+        Some(since) => format!("the last {}, {size}", duration::human(process::boot_time().since(since))),
+        None => format!("nothing is held, {size}"),
+    }
 }
 
 fn rows(out: &mut String, rows: &[(&str, String)]) {

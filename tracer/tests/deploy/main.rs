@@ -383,6 +383,7 @@ fn the_example_of_the_configuration_has_every_key() {
     for key in [
         "listen",
         "allow-host",
+        "history",
         "record",
         "rotate-size",
         "rotate-every",
@@ -397,5 +398,5 @@ fn the_example_of_the_configuration_has_every_key() {
         assert!(keys.contains(key), "{key} is not in the example");
         assert!(page.contains(&format!("| `{key}` |")), "{key} is not in docs/operations.md");
     }
-    assert_eq!(keys.len(), 12, "{keys:?}");
+    assert_eq!(keys.len(), 13, "{keys:?}");
 }

@@ -158,14 +158,16 @@ fn the_thread_that_records_writes_to_one_directory_only() {
 }
 
 #[test]
-fn the_thread_that_serves_opens_nothing() {
-    within(Role::Serve, || {
-        refused("reading a file", fs::read("/etc/passwd"));
-        refused("reading of a process", fs::read("/proc/self/status"));
-        refused("making a file", fs::write("/tmp/x", "x"));
-        refused("looking at a file", fs::metadata("/etc/passwd"));
-        is_harmless();
-    });
+fn the_threads_that_serve_and_remember_open_nothing() {
+    for role in [Role::Serve, Role::Remember] {
+        within(role, || {
+            refused("reading a file", fs::read("/etc/passwd"));
+            refused("reading of a process", fs::read("/proc/self/status"));
+            refused("making a file", fs::write("/tmp/x", "x"));
+            refused("looking at a file", fs::metadata("/etc/passwd"));
+            is_harmless();
+        });
+    }
 }
 
 #[test]
@@ -187,11 +189,14 @@ fn every_thread_of_a_running_agent_has_given_up_what_it_said() {
         for set in ["CapInh", "CapAmb"] {
             assert_eq!(field(set), "0000000000000000", "{set} of {}", field("Name"));
         }
+        // SIGHUP, SIGINT and SIGTERM are for the thread that they wake up.
+        let blocked = if field("Name") == "cgtrace" { "0000000000000000" } else { "0000000000004003" };
+        assert_eq!(field("SigBlk"), blocked, "{}", field("Name"));
         assert_eq!((field("NoNewPrivs").as_str(), field("Seccomp").as_str()), ("1", "2"), "{}", field("Name"));
         seen.push(field("Name"));
     }
     seen.sort();
-    assert_eq!(seen, ["cgtrace", "record", "serve"]);
+    assert_eq!(seen, ["cgtrace", "history", "record", "serve"]);
     agent.end();
 }
 

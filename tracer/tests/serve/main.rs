@@ -5,6 +5,7 @@
 #[path = "../support/agent.rs"]
 mod agent;
 mod confined;
+mod history;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;

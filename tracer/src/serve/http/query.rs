@@ -1,4 +1,6 @@
-//! What is asked of `/findings`.
+//! What is asked of `/findings` and `/trace`.
+
+use std::time::Duration;
 
 use crate::findings::{Finding, Kind, Severity};
 use crate::hierarchy::Clock;
@@ -22,9 +24,8 @@ impl Wanted {
     /// Reads `kind=…&severity=…&container=…&since=…`.
     pub fn parse(query: &str) -> Result<Self, String> {
         let mut wanted = Self::default();
-        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
-            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            let value = decode(value).ok_or_else(|| format!("{key}: bad encoding"))?;
+        for pair in pairs(query) {
+            let (key, value) = pair?;
             match key {
                 "kind" => {
                     let kind = Kind::ALL.into_iter().find(|kind| kind.as_str() == value);
@@ -44,10 +45,7 @@ impl Wanted {
                         "since: a time such as 2026-11-24T04:33:30Z, or how long ago, such as 15m".to_owned()
                     })?);
                 }
-                _ => {
-                    let key = truncated(key);
-                    return Err(format!("unknown key {key:?}; known are kind, severity, container, since"));
-                }
+                _ => return Err(unknown(key, "kind, severity, container, since")),
             }
         }
         Ok(wanted)
@@ -70,6 +68,49 @@ impl Wanted {
             && self.container.as_ref().is_none_or(begins)
             && self.since.is_none_or(after)
     }
+}
+
+/// Which part of the trace is asked for.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Part {
+    /// How much of it, from now back. `None` for all.
+    pub last: Option<Duration>,
+    /// What the ids of its containers begin with. `None` for all.
+    pub container: Option<String>,
+}
+
+impl Part {
+    /// Reads `last=…&container=…`.
+    pub fn parse(query: &str) -> Result<Self, String> {
+        let mut part = Self::default();
+        for pair in pairs(query) {
+            let (key, value) = pair?;
+            match key {
+                "last" => {
+                    let last = value.parse().ok().filter(jiff::SignedDuration::is_positive);
+                    let last = last.and_then(|last| Duration::try_from(last).ok());
+                    part.last = Some(last.ok_or("last: how much of the trace, such as 10m or 1h30m")?);
+                }
+                "container" if value.is_empty() => return Err("container: the beginning of an id".to_owned()),
+                "container" => part.container = Some(value),
+                _ => return Err(unknown(key, "last, container")),
+            }
+        }
+        Ok(part)
+    }
+}
+
+/// The keys of a query, and their values.
+fn pairs(query: &str) -> impl Iterator<Item = Result<(&str, String), String>> {
+    query.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decode(value).ok_or_else(|| format!("{:?}: bad encoding", truncated(key)))?;
+        Ok((key, value))
+    })
+}
+
+fn unknown(key: &str, known: &str) -> String {
+    format!("unknown key {:?}; known are {known}", truncated(key))
 }
 
 fn truncated(text: &str) -> String {
@@ -110,6 +151,20 @@ mod tests {
         for wrong in ["kind=x", "severity=", "since=yesterday", "x=y", "container=%", "container=%zz", "container=%ff"]
         {
             assert!(Wanted::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_the_trace_is_a_time_and_the_beginning_of_an_id() {
+        let part = |last, container: Option<&str>| Ok(Part { last, container: container.map(str::to_owned) });
+        assert_eq!(Part::parse(""), part(None, None));
+        let ten_minutes = Some(Duration::from_secs(600));
+        assert_eq!(Part::parse("last=10m&container=3f2a"), part(ten_minutes, Some("3f2a")));
+        assert_eq!(Part::parse("container=a%2Fb&last=10m"), part(ten_minutes, Some("a/b")));
+        for wrong in ["last", "last=", "last=0s", "last=-5m", "last=10", "last=now", "container=", "since=5m", "x", "%"]
+        {
+            let said = Part::parse(wrong).expect_err(wrong);
+            assert!(!said.contains('\n'), "{said}");
         }
     }
 }

@@ -1,0 +1,246 @@
+//! Asks a running agent for its history.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::future::poll_fn;
+use std::io::Write;
+use std::path::PathBuf;
+use std::pin::Pin;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use hyper::body::{Body, Incoming};
+use hyper::header::{CONNECTION, HOST};
+use hyper::{Request, Response, StatusCode, Uri};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::timeout;
+
+use crate::name::Name;
+use crate::serve::{ADDRESS, SOCKET};
+
+/// An agent must have been reached within this.
+const CONNECT: Duration = Duration::from_secs(5);
+/// It must begin to answer within this, and go on with its answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// All of its answer must be there within this.
+const WHOLE: Duration = Duration::from_secs(300);
+/// An answer of more bytes is no agent's.
+const LONGEST: u64 = 4 << 30;
+/// What of a refusal is shown.
+const REFUSAL: usize = 500;
+/// The path of the history.
+const TRACE: &str = "/trace";
+
+/// Where an agent serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Agent {
+    /// Over TCP.
+    Http {
+        /// Host and port, as it is asked for.
+        authority: String,
+        /// What is asked of it: path and query.
+        path: String,
+    },
+    /// On a UNIX socket.
+    Unix(PathBuf),
+}
+
+/// Why there is no trace of an agent.
+#[derive(Debug)]
+pub enum FetchError {
+    /// Nobody answers there.
+    NoAgent(anyhow::Error),
+    /// Somebody does, and not with a trace.
+    NoTrace(anyhow::Error),
+}
+
+impl From<FetchError> for anyhow::Error {
+    fn from(error: FetchError) -> Self {
+        match error {
+            FetchError::NoAgent(error) => {
+                Self::msg(format!("{error:#}\nhint: start one with `cgtrace serve`, or name a trace file"))
+            }
+            FetchError::NoTrace(error) => error,
+        }
+    }
+}
+
+impl Agent {
+    /// Where the agent of this host may serve, unless it was told otherwise. What only root can have put there comes
+    /// first.
+    pub fn of_this_host() -> [Self; 2] {
+        [Self::Unix(SOCKET.into()), Self::Http { authority: ADDRESS.into(), path: TRACE.into() }]
+    }
+
+    /// Reads `http://HOST:PORT` or `unix:/PATH`. `None` if it is neither: then it is a file's name.
+    ///
+    /// # Errors
+    /// When it is an address that no agent can have; the message says why.
+    pub fn parse(text: &OsStr) -> Option<Result<Self, String>> {
+        if let Some(path) = text.to_string_lossy().strip_prefix("unix:") {
+            let is_absolute = path.starts_with('/') && text.to_str().is_some();
+            let wrong = || format!("{path:?} is not the path of a socket\nhint: unix:{SOCKET}");
+            return Some(is_absolute.then(|| Self::Unix(path.into())).ok_or_else(wrong));
+        }
+        let text = text.to_str()?;
+        if text.starts_with("https://") {
+            let hint = "hint: reach it through a tunnel: ssh -L 9464:localhost:9464 HOST, then http://localhost:9464";
+            return Some(Err(format!("{text}: an agent has no TLS\n{hint}")));
+        }
+        text.starts_with("http://").then(|| Self::http(text))
+    }
+
+    fn http(text: &str) -> Result<Self, String> {
+        let wrong = || format!("{text:?} is not an agent's address\nhint: http://localhost:9464");
+        let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
+        let authority = match authority.port_u16() {
+            Some(_) => authority.to_string(),
+            None if authority.as_str() == authority.host() => format!("{authority}:80"),
+            None => return Err(wrong()),
+        };
+        let path = match (uri.path(), uri.query()) {
+            ("" | "/", None) => TRACE.to_owned(),
+            (TRACE, None) => TRACE.to_owned(),
+            (TRACE, Some(query)) => format!("{TRACE}?{query}"),
+            _ => return Err(wrong()),
+        };
+        Ok(Self::Http { authority, path })
+    }
+
+    /// Writes its history, a trace file, to `out`.
+    ///
+    /// # Errors
+    /// When nobody answers there, it answers otherwise, it is too slow, or `out` cannot be written.
+    pub fn fetch(&self, out: &mut dyn Write) -> Result<(), FetchError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.context("failed to start the event loop").map_err(FetchError::NoTrace)?;
+        let fetched = runtime.block_on(async {
+            match timeout(WHOLE, self.connect_and_take(out)).await {
+                Ok(fetched) => fetched,
+                Err(_) => Err(FetchError::NoTrace(self.slow(WHOLE))),
+            }
+        });
+        // A name that is being looked up is not waited for.
+        runtime.shutdown_background();
+        fetched
+    }
+
+    async fn connect_and_take(&self, out: &mut dyn Write) -> Result<(), FetchError> {
+        let no_agent = |error: &dyn fmt::Display| FetchError::NoAgent(anyhow::anyhow!("no agent at {self}: {error}"));
+        match self {
+            Self::Http { authority, path } => match timeout(CONNECT, TcpStream::connect(authority.as_str())).await {
+                Ok(Ok(stream)) => self.take(stream, authority, path, out).await.map_err(FetchError::NoTrace),
+                Ok(Err(error)) => Err(no_agent(&error)),
+                Err(_) => Err(no_agent(&format_args!("it cannot be reached within {} s", CONNECT.as_secs()))),
+            },
+            Self::Unix(socket) => match timeout(CONNECT, UnixStream::connect(socket)).await {
+                Ok(Ok(stream)) => self.take(stream, "localhost", TRACE, out).await.map_err(FetchError::NoTrace),
+                Ok(Err(error)) => Err(no_agent(&error)),
+                Err(_) => Err(no_agent(&format_args!("it cannot be reached within {} s", CONNECT.as_secs()))),
+            },
+        }
+    }
+
+    /// Asks over a connection, and takes the answer.
+    async fn take(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        host: &str,
+        path: &str,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        let broken = || format!("{self} does not answer as an agent");
+        let (mut asking, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(broken)?;
+        let connection = tokio::spawn(connection);
+        let request = Request::get(path).header(HOST, host).header(CONNECTION, "close").body(String::new());
+        let request = request.with_context(broken)?;
+        let answer = timeout(PATIENCE, asking.send_request(request)).await;
+        let mut answer = answer.map_err(|_| self.slow(PATIENCE))?.with_context(broken)?;
+        if answer.status() != StatusCode::OK {
+            bail!("the agent at {self} answers {}: {}", answer.status(), refusal(&mut answer).await);
+        }
+        let mut taken = 0;
+        while let Some(bytes) = self.next_bytes(&mut answer).await? {
+            taken += bytes.len() as u64;
+            if taken > LONGEST {
+                bail!("the answer of {self} does not end: it has more than {LONGEST} bytes");
+            }
+            out.write_all(&bytes).context("failed to keep what the agent answers")?;
+        }
+        connection.abort();
+        Ok(())
+    }
+
+    async fn next_bytes(&self, answer: &mut Response<Incoming>) -> anyhow::Result<Option<bytes::Bytes>> {
+        let mut body = Pin::new(answer.body_mut());
+        loop {
+            let frame = timeout(PATIENCE, poll_fn(|context| body.as_mut().poll_frame(context))).await;
+            match frame.map_err(|_| self.slow(PATIENCE))? {
+                None => return Ok(None),
+                Some(frame) => {
+                    let frame = frame.with_context(|| format!("the answer of {self} has broken off"))?;
+                    // Trailers are none of the trace.
+                    if let Ok(bytes) = frame.into_data() {
+                        return Ok(Some(bytes));
+                    }
+                }
+            }
+        }
+    }
+
+    fn slow(&self, time: Duration) -> anyhow::Error {
+        anyhow::anyhow!("{self} takes longer than {} s to answer", time.as_secs())
+    }
+}
+
+/// The beginning of what was answered instead of a trace, in one harmless line.
+async fn refusal(answer: &mut Response<Incoming>) -> String {
+    let mut said = Vec::new();
+    let mut body = Pin::new(answer.body_mut());
+    while said.len() < REFUSAL
+        && let Ok(Some(Ok(frame))) = timeout(PATIENCE, poll_fn(|context| body.as_mut().poll_frame(context))).await
+    {
+        said.extend_from_slice(frame.data_ref().map_or(&[][..], |bytes| bytes));
+    }
+    said.truncate(REFUSAL);
+    let first = said.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Name::new(first).printable()
+}
+
+impl fmt::Display for Agent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http { authority, .. } => write!(f, "http://{authority}"),
+            Self::Unix(socket) => write!(f, "unix:{}", socket.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_an_agents_and_anything_else_a_file() {
+        let http = |authority: &str, path: &str| Agent::Http { authority: authority.into(), path: path.into() };
+        let check = |text: &str, agent: Agent| assert_eq!(Agent::parse(text.as_ref()), Some(Ok(agent)), "{text}");
+        check("http://localhost:9464", http("localhost:9464", "/trace"));
+        check("http://[::1]:9464/", http("[::1]:9464", "/trace"));
+        check("http://node1", http("node1:80", "/trace"));
+        check("http://10.0.0.7:1/trace?last=10m&container=3f", http("10.0.0.7:1", "/trace?last=10m&container=3f"));
+        check("unix:/run/cgtrace.sock", Agent::Unix("/run/cgtrace.sock".into()));
+        for file in ["trace.jsonl.zst", "./unix:/x", "-", "/http://x", "ftp://x", "unix", "http:"] {
+            assert_eq!(Agent::parse(file.as_ref()), None, "{file}");
+        }
+        for wrong in
+            ["unix:", "unix:x", "http://", "http://a:b/", "http://u:p@h:1", "http://h:1/metrics", "https://h:1"]
+        {
+            let said = Agent::parse(wrong.as_ref()).expect("an address").expect_err(wrong);
+            assert!(said.contains("\nhint: "), "{said}");
+        }
+    }
+}

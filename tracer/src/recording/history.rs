@@ -1,0 +1,417 @@
+//! The black box: the last of a trace, kept in memory and bounded by its size, to be given out as a trace file.
+//!
+//! What is kept is a row of parts, each of which begins with a header and all that is known, as the parts of a rotated
+//! recording do. So the oldest can go first, and what is left can be read.
+
+use std::collections::VecDeque;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use super::excerpt::Excerpt;
+use super::frames::{Closed, FrameWriter};
+use super::sink::{Batch, Recording, Sink, Written, line_of, not_written};
+use crate::hierarchy::{Clock, Header};
+use crate::input::{BootTime, Seq};
+use crate::line::{Counts, Line};
+
+/// A part goes on until it has grown by this share of the memory: so much is let go of at once.
+const SHARE: u64 = 8;
+/// What exists on this host may not fit into the memory. Whether it does now is tried again after this.
+const AGAIN: Duration = Duration::from_secs(60);
+
+/// The last of a trace, in memory. A clone is the same one.
+#[derive(Clone)]
+pub struct History {
+    limit: u64,
+    kept: Arc<Mutex<Kept>>,
+    size: Arc<Size>,
+}
+
+/// How much is held: nobody waits to know it.
+#[derive(Default)]
+struct Size {
+    bytes: AtomicU64,
+    /// Boot time at which it begins; 0 while there is nothing.
+    since: AtomicU64,
+}
+
+/// How much a history holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes, compressed but for the newest ones.
+    pub bytes: u64,
+    /// Where it begins. `None` while there is nothing.
+    pub since: Option<BootTime>,
+}
+
+impl History {
+    /// Of so many bytes.
+    ///
+    /// # Errors
+    /// When the compressor cannot be set up.
+    pub fn new(limit: u64) -> io::Result<Self> {
+        let kept = Kept {
+            frames: FrameWriter::new(Closed::default())?,
+            parts: VecDeque::new(),
+            clock: Clock { boot_ns: 0, unix_ns: 0 },
+            last: (Seq(0), BootTime(0)),
+            counts: Counts::default(),
+            refused: None,
+        };
+        Ok(Self { limit, kept: Arc::new(Mutex::new(kept)), size: Arc::default() })
+    }
+
+    /// How many bytes it may hold.
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    /// What it holds now. This waits for nobody.
+    pub fn held(&self) -> Held {
+        let since = BootTime(self.size.since.load(Ordering::Relaxed));
+        Held { bytes: self.size.bytes.load(Ordering::Relaxed), since: Some(since).filter(|since| since.0 > 0) }
+    }
+
+    /// Changes what is kept.
+    fn keep(&self, change: impl FnOnce(&mut Kept)) {
+        let mut kept = self.kept();
+        change(&mut kept);
+        self.size.bytes.store(kept.bytes(), Ordering::Relaxed);
+        self.size.since.store(kept.parts.front().map_or(0, |part| part.begun.0), Ordering::Relaxed);
+    }
+
+    /// What it holds now as a whole trace file, which ends with the last line that has come. It begins at `since`, or
+    /// earlier: with the part that this is in. Only lines of containers whose id begins with `container` are wanted,
+    /// and what is needed to judge them. `None` while there is nothing.
+    ///
+    /// # Errors
+    /// When the compressor cannot be set up.
+    pub fn trace(&self, since: Option<BootTime>, container: Option<String>) -> io::Result<Option<Excerpt>> {
+        let kept = self.kept();
+        if kept.parts.is_empty() {
+            return Ok(None);
+        }
+        let holds = |since| kept.parts.iter().rposition(|part| part.is_open && part.begun <= since);
+        let first = since.and_then(holds).unwrap_or(0);
+        let mut frames: Vec<Bytes> = kept.parts.range(first..).flat_map(|part| part.frames.iter().cloned()).collect();
+        let newest = kept.frames.pending_lines().to_vec();
+        let end = line_of(kept.clock, &Line::End(kept.last.1, &kept.counts));
+        // Nobody who writes waits for the rest.
+        drop(kept);
+        let mut tail = FrameWriter::new(Closed::default())?;
+        tail.line(&newest)?;
+        tail.line(&end)?;
+        tail.close_frame()?;
+        frames.append(&mut tail.get_mut().0);
+        Excerpt::new(frames, container).map(Some)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the last of a stream in `history`, in a thread of its own, which calls `confine` first.
+///
+/// # Errors
+/// When there can be no thread.
+pub fn remember(history: &History, confine: Box<dyn FnOnce() + Send>) -> anyhow::Result<Recording> {
+    let remembering = Remembering { history: history.clone(), written: Arc::default() };
+    Recording::start("history", remembering, Box::new(|_| false), confine)
+}
+
+/// A sink that is a history.
+struct Remembering {
+    history: History,
+    written: Arc<Written>,
+}
+
+struct Kept {
+    /// Of the newest part.
+    frames: FrameWriter<Closed>,
+    parts: VecDeque<Part>,
+    /// Of the newest header.
+    clock: Clock,
+    /// The last line's number and time.
+    last: (Seq, BootTime),
+    counts: Counts,
+    /// When a part alone was too large: then nothing is kept for a while.
+    refused: Option<Instant>,
+}
+
+/// A piece of the trace that can be read alone.
+struct Part {
+    begun: BootTime,
+    frames: Vec<Bytes>,
+    /// In these frames.
+    bytes: u64,
+    /// Those of them that only restate what is known.
+    opening: u64,
+    /// All that is known has come.
+    is_open: bool,
+}
+
+impl Kept {
+    fn bytes(&self) -> u64 {
+        self.parts.iter().map(|part| part.bytes).sum::<u64>() + self.frames.pending() as u64
+    }
+
+    fn begin_part(&mut self, header: &Header) {
+        self.close_frame();
+        self.clock = header.clock;
+        self.refused = None;
+        let begun = BootTime(header.clock.boot_ns);
+        self.parts.push_back(Part { begun, frames: Vec::new(), bytes: 0, opening: 0, is_open: false });
+        self.add(&line_of(header.clock, &Line::Header(header)));
+    }
+
+    /// Adds a line to the newest part. Without one it is of a time that is passed over.
+    fn add(&mut self, line: &[u8]) {
+        if !self.parts.is_empty() {
+            // Memory can be written.
+            let _ = self.frames.line(line);
+            self.take_closed();
+        }
+    }
+
+    fn close_frame(&mut self) {
+        // Memory can be written.
+        let _ = self.frames.close_frame();
+        self.take_closed();
+    }
+
+    fn take_closed(&mut self) {
+        let closed = std::mem::take(&mut self.frames.get_mut().0);
+        if let Some(part) = self.parts.back_mut() {
+            part.bytes += closed.iter().map(|frame| frame.len() as u64).sum::<u64>();
+            part.frames.extend(closed);
+        }
+    }
+
+    fn lines(&mut self, batch: &Batch, limit: u64) {
+        if batch.lost_before > 0 {
+            let lost = not_written(self.last.1, batch.lost_before);
+            self.add(&line_of(self.clock, &Line::Input(batch.before(), &lost)));
+        }
+        batch.each().for_each(|line| self.add(line));
+        self.last = batch.last;
+        self.counts.clone_from(&batch.counts);
+        match self.parts.back_mut() {
+            Some(part) if batch.opens => part.opening = part.bytes,
+            Some(part) => part.is_open = true,
+            None => {}
+        }
+        self.let_go(limit);
+    }
+
+    /// The oldest goes first.
+    fn let_go(&mut self, limit: u64) {
+        while self.bytes() > limit && self.parts.len() > 1 {
+            self.parts.pop_front();
+        }
+        if self.bytes() > limit {
+            self.close_frame();
+            let fits = self.parts.pop_back().is_none_or(|part| part.opening <= limit / 2);
+            self.refused = (!fits).then(Instant::now);
+        }
+    }
+
+    fn wants_part(&self, limit: u64) -> bool {
+        match self.parts.back() {
+            Some(part) => part.bytes - part.opening >= (limit / SHARE).max(part.opening.min(limit / 4)),
+            None => self.refused.is_none_or(|refused| refused.elapsed() >= AGAIN),
+        }
+    }
+}
+
+impl Sink for Remembering {
+    fn written(&self) -> &Arc<Written> {
+        &self.written
+    }
+
+    fn part(&mut self, header: &Header) {
+        self.history.keep(|kept| kept.begin_part(header));
+    }
+
+    fn lines(&mut self, batch: &Batch) {
+        self.written.add_lost(batch.lost_before);
+        self.history.keep(|kept| kept.lines(batch, self.history.limit));
+    }
+
+    fn finding(&mut self, _: &Counts) {}
+
+    fn wants_part(&self) -> bool {
+        self.history.kept().wants_part(self.history.limit)
+    }
+
+    /// Nothing is due by itself: who idles is not woken.
+    fn beats(&self) -> Option<Duration> {
+        None
+    }
+
+    fn beat(&mut self) {}
+
+    fn reopen(&mut self) {}
+
+    fn end(&mut self, _: BootTime, _: &Counts) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::input::{Input, LossReason, Lost};
+    use crate::recording::{Item, Reader};
+    use crate::tracker::tests::header;
+
+    const LIMIT: u64 = 1 << 20;
+
+    /// A sink of that size, and what it is fed.
+    struct Fed {
+        sink: Remembering,
+        header: Header,
+        seq: u64,
+    }
+
+    impl Fed {
+        fn new() -> Self {
+            let history = History::new(LIMIT).expect("a compressor");
+            Self { sink: Remembering { history, written: Arc::default() }, header: header(&[]), seq: 0 }
+        }
+
+        /// A part begins, with so many lines that restate what is known.
+        fn part(&mut self, opening: u64) {
+            self.header.clock.boot_ns = self.seq + 1;
+            self.sink.part(&self.header);
+            self.lines(opening, true, 0);
+        }
+
+        /// So many lines, one a nanosecond, of some three hundred bytes when compressed. Those that open a part are
+        /// small.
+        fn lines(&mut self, count: u64, opens: bool, lost_before: u64) {
+            self.seq += lost_before;
+            let mut bytes = Vec::new();
+            let mut random = self.seq;
+            for _ in 0..count {
+                self.seq += 1;
+                let noise = (0..if opens { 0 } else { 40 }).map(|_| {
+                    random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+                    format!("{:016x}", random ^ random >> 33)
+                });
+                let (seq, noise) = (self.seq, noise.collect::<String>());
+                // A field of a later version is passed over.
+                let line = format!(r#"{{"type":"tick","seq":{seq},"at":{seq},"noise":"{noise}"}}"#);
+                bytes.extend_from_slice(format!("{line}\n").as_bytes());
+            }
+            let last = (Seq(self.seq), BootTime(self.seq));
+            let counts = Counts { evicted: self.seq, ..Counts::default() };
+            self.sink.lines(&Batch { bytes, lines: count, lost_before, last, counts, opens });
+        }
+
+        /// Numbers of all inputs that are given out from then on, and how many were said to be lost on the way.
+        fn read(&self, since: Option<u64>) -> (Vec<u64>, u64) {
+            let trace = self.sink.history.trace(since.map(BootTime), None).expect("a compressor").expect("something");
+            let bytes: Vec<u8> = trace.flat_map(|piece| piece.to_vec()).collect();
+            let mut reader = Reader::open(&bytes[..]).expect("a trace");
+            let (mut seqs, mut lost, mut ended) = (Vec::new(), 0, false);
+            while let Some(item) = reader.next_item().expect("memory can be read") {
+                assert!(!ended, "the end comes last");
+                match item {
+                    Item::Input(seq, input) => match *input {
+                        Input::Lost(Lost { reason: LossReason::NotWritten, count, .. }) => lost += count,
+                        _ => seqs.push(seq.0),
+                    },
+                    Item::End(at) => {
+                        assert_eq!(at, BootTime(self.seq));
+                        ended = true;
+                    }
+                    Item::Header(_) => {}
+                    Item::Damage(damage) => panic!("{damage}"),
+                }
+            }
+            assert!(ended && reader.is_whole());
+            (seqs, lost)
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_a_whole_trace_of_the_last_lines_however_few() {
+        let mut fed = Fed::new();
+        assert!(fed.sink.history.trace(None, None).expect("a compressor").is_none(), "nothing was traced yet");
+        fed.part(2);
+        fed.lines(3, false, 0);
+        assert_eq!(fed.read(None), ((1..=5).collect(), 0));
+        // It is more than one frame, of which the last is not closed.
+        fed.lines(1_000, false, 0);
+        assert_eq!(fed.read(None), ((1..=1_005).collect(), 0));
+    }
+
+    #[test]
+    fn the_oldest_part_goes_first_and_it_never_holds_more_than_it_may() {
+        let mut fed = Fed::new();
+        fed.part(10);
+        let (mut parts, mut fullest) = (1, 0);
+        for _ in 0..400 {
+            fed.lines(20, false, 0);
+            if fed.sink.wants_part() {
+                parts += 1;
+                fed.part(10);
+                assert!(!fed.sink.wants_part(), "a part that has just begun is not to be begun anew");
+            }
+            fullest = fullest.max(fed.sink.history.held().bytes);
+        }
+        assert!(fullest <= LIMIT && fullest > LIMIT * 3 / 4, "{fullest}");
+        assert!(parts > 10, "{parts}");
+        let since = fed.sink.history.held().since.expect("it holds something").0;
+        assert!(since > 1, "the first part is gone");
+        let (seqs, lost) = fed.read(None);
+        assert_eq!((seqs.first(), seqs.last(), lost), (Some(&since), Some(&fed.seq), 0));
+        assert_eq!(seqs.len() as u64, fed.seq - since + 1, "there is no gap");
+    }
+
+    #[test]
+    fn a_part_of_it_begins_with_the_part_that_holds_the_moment() {
+        let mut fed = Fed::new();
+        for _ in 0..3 {
+            fed.part(5);
+            fed.lines(5, false, 0);
+        }
+        let first = |since: u64| fed.read(Some(since)).0[0];
+        assert_eq!([0, 1, 10].map(first), [1, 1, 1]);
+        assert_eq!([11, 20].map(first), [11, 11]);
+        assert_eq!([21, 1_000].map(first), [21, 21]);
+        // Of one that has just begun not all that is known may have come.
+        fed.part(5);
+        assert_eq!(fed.read(Some(1_000)).0[0], 21);
+    }
+
+    #[test]
+    fn lines_that_did_not_get_here_are_told_of() {
+        let mut fed = Fed::new();
+        fed.part(1);
+        fed.lines(1, false, 7);
+        fed.lines(1, false, 0);
+        assert_eq!(fed.read(None), (vec![1, 9, 10], 7));
+        assert_eq!(fed.sink.written().lost(), 7);
+    }
+
+    #[test]
+    fn what_does_not_fit_alone_is_not_kept_and_not_asked_for_without_end() {
+        let mut fed = Fed::new();
+        fed.part(10);
+        fed.lines(5_000, false, 0);
+        assert_eq!(fed.sink.history.held(), Held { bytes: 0, since: None });
+        assert!(fed.sink.wants_part(), "it was what happened that took the room");
+        fed.part(0);
+        let mut fed = Fed::new();
+        fed.part(0);
+        fed.sink.history.kept().parts.back_mut().expect("a part").opening = LIMIT;
+        fed.lines(5_000, false, 0);
+        assert_eq!(fed.sink.history.held(), Held { bytes: 0, since: None });
+        assert!(!fed.sink.wants_part(), "it would not fit the next time either");
+        assert!(fed.sink.history.trace(None, None).expect("a compressor").is_none());
+    }
+}
