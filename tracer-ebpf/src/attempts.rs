@@ -111,7 +111,7 @@ impl Registers for Untyped {
 }
 
 #[inline(always)]
-fn failed(result: u64) -> bool {
+pub fn failed(result: u64) -> bool {
     result >= LOWEST_ERROR
 }
 
@@ -228,7 +228,7 @@ pub fn again_sys_exit_raw(ctx: RawTracePointContext) -> i32 {
 
 /// What a call was given.
 #[derive(Clone, Copy)]
-struct Call {
+pub struct Call {
     /// Its row.
     syscall: u8,
     operation: u8,
@@ -243,13 +243,30 @@ struct Call {
     vector: u64,
     /// How long what was to be written is; of a vector, how many buffers there are.
     length: u64,
-    /// The `O_` flags of an open.
+    /// The `O_` flags of an open; of a change, how long it took.
     flags: u64,
     /// Where `openat2` was given its `struct open_how`; else 0.
     how: u64,
 }
 
 impl Call {
+    /// A write to a control file that ended in the kernel's function: with that error, or none.
+    #[inline(always)]
+    pub fn behind_writes(errno: u16, took: u64) -> Self {
+        Self {
+            syscall: syscalls::CGROUP_FILE_WRITE,
+            operation: Operation::Write as u8,
+            errno,
+            directory: 0,
+            is_open: true,
+            path: 0,
+            vector: 0,
+            length: 0,
+            flags: took,
+            how: 0,
+        }
+    }
+
     /// `None` for a call that is of no interest.
     ///
     /// From here on all calls are alike: what follows does not ask which one it is, so that the verifier goes through
@@ -300,7 +317,7 @@ fn cgroup_of_clone(arguments: u64, size: u64) -> Option<i32> {
 /// Where a path from a directory on cgroupfs starts, or from one on a file system above a mount of it; or what is open
 /// on cgroupfs.
 #[derive(Clone, Copy)]
-struct Place {
+pub struct Place {
     /// 0 for an absolute path to cgroupfs.
     dentry: Address,
     /// That of the directory itself: what is open is mostly a file.
@@ -392,8 +409,8 @@ fn concerns(call: &Call) -> Option<Place> {
 
 /// What is told of it before its path.
 #[inline(always)]
-fn head(call: &Call, pid_tgid: u64, uid: u32, at: u64) -> Attempt {
-    let open_flags = if call.how != 0 {
+pub fn head(call: &Call, pid_tgid: u64, uid: u32, at: u64) -> Attempt {
+    let detail = if call.how != 0 {
         // The first member.
         // SAFETY: the helper checks the address.
         unsafe { bpf_probe_read_user(call.how as *const u64) }.unwrap_or(0)
@@ -411,7 +428,7 @@ fn head(call: &Call, pid_tgid: u64, uid: u32, at: u64) -> Attempt {
         padding2: 0,
         mounts: 0,
         at,
-        open_flags,
+        detail,
         directory: 0,
         device: 0,
         tgid: (pid_tgid >> 32) as u32,
@@ -440,6 +457,19 @@ fn report(head: Attempt, call: &Call, place: Place, scratch: *mut u8) {
         maps::count_lost(lost::ATTEMPT_UNREADABLE);
         return;
     }
+    let Some(bytes) = completed(record, path_len, place, scratch) else { return };
+    if ATTEMPTS.output::<[u8]>(bytes, 0).is_err() {
+        maps::count_lost(lost::ATTEMPTS_FULL);
+    }
+}
+
+/// Adds what is told of it behind its path, or behind what was to be written: so many bytes. `record` is what `scratch`
+/// begins with. Returns all of it; `None` if it is too long, which it never is.
+#[inline(always)]
+pub fn completed(record: &mut Attempt, path_len: usize, place: Place, scratch: *mut u8) -> Option<&'static [u8]> {
+    const HEAD: usize = size_of::<Attempt>();
+    // SAFETY: the tail begins behind the head and has room for a path and a walk.
+    let tail = unsafe { scratch.add(HEAD) };
     record.path_len = path_len as u16;
     if path_len == LONGEST_PATH - 1 {
         record.flags |= flag::PATH_TRUNCATED;
@@ -469,13 +499,10 @@ fn report(head: Attempt, call: &Call, place: Place, scratch: *mut u8) {
     }
     let length = maps::unbounded(length);
     if length > LONGEST_PATH + LONGEST_WALK {
-        return;
+        return None;
     }
-    // SAFETY: head and tail were just written.
-    let bytes = unsafe { core::slice::from_raw_parts(scratch, HEAD + length) };
-    if ATTEMPTS.output::<[u8]>(bytes, 0).is_err() {
-        maps::count_lost(lost::ATTEMPTS_FULL);
-    }
+    // SAFETY: head and tail were just written; the scratch memory is a map's, which stays.
+    Some(unsafe { core::slice::from_raw_parts(scratch, HEAD + length) })
 }
 
 /// Reads a path. What is longer than any path can be, if it cannot be read.
@@ -586,13 +613,18 @@ fn open(call: &Call) -> Option<Place> {
     if !knows(feature::RELATIVE_PATHS) {
         return None;
     }
-    let path = opened(current(), call.directory);
+    on_cgroupfs(opened(current(), call.directory), call.operation)
+}
+
+/// The place of a `struct path` on cgroupfs.
+#[inline(always)]
+pub fn on_cgroupfs(path: Address, operation: u8) -> Option<Place> {
     let dentry = peek(path, PATH_DENTRY);
     match peek(peek(dentry, DENTRY_SB), SB_MAGIC) {
         CGROUP_SUPER_MAGIC | CGROUP2_SUPER_MAGIC => {}
         _ => return None,
     }
-    let directory = if call.operation == Operation::Spawn as u8 { dentry } else { peek(dentry, DENTRY_PARENT) };
+    let directory = if operation == Operation::Spawn as u8 { dentry } else { peek(dentry, DENTRY_PARENT) };
     let mount = if knows(feature::MOUNT_ID) { peek(path, PATH_MNT) } else { 0 };
     Some(Place { dentry, directory, mount, flags: 0 })
 }
@@ -633,14 +665,20 @@ fn opened(task: Address, fd: i32) -> Address {
 /// Takes a token of the thread group's bucket for that operation, or counts what it is denied. A user may have very
 /// many thread groups: all of them together leave half of the ring to root.
 #[inline(always)]
-fn may_report(tgid: u32, uid: u32, operation: u8, now: u64) -> bool {
-    let burst = maps::config(config::BURST);
-    let refill = maps::config(config::REFILL_NS);
+pub fn may_report(tgid: u32, uid: u32, operation: u8, now: u64) -> bool {
     let who = Denied { tgid, operation: operation.into() };
-    if maps::is_flooded_by(uid) {
+    if maps::is_flooded_by(uid) || !has_token(who, now) {
         maps::deny(who);
         return false;
     }
+    true
+}
+
+/// Takes a token out of a bucket, if there is one.
+#[inline(always)]
+pub fn has_token(who: Denied, now: u64) -> bool {
+    let burst = maps::config(config::BURST);
+    let refill = maps::config(config::REFILL_NS);
     let Some(bucket) = BUCKETS.get_ptr_mut(who) else {
         let _ = BUCKETS.insert(who, Bucket { tokens: burst.saturating_sub(1), filled: now }, 0);
         return true;
@@ -655,7 +693,6 @@ fn may_report(tgid: u32, uid: u32, operation: u8, now: u64) -> bool {
         bucket.filled = now;
     }
     if bucket.tokens == 0 {
-        maps::deny(who);
         return false;
     }
     bucket.tokens -= 1;

@@ -35,6 +35,8 @@ pub const PREFIX_WORDS: usize = LONGEST_PREFIX / 8 + 1;
 pub const ABOVE: usize = 1_024;
 /// Threads between the two copies of a hook's program.
 pub const TOLD: usize = 4_096;
+/// Writes to control files at a time of which it is known when they began, and what was to be written.
+pub const BEGUN: usize = 1_024;
 /// Beginnings of paths for each file system above.
 pub const BEGINNINGS: usize = 16;
 
@@ -66,6 +68,8 @@ pub mod kind {
     pub const EXIT: u8 = 18;
     /// A [`super::Attempt`] record.
     pub const ATTEMPT: u8 = 32;
+    /// A [`super::Attempt`] record of a write that succeeded: its error is 0.
+    pub const CHANGE: u8 = 33;
 }
 
 /// Flags of [`Attempt::flags`] and [`Process::flags`].
@@ -232,7 +236,7 @@ pub const MOUNTS_KNOWN: u32 = 1 << 31;
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct Attempt {
-    /// [`kind::ATTEMPT`].
+    /// [`kind::ATTEMPT`] or [`kind::CHANGE`].
     pub kind: u8,
     /// A row of [`syscalls::TABLE`].
     pub syscall: u8,
@@ -253,8 +257,8 @@ pub struct Attempt {
     pub mounts: u32,
     /// Boot-time nanoseconds.
     pub at: u64,
-    /// The `O_` flags of an open.
-    pub open_flags: u64,
+    /// The `O_` flags of an open. Of a change: how many nanoseconds it took; 0 if that is not known.
+    pub detail: u64,
     /// The inode number of the directory that a relative path starts at; of a call that was given a descriptor, of the
     /// cgroup.
     pub directory: u64,
@@ -389,13 +393,16 @@ pub struct Above {
     pub beginnings: [Beginning; BEGINNINGS],
 }
 
+/// In [`Denied::operation`]: writes that succeed. Of these only the total is kept.
+pub const CHANGES: u32 = u32::MAX;
+
 /// Who was denied what: the key of the buckets, and of map `DENIED`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Denied {
     /// The thread group.
     pub tgid: u32,
-    /// A [`syscalls::Operation`].
+    /// A [`syscalls::Operation`], or [`CHANGES`].
     pub operation: u32,
 }
 
@@ -411,8 +418,12 @@ pub mod lost {
     pub const ATTEMPT_UNREADABLE: u32 = 3;
     /// A cgroup's path could not be read.
     pub const LIFECYCLE_UNREADABLE: u32 = 4;
+    /// The ring of changes was full.
+    pub const CHANGES_FULL: u32 = 5;
+    /// A thread group made more changes than it may report.
+    pub const CHANGES_LIMITED: u32 = 6;
     /// How many there are.
-    pub const COUNT: u32 = 5;
+    pub const COUNT: u32 = 7;
 }
 
 /// The indices of map `SCRATCHES`: a slot for each program that may be preempted by another one. The kernel keeps a
@@ -455,8 +466,10 @@ pub mod config {
     pub const CROWDED_ATTEMPTS: usize = 5;
     /// Whether the second copies are attached as well.
     pub const TWICE: usize = 6;
+    /// See [`CROWDED_EVENTS`]: of the ring of changes.
+    pub const CROWDED_CHANGES: usize = 7;
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 }
 
 /// Declares the offsets that the programs need: constants that index global `OFFSETS`, and the table of where each is
@@ -510,6 +523,7 @@ offsets! {
     FDTABLE_MAX_FDS = "fdtable"."max_fds";
     FDTABLE_FD = "fdtable"."fd";
     FILE_PATH = "file"."f_path";
+    KERNFS_OPEN_FILE_FILE = "kernfs_open_file"."file";
     FS_PWD = "fs_struct"."pwd";
     PATH_DENTRY = "path"."dentry";
     PATH_MNT = "path"."mnt";
@@ -544,6 +558,21 @@ pub mod feature {
         FDTABLE_FD,
         FILE_PATH,
         FS_PWD,
+        PATH_DENTRY,
+        DENTRY_PARENT,
+        DENTRY_NAME,
+        DENTRY_INODE,
+        DENTRY_SB,
+        QSTR_NAME,
+        INODE_INO,
+        SB_DEV,
+        SB_MAGIC,
+        SB_ROOT,
+    ];
+    /// Writes to control files, by the kernel's function: what is open.
+    pub const CONTROL_FILES: &[usize] = &[
+        KERNFS_OPEN_FILE_FILE,
+        FILE_PATH,
         PATH_DENTRY,
         DENTRY_PARENT,
         DENTRY_NAME,

@@ -2,7 +2,8 @@
 //!
 //! * [`lifecycle`]: the `cgroup:*` tracepoints, which fire on success only.
 //! * [`attempts`]: failed system calls that concern cgroupfs, seen on their way out.
-//! * [`actors`]: the processes behind both.
+//! * [`writes`]: writes to control files, seen where they end in one function of the kernel.
+//! * [`actors`]: the processes behind all three.
 //!
 //! On the host this crate is only its wire types; the programs are built for `bpfel-unknown-none`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -28,6 +29,8 @@ mod kernel;
 mod lifecycle;
 #[cfg(target_arch = "bpf")]
 mod maps;
+#[cfg(target_arch = "bpf")]
+mod writes;
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {}

@@ -4,7 +4,9 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{Above, COMM, Denied, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, slot};
+use tracer_ebpf::{
+    Above, COMM, Denied, LONGEST_VALUE, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, slot,
+};
 
 /// Events and processes.
 #[map]
@@ -13,6 +15,10 @@ pub static LIFECYCLE: RingBuf = RingBuf::with_byte_size(4 << 20, 0);
 /// Attempts: a ring of their own, so that a flood of them cannot push out an event.
 #[map]
 pub static ATTEMPTS: RingBuf = RingBuf::with_byte_size(1 << 20, 0);
+
+/// Control files that were written to, with success: likewise. A flood of these pushes out nothing else.
+#[map]
+pub static CHANGES: RingBuf = RingBuf::with_byte_size(128 << 10, 0);
 
 /// Whether the agent is to look at a ring now: while something happens, it looks by itself several times a second.
 const FORCE_WAKEUP: u64 = 2;
@@ -74,6 +80,22 @@ pub fn is_flooded_by(uid: u32) -> bool {
     uid != 0 && ATTEMPTS.query(AVAILABLE) > config(config::CROWDED_ATTEMPTS)
 }
 
+/// Likewise of the ring of changes.
+#[inline(always)]
+pub fn is_swamped_by(uid: u32) -> bool {
+    uid != 0 && CHANGES.query(AVAILABLE) > config(config::CROWDED_CHANGES)
+}
+
+/// Writes a record to the ring of changes, or counts it as lost. Each says all there is to say.
+#[inline(always)]
+pub fn tell_change(record: &[u8]) {
+    let is_filling = CHANGES.query(AVAILABLE) > config(config::CROWDED_CHANGES);
+    let flags = if is_filling || is_asleep() { FORCE_WAKEUP } else { NO_WAKEUP };
+    if CHANGES.output::<[u8]>(record, flags).is_err() {
+        count_lost(lost::CHANGES_FULL);
+    }
+}
+
 /// What was dropped, by [`lost`]: one value, so that one call reads all.
 #[map]
 static LOST: PerCpuArray<[u64; lost::COUNT as usize]> = PerCpuArray::with_max_entries(1, 0);
@@ -123,6 +145,25 @@ pub static BUCKETS: LruHashMap<Denied, Bucket> = LruHashMap::with_max_entries(8_
 /// How many calls were denied to whom. What gives way is still in the total.
 #[map]
 pub static DENIED: LruPerCpuHashMap<Denied, u64> = LruPerCpuHashMap::with_max_entries(512, 0);
+
+/// A write that a thread has begun.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Begun {
+    /// Boot-time nanoseconds.
+    pub at: u64,
+    /// How many bytes of `value` are known; `None` of them if they could not be read.
+    pub length: u32,
+    pub has_value: bool,
+    /// There was more to be written.
+    pub is_cut: bool,
+    pub padding: [u8; 2],
+    pub value: [u8; LONGEST_VALUE],
+}
+
+/// Writes to control files that have not returned, by thread.
+#[map]
+pub static BEGUN: HashMap<u32, Begun> = HashMap::with_max_entries(tracer_ebpf::BEGUN as u32, 0);
 
 /// Threads of which the first copy of a program has just told something, and the second one has not come by yet.
 #[map]

@@ -1,4 +1,5 @@
-//! The table of system calls that are looked at when they fail, and of what they try.
+//! The table of system calls that are looked at when they fail, and of what they try; and of the kernel's function that
+//! is looked at instead of several of them.
 //!
 //! A new one is a row. From it come the number that the exit's hook looks for, the trampoline, the probe with its name
 //! and cost, the words of the stream and of the metrics, and what is read of the arguments.
@@ -98,6 +99,9 @@ pub struct Syscall {
     /// Programs make it all the time, and nearly always on something else: a trampoline would cost each of them. Only
     /// the hook on all system calls' exit, which is there anyway, looks at it.
     pub is_everywhere: bool,
+    /// It is no system call but the kernel's function behind several: only a trampoline can look at it, and sees what
+    /// succeeds as well.
+    pub is_function: bool,
 }
 
 /// `AT_REMOVEDIR`
@@ -134,7 +138,8 @@ impl Syscall {
     /// A call that takes a path alone.
     const fn new(x86_64: Option<u32>, aarch64: Option<u32>, operation: Operation) -> Self {
         let (leads, flags, only_with) = (Leads::Path { directory: None, path: 0 }, Flags::None, None);
-        Self { x86_64, aarch64, operation, leads, flags, only_with, ours: NOTHING_NAMED, is_everywhere: false }
+        let (ours, is_everywhere, is_function) = (NOTHING_NAMED, false, false);
+        Self { x86_64, aarch64, operation, leads, flags, only_with, ours, is_everywhere, is_function }
     }
 
     /// One of the `*at` calls: first a directory, then a path.
@@ -162,6 +167,12 @@ impl Syscall {
         Self { leads: Leads::Descriptor(Value::None), ours: OF_READS, is_everywhere: true, ..self }
     }
 
+    /// What writes to control files end in, whichever call they came by. The programs take what was to be written from
+    /// its own arguments.
+    const fn behind_writes(self) -> Self {
+        Self { is_everywhere: false, is_function: true, ..self.writes(Value::Buffer) }
+    }
+
     const fn clones(self) -> Self {
         Self { leads: Leads::CloneArgs, ours: OF_SPAWNS, ..self }
     }
@@ -175,7 +186,8 @@ impl Syscall {
 }
 
 /// Calls a macro with the rows: for each its name as a type's variant, as a constant, of its trampoline, of that one's
-/// second copy, and in the kernel; then what it is. Those that are everywhere have no trampoline, and come last.
+/// second copy, and in the kernel; then what it is. Those that are everywhere have no trampoline, and come last. The
+/// trampoline on the kernel's function is written out, because its arguments are others.
 #[macro_export]
 macro_rules! for_each_syscall {
     ($then:ident) => {
@@ -198,6 +210,8 @@ macro_rules! for_each_syscall {
                 new(Some(316), Some(276), Operation::Rename).at().ours(NOTHING_RENAMED);
             Clone3 CLONE3 exit_clone3 again_exit_clone3 "clone3" =
                 new(Some(435), Some(435), Operation::Spawn).clones();
+            CgroupFileWrite CGROUP_FILE_WRITE none none "cgroup_file_write" =
+                new(None, None, Operation::Write).behind_writes();
             Write WRITE none none "write" = new(Some(1), Some(64), Operation::Write).writes(Value::Buffer);
             Pwrite64 PWRITE64 none none "pwrite64" =
                 new(Some(18), Some(68), Operation::Write).writes(Value::Buffer);

@@ -121,6 +121,7 @@ fn later(mut input: Input, by: std::time::Duration) -> Input {
     let at = match &mut input {
         Input::Event(event) => &mut event.at,
         Input::Attempt(attempt) => &mut attempt.at,
+        Input::Change(written) => &mut written.at,
         Input::Process(process) => &mut process.at,
         Input::Facts(facts) => &mut facts.at,
         Input::Lost(lost) => &mut lost.at,

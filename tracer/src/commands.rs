@@ -20,6 +20,7 @@ use anyhow::Context;
 
 use arguments::{FormArgs, WideArgs};
 
+use crate::filter::{Class, Filter};
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
 use crate::line::Output;
 use crate::memory;
@@ -73,20 +74,28 @@ fn results<'a>(form: Form, to: Option<std::fs::File>) -> Box<dyn Output + 'a> {
     let out = io::BufWriter::with_capacity(64 << 10, out);
     match form {
         Form::Json => Box::new(Json::new(out)),
-        Form::Text { wide } => Box::new(Text::new(out, palette, width).wide(wide)),
+        Form::Text { wide, changes } => Box::new(Text::new(out, palette, width).wide(wide).changes(changes)),
     }
 }
 
 /// What results look like.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
-    Text { wide: bool },
+    Text { wide: bool, changes: bool },
     Json,
 }
 
 impl Form {
     fn of(form: &FormArgs, wide: &WideArgs) -> anyhow::Result<Self> {
-        Ok(if form.is_json()? { Self::Json } else { Self::Text { wide: wide.wide } })
+        Ok(if form.is_json()? { Self::Json } else { Self::Text { wide: wide.wide, changes: false } })
+    }
+
+    /// The same with what text tells only if it is asked for.
+    fn with(self, filter: &Filter) -> Self {
+        match self {
+            Self::Text { wide, .. } => Self::Text { wide, changes: filter.only.contains(&Class::Changes) },
+            Self::Json => self,
+        }
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Class {
     Lifecycle,
     /// Failed calls: `attempt` lines.
     Attempts,
+    /// Control files that were written to with success (trampolines only): `change` lines.
+    Changes,
     /// What went wrong: `finding` lines.
     Findings,
 }
@@ -70,6 +72,13 @@ impl Filter {
                     None => !self.is_narrowed(),
                 };
                 self.has(Class::Attempts) && about
+            }
+            Input::Change(written) => {
+                let about = match &written.cgroup {
+                    Some(cgroup) => self.is_about(cgroup, written.container.as_deref()),
+                    None => !self.is_narrowed(),
+                };
+                self.has(Class::Changes) && about
             }
             // A loss may be of anything.
             Input::Lost(_) => true,

@@ -350,7 +350,7 @@ impl Gatherer {
         let mut arrived = match &mut input {
             Input::Event(event) => self.event(event),
             Input::Attempt(attempt) => self.attempt(attempt, knows),
-            Input::Process(_) | Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Vec::new(),
+            Input::Change(_) | Input::Process(_) | Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Vec::new(),
         };
         match input {
             Input::Process(process) => self.process(process),

@@ -158,6 +158,8 @@ pub enum Input {
     Event(Event),
     /// A call that concerns cgroupfs failed.
     Attempt(Attempt),
+    /// A control file was written to, with success.
+    Change(Written),
     /// A process of interest began a program, ended, or was seen for the first time.
     Process(Process),
     /// Something was read from the host.
@@ -174,6 +176,7 @@ impl Input {
         match self {
             Self::Event(event) => event.at,
             Self::Attempt(attempt) => attempt.at,
+            Self::Change(written) => written.at,
             Self::Process(process) => process.at,
             Self::Facts(facts) => facts.at,
             Self::Lost(lost) => lost.at,
@@ -261,7 +264,7 @@ pub(crate) fn at_most<'de, D: Deserializer<'de>, T: Deserialize<'de>, const MOST
     deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
 }
 
-fn is_zero(value: &u64) -> bool {
+pub(crate) fn is_zero(value: &u64) -> bool {
     *value == 0
 }
 
@@ -546,6 +549,34 @@ impl Attempt {
     pub fn needs_mounts(&self) -> bool {
         self.directory.as_ref().is_none_or(|directory| directory.outside)
     }
+}
+
+/// A control file was written to, with success. Only trampolines tell of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Written {
+    /// When the write returned.
+    pub at: BootTime,
+    /// The control file.
+    pub file: Name,
+    /// The first 128 bytes of what was written. `None` if they are not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub value: Option<Name>,
+    /// More than `value` was written.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub value_truncated: bool,
+    /// How long the kernel took, in nanoseconds. `None` if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ns: Option<u64>,
+    /// The cgroup that the file is of, as the kernel's own structures name it.
+    pub directory: Directory,
+    /// Derived: that cgroup, on the host. `None` if its hierarchy or its path is not known.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
+    /// Derived: the container that `cgroup` belongs to.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Arc<Container>>,
+    /// Who wrote.
+    pub actor: Actor,
 }
 
 /// A directory that a relative path starts at, as the kernel's own structures name it: on cgroupfs, or above a mount of
@@ -1063,6 +1094,8 @@ words! {
         Lifecycle = "lifecycle",
         /// Attempts.
         Attempts = "attempts",
+        /// Changes: control files that were written to with success.
+        Changes = "changes",
         /// No ring of the kernel's: the trace file that this is read from.
         Recording = "recording",
     }

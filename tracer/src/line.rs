@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{BootTime, Change, Input, Operation, Seq};
+use crate::input::{BootTime, Change, Input, Operation, Seq, is_zero};
 use crate::phrases::count;
 use crate::tracker::Span;
 
@@ -59,6 +59,9 @@ pub struct Counts {
     pub events: BTreeMap<&'static str, u64>,
     /// Attempts, by operation.
     pub attempts: BTreeMap<&'static str, u64>,
+    /// Writes to control files that succeeded.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub changes: u64,
     /// Records of processes.
     pub processes: u64,
     /// Facts read from the host.
@@ -77,6 +80,7 @@ impl Counts {
         match input {
             Input::Event(event) => *self.events.entry(event.change.as_str()).or_default() += 1,
             Input::Attempt(attempt) => *self.attempts.entry(attempt.operation.as_str()).or_default() += 1,
+            Input::Change(_) => self.changes += 1,
             Input::Process(_) => self.processes += 1,
             Input::Facts(_) => self.facts += 1,
             Input::Lost(lost) => self.lost = self.lost.saturating_add(lost.count),

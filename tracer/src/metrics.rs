@@ -309,7 +309,7 @@ impl Metrics {
         for state in ["live", "dying"] {
             drop(self.cgroups.get_or_create(&OfState { state }));
         }
-        for ring in [Ring::Lifecycle, Ring::Attempts].map(Ring::as_str) {
+        for ring in [Ring::Lifecycle, Ring::Attempts, Ring::Changes].map(Ring::as_str) {
             drop(self.received.get_or_create(&OfRing { ring }));
         }
         for (ring, reasons) in [
@@ -327,6 +327,7 @@ impl Metrics {
                     LossReason::Silent,
                 ][..],
             ),
+            (Ring::Changes, &[LossReason::RingFull, LossReason::RateLimited, LossReason::Malformed][..]),
             (Ring::Recording, &[LossReason::NotWritten][..]),
         ] {
             for reason in reasons {
@@ -499,6 +500,7 @@ impl Counting {
                 self.metrics.attempts.get_or_create(&labels).inc_by(1, which, None);
                 received(Ring::Attempts);
             }
+            Input::Change(_) => received(Ring::Changes),
             Input::Process(_) => received(Ring::Lifecycle),
             Input::Lost(lost) => {
                 let labels = OfLoss { ring: lost.ring.as_str(), reason: lost.reason.as_str() };

@@ -457,7 +457,7 @@ fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
 fn is_about_processes(input: &Input) -> bool {
     match input {
         Input::Process(_) | Input::Facts(_) => true,
-        Input::Event(_) | Input::Attempt(_) | Input::Lost(_) | Input::Tick(_) => false,
+        Input::Event(_) | Input::Attempt(_) | Input::Change(_) | Input::Lost(_) | Input::Tick(_) => false,
     }
 }
 

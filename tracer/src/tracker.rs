@@ -28,6 +28,7 @@ use crate::hierarchy::Header;
 use crate::input::{
     About, Attempt, BootTime, Cgroup, CgroupId, Change, ContainerFacts, Device, Directory, Event, Exit, Facts,
     HierarchyId, Input, Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
+    Written,
 };
 use crate::mounts::{self, MountTable};
 use crate::name::{Name, components};
@@ -157,6 +158,7 @@ impl Tracker {
         match input {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
+            Input::Change(written) => self.written(written),
             Input::Process(process) => self.process(seq, process),
             Input::Facts(facts) => self.facts(seq, facts),
             Input::Lost(_) | Input::Tick(_) => {}
@@ -645,6 +647,22 @@ impl Tracker {
         if let Some(failed) = wanted {
             self.processes.note_failure(&attempt.actor, &failed);
         }
+    }
+
+    /// Says whose the file is that was written to, and by whom.
+    fn written(&mut self, written: &mut Written) {
+        self.sweep();
+        self.processes.identify(&mut written.actor, written.at);
+        let directory = &written.directory;
+        let Some(hierarchy) = self.hierarchies.get(&directory.device).copied() else { return };
+        let live = self.cgroups.get(hierarchy, directory.id);
+        let path = if directory.truncated { live.map(|live| live.path.clone()) } else { Some(directory.path.clone()) };
+        let Some(path) = path else { return };
+        let (level, container) = live.map(|live| (live.level, live.container.clone())).unwrap_or_default();
+        let place = Place { hierarchy, path };
+        written.container = container.or_else(|| self.container_of_missing(&place, written.actor.pid));
+        let Place { hierarchy, path } = place;
+        written.cgroup = Some(Cgroup { hierarchy, id: Some(written.directory.id), path, level, truncated: false });
     }
 
     /// The cgroup that an attempt is about, and the control file in it.

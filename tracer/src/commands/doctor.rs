@@ -21,7 +21,7 @@ use crate::sandbox;
 struct Diagnosis {
     checks: Vec<Check>,
     probes: Vec<Probe>,
-    /// Calls that the backend does not look at.
+    /// Calls that the backend does not look at, and the function that only trampolines can.
     not_watched: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
@@ -125,8 +125,8 @@ fn examine(args: &Doctor) -> Diagnosis {
                 diagnosis.checks.push(worse("programs", "not all work", &super::instead_of_trampolines(why)));
             }
             diagnosis.probes = tracer.probes().to_vec();
-            let is_left_out = |probe: &&ProbeSpec| probe.exists_here() && !probe.is_watched_by(tracer.backend());
-            diagnosis.not_watched = PROBES.iter().filter(is_left_out).map(|probe| probe.name).collect();
+            let is_missed = |probe: &&ProbeSpec| probe.is_missed_by(tracer.backend());
+            diagnosis.not_watched = PROBES.iter().filter(is_missed).map(|probe| probe.name).collect();
             diagnosis.backend = Some(tracer.backend().to_string());
             diagnosis.can_trace = diagnosis.setup.is_some();
         }
@@ -306,10 +306,17 @@ fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Resu
         }
     }
     if !report.not_watched.is_empty() {
-        let calls = report.not_watched.join(", ");
-        writeln!(out, "{}  {calls}", mark(Verdict::Worse))?;
-        let hint = "programs make these calls all the time: only --backend tracepoint looks at those that fail";
-        writeln!(out, "{:<6}{}", "", palette.dim(hint))?;
+        let is_function = |name: &str| PROBES.iter().any(|probe| probe.name == name && probe.is_on_function());
+        let (functions, calls): (Vec<&str>, Vec<&str>) = report.not_watched.iter().partition(|name| is_function(name));
+        for (names, hint) in [
+            (calls, "programs make these calls all the time: only --backend tracepoint looks at those that fail"),
+            (functions, "only trampolines can look at it: control files that are written with success are not seen"),
+        ] {
+            if !names.is_empty() {
+                writeln!(out, "{}  {}", mark(Verdict::Worse), names.join(", "))?;
+                writeln!(out, "{:<6}{}", "", palette.dim(hint))?;
+            }
+        }
     }
     writeln!(out)?;
     match &report.backend {

@@ -53,8 +53,8 @@ pub(crate) struct Live {
 /// # Errors
 /// When this host cannot be traced, or the results cannot be written.
 pub fn run(args: Live) -> anyhow::Result<ExitCode> {
-    let form = super::Form::of(&args.form, &args.wide)?;
     let filter = args.filter.build()?;
+    let form = super::Form::of(&args.form, &args.wide)?.with(&filter);
     let to = args
         .output
         .as_deref()

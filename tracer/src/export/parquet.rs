@@ -406,6 +406,11 @@ fn cells(seq: Seq, time: Cell, input: &Input) -> Vec<Cell> {
             }
             named.extend(by(&attempt.actor));
         }
+        Input::Change(written) => {
+            named.push(("type", Cell::text("change")));
+            named.extend(about(written.cgroup.as_ref(), written.container.as_ref()));
+            named.extend(by(&written.actor));
+        }
         Input::Process(process) => {
             let change = match process.change {
                 ProcessChange::Exec => "exec",
@@ -456,7 +461,8 @@ impl Parquet {
                 let by = event.actor.as_ref().map(|actor| actor.pid.0);
                 self.lived(&event.cgroup, event.change, event.at, event.container.as_ref(), by)
             }
-            Input::Attempt(_) | Input::Process(_) | Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Ok(()),
+            Input::Attempt(_) | Input::Change(_) | Input::Process(_) => Ok(()),
+            Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Ok(()),
         }
     }
 

@@ -229,6 +229,18 @@ impl<W: Write> Perfetto<W> {
                     None => Ok(()),
                 }
             }
+            Input::Change(written) => {
+                let argv = written.actor.identity.as_ref().and_then(|identity| identity.argv.as_deref());
+                let track = self.process_track(written.actor.pid, &written.actor.comm, argv)?;
+                let name = format!("write {}", written.file.printable());
+                let value = written.value.iter().map(|value| note("value", value.printable()));
+                let notes: Vec<_> = value.collect();
+                self.event(written.at, track, INSTANT, Some(&name), notes.clone())?;
+                let Some(cgroup) = &written.cgroup else { return Ok(()) };
+                let track = self.cgroup_track(cgroup, written.container.as_deref())?;
+                let notes = notes.into_iter().chain(by(Some(&written.actor))).collect();
+                self.event(written.at, track, INSTANT, Some(&name), notes)
+            }
             Input::Process(process) => {
                 let track = self.process_track(process.pid, &process.comm, process.argv.as_deref())?;
                 match process.change {

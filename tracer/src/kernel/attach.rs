@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
-use aya::programs::{BtfTracePoint, FExit, RawTracePoint, TracePoint};
+use aya::programs::{BtfTracePoint, FEntry, FExit, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
 use tokio::io::unix::AsyncFd;
 
 use super::bpf;
-use super::btf::{Excerpt, syscall_function};
+use super::btf::{Excerpt, function_of};
 use super::firing;
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
@@ -28,6 +28,8 @@ use crate::process;
 use tracer_ebpf::syscalls::TABLE;
 use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, slot};
 
+/// What comes by a ring of its own, in the order in which they are read.
+const RINGS: [Ring; 3] = [Ring::Lifecycle, Ring::Attempts, Ring::Changes];
 /// How many counts of [`lost`] there are.
 const COUNTS: usize = lost::COUNT as usize;
 
@@ -38,6 +40,8 @@ pub struct Options {
     pub lifecycle_bytes: u32,
     /// Size of the ring of attempts in bytes: likewise.
     pub attempts_bytes: u32,
+    /// Size of the ring of changes in bytes: likewise. Where nothing tells of changes it is a page.
+    pub changes_bytes: u32,
     /// Failed calls that a thread group may report at once.
     pub burst: u32,
     /// And how many a second from then on.
@@ -53,6 +57,7 @@ impl Default for Options {
             // the worst churn. With a quarter of that the agent is woken.
             lifecycle_bytes: 2 << 20,
             attempts_bytes: 512 << 10,
+            changes_bytes: 128 << 10,
             burst: 256,
             rate: 64,
             comms: crate::runtimes::comms().map(str::to_owned).collect(),
@@ -113,6 +118,7 @@ pub struct Tracer {
     probes: Vec<Probe>,
     lifecycle: RingBuf<MapData>,
     attempts: RingBuf<MapData>,
+    changes: RingBuf<MapData>,
     /// Dropping a link detaches its program.
     links: Vec<Link>,
     /// What watches failed calls if the kernel does not run the trampolines any more: loaded, and not attached. The
@@ -122,11 +128,11 @@ pub struct Tracer {
     sees_own_calls: bool,
     /// Whether the failed calls that are made to see it were seen when this was last looked at.
     runs: bool,
-    waiters: Option<[AsyncFd<OwnedFd>; 2]>,
+    waiters: Option<[AsyncFd<OwnedFd>; 3]>,
     messages: Option<Messages>,
     /// All [`Beginning::bits`] that were ever set: file systems that are not told of any more may be asked for still.
     beginnings: u64,
-    malformed: [u64; 2],
+    malformed: [u64; RINGS.len()],
     told_lost: [u64; COUNTS],
     /// How often each program was skipped, as told.
     told_missed: BTreeMap<String, u64>,
@@ -145,7 +151,9 @@ impl Tracer {
     /// When the programs cannot be loaded, or an essential probe cannot be attached.
     pub fn start(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
         let tracer = Self::start_as_planned(plan, options)?;
-        let refused = tracer.probes.iter().find(|probe| is_on_call(probe, plan.backend) && !probe.attached);
+        // Without the one on writes the others are still worth having.
+        let is_needed = |probe: &&Probe| is_on_call(probe, plan.backend) && !is_on_function(probe);
+        let refused = tracer.probes.iter().filter(is_needed).find(|probe| !probe.attached);
         let Some(refused) = refused.filter(|_| plan.backend == Backend::Trampoline) else { return Ok(tracer) };
         let why = format!("{}: {}", refused.name, refused.reason.as_deref().unwrap_or("unknown"));
         drop(tracer);
@@ -168,6 +176,9 @@ impl Tracer {
         config[config::TWICE] = u64::from(plan.twice);
         config[config::CROWDED_EVENTS] = u64::from(options.lifecycle_bytes / 2);
         config[config::CROWDED_ATTEMPTS] = u64::from(options.attempts_bytes / 2);
+        config[config::CROWDED_CHANGES] = u64::from(options.changes_bytes / 2);
+        let tells_changes = plan.backend == Backend::Trampoline;
+        let changes_bytes = if tells_changes { options.changes_bytes } else { rustix::param::page_size() as u32 };
         let mut ebpf = EbpfLoader::new()
             // Nothing in the programs is relocated by it, and all of the kernel's would be read.
             .btf(None)
@@ -175,6 +186,8 @@ impl Tracer {
             .override_global("CONFIG", &config[..], true)
             .map_max_entries("LIFECYCLE", options.lifecycle_bytes)
             .map_max_entries("ATTEMPTS", options.attempts_bytes)
+            .map_max_entries("CHANGES", changes_bytes)
+            .map_max_entries("BEGUN", if tells_changes { tracer_ebpf::BEGUN as u32 } else { 1 })
             .map_max_entries("TOLD", if plan.twice { tracer_ebpf::TOLD as u32 } else { 1 })
             .map_max_entries("SCRATCHES", if plan.twice { slot::OF_TWO } else { slot::OF_ONE })
             .load(object)
@@ -182,6 +195,7 @@ impl Tracer {
         let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("the programs have no map {name}"));
         let lifecycle = RingBuf::try_from(take("LIFECYCLE")?).context("failed to open the lifecycle ring")?;
         let attempts = RingBuf::try_from(take("ATTEMPTS")?).context("failed to open the attempts ring")?;
+        let changes = RingBuf::try_from(take("CHANGES")?).context("failed to open the ring of changes")?;
         let mut comms: HashMap<_, [u8; COMM], u8> = HashMap::try_from(take("COMMS")?)?;
         for comm in &options.comms {
             let mut key = [0; COMM];
@@ -198,6 +212,7 @@ impl Tracer {
             probes: Vec::new(),
             lifecycle,
             attempts,
+            changes,
             links: Vec::new(),
             instead: None,
             sees_own_calls: false,
@@ -205,7 +220,7 @@ impl Tracer {
             waiters: None,
             messages,
             beginnings: 0,
-            malformed: [0; 2],
+            malformed: [0; RINGS.len()],
             told_lost: [0; COUNTS],
             told_missed: BTreeMap::new(),
             told_denied: BTreeMap::new(),
@@ -357,12 +372,13 @@ impl Tracer {
                 // SAFETY: the descriptor is a duplicate of our own and stays open as long as it is registered.
                 Ok(unsafe { AsyncFd::register(ring.as_fd().try_clone_to_owned()?) }?)
             };
-            self.waiters = Some([waiter(&self.lifecycle)?, waiter(&self.attempts)?]);
+            self.waiters = Some([waiter(&self.lifecycle)?, waiter(&self.attempts)?, waiter(&self.changes)?]);
         }
-        let Some([lifecycle, attempts]) = &self.waiters else { return Ok(()) };
+        let Some([lifecycle, attempts, changes]) = &self.waiters else { return Ok(()) };
         tokio::select! {
             ready = lifecycle.readable() => ready?.clear_ready(),
             ready = attempts.readable() => ready?.clear_ready(),
+            ready = changes.readable() => ready?.clear_ready(),
         }
         Ok(())
     }
@@ -381,7 +397,7 @@ impl Tracer {
     pub fn arrived(&mut self) -> Vec<Input> {
         self.messages.iter_mut().for_each(Messages::print);
         let mut inputs = Vec::new();
-        let rings = [&mut self.lifecycle, &mut self.attempts];
+        let rings = [&mut self.lifecycle, &mut self.attempts, &mut self.changes];
         for (ring, malformed) in rings.into_iter().zip(&mut self.malformed) {
             while let Some(record) = ring.next() {
                 match ring::decode(&record, self.emptied_by_next) {
@@ -409,14 +425,16 @@ impl Tracer {
                 }
                 lost::LIFECYCLE_FULL => (Ring::Lifecycle, LossReason::RingFull),
                 lost::ATTEMPTS_FULL => (Ring::Attempts, LossReason::RingFull),
+                lost::CHANGES_FULL => (Ring::Changes, LossReason::RingFull),
+                lost::CHANGES_LIMITED => (Ring::Changes, LossReason::RateLimited),
                 lost::ATTEMPT_UNREADABLE => (Ring::Attempts, LossReason::Malformed),
                 _ => (Ring::Lifecycle, LossReason::Malformed),
             };
             tell(Lost::some(at, ring, reason, count));
         }
-        let [lifecycle, attempts] = std::mem::take(&mut self.malformed);
-        tell(Lost::some(at, Ring::Lifecycle, LossReason::Malformed, lifecycle));
-        tell(Lost::some(at, Ring::Attempts, LossReason::Malformed, attempts));
+        for (ring, malformed) in RINGS.into_iter().zip(std::mem::take(&mut self.malformed)) {
+            tell(Lost::some(at, ring, LossReason::Malformed, malformed));
+        }
         self.missed(at).into_iter().for_each(tell);
         losses
     }
@@ -427,6 +445,10 @@ impl Tracer {
         for (name, program) in self.ebpf.programs() {
             // Where the tracepoint has taken over, trampolines have nothing to tell.
             if is_trampoline(name) && self.backend != Backend::Trampoline {
+                continue;
+            }
+            // Without it a write is told without its value and its time.
+            if is_entry(name) {
                 continue;
             }
             // What the first of two copies was skipped for, the second one has told.
@@ -530,7 +552,8 @@ impl Tracer {
         let watched = || PROBES.iter().filter(|probe| probe.is_watched_by(plan.backend));
         let mut probes: Vec<&ProbeSpec> = watched().collect();
         probes.sort_by_key(|probe| probe.group == Group::Processes);
-        for hook in probes.iter().flat_map(|probe| Hook::of(probe, plan).copies(plan.twice)) {
+        let hooks_of = |probe: &&ProbeSpec| Hook::all_of(probe, plan);
+        for hook in probes.iter().flat_map(hooks_of).flat_map(|hook| hook.copies(plan.twice)) {
             // One program watches all system calls' exit.
             if !hooks.iter().any(|(known, _)| *known == hook) {
                 let loaded = self.load(&hook, btf.as_ref()).map_err(told);
@@ -548,16 +571,17 @@ impl Tracer {
             }
         }
         for probe in watched() {
-            let hook = Hook::of(probe, plan);
+            let own = Hook::all_of(probe, plan);
             let error = |hook: &Hook| hooks.iter().find(|(known, _)| known == hook)?.1.clone().err();
-            let reason = error(&hook);
+            let reason = own.iter().find_map(error);
             if let Some(error) = &reason
                 && probe.essential
             {
                 bail!("failed to attach {}: {error}", probe.name);
             }
             let attached = reason.is_none();
-            let reason = reason.or_else(|| Some(format!("its second copy: {}", error(&hook.second()?)?)));
+            let second = || own.iter().filter_map(Hook::second).find_map(|hook| error(&hook));
+            let reason = reason.or_else(|| Some(format!("its second copy: {}", second()?)));
             self.probes.push(Probe { name: probe.name.to_owned(), attached, reason });
         }
         Ok(())
@@ -575,6 +599,7 @@ impl Tracer {
                 self.program::<&mut BtfTracePoint>(program)?.load(tracepoint, btf()?)?;
             }
             Hook::Trampoline { program, function } => self.program::<&mut FExit>(program)?.load(function, btf()?)?,
+            Hook::Entry { program, function } => self.program::<&mut FEntry>(program)?.load(function, btf()?)?,
         }
         Ok(())
     }
@@ -592,6 +617,7 @@ impl Tracer {
             Hook::RawTracepoint { program, tracepoint } => attach!(program: RawTracePoint, tracepoint),
             Hook::BtfTracepoint { program, .. } => attach!(program: BtfTracePoint,),
             Hook::Trampoline { program, .. } => attach!(program: FExit,),
+            Hook::Entry { program, .. } => attach!(program: FEntry,),
         };
         self.sees_own_calls |= is_on_calls(hook.program()) && process::is_in_first_pid_namespace() == Some(true);
         self.links.push(link);
@@ -618,6 +644,11 @@ fn is_on_calls(program: &str) -> bool {
     is_trampoline(program) || program.strip_prefix(SECOND).unwrap_or(program).starts_with("sys_exit")
 }
 
+/// Whether it looks at the entry of a function, for what the one at its exit tells.
+fn is_entry(program: &str) -> bool {
+    program.strip_prefix(SECOND).unwrap_or(program).starts_with("enter_")
+}
+
 /// Whether it looks at the exit of one system call's function.
 fn is_trampoline(program: &str) -> bool {
     program.strip_prefix(SECOND).unwrap_or(program).starts_with("exit_")
@@ -627,6 +658,11 @@ fn is_trampoline(program: &str) -> bool {
 fn is_on_call(probe: &Probe, backend: Backend) -> bool {
     let is_it = |spec: &&ProbeSpec| spec.name == probe.name && spec.group == Group::Attempts;
     PROBES.iter().find(is_it).is_some_and(|spec| spec.is_watched_by(backend))
+}
+
+/// Whether a probe is on the kernel's function behind several system calls.
+fn is_on_function(probe: &Probe) -> bool {
+    PROBES.iter().any(|spec| spec.name == probe.name && spec.is_on_function())
 }
 
 /// A kernel program and where it is attached.
@@ -642,7 +678,13 @@ enum Hook {
         program: String,
         tracepoint: &'static str,
     },
+    /// At a function's exit.
     Trampoline {
+        program: String,
+        function: String,
+    },
+    /// At its entry.
+    Entry {
         program: String,
         function: String,
     },
@@ -664,7 +706,9 @@ impl Hook {
         let mut second = self.clone();
         match &mut second {
             Self::RawTracepoint { program, .. } if !program.starts_with("raw_") => program.insert_str(0, SECOND),
-            Self::BtfTracepoint { program, .. } | Self::Trampoline { program, .. } => program.insert_str(0, SECOND),
+            Self::BtfTracepoint { program, .. } | Self::Trampoline { program, .. } | Self::Entry { program, .. } => {
+                program.insert_str(0, SECOND);
+            }
             Self::Tracepoint(_) | Self::RawTracepoint { .. } => return None,
         }
         Some(second)
@@ -681,13 +725,23 @@ impl Hook {
             Self::Tracepoint(program) => program,
             Self::RawTracepoint { program, .. }
             | Self::BtfTracepoint { program, .. }
-            | Self::Trampoline { program, .. } => program,
+            | Self::Trampoline { program, .. }
+            | Self::Entry { program, .. } => program,
         }
     }
 
-    fn of(probe: &ProbeSpec, plan: &Plan) -> Self {
+    /// What a probe takes, in the order in which it is attached.
+    fn all_of(probe: &ProbeSpec, plan: &Plan) -> Vec<Self> {
+        let function = probe.name.to_owned();
+        let entry = Self::Entry { program: format!("enter_{function}"), function };
+        let is_wanted = probe.is_on_function() && plan.backend == Backend::Trampoline;
+        [entry].into_iter().filter(|_| is_wanted).chain(Self::of(probe, plan)).collect()
+    }
+
+    /// The one that tells.
+    fn of(probe: &ProbeSpec, plan: &Plan) -> Option<Self> {
         let tracepoint = probe.name;
-        match (probe.group, plan.backend) {
+        Some(match (probe.group, plan.backend) {
             (Group::Lifecycle, _) if plan.classic => Self::Tracepoint(tracepoint),
             (Group::Lifecycle, _) => Self::RawTracepoint { program: format!("raw_{tracepoint}"), tracepoint },
             (Group::Processes, _) => {
@@ -695,13 +749,13 @@ impl Hook {
                 Self::RawTracepoint { program, tracepoint }
             }
             (Group::Attempts, Backend::Trampoline) => {
-                Self::Trampoline { program: format!("exit_{tracepoint}"), function: syscall_function(tracepoint) }
+                Self::Trampoline { program: format!("exit_{tracepoint}"), function: function_of(probe.syscall()?) }
             }
             (Group::Attempts, Backend::TracepointBtf) => Self::on_all_calls(),
             (Group::Attempts, Backend::TracepointRaw) => {
                 Self::RawTracepoint { program: "sys_exit_raw".to_owned(), tracepoint: "sys_exit" }
             }
-        }
+        })
     }
 }
 

@@ -41,7 +41,7 @@ impl Excerpt {
     }
 
     fn of(bytes: &[u8]) -> Option<Self> {
-        let functions = Syscall::ALL.map(|syscall| syscall_function(syscall.as_str()));
+        let functions = Syscall::ALL.map(function_of);
         let structures = offset::TABLE.iter().map(|(structure, _)| (KIND_STRUCT, *structure));
         let hooks = functions.iter().map(|function| (KIND_FUNC, function.as_str()));
         let wanted = structures.chain(hooks).chain([(KIND_TYPEDEF, "btf_trace_sys_exit")]);
@@ -53,7 +53,7 @@ impl Excerpt {
         Some(Self { offsets, hooks: hooks.collect() })
     }
 
-    /// The type id of a system call's function.
+    /// The type id of a function.
     pub fn function(&self, name: &str) -> Option<u32> {
         self.hooks.get(&(KIND_FUNC, name.to_owned())).copied()
     }
@@ -87,9 +87,10 @@ impl Excerpt {
 }
 
 /// The name of a system call's function in the kernel.
-pub(super) fn syscall_function(name: &str) -> String {
+pub(super) fn function_of(syscall: Syscall) -> String {
+    let name = syscall.as_str();
     let prefix = if cfg!(target_arch = "aarch64") { "__arm64_sys_" } else { "__x64_sys_" };
-    format!("{prefix}{name}")
+    if syscall.row().is_function { name.to_owned() } else { format!("{prefix}{name}") }
 }
 
 /// Parsed BTF: the place of each type in the type section, and the wanted ones by kind and name.

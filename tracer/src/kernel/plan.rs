@@ -10,12 +10,13 @@ use crate::hierarchy::Preemption;
 use crate::input::Syscall;
 use crate::process::Capability;
 use crate::release::{self, EmptiedIn};
+use tracer_ebpf::syscalls::{self, Operation, Syscall as Row};
 use tracer_ebpf::{feature, offset};
 
 /// A probe: what it tells, and what is missing without it.
 #[derive(Clone, Copy, Debug)]
 pub struct ProbeSpec {
-    /// The tracepoint's or system call's name.
+    /// The tracepoint's, system call's or function's name.
     pub name: &'static str,
     /// What it is for.
     pub group: Group,
@@ -32,7 +33,7 @@ pub enum Group {
     Lifecycle,
     /// `sched:*` tracepoints.
     Processes,
-    /// System calls that fail.
+    /// System calls that fail; and the kernel's function that is looked at instead of some of them.
     Attempts,
 }
 
@@ -80,6 +81,9 @@ pub const PROBES: &[ProbeSpec] = &{
     while index < all.len() {
         all[index] = match index.checked_sub(TRACEPOINTS.len()) {
             None => TRACEPOINTS[index],
+            Some(call) if syscalls::TABLE[call].is_function => {
+                ProbeSpec { cost: "writes to control files are not seen", ..FAILED_CALLS[call] }
+            }
             Some(call) => FAILED_CALLS[call],
         };
         index += 1;
@@ -94,15 +98,32 @@ impl ProbeSpec {
     }
 
     /// Whether a backend watches it here. Trampolines do not look at calls that programs make all the time: each would
-    /// cost something, and the others nothing any more.
+    /// cost something, and the others nothing any more. The function that writes end in has arguments of its own, which
+    /// only they can see.
     pub fn is_watched_by(&self, backend: Backend) -> bool {
-        let is_everywhere = self.syscall().is_some_and(|syscall| syscall.row().is_everywhere);
-        self.exists_here() && !(is_everywhere && backend == Backend::Trampoline)
+        let is_left_out = |row: &Row| match backend {
+            Backend::Trampoline => row.is_everywhere,
+            Backend::TracepointBtf | Backend::TracepointRaw => row.is_function,
+        };
+        self.exists_here() && !self.syscall().is_some_and(|syscall| is_left_out(syscall.row()))
+    }
+
+    /// Whether what it would tell is not told by any other probe of that backend.
+    pub fn is_missed_by(&self, backend: Backend) -> bool {
+        // Writes end in one function, which tells of all of them.
+        let is_told = backend == Backend::Trampoline
+            && self.syscall().is_some_and(|syscall| syscall.row().operation == Operation::Write);
+        self.exists_here() && !self.is_watched_by(backend) && !is_told
+    }
+
+    /// Whether it is on the kernel's function behind several system calls.
+    pub fn is_on_function(&self) -> bool {
+        self.syscall().is_some_and(|syscall| syscall.row().is_function)
     }
 
     /// Whether this architecture has what it watches.
     pub fn exists_here(&self) -> bool {
-        self.syscall().is_none_or(|syscall| syscall.number().is_some())
+        self.syscall().is_none_or(|syscall| syscall.row().is_function || syscall.number().is_some())
     }
 }
 
@@ -269,6 +290,7 @@ fn notes(support: &Support) -> Vec<String> {
     let mut notes = Vec::new();
     let features = [
         (feature::RELATIVE_PATHS, "failed calls with relative paths are not seen"),
+        (feature::CONTROL_FILES, "with trampolines, writes to control files are not seen"),
         (feature::MOUNT_NAMESPACE, "mount namespaces are read from /proc: of short-lived processes they stay unknown"),
         (feature::IDENTITY, "command lines are read from /proc: of short-lived processes they stay unknown"),
         (feature::EXIT, "exit statuses are not known: findings stay undetermined"),
@@ -398,6 +420,19 @@ mod tests {
         assert!(
             plan.notes[0].starts_with("the kernel has no BTF (one that is built with CONFIG_DEBUG_INFO_BTF has it): f")
         );
+    }
+
+    #[test]
+    fn writes_are_told_by_one_function_where_trampolines_are_and_what_no_backend_tells_is_known() {
+        let missed = |backend| {
+            let missed = PROBES.iter().filter(move |probe| probe.is_missed_by(backend)).map(|probe| probe.name);
+            missed.collect::<Vec<_>>()
+        };
+        assert_eq!(missed(Backend::Trampoline), ["read", "pread64"]);
+        assert_eq!(missed(Backend::TracepointBtf), ["cgroup_file_write"]);
+        let of_writes = PROBES.iter().find(|probe| probe.is_on_function()).expect("there is one");
+        assert_eq!(of_writes.cost, "writes to control files are not seen");
+        assert!(of_writes.is_watched_by(Backend::Trampoline) && !of_writes.is_watched_by(Backend::TracepointRaw));
     }
 
     #[test]

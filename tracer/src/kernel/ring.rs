@@ -4,7 +4,7 @@ use crate::argv;
 use crate::errno::Errno;
 use crate::input::{
     Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input,
-    MountChanges, MountId, NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall, Task,
+    MountChanges, MountId, NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall, Task, Written,
 };
 use crate::name::Name;
 use tracer_ebpf::{COMM, MOUNTS_KNOWN, flag, kind};
@@ -14,6 +14,7 @@ pub(super) fn decode(bytes: &[u8], emptied_by_next: bool) -> Option<Input> {
     match *bytes.first()? {
         kind::EXEC | kind::SEEN | kind::EXIT => process(bytes).map(Input::Process),
         kind::ATTEMPT => attempt(bytes).map(Input::Attempt),
+        kind::CHANGE => written(bytes).map(Input::Change),
         _ => lifecycle(bytes, emptied_by_next).map(Input::Event),
     }
 }
@@ -140,7 +141,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
     });
     let actor = Actor::new(Pid(head.tgid), head.tid, comm(&head.comm), Some(head.uid));
     Some(Attempt {
-        flags: (syscall.operation() == Operation::Open).then_some(head.open_flags),
+        flags: (syscall.operation() == Operation::Open).then_some(head.detail),
         truncated: is_cut && syscall.takes_path(),
         value: (head.flags & flag::HAS_VALUE != 0).then(|| Name::new(given)),
         value_truncated: is_cut && !syscall.takes_path(),
@@ -148,6 +149,23 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         mount_namespace: (head.mount_namespace != 0).then_some(NamespaceId(head.mount_namespace)),
         mounts: (head.mounts & MOUNTS_KNOWN != 0).then_some(MountChanges(head.mounts & !MOUNTS_KNOWN)),
         ..Attempt::new(BootTime(head.at), syscall, Errno(head.errno), path, actor)
+    })
+}
+
+/// A write that succeeded comes as one that did not.
+fn written(bytes: &[u8]) -> Option<Written> {
+    let (head, _) = split::<tracer_ebpf::Attempt>(bytes)?;
+    let attempt = attempt(bytes)?;
+    Some(Written {
+        at: attempt.at,
+        file: attempt.path,
+        value: attempt.value,
+        value_truncated: attempt.value_truncated,
+        took_ns: (head.detail != 0).then_some(head.detail),
+        directory: attempt.directory?,
+        cgroup: None,
+        container: None,
+        actor: attempt.actor,
     })
 }
 

@@ -3,9 +3,10 @@
 use std::os::fd::{AsFd, AsRawFd};
 
 use super::bpf::{Attribute, Command, Instruction, create_map, look_up, open};
-use super::btf::{Excerpt, syscall_function};
+use super::btf::{Excerpt, function_of};
 use super::firing::until_seen;
 use super::refused::plain;
+use crate::input::Syscall;
 use crate::process;
 
 /// Why trampolines that are attached do not run, if that can be told.
@@ -22,7 +23,7 @@ pub(super) fn try_out(btf: &Excerpt) -> Result<(), String> {
     if let Some(why) = why_silent() {
         return Err(format!("{why}: they would not run"));
     }
-    let function = syscall_function("mkdirat");
+    let function = function_of(Syscall::Mkdirat);
     let id = btf.function(&function).ok_or_else(|| format!("the kernel's BTF has no {function}"))?;
     let failed = |what: &str, error: std::io::Error| plain(&format!("fexit on {function} cannot be {what}: {error}"));
     let map = create_map(BPF_MAP_TYPE_ARRAY, [size_of::<u32>() as u32, size_of::<u64>() as u32, 1])

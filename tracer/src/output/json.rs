@@ -64,6 +64,7 @@ impl<W: Write> Json<W> {
         match input {
             Input::Event(event) => self.write("event", seq, at, event),
             Input::Attempt(attempt) => self.write("attempt", seq, at, attempt),
+            Input::Change(written) => self.write("change", seq, at, written),
             Input::Process(process) => {
                 let parent = process.parents.first();
                 self.write("process", seq, at, &WithParent { process, parent })

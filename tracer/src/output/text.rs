@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
+use std::time::Duration;
 
 use textwrap::core::display_width;
 
@@ -15,7 +16,7 @@ use crate::container::Container;
 use crate::duration;
 use crate::findings::{self, Certainty, Finding, FindingAttempt, Likeness, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
-use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Pid};
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Pid, Written};
 use crate::line::{Line, Output};
 use crate::name::Name;
 use crate::phrases;
@@ -37,6 +38,8 @@ pub struct Text<W: Write> {
     width: Option<usize>,
     /// Every line is written, and ids and paths are whole.
     wide: bool,
+    /// What was written with success is told, too.
+    changes: bool,
     rows: Rows,
     clock: Clock,
     labels: HierarchyLabels,
@@ -53,6 +56,7 @@ impl<W: Write> Text<W> {
             palette,
             width,
             wide: false,
+            changes: false,
             rows: Rows::default(),
             clock: Clock { boot_ns: 0, unix_ns: 0 },
             labels: HierarchyLabels::default(),
@@ -64,6 +68,11 @@ impl<W: Write> Text<W> {
     /// Whether to write every line, and ids and paths whole.
     pub fn wide(self, wide: bool) -> Self {
         Self { wide, ..self }
+    }
+
+    /// Whether to tell of control files that were written to with success: programs do that all the time.
+    pub fn changes(self, changes: bool) -> Self {
+        Self { changes, ..self }
     }
 
     fn time(&self, at: BootTime) -> String {
@@ -115,10 +124,30 @@ impl<W: Write> Text<W> {
         self.add(row)
     }
 
+    fn written(&mut self, written: &Written) -> io::Result<()> {
+        let file = written.file.printable();
+        let value = written.value.iter().map(|value| phrases::value(value, written.value_truncated));
+        let path = written.cgroup.as_ref().map_or_else(|| written.directory.path.printable(), path_of);
+        let row = Row {
+            at: written.at,
+            word: "write",
+            errno: None,
+            hierarchies: written.cgroup.iter().map(|cgroup| cgroup.hierarchy).collect(),
+            path: [path, file].into_iter().chain(value).collect::<Vec<_>>().join(" "),
+            tail: [
+                written.took_ns.map(|took| format!("took {}", duration::human(Duration::from_nanos(took)))),
+                written.cgroup.as_ref().and_then(|cgroup| whose(cgroup, written.container.as_deref())),
+                Some(who(&written.actor)),
+            ],
+        };
+        self.add(row)
+    }
+
     fn lost(&mut self, lost: &Lost) -> io::Result<()> {
         let ring = match lost.ring {
             crate::input::Ring::Lifecycle => "events",
             crate::input::Ring::Attempts => "failed calls",
+            crate::input::Ring::Changes => "writes that succeeded",
             crate::input::Ring::Recording => "lines",
         };
         let why = match lost.reason {
@@ -260,11 +289,12 @@ impl<W: Write> Output for Text<W> {
             Line::Input(_, Input::Event(event)) if event.change == Change::Existing => Ok(()),
             Line::Input(_, Input::Event(event)) => self.event(event),
             Line::Input(_, Input::Attempt(attempt)) => self.attempt(attempt),
+            Line::Input(_, Input::Change(written)) if self.changes => self.written(written),
             Line::Input(_, Input::Lost(lost)) => {
                 self.write_held()?;
                 self.lost(lost)
             }
-            Line::Input(_, Input::Process(_) | Input::Facts(_) | Input::Tick(_)) => Ok(()),
+            Line::Input(_, Input::Change(_) | Input::Process(_) | Input::Facts(_) | Input::Tick(_)) => Ok(()),
             Line::Finding(finding) => {
                 self.write_held()?;
                 self.finding(finding)

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{Attempt, Event, Facts, Lost, Process, Tick};
+use crate::input::{Attempt, Event, Facts, Lost, Process, Tick, Written};
 use crate::line::Counts;
 use crate::schema::Lines;
 
@@ -19,6 +19,7 @@ pub fn schema() -> Value {
         .with::<Header>("header", timed.clone(), &[])
         .with::<Event>("event", numbered.clone(), &["seq"])
         .with::<Attempt>("attempt", numbered.clone(), &["seq"])
+        .with::<Written>("change", numbered.clone(), &["seq"])
         .with::<Process>("process", numbered.clone(), &["seq"])
         .with::<Facts>("facts", numbered.clone(), &["seq"])
         .with::<Lost>("lost", numbered.clone(), &["seq"])

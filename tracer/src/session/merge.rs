@@ -152,6 +152,7 @@ fn bytes(input: &Input) -> usize {
             let directory = attempt.directory.as_ref().map_or(0, |directory| directory.path.as_bytes().len());
             attempt.path.as_bytes().len() + directory
         }
+        Input::Change(written) => written.file.as_bytes().len() + written.directory.path.as_bytes().len(),
         Input::Process(process) => {
             let argv = process.argv.iter().flatten().map(|argument| argument.as_bytes().len() + size_of::<Name>());
             argv.sum::<usize>() + process.exe.as_ref().map_or(0, |exe| exe.as_bytes().len())

@@ -131,6 +131,8 @@ impl Coverage {
                 }
                 None => later(&mut self.attempts_lost, lost.at),
             },
+            // Nothing is claimed because nobody wrote.
+            (Ring::Changes, _) => {}
             (Ring::Recording, _) => {
                 later(&mut self.lifecycle_lost, lost.at);
                 later(&mut self.attempts_lost, lost.at);

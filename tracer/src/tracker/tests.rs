@@ -299,6 +299,7 @@ fn set_at(input: &mut Input, at: BootTime) {
     match input {
         Input::Event(event) => event.at = at,
         Input::Attempt(attempt) => attempt.at = at,
+        Input::Change(written) => written.at = at,
         Input::Process(process) => process.at = at,
         Input::Facts(facts) => facts.at = at,
         Input::Lost(lost) => lost.at = at,

@@ -307,6 +307,12 @@ impl Output for Search<'_> {
                     let has_errno = self.question.errno() == Some(attempt.errno);
                     self.actor(attempt.at, attempt.actor.pid, has_errno);
                 }
+                Input::Change(written) => {
+                    if let Some(cgroup) = &written.cgroup {
+                        self.cgroup(written.at, cgroup, written.container.as_ref(), None);
+                    }
+                    self.actor(written.at, written.actor.pid, false);
+                }
                 Input::Process(_) | Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => {}
             },
             Line::Span(_) | Line::Finding(_) | Line::Passed(_) | Line::End(..) => {}

@@ -15,7 +15,7 @@ use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{
     About, Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Event, Exit, HierarchyId, Input, Lost, Operation, Pid,
-    ProcessChange,
+    ProcessChange, Written,
 };
 use crate::line::{Line, Output};
 use crate::name::{Name, components};
@@ -299,6 +299,29 @@ impl<'a> Story<'a> {
         });
     }
 
+    fn written(&mut self, written: &Written) {
+        let of = |cgroup: &Cgroup| self.is_of(cgroup, written.container.as_deref());
+        let is_own = written.cgroup.as_ref().is_some_and(of);
+        if !is_own && !self.is_by(Some(&written.actor)) {
+            return;
+        }
+        if is_own {
+            self.container = written.container.clone().or(self.container.take());
+        }
+        let by = self.saw(Some(&written.actor));
+        let wrote = written.value.as_ref().map(|value| phrases::value(value, written.value_truncated));
+        let file: Vec<String> = [written.file.printable()].into_iter().chain(wrote).collect();
+        let path = written.cgroup.as_ref().map_or(&written.directory.path, |cgroup| &cgroup.path);
+        self.row(Row {
+            at: written.at,
+            word: "write",
+            errno: None,
+            hierarchies: written.cgroup.iter().map(|cgroup| cgroup.hierarchy).collect(),
+            path: path.printable(),
+            tail: [Some(file.join(" ")), None, by],
+        });
+    }
+
     fn row(&mut self, row: Row) {
         let at = row.at;
         self.settle(at);
@@ -399,6 +422,7 @@ impl Output for Story<'_> {
                 match input {
                     Input::Event(event) => self.event(event),
                     Input::Attempt(attempt) => self.attempt(attempt),
+                    Input::Change(written) => self.written(written),
                     Input::Process(process) if process.change == ProcessChange::Exit => {
                         if self.running.remove(&process.pid) {
                             let ended = match process.exit {

@@ -61,6 +61,7 @@ fn call(syscall: Syscall, directory: i32, path: &CString) -> i32 {
             Syscall::Renameat => libc::syscall(libc::SYS_renameat, directory, path, directory, path),
             Syscall::Renameat2 => libc::syscall(libc::SYS_renameat2, directory, path, directory, path, 0),
             Syscall::Clone3
+            | Syscall::CgroupFileWrite
             | Syscall::Write
             | Syscall::Pwrite64
             | Syscall::Writev

@@ -18,6 +18,7 @@ mod refusals;
 mod scale;
 mod start;
 mod waking;
+mod writes;
 
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
