@@ -27,6 +27,8 @@ enum Command {
     Report(commands::report::Report),
     /// Tell the story of one cgroup, container, process, or line of a log: what happened, who did it, and why it failed
     Why(commands::why::Why),
+    /// Compare two traces of the same job, before and after a change: where they part, and what follows from it
+    Diff(commands::diff::Diff),
     /// Convert trace files for other tools
     Export(commands::export::Export),
     /// Run as an agent: metrics for Prometheus, health, the last findings, and trace files if asked
@@ -58,6 +60,7 @@ pub fn main() -> ExitCode {
         Command::Record(args) => commands::record::run(args),
         Command::Report(args) => commands::report::run(args),
         Command::Why(args) => commands::why::run(&args),
+        Command::Diff(args) => commands::diff::run(args),
         Command::Export(args) => commands::export::run(&args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Tree(args) => commands::tree::run(args),

@@ -2,6 +2,7 @@
 
 mod arguments;
 pub mod demo;
+pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod export;

@@ -215,7 +215,7 @@ fn is_number(text: &str) -> bool {
 }
 
 /// A UUID with dashes or, as in systemd's slices, underscores.
-fn is_uuid(text: &str) -> bool {
+pub(crate) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(index, byte)| match index {
             8 | 13 | 18 | 23 => matches!(byte, b'-' | b'_'),

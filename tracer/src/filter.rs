@@ -92,7 +92,8 @@ impl Filter {
         self.only.is_empty() || self.only.contains(&class)
     }
 
-    fn is_narrowed(&self) -> bool {
+    /// Whether not all cgroups are wanted.
+    pub fn is_narrowed(&self) -> bool {
         self.container.is_some() || self.cgroup.is_some() || self.runtime.is_some()
     }
 

@@ -28,6 +28,7 @@ mod commands;
 pub mod container;
 mod control;
 pub mod demo;
+pub mod diff;
 pub mod duration;
 pub mod engine;
 pub mod errno;

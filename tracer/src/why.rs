@@ -11,5 +11,6 @@ mod story;
 pub mod text;
 
 pub use matches::{Match, Search, Subject};
+pub(crate) use meaning::meaning;
 pub use question::Question;
 pub use story::{Answer, Step, Story};

@@ -46,7 +46,7 @@ const MEANINGS: &[(Operation, Errno, &str)] = &[
 ];
 
 /// What it means: on cgroupfs if that is known, otherwise anywhere.
-pub(super) fn meaning(operation: Operation, errno: Errno) -> Option<&'static str> {
+pub(crate) fn meaning(operation: Operation, errno: Errno) -> Option<&'static str> {
     let here = MEANINGS.iter().find(|(called, failed, _)| (*called, *failed) == (operation, errno));
     here.map(|(.., meaning)| *meaning).or_else(|| errno.meaning())
 }
