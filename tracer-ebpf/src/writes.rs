@@ -1,5 +1,5 @@
-//! Writes to control files, seen where they all end: in the kernel's function `cgroup_file_write`, whichever system call
-//! they came by.
+//! Writes to control files, seen where they all end: in the kernel's function `cgroup_file_write`, whichever system
+//! call they came by.
 //!
 //! It is looked at twice. When it begins, the time and what is to be written are put aside: the function takes the text
 //! apart in place. When it ends, what failed is told as an attempt, and what succeeded as a change. The former costs
@@ -102,11 +102,11 @@ fn end(ctx: &impl EbpfContext, turn: Turn) -> i32 {
     let slot = turn.slot(slot::TRAMPOLINES + u32::from(CGROUP_FILE_WRITE));
     let Some(scratch) = maps::scratch(slot) else { return 0 };
     // SAFETY: the helper has no arguments.
-    let at = unsafe { bpf_ktime_get_boot_ns() };
+    let ended = unsafe { bpf_ktime_get_boot_ns() };
     let (mut flags, mut length, mut took) = (0, 0, 0);
     // SAFETY: only this thread changes the value, and it is here.
     if let Some(begun) = unsafe { BEGUN.get(tid) } {
-        took = at.saturating_sub(begun.at);
+        took = ended.saturating_sub(begun.at);
         if begun.has_value {
             length = begun.length as usize;
             flags = if begun.is_cut { flag::HAS_VALUE | flag::PATH_TRUNCATED } else { flag::HAS_VALUE };
@@ -130,17 +130,20 @@ fn end(ctx: &impl EbpfContext, turn: Turn) -> i32 {
     let Some(place) = on_cgroupfs(path, Operation::Write as u8) else { return 0 };
     let uid = bpf_get_current_uid_gid() as u32;
     if errno == 0 {
-        if maps::is_swamped_by(uid) || !has_token(Denied { tgid, operation: CHANGES }, at) {
+        if maps::is_swamped_by(uid) || !has_token(Denied { tgid, operation: CHANGES }, ended) {
             maps::count_lost(lost::CHANGES_LIMITED);
             return 0;
         }
         actors::saw(tgid, slot);
     } else {
         actors::saw(tgid, slot);
-        if !may_report(tgid, uid, Operation::Write as u8, at) {
+        if !may_report(tgid, uid, Operation::Write as u8, ended) {
             return 0;
         }
     }
+    // Who it is was told before it.
+    // SAFETY: the helper has no arguments.
+    let at = unsafe { bpf_ktime_get_boot_ns() };
     let call = Call::behind_writes(errno, if errno == 0 { took } else { 0 });
     // SAFETY: the scratch memory is aligned for a head and has room for it.
     let record = unsafe {

@@ -2,7 +2,7 @@
 //! [`crate::bundle`].
 
 use crate::budget::{Scale, Weigh};
-use crate::input::{Actor, ContainerFacts};
+use crate::input::{Actor, ContainerFacts, Pid};
 use crate::mounts;
 use crate::name::{Name, components};
 use crate::runtimes;
@@ -31,6 +31,23 @@ pub struct RuntimeCommand {
     pub keep: bool,
     /// `--detach`: a `run` does not wait for its container.
     pub detach: bool,
+}
+
+/// Whether it is for a process to put another one into a container's cgroup that is to stay there: it makes the
+/// container, or is systemd as the host's first process.
+pub fn places(actor: &Actor) -> bool {
+    match RuntimeCommand::of(actor) {
+        Some(command) => command.makes(),
+        None => is_runtime(actor) || actor.pid == Pid(1) && actor.comm == "systemd",
+    }
+}
+
+/// Whether a process is a runtime's or an engine's, by what it was called by or calls itself.
+pub fn is_runtime(actor: &Actor) -> bool {
+    let argv = actor.identity.as_ref().and_then(|identity| identity.argv.as_deref()).unwrap_or_default();
+    let program = argv.first().and_then(|word| word.as_bytes().rsplit(|byte| *byte == b'/').next());
+    let names = program.into_iter().chain([actor.comm.as_bytes()]);
+    RuntimeCommand::of(actor).is_some() || names.into_iter().any(|name| runtimes::by_program(name).is_some())
 }
 
 impl RuntimeCommand {

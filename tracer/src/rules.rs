@@ -14,6 +14,7 @@
 //! A rule keeps nothing: what it needs to know is asked of [`World`], and what it wants to know later is a deadline.
 
 mod busy_teardown;
+mod contested_cgroup;
 mod denied_teardown;
 mod duplicate_teardown;
 mod gone;
@@ -50,7 +51,7 @@ use crate::findings::{Cause, Explanation, FindingAttempt, Job, Kind, KnownIssue,
 use crate::input::{Actor, BootTime, Change, Event};
 use crate::state::{
     Case, Cgroups, Course, Coverage, Deadline, Existing, Kernel, Known, Live, Makers, Member, Note, Notes, Participant,
-    Place, Processes, Stories, Story,
+    Place, Placings, Processes, Stories, Story,
 };
 pub(crate) use judge::judge;
 use shape::Shape;
@@ -70,6 +71,7 @@ const RULES: &[&Rule] = &[
     &refused_control::RULE,
     &refused_limit::RULE,
     &missing_controller::RULE,
+    &contested_cgroup::RULE,
 ];
 
 /// One kind's rule.
@@ -136,6 +138,7 @@ pub(crate) struct World<'a> {
     pub cgroups: &'a Cgroups,
     pub kernel: &'a Kernel,
     pub makers: &'a Makers,
+    pub placings: &'a Placings,
     pub coverage: &'a Coverage,
     pub processes: &'a Processes,
     pub notes: &'a Notes,

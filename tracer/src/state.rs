@@ -10,6 +10,7 @@ mod kernel;
 mod makers;
 mod notes;
 mod place;
+mod placings;
 mod processes;
 mod renamings;
 mod stories;
@@ -21,9 +22,10 @@ pub(crate) use kernel::Kernel;
 pub(crate) use makers::{Made, Makers, Refusal, StateSeen};
 pub(crate) use notes::{Note, Notes};
 pub(crate) use place::{Creation, Existing, Place, Removal};
+pub(crate) use placings::Placings;
 pub(crate) use processes::{Known, Processes};
 pub(crate) use renamings::Renaming;
 pub(crate) use stories::{Deadline, Due, STORY_AGE, Stories, TOGETHER};
 pub(crate) use story::{
-    Caller, Case, Course, End, FIRST_CALLS, Found, Member, Moment, Participant, SETTLES, Story, Told,
+    Caller, Case, Course, End, FIRST_CALLS, Found, Member, Moment, MovedOut, Participant, SETTLES, Story, Told,
 };

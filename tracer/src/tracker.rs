@@ -36,7 +36,8 @@ use crate::oci;
 use crate::recent::Recent;
 use crate::rules::Rules;
 use crate::state::{
-    Cgroups, Coverage, Creation, End, Found, Kernel, Known, Makers, Note, Notes, Place, Processes, StateSeen, Stories,
+    Cgroups, Coverage, Creation, End, Found, Kernel, Known, Makers, Note, Notes, Place, Placings, Processes, StateSeen,
+    Stories,
 };
 use command::Command;
 use nameless::Nameless;
@@ -65,6 +66,7 @@ pub struct Tracker {
     kernel: Kernel,
     cgroups: Cgroups,
     makers: Makers,
+    placings: Placings,
     /// v1's hierarchy of devices.
     devices: Option<HierarchyId>,
     processes: Processes,
@@ -127,6 +129,7 @@ impl Tracker {
             kernel: Kernel::new(header),
             cgroups: Cgroups::default(),
             makers: Makers::default(),
+            placings: Placings::default(),
             devices: devices.map(|hierarchy| hierarchy.id),
             processes: Processes::default(),
             coverage: Coverage::new(header),
@@ -322,6 +325,7 @@ impl Tracker {
             + self.tables.evicted()
             + self.told.evicted()
             + self.nameless.evicted
+            + self.placings.evicted()
             + self.command.evicted;
         self.cgroups.evicted() + self.makers.evicted() + self.processes.evicted() + stories + others
     }
@@ -367,6 +371,10 @@ impl Tracker {
         self.learn_event(seq, event);
         if is_news {
             self.happened(seq, event);
+        }
+        if event.change == Change::Attached {
+            let is_to_stay = event.actor.as_ref().is_some_and(oci::places);
+            self.placings.moved(seq, event, is_to_stay);
         }
     }
 
@@ -431,6 +439,7 @@ impl Tracker {
                         self.shared(event);
                     }
                     Change::Emptied => {
+                        self.placings.emptied(seq, event);
                         self.cgroups.populated(&event.cgroup, Some(event.at));
                         if let (Some(container), Some(id)) = (&event.container, event.cgroup.id) {
                             self.makers.emptied(&container.id, (event.cgroup.hierarchy, id), seq);
@@ -509,6 +518,7 @@ impl Tracker {
             let end = End { seq, at, exit: process.exit };
             self.start_ended(end, process.pid);
             self.has_made(process.pid);
+            self.placings.ended(process.pid);
             self.stories.ended((process.pid, which), end);
             if let Some(known) = self.processes.get(process.pid) {
                 self.makers.ended((process.pid, known), end);

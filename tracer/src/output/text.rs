@@ -724,7 +724,7 @@ mod tests {
         text.flush().expect("a vector can be written");
         text.line(&Line::Passed(at + WINDOW)).expect("a vector can be written");
         assert!(!is_told(&text), "its likes may still come");
-        text.line(&Line::Passed(at + WINDOW + std::time::Duration::from_nanos(1))).expect("a vector can be written");
+        text.line(&Line::Passed(at + WINDOW + Duration::from_nanos(1))).expect("a vector can be written");
         assert!(is_told(&text));
         let mut text = held();
         text.line(&Line::End(at, &Counts::default())).expect("a vector can be written");

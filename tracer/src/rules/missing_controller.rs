@@ -4,6 +4,8 @@
 //! os.WriteFile and crun open so. Whether there is such a file is read a moment later: where there is one, EACCES means
 //! what it says, and this is nothing of ours.
 
+mod known;
+
 use super::refusal::{self, Refused};
 use super::{Call, Judgement, Rule, Weighed, World};
 use crate::control;
@@ -37,7 +39,7 @@ pub(super) const RULE: Rule = Rule {
              limits at all.",
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: Some(call),
     failed_start: None,
     event: None,

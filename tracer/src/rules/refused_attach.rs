@@ -5,6 +5,8 @@
 //! `cgroup_attach_permissions`, `cgroup_migrate_vet_dst` and the `can_attach` of the controllers
 //! (kernel/cgroup/cgroup.c, cpuset.c, sched/core.c).
 
+mod known;
+
 use super::refusal::{self, Refused};
 use super::{Call, Judgement, Rule, Weighed, World, wording};
 use crate::control::{self, Purpose};
@@ -48,7 +50,7 @@ pub(super) const RULE: Rule = Rule {
         severity: refusal::SEVERITY,
         false_positives: &[refusal::MADE_GOOD],
     },
-    known: &[],
+    known: known::KNOWN,
     call: Some(call),
     failed_start: None,
     event: None,

@@ -4,6 +4,8 @@
 //! The sources are `cgroup_subtree_control_write`, `cgroup_vet_subtree_control_enable` and `cgroup_enable_threaded`
 //! (kernel/cgroup/cgroup.c).
 
+mod known;
+
 use super::refusal::{self, Refused};
 use super::{Call, Judgement, Rule, Weighed, World};
 use crate::control::{self, Purpose};
@@ -49,7 +51,7 @@ pub(super) const RULE: Rule = Rule {
             refusal::MADE_GOOD,
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: Some(call),
     failed_start: None,
     event: None,

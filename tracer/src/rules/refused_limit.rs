@@ -4,6 +4,8 @@
 //! a moment later. The sources are `validate_change` (kernel/cgroup/cpuset*.c), `mem_cgroup_resize_max`
 //! (mm/memcontrol-v1.c), `tg_set_cfs_bandwidth` (kernel/sched/core.c) and `blkg_conf_open_bdev` (block/blk-cgroup.c).
 
+mod known;
+
 use super::refusal::{self, Refused};
 use super::{Call, Judgement, Rule, Weighed, World};
 use crate::control::{self, Purpose};
@@ -41,7 +43,7 @@ pub(super) const RULE: Rule = Rule {
             refusal::MADE_GOOD,
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: Some(call),
     failed_start: None,
     event: None,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::engine;
 use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt, Job};
-use crate::input::{Actor, Exit, HierarchyId, Occupant, Operation, Pid};
+use crate::input::{Actor, Circumstances, Exit, HierarchyId, Occupant, Operation, Pid};
 use crate::name::{Name, components};
 use crate::oci::RuntimeCommand;
 use crate::runtimes;
@@ -76,6 +76,33 @@ impl<'a> Shape<'a> {
     pub fn has_word(&self, words: &[&str]) -> bool {
         let Some(actor) = &self.finding.actor else { return false };
         argv(actor).iter().filter_map(|word| word.to_str()).any(|word| words.contains(&word))
+    }
+
+    /// The control file that the story's first call was about.
+    pub fn file(&self) -> Option<&str> {
+        self.story.first_calls.first()?.file.as_ref()?.to_str()
+    }
+
+    /// What that call was to write. Empty if it was to write nothing, or that is not known.
+    pub fn value(&self) -> &str {
+        let first = self.story.first_calls.first();
+        first.and_then(|note| note.attempt.value.as_ref()?.to_str()).unwrap_or_default()
+    }
+
+    /// How that call failed.
+    pub fn errno(&self) -> Option<Errno> {
+        self.story.first_calls.first().map(|note| note.attempt.errno)
+    }
+
+    /// What the cgroup was like after it.
+    pub fn circumstances(&self) -> Option<&Circumstances> {
+        let said = self.story.members.first()?.circumstances.as_ref();
+        said.map(|(_, said)| said.as_ref())
+    }
+
+    /// Where the story's first process was moved to.
+    pub fn moved_to(&self) -> Option<&Name> {
+        self.story.moved.as_ref().map(|moved| &moved.to)
     }
 
     /// How the actor ended.

@@ -109,6 +109,11 @@ impl Made {
         self.told.contains(&cgroup)
     }
 
+    /// The process that made them.
+    pub fn maker(&self) -> (Pid, Incarnation) {
+        self.maker
+    }
+
     /// What tells that the last process has left this one of them.
     pub fn emptied(&self, cgroup: Key) -> Option<Seq> {
         self.cgroups.iter().find(|own| own.key == cgroup)?.emptied

@@ -14,7 +14,7 @@ use crate::budget::{Scale, Weigh, slot, weigh};
 use crate::container::Container;
 use crate::errno::Errno;
 use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
-use crate::input::{Actor, BootTime, Change, Circumstances, Exit, HierarchyId, Identity, Occupants, Pid, Seq};
+use crate::input::{Actor, BootTime, Change, Circumstances, Exit, HierarchyId, Identity, Occupants, Pid, Seq, Task};
 use crate::name::Name;
 
 /// Of a story's calls the first and the last ones are kept.
@@ -123,9 +123,31 @@ pub(crate) struct Case {
     pub wanted: Option<Name>,
     /// It is about what was removed below the place: what was tried at the place itself is about something else.
     pub is_below: bool,
+    /// Where the cgroup is that it is about, if that is not the one that the event was on.
+    pub place: Option<Place>,
+    /// The process that was moved out of it.
+    pub moved: Option<Box<MovedOut>>,
     /// It is about this call and those that fail like it: what was tried at the place before is about something else,
     /// and other stories are told of the call as well.
     pub is_alone: bool,
+}
+
+/// A process that was moved out of a container's cgroup.
+#[derive(Clone, Debug)]
+pub(crate) struct MovedOut {
+    pub task: Task,
+    /// Where to.
+    pub to: Name,
+    pub at: BootTime,
+    /// Who had put it there, and when. `None` if that was not seen: it was the last one in the cgroup.
+    pub placed: Option<(Actor, BootTime)>,
+}
+
+impl Weigh for MovedOut {
+    fn weigh(&self, scale: &mut Scale) {
+        scale.add(2 * size_of::<Self>());
+        ((&self.task.comm, &self.to), self.placed.as_ref().map(|(actor, _)| actor)).weigh(scale);
+    }
 }
 
 /// What is known of whoever takes part in a story, when it does.
@@ -289,6 +311,10 @@ pub(crate) struct Story {
     pub calls: u64,
     /// The events that it began or went on with, the first ones.
     pub events: Vec<Seq>,
+    /// How often it came to such an event.
+    pub times: u64,
+    /// The process that was moved out of the cgroup first.
+    pub moved: Option<Box<MovedOut>>,
     pub participants: Vec<Participant>,
     /// There were more participants than are followed.
     pub has_more: bool,
@@ -350,7 +376,7 @@ impl Weigh for Story {
         // Its places in the lists of those that are open and due, and what was told of it, whose actor is a
         // participant.
         scale.add(2 * size_of::<Self>() + 512);
-        self.container.weigh(scale);
+        (&self.container, &self.moved).weigh(scale);
         self.kept_calls().for_each(|call| call.weigh(scale));
         self.members.iter().for_each(|member| member.weigh(scale));
         self.participants.iter().for_each(|participant| participant.weigh(scale));
@@ -370,6 +396,8 @@ impl Story {
             last_calls: VecDeque::new(),
             calls: 0,
             events: Vec::new(),
+            times: 0,
+            moved: case.moved.clone(),
             participants: Vec::new(),
             has_more: false,
             has_more_that_matter: false,
@@ -461,6 +489,7 @@ impl Story {
             Moment::Call(note) => self.add_call(note, scale),
             Moment::Event { seq, since, .. } => {
                 self.last_at = self.last_at.max(since);
+                self.times += 1;
                 self.add_event(seq);
             }
         }

@@ -51,8 +51,8 @@ impl Tracker {
         }
         for (kind, own) in self.rules.that_begin_with(event.change) {
             match (own.begins)(event, &self.world()) {
-                Some(Beginning::Story(case, actor)) => {
-                    let place = Place::of(&event.cgroup);
+                Some(Beginning::Story(mut case, actor)) => {
+                    let place = case.place.take().unwrap_or_else(|| Place::of(&event.cgroup));
                     self.tell(kind, Moment::Event { seq, at: event.at, since: event.at, place, actor }, *case);
                 }
                 Some(Beginning::Deadline(after)) => {
@@ -181,8 +181,8 @@ impl Tracker {
     }
 
     pub(super) fn world(&self) -> World<'_> {
-        let Self { kernel, cgroups, makers, coverage, processes, notes, stories, .. } = self;
-        World { kernel, cgroups, makers, coverage, processes, notes, stories }
+        let Self { kernel, cgroups, makers, placings, coverage, processes, notes, stories, .. } = self;
+        World { kernel, cgroups, makers, placings, coverage, processes, notes, stories }
     }
 }
 

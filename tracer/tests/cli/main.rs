@@ -75,17 +75,17 @@ fn what_is_mistyped_is_told_with_the_nearest_valid_one() {
 #[test]
 fn a_kind_that_only_other_versions_make_is_no_typing_error() {
     for arguments in [
-        &["live", "--fail-on", "fault,contested-cgroup", "--", "true"][..],
-        &["record", "--fail-on", "contested-cgroup", "--", "true"],
-        &["record", "--flight", "5s", "--flight-on", "contested-cgroup", "--", "true"],
-        &["report", "--fail-on", "contested-cgroup", "x"],
-        &["serve", "--record", "/x", "--flight", "5s", "--flight-on", "contested-cgroup", "--check-config"],
-        &["explain", "contested-cgroup"],
+        &["live", "--fail-on", "fault,stuck-call", "--", "true"][..],
+        &["record", "--fail-on", "stuck-call", "--", "true"],
+        &["record", "--flight", "5s", "--flight-on", "stuck-call", "--", "true"],
+        &["report", "--fail-on", "stuck-call", "x"],
+        &["serve", "--record", "/x", "--flight", "5s", "--flight-on", "stuck-call", "--check-config"],
+        &["explain", "stuck-call"],
     ] {
         let done = run(arguments);
         check_error(
             &done,
-            &["kind `contested-cgroup` is known, but this version does not report it; it reports: duplicate-tear"],
+            &["kind `stuck-call` is known, but this version does not report it; it reports: duplicate-tear"],
         );
         assert_eq!(stderr(&done).lines().count(), 1, "{}", stderr(&done));
     }

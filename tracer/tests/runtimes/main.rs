@@ -1,6 +1,7 @@
 //! Real container runtimes on the real kernel, as root. Fails, and does not skip, where one is not installed.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod contested;
 mod diff;
 mod failed_start;
 mod leaked;

@@ -146,11 +146,8 @@ mod tests {
                 }
             }
         }
-        let said = parse("contested-cgrop").expect_err("no kind").to_string();
-        assert!(
-            said.contains("there is no kind `contested-cgrop`; the nearest, `contested-cgroup`, is known, but"),
-            "{said}"
-        );
+        let said = parse("stuck-cal").expect_err("no kind").to_string();
+        assert!(said.contains("there is no kind `stuck-cal`; the nearest, `stuck-call`, is known, but"), "{said}");
         let said = parse("duplicate-teardwn").expect_err("no kind").to_string();
         assert!(said.contains("a similar value exists: 'duplicate-teardown'"), "{said}");
     }

@@ -21,20 +21,25 @@ const ID: u64 = 7;
 /// `O_WRONLY | O_CREAT`, as Go and shells open.
 const CREATES: u64 = 0o101;
 
-/// The cgroup `/a/web`, and somebody who is refused something there.
+/// A cgroup, mostly `/a/web`, and somebody who is refused something there.
 pub(in crate::rules) struct Scene {
     pub play: Play,
     hierarchy: u32,
+    path: &'static str,
     uid: u32,
     file: Option<&'static str>,
 }
 
 impl Scene {
     pub fn new(hierarchy: u32, argv: &str) -> Self {
+        Self::at(hierarchy, "/a/web", argv)
+    }
+
+    pub fn at(hierarchy: u32, path: &'static str, argv: &str) -> Self {
         let mut play = Play::new();
-        play.event(Change::Created, hierarchy, ID, "/a/web", MAKER);
+        play.event(Change::Created, hierarchy, ID, path, MAKER);
         play.exec_at(1, CALLER, argv);
-        Self { play, hierarchy, uid: 0, file: None }
+        Self { play, hierarchy, path, uid: 0, file: None }
     }
 
     pub fn of_user(mut self, uid: u32) -> Self {
@@ -47,7 +52,7 @@ impl Scene {
         let directory = Directory {
             device: Device { major: 0, minor },
             id: CgroupId(ID),
-            path: "/a/web".into(),
+            path: self.path.into(),
             truncated: false,
             outside: false,
             mount: None,
@@ -110,13 +115,14 @@ impl Scene {
             subtree_control: (self.hierarchy == V2).then(Vec::new),
             processes: Some(0),
         };
+        let around = self.path.rsplit_once('/').map_or("/", |(around, _)| around);
         let mut circumstances = Circumstances {
             pid: Pid(CALLER),
             read: BootTime(self.play.now + nanoseconds),
             hierarchy: HierarchyId(self.hierarchy),
             file: self.file.map(Name::from),
             file_exists: self.file.map(|_| true),
-            levels: vec![level("/a/web", ID), level("/a", 3), level("/", 1)],
+            levels: vec![level(self.path, ID), level(around, 3), level("/", 1)],
             to_root: true,
             children: Some(0),
             values: Vec::new(),

@@ -35,6 +35,11 @@ impl Scene {
         Self { play, hierarchy, path }
     }
 
+    /// What was played otherwise.
+    pub fn played(play: Play) -> Self {
+        Self { play, hierarchy: V2, path: "/" }
+    }
+
     pub fn asked(mut self, pid: u32, argv: &str) -> Self {
         self.play.exec(pid, argv);
         self

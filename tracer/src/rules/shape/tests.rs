@@ -11,6 +11,8 @@ use crate::input::{
 };
 use crate::release::RmdirClass;
 use crate::rules;
+use crate::rules::contested_cgroup::tests::Scene as Contested;
+use crate::rules::refusal::tests::{Scene as Refusal, file_value, moved, occupant, words};
 use crate::rules::scene::{MAKER, REMOVER, Scene, V1, V2};
 use crate::tracker::Tracker;
 use crate::tracker::tests::{Play, UNREAD, header};
@@ -98,6 +100,20 @@ fn linger(kernel: &str, hierarchy: u32, around: &str) -> Scene {
     scene.then(Duration::from_secs(4))
 }
 
+/// Who was refused something exits 1.
+fn refused(scene: Refusal) -> Scene {
+    Scene::played(scene.exits(1).play)
+}
+
+/// gVisor's runtime puts a process into the cgroup of a pod, or of a container in it.
+fn runsc(is_it: bool, subcommand: &str) -> Scene {
+    let path = if is_it { "/kubepods/besteffort/podeae0930f" } else { "/kubepods/besteffort/podeae0930f/3f2a" };
+    let argv = format!("runsc --root=/run/containerd/runsc/k8s.io {subcommand} web");
+    let scene = Refusal::at(V2, path, &argv).writes("cgroup.procs", "0", Errno::EBUSY);
+    refused(scene.read(|said| said.levels[0].subtree_control = words("cpu memory")))
+}
+
+const DOCKER: &str = "/docker/a1b2c3d4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f60718293a4b5c6d7e8f90";
 const OLD: &str = "6.18.44";
 const NEW: &str = "7.1.13";
 const MS: Duration = Duration::from_millis(1);
@@ -287,6 +303,83 @@ const STORIES: &[(&str, Story)] = &[
     ("runc#3132", |is_it| occupied("/web", is_it)),
     ("lxc#1726", |is_it| taken(V1, "/lxc/web", Some("/lxc/web-1"), is_it)),
     ("lxd#2764", |is_it| taken(V1, "/lxc/web", if is_it { None } else { Some("/lxc/web-1") }, false)),
+    ("crun#1195", |is_it| {
+        let path = "/user.slice/user-1000.slice/user@1000.service/app.slice/crun-web.scope";
+        let scene = Refusal::at(V2, path, "crun --systemd-cgroup exec -t web /bin/bash");
+        let scene = scene.of_user(if is_it { 1000 } else { 0 }).writes("cgroup.procs", "99", Errno::EACCES);
+        refused(scene.read(|said| said.moved = Some(moved("crun", "/user.slice/session-2.scope"))))
+    }),
+    ("gvisor#8269", |is_it| runsc(is_it, "create")),
+    ("gvisor#8311", |is_it| runsc(is_it, "start")),
+    ("gvisor#8111", |is_it| {
+        let argv = if is_it { "runsc --rootless=true run web" } else { "runc run web" };
+        let scene = Refusal::at(V2, DOCKER, argv).writes("cgroup.subtree_control", "+cpu", Errno::EBUSY);
+        refused(scene.read(|said| said.occupants = vec![occupant(50, "sh")]))
+    }),
+    ("moby#43093", |is_it| {
+        let path = if is_it { DOCKER } else { "/user.slice/web" };
+        let scene = Refusal::at(V2, path, "sh -c true").writes("cgroup.subtree_control", "+cpu", Errno::EBUSY);
+        refused(scene.read(|said| said.occupants = vec![occupant(50, "sh")]))
+    }),
+    ("nydus-snapshotter#490", |is_it| {
+        let argv = if is_it { "containerd-shim-runc-v2 -namespace default -id web" } else { "sh -c true" };
+        let scene = Refusal::at(V2, "/default", argv);
+        let scene = scene.writes("cgroup.subtree_control", "+cpuset +cpu +io +memory", Errno::ENOENT);
+        refused(scene.read(|said| said.levels[2].controllers = words("cpuset cpu io memory")))
+    }),
+    ("podman#7768", |is_it| {
+        let path = if is_it { "/user.slice/user-1001.slice/user@1001.service" } else { "/system.slice/podman.service" };
+        let scene = Refusal::at(V2, path, "crun create --bundle /b web").of_user(1001);
+        let scene = scene.writes("cgroup.subtree_control", "+memory", Errno::ENOENT);
+        refused(scene.read(|said| said.levels[2].controllers = words("memory")))
+    }),
+    ("moby#25460", |is_it| {
+        let argv = if is_it { "runc update --resources - web" } else { "runc create web" };
+        let scene = Refusal::at(V1, DOCKER, argv).writes("memory.limit_in_bytes", "419430400", Errno::EINVAL);
+        let limit = file_value(DOCKER, "memory.memsw.limit_in_bytes", "209715200");
+        refused(scene.read(|said| said.values = vec![limit]))
+    }),
+    ("moby#41167", |is_it| {
+        let argv = if is_it { "runc create --bundle /b web" } else { "sh -c true" };
+        let scene = Refusal::at(V1, DOCKER, argv).writes("memory.limit_in_bytes", "4194304", Errno::EBUSY);
+        refused(scene.read(|_| {}))
+    }),
+    ("runc#3529", |is_it| {
+        let scene = Refusal::at(V2, "/libpod_parent/web", "podman pod create --blkio-weight-device=/dev/loop22:123");
+        let value = if is_it { "7:22 123" } else { "123" };
+        refused(scene.writes("io.bfq.weight", value, Errno::EOPNOTSUPP).read(|_| {}))
+    }),
+    ("runc#3336", |is_it| {
+        let scene = Refusal::at(V2, "/web", "runc create --bundle /b web");
+        let value = if is_it { "259:2 rbps=0" } else { "259:2 rbps=99999999999999999999" };
+        refused(scene.writes("io.max", value, Errno::ERANGE).read(|_| {}))
+    }),
+    ("containerd/cgroups#333", |is_it| {
+        let argv = if is_it { "./my-program" } else { "crun create --bundle /b web" };
+        let scene = Refusal::at(V2, "/my_cgroup.slice", argv).opens("cpu.max", Errno::EACCES);
+        refused(scene.read(|said| {
+            said.file_exists = Some(false);
+            said.levels[2].controllers = words("cpu");
+        }))
+    }),
+    ("podman#13379", |is_it| {
+        let scene = Refusal::at(V2, "/libpod_parent/web", "crun create --bundle /b web");
+        let scene = scene.opens("cpu.max", Errno::ENOENT);
+        refused(scene.read(|said| {
+            said.file_exists = Some(false);
+            said.levels[0].controllers = words(if is_it { "cpu" } else { "memory" });
+        }))
+    }),
+    ("containerd#7828", |is_it| {
+        let pod = "/kubepods.slice/kubepods-burstable-pode4d3.slice/cri-containerd-ecbc.scope";
+        let scene = Refusal::at(V1, if is_it { pod } else { "/docker/web" }, "runc create --bundle /b web");
+        let scene = scene.opens("memory.memsw.limit_in_bytes", Errno::ENOENT);
+        refused(scene.read(|said| said.file_exists = Some(false)))
+    }),
+    ("systemd#4079", |is_it| {
+        let scene = Contested::of_lxc((SYSTEMD, "systemd"), if is_it { "/" } else { "/init.scope" });
+        Scene::played(scene.play)
+    }),
     ("moby#29638", |is_it| linger(if is_it { OLD } else { NEW }, V1, "/docker")),
     ("oomd#117", |is_it| linger(if is_it { OLD } else { NEW }, V2, "/pods")),
 ];
