@@ -29,6 +29,8 @@ enum Command {
     Why(commands::why::Why),
     /// Compare two traces of the same job, before and after a change: where they part, and what follows from it
     Diff(commands::diff::Diff),
+    /// Turn a finding into a report that a maintainer can use, with a script that makes the same calls again
+    Issue(commands::issue::Issue),
     /// Convert trace files for other tools
     Export(commands::export::Export),
     /// Run as an agent: metrics for Prometheus, health, the last findings, and trace files if asked
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Report(args) => commands::report::run(args),
         Command::Why(args) => commands::why::run(&args),
         Command::Diff(args) => commands::diff::run(args),
+        Command::Issue(args) => commands::issue::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Serve(args) => commands::serve::run(args),
         Command::Tree(args) => commands::tree::run(args),

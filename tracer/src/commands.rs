@@ -6,6 +6,7 @@ pub mod diff;
 pub mod doctor;
 pub mod explain;
 pub mod export;
+pub mod issue;
 pub mod live;
 pub mod record;
 mod replay;

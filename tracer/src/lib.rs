@@ -39,6 +39,7 @@ pub mod findings;
 pub mod gather;
 pub mod hierarchy;
 pub mod input;
+pub mod issue;
 pub mod kernel;
 pub mod line;
 pub mod lxc;

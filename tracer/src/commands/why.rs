@@ -133,13 +133,13 @@ fn line(out: &mut impl Write, line: &JsonLine<'_>) -> io::Result<()> {
 }
 
 /// Sources that can be read twice: what comes from stdin is written to a file first.
-struct Spooled {
-    paths: Vec<PathBuf>,
+pub(super) struct Spooled {
+    pub paths: Vec<PathBuf>,
     _file: Option<tempfile::NamedTempFile>,
 }
 
 impl Spooled {
-    fn of(given: &[PathBuf]) -> anyhow::Result<Self> {
+    pub fn of(given: &[PathBuf]) -> anyhow::Result<Self> {
         let is_stdin = |path: &&PathBuf| path.as_path() == Path::new(STDIN);
         match given.iter().filter(is_stdin).count() {
             0 => return Ok(Self { paths: given.to_vec(), _file: None }),

@@ -70,8 +70,8 @@ pub struct Match {
 }
 
 impl Match {
-    #[cfg(test)]
-    pub(super) fn of(subject: Subject) -> Self {
+    /// A subject that is known, and not looked for.
+    pub(crate) fn of(subject: Subject) -> Self {
         let (container, last, ids, own) = (None, BootTime(0), HashSet::new(), HashSet::new());
         Self { subject, container, last, ids, own, closeness: Closeness::Exact, has_errno: false }
     }

@@ -3,6 +3,7 @@
 
 mod damaged;
 mod flight;
+mod issue;
 mod stranded;
 #[path = "../support/mod.rs"]
 mod support;
