@@ -116,7 +116,12 @@ impl<'a> Scene<'a> {
                     self.add(Step::Circumstances((**circumstances).clone()));
                 }
             }
-            Input::Attempt(_) | Input::Facts(_) | Input::Process(_) | Input::Lost(_) | Input::Tick(_) => {}
+            Input::Attempt(_)
+            | Input::Change(_)
+            | Input::Facts(_)
+            | Input::Process(_)
+            | Input::Lost(_)
+            | Input::Tick(_) => {}
         }
     }
 }
