@@ -125,7 +125,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let written = recording.as_ref().map(|recording| recording.written().clone());
     let confined = || say_confined(confine(&Role::Remember));
     let remembering = history.as_ref().map(|history| remember(history, Box::new(confined))).transpose()?;
-    let recordings: Vec<Recording> = recording.into_iter().chain(remembering).collect();
+    let recordings: Vec<Recording> = recording.into_iter().chain(remembering).map(Recording::beside_others).collect();
     let all_written: Vec<_> = recordings.iter().map(|recording| recording.written().clone()).collect();
     let asking = all_written.clone();
     session.begin_parts_when(move || asking.iter().any(|written| written.wants_part()));

@@ -189,12 +189,13 @@ enum Message {
 
 /// An output that is recorded in a thread of its own.
 ///
-/// It numbers the lines itself: a filter may have left some out. A part that it has not wanted it does not begin: what
-/// is only told again for it is left out.
+/// It numbers the lines itself: a filter may have left some out.
 pub struct Recording {
     json: Json<Vec<u8>>,
     batch: Batch,
     begun: bool,
+    /// Others want parts, too: see [`Recording::beside_others`].
+    beside_others: bool,
     /// All that is known is told again, to begin a part with.
     opens: bool,
     /// That part was wanted by others.
@@ -228,6 +229,7 @@ impl Recording {
             json,
             batch: Batch::default(),
             begun: false,
+            beside_others: false,
             opens: false,
             passes_over: false,
             matters,
@@ -235,6 +237,14 @@ impl Recording {
             thread: Some(thread),
             written,
         })
+    }
+
+    /// The stream begins parts for others as well: one that this has not wanted it does not begin, and leaves out what
+    /// is only told again for it.
+    #[must_use]
+    pub fn beside_others(mut self) -> Self {
+        self.beside_others = true;
+        self
     }
 
     /// What was written so far.
@@ -299,7 +309,7 @@ impl Output for Recording {
         match line {
             Line::Header(header) => {
                 let wanted = self.written.wants_part.swap(false, Ordering::Relaxed);
-                self.passes_over = self.begun && !wanted;
+                self.passes_over = self.beside_others && self.begun && !wanted;
                 if self.passes_over {
                     return Ok(());
                 }
