@@ -113,8 +113,11 @@ pub(super) fn figures(good: &[Figure<'_>], bad: &[Figure<'_>]) -> Pairs {
     (pairs, good_left, bad_left)
 }
 
+/// What something is known by. `None`: nothing is known of it in this way.
+type Key<'a, T, K> = &'a dyn Fn(&T) -> Option<K>;
+
 /// Pairs what has the same key, in order, by the first key first.
-pub(super) fn pair<T, K: Eq + Hash>(good: &[T], bad: &[T], keys: &[&dyn Fn(&T) -> Option<K>]) -> Pairs {
+pub(super) fn pair<T, K: Eq + Hash>(good: &[T], bad: &[T], keys: &[Key<'_, T, K>]) -> Pairs {
     let mut pairs = Vec::new();
     let (mut good_left, mut bad_left): (Vec<usize>, Vec<usize>) = ((0..good.len()).collect(), (0..bad.len()).collect());
     for key in keys {

@@ -49,7 +49,7 @@ impl Style {
                 writeln!(out)?;
             }
             for (number, text) in texts.iter().enumerate() {
-                self.field(out, if number == 0 { *name } else { "" }, text)?;
+                self.field(out, if number == 0 { name } else { "" }, text)?;
             }
         }
         self.others(out, comparison)?;

@@ -28,56 +28,68 @@ fn trace(container: &Container, before: &str, script: &str) -> std::path::PathBu
     file
 }
 
-/// Only what was made of these tests: others run on this host at the same time.
-fn diff(good: &Path, bad: &Path, arguments: &[&str]) -> Output {
+/// What these tests make.
+const OWN: &str = "*cgtrace-diff-*";
+
+/// Of the cgroups that match.
+fn diff(cgroups: &str, good: &Path, bad: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(CGTRACE);
-    command.arg("diff").args([good, bad]).args(["--cgroup", "*cgtrace-*"]).args(arguments);
+    command.arg("diff").args([good, bad]).args(["--cgroup", cgroups]).args(arguments);
     command.stdin(Stdio::null()).output().unwrap()
 }
 
-fn as_json(good: &Path, bad: &Path) -> Value {
-    parse(&diff(good, bad, &["--json"]).stdout).remove(0)
+fn as_json(cgroups: &str, good: &Path, bad: &Path) -> Value {
+    parse(&diff(cgroups, good, bad, &["--json"]).stdout).remove(0)
 }
 
 /// The same life twice.
-fn twice(runtime: &'static str, layout: &str, before: &str, life: &str) {
-    let again =
-        ["one", "other"].map(|run| Container::new(runtime, &format!("{run}-{layout}"), &["/bin/sh", "-c", "true"]));
+fn twice(runtime: &'static str, layout: &str, before: &str, life: &str, cgroups: &str) {
+    let again = ["one", "other"]
+        .map(|run| Container::new(runtime, &format!("diff-{run}-{layout}"), &["/bin/sh", "-c", "true"]));
     let [good, bad] = again.each_ref().map(|container| trace(container, before, life));
-    let told = diff(&good, &bad, &[]);
+    let told = diff(cgroups, &good, &bad, &[]);
     let text = String::from_utf8_lossy(&told.stdout);
     assert_eq!(told.status.code(), Some(0), "{text}");
     assert!(text.contains("No difference that matters: both end alike."), "{text}");
-    let compared = as_json(&good, &bad);
+    let compared = as_json(cgroups, &good, &bad);
     assert_eq!(compared.get("first"), None, "{compared:#}");
 }
 
 #[test]
 fn equal_runs_of_runc_do_not_differ() {
-    twice("runc", "host", "", LIFE);
-    twice("runc", "v2", PRIVATE_V2, LIFE);
+    twice("runc", "host", "", LIFE, OWN);
+    twice("runc", "v2", PRIVATE_V2, LIFE, OWN);
 }
 
 #[test]
 fn equal_runs_of_crun_do_not_differ() {
-    twice("crun", "host", WITHOUT_UNIFIED, LIFE);
-    twice("crun", "v2", PRIVATE_V2, LIFE);
+    twice("crun", "host", WITHOUT_UNIFIED, LIFE, OWN);
+    twice("crun", "v2", PRIVATE_V2, LIFE, OWN);
+}
+
+#[test]
+fn equal_runs_of_podman_do_not_differ() {
+    let life = "for place in bin proc dev sys tmp etc run; do mkdir -p \"own/$place\"; done; cp /bin/busybox own/bin/sh
+        podman --root \"$root/graph\" --runroot \"$root/run\" --storage-driver vfs --cgroup-manager cgroupfs \
+        --runtime \"$(command -v runc)\" run --rm --network none --pids-limit -1 --ulimit nofile=100:100 \
+        --ulimit nproc=1000:1000 --rootfs \"$PWD/own\" /bin/sh -c true; sleep 1";
+    twice("podman", "v2", PRIVATE_V2, life, "*libpod*");
 }
 
 #[test]
 fn equal_runs_that_fail_alike_do_not_differ() {
     let life = "rt --rootless=true run --keep \"$id\"; rt delete \"$id\"";
-    twice("runc", "read-only", &format!("{PRIVATE_V2} -o ro"), life);
+    twice("runc", "read-only", &format!("{PRIVATE_V2} -o ro"), life, OWN);
 }
 
 #[test]
 fn two_runtimes_are_compared_by_what_they_were_asked() {
     let [good, bad] = ["runc", "crun"].map(|runtime| {
-        let container = Container::new(runtime, "compared", &["/bin/sh", "-c", "true"]);
+        let container = Container::new(runtime, "diff-compared", &["/bin/sh", "-c", "true"]);
         let file = trace(&container, PRIVATE_V2, LIFE);
         (container, file)
     });
-    let compared = as_json(&good.1, &bad.1);
+    let compared = as_json(OWN, &good.1, &bad.1);
     assert_eq!(compared["differs"], false, "{compared:#}");
     let first = &compared["first"];
     assert!(first["who"].as_str().unwrap().starts_with("runc create or crun create"), "{first:#}");
@@ -87,7 +99,7 @@ fn two_runtimes_are_compared_by_what_they_were_asked() {
 fn a_cgroup_that_is_left_is_told_with_the_call_that_failed() {
     // A stranger sits in the cgroup as it is deleted.
     let stranger = "sleep 600 & stranger=$!; echo $stranger > \"/sys/fs/cgroup/$id/cgroup.procs\"";
-    let [good, bad] = [("whole", ""), ("left", stranger)].map(|(name, between)| {
+    let [good, bad] = [("diff-whole", ""), ("diff-left", stranger)].map(|(name, between)| {
         let container = Container::new("runc", name, &["/bin/sh", "-c", "true"]);
         let life = LIFE.replace("rt delete", &format!("{between}\nrt delete"));
         let file = trace(
@@ -97,10 +109,10 @@ fn a_cgroup_that_is_left_is_told_with_the_call_that_failed() {
         );
         (container, file)
     });
-    let told = diff(&good.1, &bad.1, &[]);
+    let told = diff(OWN, &good.1, &bad.1, &[]);
     let text = String::from_utf8_lossy(&told.stdout);
     assert_eq!(told.status.code(), Some(1), "{text}");
-    let compared = as_json(&good.1, &bad.1);
+    let compared = as_json(OWN, &good.1, &bad.1);
     // That the stranger was moved into it comes before what follows from it.
     assert_eq!((&compared["first"]["who"], &compared["first"]["bad"]["what"]), (&"sh".into(), &"attached".into()));
     let others = compared["others"].as_array().unwrap();
