@@ -1,6 +1,4 @@
 //! Calls on control files that the kernel refuses, and what is told of each: played on this host's own cgroupfs.
-//!
-//! Trampolines do not watch these calls: with them, these tests are left out by the name of this module.
 
 use std::process::Command;
 

@@ -28,8 +28,6 @@ const BRIEF: [(&str, Layout, Backend); 2] =
 pub const ON_V1: &str = "v1";
 /// Tests with this in their names make very much happen.
 const AT_SCALE: &str = "scale::";
-/// Tests with one of these in their names are of calls that trampolines do not watch.
-const NOT_BY_TRAMPOLINES: [&str; 2] = ["descriptors::", "refusals::"];
 
 /// The kernels with one first part of the version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -231,11 +229,7 @@ impl Row {
     /// What the tests that are not run have in their names.
     pub fn left_out(&self) -> Vec<&'static str> {
         let on_v1 = (self.layout == Layout::V2).then_some(ON_V1);
-        let by_tracepoint = match self.backend {
-            Backend::Trampoline => &NOT_BY_TRAMPOLINES[..],
-            Backend::Auto | Backend::Tracepoint => &[],
-        };
-        on_v1.into_iter().chain(self.is_brief.then_some(AT_SCALE)).chain(by_tracepoint.iter().copied()).collect()
+        on_v1.into_iter().chain(self.is_brief.then_some(AT_SCALE)).collect()
     }
 }
 
@@ -343,11 +337,7 @@ mod tests {
     fn the_brief_rows_are_there_and_run_the_tests() {
         assert_eq!(in_brief().len(), BRIEF.len());
         assert!(in_brief().iter().all(|row| row.expected == Expectation::Passes));
-        let [descriptors, refusals] = NOT_BY_TRAMPOLINES;
-        assert_eq!(
-            in_brief().iter().map(Row::left_out).collect::<Vec<_>>(),
-            [vec![ON_V1, AT_SCALE, descriptors, refusals], vec![AT_SCALE]]
-        );
+        assert_eq!(in_brief().iter().map(Row::left_out).collect::<Vec<_>>(), [vec![ON_V1, AT_SCALE], vec![AT_SCALE]]);
     }
 
     #[test]
