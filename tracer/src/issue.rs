@@ -1,6 +1,6 @@
 //! A finding as a report that a maintainer can use: what happened, where, and how to see it again.
 //!
-//! What tells who and where somebody is, is [masked](masks), and it is said what was. The [script](script) makes the
+//! What tells who and where somebody is, is [masked](masks), and it is said what was. The [script] makes the
 //! same calls in a mount namespace and a cgroup of its own, where the trace tells enough for that; otherwise it is said
 //! why there is none.
 
