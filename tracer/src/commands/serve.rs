@@ -123,10 +123,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let recording =
         args.record.as_deref().map(|directory| start_recording(&args, directory, session.header())).transpose()?;
     let written = recording.as_ref().map(|recording| recording.written().clone());
-    let confined = || {
-        go_last();
-        say_confined(confine(&Role::Remember));
-    };
+    let confined = || say_confined(confine(&Role::Remember));
     let remembering = history.as_ref().map(|history| remember(history, Box::new(confined))).transpose()?;
     let recordings: Vec<Recording> = recording.into_iter().chain(remembering).map(Recording::beside_others).collect();
     let all_written: Vec<_> = recordings.iter().map(|recording| recording.written().clone()).collect();
@@ -189,12 +186,6 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
 fn go_first() {
     const NICE: i32 = -10;
     let _ = rustix::process::setpriority_process(None, NICE);
-}
-
-/// What is kept in memory can be compressed later: this thread goes behind the one that traces.
-fn go_last() {
-    // On Linux it is a thread's own, and everybody may wait.
-    let _ = rustix::process::setpriority_process(None, 5);
 }
 
 /// The settings as a configuration file.
