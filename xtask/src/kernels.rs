@@ -57,19 +57,9 @@ pub fn by_hand(
     conclude(&ran)
 }
 
-/// Runs a few rows, without the tests that take longest, and leaves the page as it is. Returns how many were as
-/// expected, and how many were not.
-pub fn in_brief() -> anyhow::Result<(u64, u64)> {
-    count(&matrix::in_brief())
-}
-
 /// Runs all rows, and leaves the page as it is. Returns how many were as expected, and how many were not.
 pub fn all() -> anyhow::Result<(u64, u64)> {
-    count(&matrix::rows())
-}
-
-fn count(rows: &[Row]) -> anyhow::Result<(u64, u64)> {
-    let ran = run(rows, processors(), |_| Ok(()))?;
+    let ran = run(&matrix::rows(), processors(), |_| Ok(()))?;
     let failed = ran.iter().filter(|ran| !ran.is_as_expected).count();
     Ok(((ran.len() - failed) as u64, failed as u64))
 }

@@ -55,7 +55,7 @@ enum Task {
         /// Guests at a time; as many as there are processors if not given
         #[arg(long, value_name = "COUNT")]
         jobs: Option<NonZero<usize>>,
-        /// Without the tests that take longest; without VERSIONS and --only, the two rows that CI runs
+        /// Without the tests that take longest; without VERSIONS and --only, two rows
         #[arg(long)]
         brief: bool,
     },

@@ -81,12 +81,11 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
             tally.failed += 1;
         }
     }
-    let (passed, failed) = match which {
-        Tests::Usual => kernels::in_brief()?,
-        Tests::All => kernels::all()?,
-    };
-    tally.passed += passed;
-    tally.failed += failed;
+    if which == Tests::All {
+        let (passed, failed) = kernels::all()?;
+        tally.passed += passed;
+        tally.failed += failed;
+    }
     report()?;
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {

@@ -19,8 +19,8 @@ pub const SERIES: [Series; 13] = [
     series("6.12", Architecture::Arm64, "trixie-security"),
 ];
 
-/// What CI has time for: a kernel that is preempted voluntarily and the newest one, with different backends and
-/// layouts.
+/// What tells the most in little time: a kernel that is preempted voluntarily and the newest one, with different
+/// backends and layouts.
 const BRIEF: [(&str, Layout, Backend); 2] =
     [("6.12", Layout::V2, Backend::Trampoline), ("7.3", Layout::Hybrid, Backend::Tracepoint)];
 
