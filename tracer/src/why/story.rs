@@ -267,14 +267,18 @@ impl<'a> Story<'a> {
         }
     }
 
-    fn attempt(&mut self, attempt: &Attempt) {
-        let of = |cgroup: &Cgroup| self.is_of(cgroup, attempt.container.as_deref());
-        let is_own = attempt.cgroup.as_ref().is_some_and(of);
-        if !is_own && !self.is_by(Some(&attempt.actor)) {
-            return;
-        }
+    /// Whether a call on a file is the subject's: by the cgroup, whose container is noted, or by who made it.
+    fn concerns(&mut self, cgroup: Option<&Cgroup>, container: Option<&Arc<Container>>, actor: &Actor) -> bool {
+        let is_own = cgroup.is_some_and(|cgroup| self.is_of(cgroup, container.map(Arc::as_ref)));
         if is_own {
-            self.container = attempt.container.clone().or(self.container.take());
+            self.container = container.cloned().or(self.container.take());
+        }
+        is_own || self.is_by(Some(actor))
+    }
+
+    fn attempt(&mut self, attempt: &Attempt) {
+        if !self.concerns(attempt.cgroup.as_ref(), attempt.container.as_ref(), &attempt.actor) {
+            return;
         }
         let by = self.saw(Some(&attempt.actor));
         let (operation, errno) = (attempt.operation, attempt.errno);
@@ -283,8 +287,6 @@ impl<'a> Story<'a> {
             self.failure = Some((attempt.at, operation, errno, by.clone().unwrap_or_default()));
         }
         let path = attempt.cgroup.as_ref().map_or(&attempt.path, |cgroup| &cgroup.path);
-        let wrote = attempt.value.as_ref().map(|value| phrases::value(value, attempt.value_truncated));
-        let file: Vec<String> = attempt.file.iter().map(Name::printable).chain(wrote).collect();
         self.row(Row {
             at: attempt.at,
             word: operation.as_str(),
@@ -292,7 +294,7 @@ impl<'a> Story<'a> {
             hierarchies: attempt.cgroup.iter().map(|cgroup| cgroup.hierarchy).collect(),
             path: path.printable(),
             tail: [
-                Some(file.join(" ")).filter(|file| !file.is_empty()),
+                file_and_value(attempt.file.as_ref(), attempt.value.as_ref(), attempt.value_truncated),
                 meaning(operation, errno).map(str::to_owned),
                 by,
             ],
@@ -300,17 +302,11 @@ impl<'a> Story<'a> {
     }
 
     fn written(&mut self, written: &Written) {
-        let of = |cgroup: &Cgroup| self.is_of(cgroup, written.container.as_deref());
-        let is_own = written.cgroup.as_ref().is_some_and(of);
-        if !is_own && !self.is_by(Some(&written.actor)) {
+        if !self.concerns(written.cgroup.as_ref(), written.container.as_ref(), &written.actor) {
             return;
         }
-        if is_own {
-            self.container = written.container.clone().or(self.container.take());
-        }
         let by = self.saw(Some(&written.actor));
-        let wrote = written.value.as_ref().map(|value| phrases::value(value, written.value_truncated));
-        let file: Vec<String> = [written.file.printable()].into_iter().chain(wrote).collect();
+        let file = file_and_value(Some(&written.file), written.value.as_ref(), written.value_truncated);
         let path = written.cgroup.as_ref().map_or(&written.directory.path, |cgroup| &cgroup.path);
         self.row(Row {
             at: written.at,
@@ -318,7 +314,7 @@ impl<'a> Story<'a> {
             errno: None,
             hierarchies: written.cgroup.iter().map(|cgroup| cgroup.hierarchy).collect(),
             path: path.printable(),
-            tail: [Some(file.join(" ")), None, by],
+            tail: [file, None, by],
         });
     }
 
@@ -654,6 +650,13 @@ fn were(number: u64, one: &str, several: &str) -> String {
 
 fn was(number: u64) -> &'static str {
     if number == 1 { "was" } else { "were" }
+}
+
+/// A control file and what was to be written to it; `None` if neither is known.
+fn file_and_value(file: Option<&Name>, value: Option<&Name>, is_cut: bool) -> Option<String> {
+    let wrote = value.map(|value| phrases::value(value, is_cut));
+    let words: Vec<String> = file.map(Name::printable).into_iter().chain(wrote).collect();
+    Some(words.join(" ")).filter(|words| !words.is_empty())
 }
 
 #[cfg(test)]
