@@ -13,7 +13,9 @@ use aya_ebpf::{
     macros::raw_tracepoint,
     programs::RawTracePointContext,
 };
-use tracer_ebpf::{COMM, LONGEST_ARGV, PARENTS, Parent, Process, config, feature, flag, kind, offset::*, slot};
+use tracer_ebpf::{
+    COMM, LONGEST_ARGV, MOUNTS_KNOWN, PARENTS, Parent, Process, config, feature, flag, kind, offset::*, slot,
+};
 
 use crate::kernel::{Address, current, namespace, peek, peek_u32, pointer, read, walk_up, within};
 use crate::maps::{self, ACTORS, COMMS, Turn, Urgency, knows};
@@ -107,7 +109,7 @@ fn exit() -> i32 {
         exit: exit.unwrap_or(0),
         comm: bpf_get_current_comm().unwrap_or_default(),
         parents: [Parent { tgid: 0, comm: [0; COMM] }; PARENTS],
-        padding2: 0,
+        mounts: 0,
     };
     // SAFETY: a plain value, read as its bytes.
     let record = unsafe { core::slice::from_raw_parts((&raw const head).cast::<u8>(), size_of::<Process>()) };
@@ -139,7 +141,7 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
     record.mount_namespace = 0;
     record.cgroup_namespace = 0;
     record.exit = 0;
-    record.padding2 = 0;
+    record.mounts = 0;
     for parent in &mut record.parents {
         parent.tgid = 0;
     }
@@ -151,6 +153,7 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
         record.flags |= flag::HAS_TASK;
         record.started = peek(leader, TASK_START_BOOTTIME);
         record.mount_namespace = namespace(task, NSPROXY_MNT_NS, MNT_NAMESPACE_NS);
+        record.mounts = mount_changes(task);
         record.cgroup_namespace = namespace(task, NSPROXY_CGROUP_NS, CGROUP_NAMESPACE_NS);
         name_of(leader, &mut record.comm);
         parents(leader, record);
@@ -178,6 +181,18 @@ fn tell(kind: u8, tgid: u32, slot: u32) -> u32 {
     let bytes = unsafe { core::slice::from_raw_parts(scratch, HEAD + length) };
     maps::tell(bytes, Urgency::Now);
     0
+}
+
+/// How often mounts had been changed when those of a task's mount namespace were changed last, and [`MOUNTS_KNOWN`];
+/// 0 if that cannot be told.
+#[inline(always)]
+pub fn mount_changes(task: Address) -> u32 {
+    if !knows(feature::MOUNT_CHANGES) {
+        return 0;
+    }
+    let namespace = peek(peek(task, TASK_NSPROXY), NSPROXY_MNT_NS);
+    // The lower half: both architectures are little-endian.
+    peek_u32(namespace, MNT_NAMESPACE_EVENT) | MOUNTS_KNOWN
 }
 
 /// A length, read back from the record: the verifier does not follow it there, and has one way to go on instead of one

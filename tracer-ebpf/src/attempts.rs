@@ -26,8 +26,8 @@ use aya_ebpf::{
     programs::{BtfTracePointContext, FExitContext, RawTracePointContext},
 };
 use tracer_ebpf::{
-    Attempt, Denied, LONGEST_PATH, LONGEST_VALUE, LONGEST_WALK, MOUNTS_KNOWN, PREFIX_WORDS, PREFIXES as PREFIX_COUNT,
-    config, feature, flag, kind, lost,
+    Attempt, Denied, LONGEST_PATH, LONGEST_VALUE, LONGEST_WALK, PREFIX_WORDS, PREFIXES as PREFIX_COUNT, config,
+    feature, flag, kind, lost,
     offset::*,
     slot,
     syscalls::{self, Flags, Leads, Operation, TABLE, Value},
@@ -477,11 +477,7 @@ pub fn completed(record: &mut Attempt, path_len: usize, place: Place, scratch: *
     if knows(feature::MOUNT_NAMESPACE) {
         record.mount_namespace = namespace(current(), NSPROXY_MNT_NS, MNT_NAMESPACE_NS);
     }
-    if knows(feature::MOUNT_CHANGES) {
-        let namespace = peek(peek(current(), TASK_NSPROXY), NSPROXY_MNT_NS);
-        // The lower half: both architectures are little-endian.
-        record.mounts = peek_u32(namespace, MNT_NAMESPACE_EVENT) | MOUNTS_KNOWN;
-    }
+    record.mounts = actors::mount_changes(current());
     let mut length = path_len;
     if place.dentry != 0 {
         record.flags |= flag::RELATIVE | place.flags;

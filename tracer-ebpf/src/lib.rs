@@ -221,11 +221,11 @@ pub struct Process {
     pub comm: [u8; COMM],
     /// The nearest first.
     pub parents: [Parent; PARENTS],
-    /// Zero.
-    pub padding2: u32,
+    /// As [`Attempt::mounts`].
+    pub mounts: u32,
 }
 
-/// In [`Attempt::mounts`]: the other bits are known.
+/// In `mounts` of [`Attempt`] and [`Process`]: the other bits are known.
 pub const MOUNTS_KNOWN: u32 = 1 << 31;
 
 /// A system call that concerns cgroupfs failed. Followed by `path_len` bytes of path and `walk_len` bytes of names, the

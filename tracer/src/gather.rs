@@ -333,7 +333,7 @@ impl Gatherer {
     pub fn at_start(&mut self, at: BootTime) -> Vec<Input> {
         let mut namespaces: Vec<(NamespaceId, Pid)> = process::mount_namespaces().into_iter().collect();
         namespaces.sort_by_key(|(namespace, _)| (!self.is_hosts(*namespace), *namespace));
-        namespaces.into_iter().filter_map(|(namespace, pid)| self.mounts(namespace, &[pid], at, None)).collect()
+        namespaces.into_iter().filter_map(|(namespace, pid)| self.mounts(namespace, &[pid], at, None, AHEAD)).collect()
     }
 
     fn is_hosts(&self, namespace: NamespaceId) -> bool {
@@ -495,7 +495,7 @@ impl Gatherer {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
             if let Some(namespace) = attempt.mount_namespace {
-                let new = self.mounts(namespace, &[pid], attempt.at, attempt.mounts);
+                let new = self.mounts(namespace, &[pid], attempt.at, attempt.mounts, AHEAD);
                 let table = self.namespaces.get(&namespace);
                 let again = || {
                     let table = table.filter(|_| !knows(namespace))?;
@@ -541,12 +541,13 @@ impl Gatherer {
             process.cgroup_namespace = process.cgroup_namespace.or(now.cgroup_namespace);
             process.started = process.started.or(now.started);
         }
-        // A runtime's mounts are read while it is there, not when its first failed call is looked at.
+        // A runtime's mounts are read while it is there, not when its first failed call is looked at. What there is
+        // ahead of time is left for that call, should the mounts be others by then.
         let mounts = process.mount_namespace.and_then(|namespace| {
             // A short-lived process is gone by now; its parents see the same mounts, or are of another namespace.
             let family: Vec<Pid> =
                 std::iter::once(process.pid).chain(process.parents.iter().map(|parent| parent.pid)).collect();
-            self.mounts(namespace, &family, process.at, None)
+            self.mounts(namespace, &family, process.at, process.mounts, AHEAD / 2)
         });
         let mut arrived: Vec<Arrived> = mounts.map(Arrived::Input).into_iter().collect();
         if process.argv.is_none() || process.argv_truncated {
@@ -826,19 +827,21 @@ impl Gatherer {
         self.forgotten.extend(forgotten.into_iter().map(|(pid, _)| pid));
     }
 
-    /// The mount table of a namespace, if it says something new. `pids` may be in it.
+    /// The mount table of a namespace, if it says something new. `pids` may be in it. It may be read so long before its
+    /// time, if it is known to be out of date.
     fn mounts(
         &mut self,
         namespace: NamespaceId,
         pids: &[Pid],
         at: BootTime,
         changes: Option<MountChanges>,
+        ahead: Duration,
     ) -> Option<Input> {
         let known = self.namespaces.get(&namespace);
         // Where it is known whether mounts were changed, that decides, and not how long ago the table was read.
         let is_current = known.is_some_and(|table| table.has_seen(changes));
         let is_fresh = if changes.is_some() { is_current } else { known.is_some_and(Table::is_fresh) };
-        let ahead = if known.is_none() || changes.is_some() { AHEAD } else { Duration::ZERO };
+        let ahead = if known.is_none() || changes.is_some() { ahead } else { Duration::ZERO };
         if is_fresh {
             return None;
         }

@@ -664,6 +664,9 @@ pub struct Process {
     /// Its mount namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mount_namespace: Option<NamespaceId>,
+    /// Which mounts that namespace had, as [`Attempt::mounts`].
+    #[serde(skip)]
+    pub mounts: Option<MountChanges>,
     /// Its cgroup namespace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cgroup_namespace: Option<NamespaceId>,
@@ -693,6 +696,7 @@ impl Process {
             parents: Vec::new(),
             uid: None,
             mount_namespace: None,
+            mounts: None,
             cgroup_namespace: None,
             cgroup: None,
             started: None,

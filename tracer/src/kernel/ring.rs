@@ -100,11 +100,16 @@ fn process(bytes: &[u8]) -> Option<Process> {
         parents: parents.map(|parent| Parent { pid: Pid(parent.tgid), comm: comm(&parent.comm) }).collect(),
         uid: (change != ProcessChange::Exit).then_some(head.uid),
         mount_namespace: some(head.mount_namespace),
+        mounts: mounts(head.mounts),
         cgroup_namespace: some(head.cgroup_namespace),
         cgroup: (head.cgroup != 0).then_some(CgroupId(head.cgroup)),
         started: (has_task && head.started != 0).then_some(BootTime(head.started)),
         exit: (head.flags & flag::HAS_EXIT != 0).then(|| exit(head.exit)),
     })
+}
+
+fn mounts(changes: u32) -> Option<MountChanges> {
+    (changes & MOUNTS_KNOWN != 0).then_some(MountChanges(changes & !MOUNTS_KNOWN))
 }
 
 /// As wait(2) gives it: the signal in the low seven bits, the status in the second byte.
@@ -147,7 +152,7 @@ fn attempt(bytes: &[u8]) -> Option<Attempt> {
         value_truncated: is_cut && !syscall.takes_path(),
         directory,
         mount_namespace: (head.mount_namespace != 0).then_some(NamespaceId(head.mount_namespace)),
-        mounts: (head.mounts & MOUNTS_KNOWN != 0).then_some(MountChanges(head.mounts & !MOUNTS_KNOWN)),
+        mounts: mounts(head.mounts),
         ..Attempt::new(BootTime(head.at), syscall, Errno(head.errno), path, actor)
     })
 }

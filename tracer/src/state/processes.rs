@@ -235,6 +235,7 @@ impl Processes {
                 parents: known.identity.parents.clone(),
                 uid: known.uid,
                 mount_namespace: known.mount_namespace,
+                mounts: None,
                 cgroup_namespace: None,
                 cgroup: None,
                 started: known.started,

@@ -497,7 +497,7 @@ fn a_container_mount_elsewhere_is_watched_too() {
     fs::create_dir_all(&place).unwrap();
     let agent = Agent::start(&[]);
     let script = format!(
-        "mount --bind {} {place}; mkdir {place}/made; sleep 0.3; rmdir {place}/missing; rmdir {place}/made; exit 0",
+        "mount --bind {} {place}; mkdir {place}/made; sleep 1; rmdir {place}/missing; rmdir {place}/made; exit 0",
         scratch.path.display(),
         place = place.display(),
     );
