@@ -36,6 +36,21 @@ pub fn backend() -> Option<String> {
 /// The program.
 pub const CGTRACE: &str = env!("CARGO_BIN_EXE_cgtrace");
 
+/// Runs the program to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    Command::new(CGTRACE).args(arguments).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Has it report a trace, as JSON lines and with what hurt nobody.
+pub fn report(path: &Path) -> Output {
+    run(&["report", "--benign", "--format", "json", path.to_str().unwrap()])
+}
+
+/// What it said.
+pub fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
 /// Waits until `done` gives something.
 pub fn wait_for<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();

@@ -1,12 +1,15 @@
-//! Traces that are cut, flipped, joined, too long, too deep or none at all.
+//! Traces that are cut, flipped, joined, too long, too deep or none at all. Nothing is traced here.
+#![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::CGTRACE;
-use crate::{report, run, text};
+use support::{CGTRACE, report, run, text};
 
 /// What `report` says of such a file: status 2, and one message.
 fn check_refused(bytes: &[u8], wanted: &str) {
@@ -123,33 +126,71 @@ fn small_trace() -> Vec<u8> {
     writer.get_ref().clone()
 }
 
-#[test]
-fn a_trace_cut_at_any_byte_tells_the_rest_and_that_it_was_cut() {
-    let whole = small_trace();
-    let (told, amiss) = replayed(&whole).unwrap();
+/// How a frame begins (RFC 8878).
+const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
+/// So many bytes on either side of where a frame begins tell how it is read.
+const EDGE: usize = 16;
+/// Of the others, one in so many: a prime, so that it is another part of each frame.
+const SAMPLED: usize = 23;
+
+/// The places around the edges of frames, and a sample of those between them.
+fn sample(trace: &[u8]) -> Vec<usize> {
+    let begins = |place: &usize| trace[*place..].starts_with(&MAGIC);
+    let edges: Vec<usize> = (0..trace.len()).filter(begins).chain([trace.len()]).collect();
+    assert!(edges.len() > 4, "it has several frames: {edges:?}");
+    let is_near = |place: &usize| edges.iter().any(|edge| edge.abs_diff(*place) <= EDGE);
+    (0..trace.len()).filter(|place| place % SAMPLED == 0 || is_near(place)).collect()
+}
+
+fn cut_at(whole: &[u8], places: &[usize]) {
+    let (told, amiss) = replayed(whole).unwrap();
     assert!(!amiss && told.last().is_some_and(|finding| finding.contains("\"severity\":\"fault\"")));
     let mut readable = 0;
-    for cut in 0..whole.len() {
-        if let Some((_, amiss)) = replayed(&whole[..cut]) {
+    for cut in places {
+        if let Some((_, amiss)) = replayed(&whole[..*cut]) {
             assert!(amiss, "cut at {cut}: nothing is said");
             readable += 1;
         }
     }
-    assert!(readable > whole.len() / 2, "only {readable} of {} are readable", whole.len());
+    assert!(readable > places.len() / 2, "only {readable} of {} are readable", places.len());
 }
 
-#[test]
-fn a_trace_with_any_byte_flipped_tells_the_rest_and_never_a_certain_lie() {
-    let whole = small_trace();
-    let (told, _) = replayed(&whole).unwrap();
-    for position in 0..whole.len() {
+fn flipped_at(whole: &[u8], places: &[usize]) {
+    let (told, _) = replayed(whole).unwrap();
+    for position in places {
         for flip in [0x01, 0x80, 0xff] {
-            let mut damaged = whole.clone();
-            damaged[position] ^= flip;
+            let mut damaged = whole.to_vec();
+            damaged[*position] ^= flip;
             let Some((findings, amiss)) = replayed(&damaged) else { continue };
             assert!(amiss || findings == told, "byte {position}: another finding, and nothing is said");
         }
     }
+}
+
+#[test]
+fn a_trace_that_is_cut_tells_the_rest_and_that_it_was_cut() {
+    let whole = small_trace();
+    cut_at(&whole, &sample(&whole));
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask test --all"]
+fn a_trace_cut_at_any_byte_tells_the_rest_and_that_it_was_cut() {
+    let whole = small_trace();
+    cut_at(&whole, &(0..whole.len()).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_trace_with_a_byte_flipped_tells_the_rest_and_never_a_certain_lie() {
+    let whole = small_trace();
+    flipped_at(&whole, &sample(&whole));
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask test --all"]
+fn a_trace_with_any_byte_flipped_tells_the_rest_and_never_a_certain_lie() {
+    let whole = small_trace();
+    flipped_at(&whole, &(0..whole.len()).collect::<Vec<_>>());
 }
 
 /// What `report --lives` takes at most of such a trace, in MiB, and what it says.
@@ -183,13 +224,12 @@ fn peak_of(lines: &mut dyn Iterator<Item = String>) -> (i64, String) {
     (peak >> 10, text(&fs::read(&said).unwrap()))
 }
 
-/// What a trace is full of, how many MiB its report may take, how many lines it has, and each of them.
+/// What a trace is full of, how many MiB its report may take, how many lines it has at most, and each of them.
 type Filled<'a> = (&'a str, i64, u64, &'a (dyn Fn(u64) -> String + Sync));
 
 /// Everything is bounded in bytes, the tracker's share being 32 MiB; what a reader has of the file, the threads and the
-/// program come on top.
-#[test]
-fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
+/// program come on top. Where there are thousands of lines, one in so many of them is there.
+fn filled(one_in: u64) {
     let long = "x".repeat(4_000);
     let call = |seq: u64, operation: &str, path: &str, pid: u64| {
         let at = 4_569_722_890_706 + seq * 1_000_000;
@@ -235,7 +275,8 @@ fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
     let next = AtomicUsize::new(0);
     let work = || {
         while let Some((what, most, count, line)) = rows.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let (peak, said) = peak_of(&mut (1..=*count).map(line));
+            let count = if *count > 1_000 { count / one_in } else { *count };
+            let (peak, said) = peak_of(&mut (1..=count).map(line));
             assert!(peak <= *most && !said.contains("panicked"), "{what}: {peak} MiB, {said}");
             println!("{what}: {peak} MiB");
         }
@@ -245,6 +286,18 @@ fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
             scope.spawn(work);
         }
     });
+}
+
+/// Fifty MiB of most things, which is more than there is room for.
+#[test]
+fn whatever_a_trace_is_full_of_a_report_takes_little_memory() {
+    filled(2);
+}
+
+#[test]
+#[ignore = "takes minutes: cargo xtask test --all"]
+fn whatever_a_trace_is_very_full_of_a_report_takes_little_memory() {
+    filled(1);
 }
 
 #[test]
