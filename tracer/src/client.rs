@@ -1,4 +1,4 @@
-//! Asks a running agent for its history.
+//! Asks a running agent: for its history, or for one of its pages.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -47,13 +47,13 @@ pub enum Agent {
     Unix(PathBuf),
 }
 
-/// Why there is no trace of an agent.
+/// Why there is no answer of an agent.
 #[derive(Debug)]
 pub enum FetchError {
     /// Nobody answers there.
     NoAgent(anyhow::Error),
-    /// Somebody does, and not with a trace.
-    NoTrace(anyhow::Error),
+    /// Somebody does, and not with what was asked for.
+    NoAnswer(anyhow::Error),
 }
 
 impl From<FetchError> for anyhow::Error {
@@ -62,7 +62,7 @@ impl From<FetchError> for anyhow::Error {
             FetchError::NoAgent(error) => {
                 Self::msg(format!("{error:#}\nhint: start one with `cgtrace serve`, or name a trace file"))
             }
-            FetchError::NoTrace(error) => error,
+            FetchError::NoAnswer(error) => error,
         }
     }
 }
@@ -115,12 +115,33 @@ impl Agent {
     /// # Errors
     /// When nobody answers there, it answers otherwise, it is too slow, or `out` cannot be written.
     pub fn fetch(&self, out: &mut dyn Write) -> Result<(), FetchError> {
+        self.ask(self.trace(), LONGEST, out)
+    }
+
+    /// The path and the query by which its history is asked for.
+    fn trace(&self) -> &str {
+        match self {
+            Self::Http { path, .. } => path,
+            Self::Unix(_) => TRACE,
+        }
+    }
+
+    /// Whether a part of its history was asked for by its address: `http://HOST:PORT/trace?last=10m`.
+    pub fn is_narrowed(&self) -> bool {
+        self.trace() != TRACE
+    }
+
+    /// Writes what it answers to a path, such as `/findings`, to `out`: at most so many bytes.
+    ///
+    /// # Errors
+    /// When nobody answers there, the answer is another one than 200, too long or too slow, or `out` cannot be written.
+    pub fn ask(&self, path: &str, most: u64, out: &mut dyn Write) -> Result<(), FetchError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("failed to start the event loop").map_err(FetchError::NoTrace)?;
+        let runtime = runtime.context("failed to start the event loop").map_err(FetchError::NoAnswer)?;
         let fetched = runtime.block_on(async {
-            match timeout(WHOLE, self.connect_and_take(out)).await {
+            match timeout(WHOLE, self.connect_and_take(path, most, out)).await {
                 Ok(fetched) => fetched,
-                Err(_) => Err(FetchError::NoTrace(self.slow(WHOLE))),
+                Err(_) => Err(FetchError::NoAnswer(self.slow(WHOLE))),
             }
         });
         // A name that is being looked up is not waited for.
@@ -128,16 +149,16 @@ impl Agent {
         fetched
     }
 
-    async fn connect_and_take(&self, out: &mut dyn Write) -> Result<(), FetchError> {
+    async fn connect_and_take(&self, path: &str, most: u64, out: &mut dyn Write) -> Result<(), FetchError> {
         let no_agent = |error: &dyn fmt::Display| FetchError::NoAgent(anyhow::anyhow!("no agent at {self}: {error}"));
         match self {
-            Self::Http { authority, path } => match timeout(CONNECT, TcpStream::connect(authority.as_str())).await {
-                Ok(Ok(stream)) => self.take(stream, authority, path, out).await.map_err(FetchError::NoTrace),
+            Self::Http { authority, .. } => match timeout(CONNECT, TcpStream::connect(authority.as_str())).await {
+                Ok(Ok(stream)) => self.take(stream, authority, (path, most), out).await.map_err(FetchError::NoAnswer),
                 Ok(Err(error)) => Err(no_agent(&error)),
                 Err(_) => Err(no_agent(&format_args!("it cannot be reached within {} s", CONNECT.as_secs()))),
             },
             Self::Unix(socket) => match timeout(CONNECT, UnixStream::connect(socket)).await {
-                Ok(Ok(stream)) => self.take(stream, "localhost", TRACE, out).await.map_err(FetchError::NoTrace),
+                Ok(Ok(stream)) => self.take(stream, "localhost", (path, most), out).await.map_err(FetchError::NoAnswer),
                 Ok(Err(error)) => Err(no_agent(&error)),
                 Err(_) => Err(no_agent(&format_args!("it cannot be reached within {} s", CONNECT.as_secs()))),
             },
@@ -149,7 +170,7 @@ impl Agent {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         host: &str,
-        path: &str,
+        (path, most): (&str, u64),
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
         let broken = || format!("{self} does not answer as an agent");
@@ -166,8 +187,8 @@ impl Agent {
         let mut taken = 0;
         while let Some(bytes) = self.next_bytes(&mut answer).await? {
             taken += bytes.len() as u64;
-            if taken > LONGEST {
-                bail!("the answer of {self} does not end: it has more than {LONGEST} bytes");
+            if taken > most {
+                bail!("the answer of {self} does not end: it has more than {most} bytes");
             }
             out.write_all(&bytes).context("failed to keep what the agent answers")?;
         }

@@ -49,7 +49,7 @@ impl SourceFile {
 
     fn of(agent: Agent) -> Result<Self, FetchError> {
         let made = NamedTempFile::with_prefix("cgtrace-").context("failed to make a file for what an agent answers");
-        let mut file = made.map_err(FetchError::NoTrace)?;
+        let mut file = made.map_err(FetchError::NoAnswer)?;
         agent.fetch(file.as_file_mut())?;
         Ok(Self { path: file.path().to_path_buf(), fetched: Some((agent, Rc::new(file))) })
     }
@@ -138,7 +138,7 @@ pub(super) fn of_this_host() -> anyhow::Result<Vec<Source>> {
                 return Ok(vec![Source { files: vec![file], header: Some(header) }]);
             }
             Err(FetchError::NoAgent(why)) => tried.push(format!("{why:#}")),
-            Err(error @ FetchError::NoTrace(_)) => return Err(error.into()),
+            Err(error @ FetchError::NoAnswer(_)) => return Err(error.into()),
         }
     }
     bail!(

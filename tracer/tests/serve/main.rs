@@ -4,6 +4,7 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+mod check;
 mod confined;
 mod history;
 mod settings;
