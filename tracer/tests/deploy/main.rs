@@ -1,6 +1,10 @@
 //! What is deployed beside the program: rules, dashboard and unit, checked by the programs they are for.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod action;
+#[path = "../support/schema.rs"]
+mod schema;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
