@@ -5,6 +5,7 @@
 pub mod agent;
 mod config;
 mod http;
+pub mod journal;
 mod page;
 pub mod systemd;
 

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,7 +19,8 @@ use crate::process;
 use crate::recording::{Destination, History, Recording, default_name, remember};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::agent::{Agent, Beat, say_confined, start_server};
-use crate::serve::systemd::Notifier;
+use crate::serve::journal::Journal;
+use crate::serve::systemd::{Notifier, stderr_is_journal};
 use crate::serve::{Address, Board, Listener, Names};
 use crate::stream::Stream;
 
@@ -53,6 +55,9 @@ pub(crate) struct Serve {
     /// Allow a record directory that other users can write to
     #[arg(long, requires = "record", value_parser = clap::builder::BoolishValueParser::new())]
     pub shared_directory: bool,
+    /// Write findings to systemd's journal
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub journal: ToJournal,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
@@ -60,6 +65,18 @@ pub(crate) struct Serve {
     /// little more
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub bpf_stats: bool,
+}
+
+/// Whether findings go to systemd's journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ToJournal {
+    /// If the agent's own messages go there, as those of a service do
+    #[default]
+    Auto,
+    /// Always; without a journal, the agent does not start
+    On,
+    /// Never
+    Off,
 }
 
 /// In less there is no room for parts of which the oldest can go.
@@ -118,6 +135,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 gives the same numbers");
         None
     });
+    let journal = journal(args.journal)?;
     let history = (args.history > 0).then(|| History::new(args.history)).transpose();
     let history = history.context("failed to make a history")?;
     let recording =
@@ -139,7 +157,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     say!("{}", super::begin_line(&session));
     say!("serving: {}", addresses.join(", "));
 
-    let mut agent = Agent::new(metrics, board.clone(), recordings);
+    let mut agent = Agent::new(metrics, board.clone(), journal, recordings);
     let status = super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
@@ -210,12 +228,31 @@ fn settings(args: &Serve) -> String {
     set("flight", args.recording.flight.map(time));
     let on = args.recording.flight_on.iter().map(|on| quoted(on.as_str().to_owned())).collect::<Vec<_>>();
     set("flight-on", (!on.is_empty()).then(|| format!("[{}]", on.join(", "))));
-    set(
-        "backend",
-        Some(quoted(args.backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()))),
-    );
+    let word = |value: Option<PossibleValue>| value.map(|value| quoted(value.get_name().to_owned()));
+    set("journal", word(args.journal.to_possible_value()));
+    set("backend", word(args.backend.to_possible_value()));
     set("bpf-stats", Some(args.bpf_stats.to_string()));
     lines.join("\n")
+}
+
+/// The journal, if findings go there.
+fn journal(when: ToJournal) -> anyhow::Result<Option<Journal>> {
+    let journal = match when {
+        ToJournal::Off => None,
+        ToJournal::On => Some(Journal::connect()?),
+        ToJournal::Auto if stderr_is_journal() => match Journal::connect() {
+            Ok(journal) => Some(journal),
+            Err(error) => {
+                say!("warning: findings do not go to the journal: {error:#}");
+                None
+            }
+        },
+        ToJournal::Auto => None,
+    };
+    if journal.is_some() {
+        say!("findings go to the journal: journalctl -x SYSLOG_IDENTIFIER=cgtrace");
+    }
+    Ok(journal)
 }
 
 /// The sockets that systemd has passed on; else those that were asked for.

@@ -8,6 +8,7 @@ use std::io::{self, Write};
 use serde_json::{Map, Value, json};
 
 use super::settled::Settling;
+use crate::explain::FINDINGS_PAGE;
 use crate::findings::{Explanation, Finding, Kind, Severity};
 use crate::hierarchy::Header;
 use crate::input::BootTime;
@@ -16,7 +17,6 @@ use crate::name::Name;
 
 /// The schema of the standard (OASIS, SARIF 2.1.0 with errata 01).
 const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json";
-const PAGE: &str = concat!(env!("CARGO_PKG_REPOSITORY"), "/blob/main/docs/findings.md");
 /// Identifies a finding in `partialFingerprints`; another way of counting ids would have another number.
 const FINGERPRINT: &str = "cgtraceFinding/v1";
 
@@ -85,7 +85,7 @@ fn rule(kind: Kind) -> Value {
         "shortDescription": { "text": claim },
         "fullDescription": { "text": claim },
         "help": { "text": help.join("\n\n") },
-        "helpUri": format!("{PAGE}#{word}"),
+        "helpUri": format!("{FINDINGS_PAGE}#{word}"),
     })
 }
 

@@ -7,6 +7,7 @@ mod agent;
 mod check;
 mod confined;
 mod history;
+mod journal;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
