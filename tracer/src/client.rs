@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, HOST};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::name::Name;
-use crate::serve::{ADDRESS, SOCKET};
+use crate::serve::{ADDRESS, SOCKET, Token};
 
 /// An agent must have been reached within this.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -42,6 +42,8 @@ pub enum Agent {
         authority: String,
         /// What is asked of it: path and query.
         path: String,
+        /// What it wants to be shown.
+        token: Option<Token>,
     },
     /// On a UNIX socket.
     Unix(PathBuf),
@@ -71,7 +73,23 @@ impl Agent {
     /// Where the agent of this host may serve, unless it was told otherwise. What only root can have put there comes
     /// first.
     pub fn of_this_host() -> [Self; 2] {
-        [Self::Unix(SOCKET.into()), Self::Http { authority: ADDRESS.into(), path: TRACE.into() }]
+        [Self::Unix(SOCKET.into()), Self::Http { authority: ADDRESS.into(), path: TRACE.into(), token: None }]
+    }
+
+    /// The agent that a user has named, as [`Agent::parse`] reads it, with the token that the environment has:
+    /// `CGTRACE_TOKEN`, or the file that `CGTRACE_TOKEN_FILE` names. Only who was named is shown it: on a port of this
+    /// host any user may listen.
+    ///
+    /// # Errors
+    /// When it is an address that no agent can have, or the token cannot be read.
+    pub fn named(text: &OsStr) -> Option<anyhow::Result<Self>> {
+        let agent = Self::parse(text)?.map_err(anyhow::Error::msg);
+        Some(agent.and_then(|mut agent| {
+            if let Self::Http { token, .. } = &mut agent {
+                *token = token_of_environment()?;
+            }
+            Ok(agent)
+        }))
     }
 
     /// Reads `http://HOST:PORT` or `unix:/PATH`. `None` if it is neither: then it is a file's name.
@@ -107,7 +125,7 @@ impl Agent {
             (TRACE, Some(query)) => format!("{TRACE}?{query}"),
             _ => return Err(wrong()),
         };
-        Ok(Self::Http { authority, path })
+        Ok(Self::Http { authority, path, token: None })
     }
 
     /// Writes its history, a trace file, to `out`.
@@ -177,12 +195,22 @@ impl Agent {
         let (mut asking, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(broken)?;
         let connection = tokio::spawn(connection);
-        let request = Request::get(path).header(HOST, host).header(CONNECTION, "close").body(String::new());
+        let mut request = Request::get(path).header(HOST, host).header(CONNECTION, "close");
+        if let Self::Http { token: Some(token), .. } = self {
+            request = request.header(AUTHORIZATION, token.header());
+        }
+        let request = request.body(String::new());
         let request = request.with_context(broken)?;
         let answer = timeout(PATIENCE, asking.send_request(request)).await;
         let mut answer = answer.map_err(|_| self.slow(PATIENCE))?.with_context(broken)?;
         if answer.status() != StatusCode::OK {
-            bail!("the agent at {self} answers {}: {}", answer.status(), refusal(&mut answer).await);
+            let hint = match answer.status() {
+                StatusCode::UNAUTHORIZED => {
+                    "\nhint: CGTRACE_TOKEN_FILE=FILE in the environment, and the agent's address as the source"
+                }
+                _ => "",
+            };
+            bail!("the agent at {self} answers {}: {}{hint}", answer.status(), refusal(&mut answer).await);
         }
         let mut taken = 0;
         while let Some(bytes) = self.next_bytes(&mut answer).await? {
@@ -218,6 +246,14 @@ impl Agent {
     }
 }
 
+fn token_of_environment() -> anyhow::Result<Option<Token>> {
+    match (std::env::var("CGTRACE_TOKEN"), std::env::var_os("CGTRACE_TOKEN_FILE")) {
+        (Ok(token), _) => Token::new(&token).context("CGTRACE_TOKEN is no token").map(Some),
+        (Err(_), Some(file)) => Token::of_file(file.as_ref()).map(Some),
+        (Err(_), None) => Ok(None),
+    }
+}
+
 /// The beginning of what was answered instead of a trace, in one harmless line.
 async fn refusal(answer: &mut Response<Incoming>) -> String {
     let mut said = Vec::new();
@@ -247,7 +283,8 @@ mod tests {
 
     #[test]
     fn an_address_is_an_agents_and_anything_else_a_file() {
-        let http = |authority: &str, path: &str| Agent::Http { authority: authority.into(), path: path.into() };
+        let http =
+            |authority: &str, path: &str| Agent::Http { authority: authority.into(), path: path.into(), token: None };
         let check = |text: &str, agent: Agent| assert_eq!(Agent::parse(text.as_ref()), Some(Ok(agent)), "{text}");
         check("http://localhost:9464", http("localhost:9464", "/trace"));
         check("http://[::1]:9464/", http("[::1]:9464", "/trace"));

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use clap::Args;
 
 use super::arguments::{FailOn, KindParser, parse_duration};
@@ -87,10 +87,10 @@ pub(crate) fn status_of_mistyped(arguments: &[std::ffi::OsString]) -> i32 {
 
 fn look(args: &Check) -> anyhow::Result<Seen> {
     let Some(source) = &args.source else { return of_this_host(args.last.unwrap_or(LAST)) };
-    match Agent::parse(source.as_os_str()) {
+    match Agent::named(source.as_os_str()) {
         None => of_trace(source, args.last),
         Some(agent) => {
-            let agent = agent.map_err(|message| anyhow!(message))?;
+            let agent = agent?;
             if agent.is_narrowed() {
                 bail!("a check asks an agent for findings, not for a part of its trace\nhint: {agent}");
             }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use rustix::fs::{Mode, OFlags};
 use tempfile::NamedTempFile;
 
@@ -152,8 +152,8 @@ pub(super) fn of_this_host() -> anyhow::Result<Vec<Source>> {
 fn files(given: &[PathBuf], follow: bool) -> anyhow::Result<Vec<SourceFile>> {
     let mut files = Vec::new();
     for path in given {
-        if let Some(agent) = Agent::parse(path.as_os_str()) {
-            let agent = agent.map_err(|message| anyhow!(message))?;
+        if let Some(agent) = Agent::named(path.as_os_str()) {
+            let agent = agent?;
             if follow {
                 bail!("the memory of {agent} cannot be followed\nhint: `cgtrace live` shows what happens from now on");
             }

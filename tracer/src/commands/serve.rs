@@ -1,11 +1,12 @@
 //! `cgtrace serve`: the agent that traces for years.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -21,7 +22,7 @@ use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::agent::{Agent, Beat, say_confined, start_server};
 use crate::serve::journal::Journal;
 use crate::serve::systemd::{Notifier, stderr_is_journal};
-use crate::serve::{Address, Board, Listener, Names};
+use crate::serve::{Access, Address, Board, Listener, Names, Token, is_loopback};
 use crate::stream::Stream;
 
 /// Nobody looks at an agent's every line: it turns four times a second while something happens.
@@ -44,6 +45,13 @@ pub(crate) struct Serve {
     /// given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_host: Vec<String>,
+    /// Answer only clients that show the token in FILE (Authorization: Bearer TOKEN): all but /healthz and /readyz. A
+    /// UNIX socket has its mode instead
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Listen on addresses that other hosts reach, without a token
+    #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
+    pub insecure: bool,
     /// Keep the last of the trace in memory, compressed, for /trace and `cgtrace why`: at least 1M; 0 switches it off
     #[arg(long, value_name = "SIZE", value_parser = parse_history, default_value = "8M")]
     pub history: u64,
@@ -119,13 +127,23 @@ pub(crate) fn defined(serve: clap::Command) -> clap::Command {
 /// # Errors
 /// When a socket cannot be listened on, the directory cannot be written to, or this host cannot be traced.
 pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
+    let given = args.listen.iter().filter_map(|address| match address {
+        Address::Tcp(tcp) => Some(*tcp),
+        Address::Unix(_) => None,
+    });
     if args.check_config {
+        refuse_exposed(&args, given.filter(|address| !is_loopback(*address)))?;
         writeln!(io::stdout(), "{}", settings(&args))?;
         return Ok(ExitCode::SUCCESS);
     }
     go_first();
     let notifier = Notifier::from_environment();
     let listeners = listen(&args)?;
+    refuse_exposed(&args, listeners.iter().filter_map(Listener::exposed))?;
+    let access = Access {
+        names: Names::new(&args.allow_host),
+        token: args.token_file.as_deref().map(Token::of_file).transpose()?,
+    };
     let addresses: Vec<String> = listeners.iter().map(Listener::address).collect();
     let mut session = super::start(args.backend, &Options::default())?;
     session.set_beat(BEAT);
@@ -153,7 +171,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let sampling = Sampling::new(metrics.clone(), clock, all_written, history.clone(), session.kernel());
     let board = Board::new(metrics.clone(), history);
     let (stop, stopped) = watch::channel(false);
-    let server = start_server(listeners, board.clone(), Names::new(&args.allow_host), stopped)?;
+    let server = start_server(listeners, board.clone(), access, stopped)?;
     say!("{}", super::begin_line(&session));
     say!("serving: {}", addresses.join(", "));
 
@@ -218,6 +236,8 @@ fn settings(args: &Serve) -> String {
     let time = |time: Duration| quoted(format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default()));
     let names = args.allow_host.iter().map(|name| quoted(name.clone())).collect::<Vec<_>>();
     set("allow-host", (!names.is_empty()).then(|| format!("[{}]", names.join(", "))));
+    set("token-file", args.token_file.as_ref().map(|path| quoted(path.display().to_string())));
+    set("insecure", args.insecure.then(|| "true".to_owned()));
     set("history", Some(args.history.to_string()));
     set("record", args.record.as_ref().map(|path| quoted(path.display().to_string())));
     set("rotate-size", args.recording.rotate_size.map(|size| size.to_string()));
@@ -233,6 +253,20 @@ fn settings(args: &Serve) -> String {
     set("backend", word(args.backend.to_possible_value()));
     set("bpf-stats", Some(args.bpf_stats.to_string()));
     lines.join("\n")
+}
+
+/// Findings and traces hold command lines: other hosts do not read them unless that was said.
+fn refuse_exposed(args: &Serve, mut exposed: impl Iterator<Item = SocketAddr>) -> anyhow::Result<()> {
+    if args.token_file.is_some() || args.insecure {
+        return Ok(());
+    }
+    match exposed.next() {
+        None => Ok(()),
+        Some(address) => bail!(
+            "other hosts reach {address}, and would read command lines without a token\n\
+             hint: --token-file FILE, an address of this host such as 127.0.0.1:9464, or --insecure"
+        ),
+    }
 }
 
 /// The journal, if findings go there.

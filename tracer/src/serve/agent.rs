@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::journal::Journal;
 use super::systemd::Notifier;
-use super::{Board, Listener, Names, Posting, http};
+use super::{Access, Board, Listener, Posting, http};
 use crate::line::{Line, Output};
 use crate::metrics::{Counting, Metrics, Sampling};
 use crate::recording::Recording;
@@ -23,7 +23,7 @@ use crate::session::Turn;
 pub fn start_server(
     listeners: Vec<Listener>,
     board: Arc<Board>,
-    names: Names,
+    access: Access,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let (started, ready) = mpsc::channel();
@@ -35,7 +35,7 @@ pub fn start_server(
             }
         };
         runtime.block_on(async {
-            match http::serve(listeners, board, names, stop) {
+            match http::serve(listeners, board, access, stop) {
                 Ok(serving) => {
                     say_confined(confine(&Role::Serve));
                     let _ = started.send(Ok(()));

@@ -2,6 +2,7 @@
 //! stop it.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod access;
 #[path = "../support/agent.rs"]
 mod agent;
 mod check;
