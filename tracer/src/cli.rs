@@ -35,6 +35,8 @@ enum Command {
     Export(commands::export::Export),
     /// Run as an agent: metrics for Prometheus, health, the last findings, and trace files if asked
     Serve(commands::serve::Serve),
+    /// Say in one line whether there is a problem, with an exit status for programs that watch hosts
+    Check(commands::check::Check),
     /// Show the cgroups that exist now as a tree: whose they are, and what may be wrong with them
     Tree(commands::tree::Tree),
     /// Say what this kernel and this user can trace, and how to fix what is missing
@@ -66,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Issue(args) => commands::issue::run(&args),
         Command::Export(args) => commands::export::run(&args),
         Command::Serve(args) => commands::serve::run(args),
+        Command::Check(args) => commands::check::run(args),
         Command::Tree(args) => commands::tree::run(args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
@@ -100,7 +103,12 @@ fn parse(arguments: Vec<std::ffi::OsString>) -> anyhow::Result<Cli> {
         (Some((serve, path)), Some(command)) => with_file(command, serve, &arguments, path)?,
         (Some(_) | None, _) => arguments,
     };
-    let matches = definition.get_matches_from(arguments);
+    let mistyped = commands::check::status_of_mistyped(&arguments);
+    let matches = definition.try_get_matches_from(arguments).unwrap_or_else(|error| {
+        let status = if error.use_stderr() { mistyped } else { 0 };
+        let _ = error.print();
+        std::process::exit(status)
+    });
     Cli::from_arg_matches(&matches).map_err(|error| error.exit())
 }
 

@@ -1,4 +1,4 @@
-//! Asks a running agent for its history.
+//! Asks a running agent: for its history, or for one of its pages.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::body::{Body, Incoming};
-use hyper::header::{CONNECTION, HOST};
+use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -18,7 +18,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
 use crate::name::Name;
-use crate::serve::{ADDRESS, SOCKET};
+use crate::serve::{ADDRESS, SOCKET, Token};
 
 /// An agent must have been reached within this.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -42,18 +42,20 @@ pub enum Agent {
         authority: String,
         /// What is asked of it: path and query.
         path: String,
+        /// What it wants to be shown.
+        token: Option<Token>,
     },
     /// On a UNIX socket.
     Unix(PathBuf),
 }
 
-/// Why there is no trace of an agent.
+/// Why there is no answer of an agent.
 #[derive(Debug)]
 pub enum FetchError {
     /// Nobody answers there.
     NoAgent(anyhow::Error),
-    /// Somebody does, and not with a trace.
-    NoTrace(anyhow::Error),
+    /// Somebody does, and not with what was asked for.
+    NoAnswer(anyhow::Error),
 }
 
 impl From<FetchError> for anyhow::Error {
@@ -62,7 +64,7 @@ impl From<FetchError> for anyhow::Error {
             FetchError::NoAgent(error) => {
                 Self::msg(format!("{error:#}\nhint: start one with `cgtrace serve`, or name a trace file"))
             }
-            FetchError::NoTrace(error) => error,
+            FetchError::NoAnswer(error) => error,
         }
     }
 }
@@ -71,7 +73,23 @@ impl Agent {
     /// Where the agent of this host may serve, unless it was told otherwise. What only root can have put there comes
     /// first.
     pub fn of_this_host() -> [Self; 2] {
-        [Self::Unix(SOCKET.into()), Self::Http { authority: ADDRESS.into(), path: TRACE.into() }]
+        [Self::Unix(SOCKET.into()), Self::Http { authority: ADDRESS.into(), path: TRACE.into(), token: None }]
+    }
+
+    /// The agent that a user has named, as [`Agent::parse`] reads it, with the token that the environment has:
+    /// `CGTRACE_TOKEN`, or the file that `CGTRACE_TOKEN_FILE` names. Only who was named is shown it: on a port of this
+    /// host any user may listen.
+    ///
+    /// # Errors
+    /// When it is an address that no agent can have, or the token cannot be read.
+    pub fn named(text: &OsStr) -> Option<anyhow::Result<Self>> {
+        let agent = Self::parse(text)?.map_err(anyhow::Error::msg);
+        Some(agent.and_then(|mut agent| {
+            if let Self::Http { token, .. } = &mut agent {
+                *token = token_of_environment()?;
+            }
+            Ok(agent)
+        }))
     }
 
     /// Reads `http://HOST:PORT` or `unix:/PATH`. `None` if it is neither: then it is a file's name.
@@ -107,7 +125,7 @@ impl Agent {
             (TRACE, Some(query)) => format!("{TRACE}?{query}"),
             _ => return Err(wrong()),
         };
-        Ok(Self::Http { authority, path })
+        Ok(Self::Http { authority, path, token: None })
     }
 
     /// Writes its history, a trace file, to `out`.
@@ -115,12 +133,33 @@ impl Agent {
     /// # Errors
     /// When nobody answers there, it answers otherwise, it is too slow, or `out` cannot be written.
     pub fn fetch(&self, out: &mut dyn Write) -> Result<(), FetchError> {
+        self.ask(self.trace(), LONGEST, out)
+    }
+
+    /// The path and the query by which its history is asked for.
+    fn trace(&self) -> &str {
+        match self {
+            Self::Http { path, .. } => path,
+            Self::Unix(_) => TRACE,
+        }
+    }
+
+    /// Whether a part of its history was asked for by its address: `http://HOST:PORT/trace?last=10m`.
+    pub fn is_narrowed(&self) -> bool {
+        self.trace() != TRACE
+    }
+
+    /// Writes what it answers to a path, such as `/findings`, to `out`: at most so many bytes.
+    ///
+    /// # Errors
+    /// When nobody answers there, the answer is another one than 200, too long or too slow, or `out` cannot be written.
+    pub fn ask(&self, path: &str, most: u64, out: &mut dyn Write) -> Result<(), FetchError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.context("failed to start the event loop").map_err(FetchError::NoTrace)?;
+        let runtime = runtime.context("failed to start the event loop").map_err(FetchError::NoAnswer)?;
         let fetched = runtime.block_on(async {
-            match timeout(WHOLE, self.connect_and_take(out)).await {
+            match timeout(WHOLE, self.connect_and_take(path, most, out)).await {
                 Ok(fetched) => fetched,
-                Err(_) => Err(FetchError::NoTrace(self.slow(WHOLE))),
+                Err(_) => Err(FetchError::NoAnswer(self.slow(WHOLE))),
             }
         });
         // A name that is being looked up is not waited for.
@@ -128,16 +167,16 @@ impl Agent {
         fetched
     }
 
-    async fn connect_and_take(&self, out: &mut dyn Write) -> Result<(), FetchError> {
+    async fn connect_and_take(&self, path: &str, most: u64, out: &mut dyn Write) -> Result<(), FetchError> {
         let no_agent = |error: &dyn fmt::Display| FetchError::NoAgent(anyhow::anyhow!("no agent at {self}: {error}"));
         match self {
-            Self::Http { authority, path } => match timeout(CONNECT, TcpStream::connect(authority.as_str())).await {
-                Ok(Ok(stream)) => self.take(stream, authority, path, out).await.map_err(FetchError::NoTrace),
+            Self::Http { authority, .. } => match timeout(CONNECT, TcpStream::connect(authority.as_str())).await {
+                Ok(Ok(stream)) => self.take(stream, authority, (path, most), out).await.map_err(FetchError::NoAnswer),
                 Ok(Err(error)) => Err(no_agent(&error)),
                 Err(_) => Err(no_agent(&format_args!("it cannot be reached within {} s", CONNECT.as_secs()))),
             },
             Self::Unix(socket) => match timeout(CONNECT, UnixStream::connect(socket)).await {
-                Ok(Ok(stream)) => self.take(stream, "localhost", TRACE, out).await.map_err(FetchError::NoTrace),
+                Ok(Ok(stream)) => self.take(stream, "localhost", (path, most), out).await.map_err(FetchError::NoAnswer),
                 Ok(Err(error)) => Err(no_agent(&error)),
                 Err(_) => Err(no_agent(&format_args!("it cannot be reached within {} s", CONNECT.as_secs()))),
             },
@@ -149,25 +188,35 @@ impl Agent {
         &self,
         stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
         host: &str,
-        path: &str,
+        (path, most): (&str, u64),
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
         let broken = || format!("{self} does not answer as an agent");
         let (mut asking, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.with_context(broken)?;
         let connection = tokio::spawn(connection);
-        let request = Request::get(path).header(HOST, host).header(CONNECTION, "close").body(String::new());
+        let mut request = Request::get(path).header(HOST, host).header(CONNECTION, "close");
+        if let Self::Http { token: Some(token), .. } = self {
+            request = request.header(AUTHORIZATION, token.header());
+        }
+        let request = request.body(String::new());
         let request = request.with_context(broken)?;
         let answer = timeout(PATIENCE, asking.send_request(request)).await;
         let mut answer = answer.map_err(|_| self.slow(PATIENCE))?.with_context(broken)?;
         if answer.status() != StatusCode::OK {
-            bail!("the agent at {self} answers {}: {}", answer.status(), refusal(&mut answer).await);
+            let hint = match answer.status() {
+                StatusCode::UNAUTHORIZED => {
+                    "\nhint: CGTRACE_TOKEN_FILE=FILE in the environment, and the agent's address as the source"
+                }
+                _ => "",
+            };
+            bail!("the agent at {self} answers {}: {}{hint}", answer.status(), refusal(&mut answer).await);
         }
         let mut taken = 0;
         while let Some(bytes) = self.next_bytes(&mut answer).await? {
             taken += bytes.len() as u64;
-            if taken > LONGEST {
-                bail!("the answer of {self} does not end: it has more than {LONGEST} bytes");
+            if taken > most {
+                bail!("the answer of {self} does not end: it has more than {most} bytes");
             }
             out.write_all(&bytes).context("failed to keep what the agent answers")?;
         }
@@ -194,6 +243,14 @@ impl Agent {
 
     fn slow(&self, time: Duration) -> anyhow::Error {
         anyhow::anyhow!("{self} takes longer than {} s to answer", time.as_secs())
+    }
+}
+
+fn token_of_environment() -> anyhow::Result<Option<Token>> {
+    match (std::env::var("CGTRACE_TOKEN"), std::env::var_os("CGTRACE_TOKEN_FILE")) {
+        (Ok(token), _) => Token::new(&token).context("CGTRACE_TOKEN is no token").map(Some),
+        (Err(_), Some(file)) => Token::of_file(file.as_ref()).map(Some),
+        (Err(_), None) => Ok(None),
     }
 }
 
@@ -226,7 +283,8 @@ mod tests {
 
     #[test]
     fn an_address_is_an_agents_and_anything_else_a_file() {
-        let http = |authority: &str, path: &str| Agent::Http { authority: authority.into(), path: path.into() };
+        let http =
+            |authority: &str, path: &str| Agent::Http { authority: authority.into(), path: path.into(), token: None };
         let check = |text: &str, agent: Agent| assert_eq!(Agent::parse(text.as_ref()), Some(Ok(agent)), "{text}");
         check("http://localhost:9464", http("localhost:9464", "/trace"));
         check("http://[::1]:9464/", http("[::1]:9464", "/trace"));

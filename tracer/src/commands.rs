@@ -1,6 +1,7 @@
 //! The commands, one module each: its arguments, and a thin function between them and what does the work.
 
 mod arguments;
+pub mod check;
 pub mod demo;
 pub mod diff;
 pub mod doctor;

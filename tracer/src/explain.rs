@@ -1,5 +1,10 @@
 //! What findings mean, in words: severities, jobs, and the page `docs/findings.md`, with what each kind's own rule says
-//! of it.
+//! of it; in `catalog`, the same for systemd's journal.
+
+mod catalog;
+
+pub(crate) use catalog::PAGE as FINDINGS_PAGE;
+pub use catalog::{catalog, message_id};
 
 use crate::findings::{Explanation, Job, Kind, Severity};
 use crate::rules;

@@ -3,6 +3,8 @@
 mod otlp;
 mod parquet;
 mod perfetto;
+mod sarif;
+mod settled;
 
 use std::io::Write;
 use std::path::Path;
@@ -23,6 +25,8 @@ pub enum Format {
     Parquet,
     /// Findings as OpenTelemetry log records (OTLP/JSON)
     OtlpJson,
+    /// Findings as results of SARIF 2.1.0, for services that show the problems of a build
+    Sarif,
 }
 
 impl Format {
@@ -38,6 +42,7 @@ impl Format {
             Self::Perfetto => Box::new(perfetto::Perfetto::new(out)),
             Self::Parquet => Box::new(parquet::Parquet::new(directory)),
             Self::OtlpJson => Box::new(otlp::Otlp::new(out)),
+            Self::Sarif => Box::new(sarif::Sarif::new(out)),
         }
     }
 }

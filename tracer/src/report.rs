@@ -1,6 +1,7 @@
 //! What a trace tells when it is replayed: the sums, the findings, the lives of containers.
 
 pub mod html;
+pub mod markdown;
 pub mod text;
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -70,7 +71,8 @@ pub struct Findings {
 }
 
 impl Findings {
-    fn add(&mut self, finding: &Finding) {
+    /// Something is told of a finding.
+    pub fn add(&mut self, finding: &Finding) {
         // What is kept is what is weighed: a copy has no more room than it needs.
         let kept = finding.clone();
         self.scale.put(&kept);

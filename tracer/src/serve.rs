@@ -5,6 +5,7 @@
 pub mod agent;
 mod config;
 mod http;
+pub mod journal;
 mod page;
 pub mod systemd;
 
@@ -15,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use config::{ConfigError, with_file};
-pub use http::{Address, Listener, Names};
+pub use http::{Access, Address, Listener, Names, Token, is_loopback};
 
 use crate::budget::Scale;
 use crate::findings::Finding;

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 33] = [
+const CORE: [&str; 34] = [
     "argv.rs",
     "budget.rs",
     "container.rs",
@@ -15,6 +15,7 @@ const CORE: [&str; 33] = [
     "duration.rs",
     "engine.rs",
     "errno.rs",
+    "explain",
     "explain.rs",
     "findings",
     "findings.rs",

@@ -97,7 +97,8 @@ pub enum Need {
 }
 
 /// Python's packages that the tests read exports with, and their versions.
-const PYTHON: [&str; 3] = ["duckdb==2.0.0", "jsonschema==4.26.0", "perfetto==0.59.1"];
+const PYTHON: [&str; 5] =
+    ["check-jsonschema==0.39.0", "duckdb==2.0.0", "jsonschema==4.26.0", "perfetto==0.59.1", "pydantic-sarif==0.1.1"];
 
 /// Brings what the tests run.
 pub fn tests() -> anyhow::Result<()> {

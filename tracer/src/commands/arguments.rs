@@ -2,6 +2,7 @@
 
 mod kinds;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -79,6 +80,17 @@ pub(crate) struct Tracing {
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
+}
+
+/// What a finding leads to.
+#[derive(Debug, Args)]
+pub(crate) struct VerdictArgs {
+    /// Exit with status 1 if a finding of this kind is made; `fault` stands for any finding of severity fault
+    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    pub fail_on: Vec<FailOn>,
+    /// Append a summary of the findings to FILE, in Markdown; in a GitHub workflow, to "$GITHUB_STEP_SUMMARY"
+    #[arg(long, value_name = "FILE")]
+    pub summary: Option<PathBuf>,
 }
 
 /// Which lines are wanted.

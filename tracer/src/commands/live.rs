@@ -14,9 +14,10 @@ use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::arguments::{FailOn, FilterArgs, FormArgs, KindParser, Tracing, WideArgs};
-use super::verdict::Verdict;
+use super::arguments::{FailOn, FilterArgs, FormArgs, Tracing, VerdictArgs, WideArgs};
+use super::verdict::{Summary, Verdict};
 use crate::filter::{Filter, Filtered};
+use crate::findings::Finding;
 use crate::input::Pid;
 use crate::kernel::Options;
 use crate::line::Output;
@@ -38,9 +39,8 @@ pub(crate) struct Live {
     /// Write results to FILE instead of stdout; a CMD then keeps its stdout
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Exit with status 1 if a finding of this kind is made; `fault` stands for any finding of severity fault
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
-    pub fail_on: Vec<FailOn>,
+    #[command(flatten)]
+    pub verdict: VerdictArgs,
     /// Trace while CMD runs and at most two seconds longer, until its findings are complete; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<OsString>,
@@ -61,11 +61,13 @@ pub fn run(args: Live) -> anyhow::Result<ExitCode> {
         .map(|path| File::create(path).with_context(|| format!("failed to create {}", path.display())));
     let to = to.transpose()?;
     let own_stdout = to.is_some();
+    let summary = args.verdict.summary.as_deref().map(Summary::open).transpose()?;
     let output = super::results(form, to);
     let session = super::start(args.tracing.backend, &Options::default())?;
     let live = Job {
         filter,
-        fail_on: args.fail_on,
+        fail_on: args.verdict.fail_on,
+        summary,
         duration: args.tracing.duration,
         command: args.command,
         command_keeps_stdout: own_stdout,
@@ -77,6 +79,7 @@ pub fn run(args: Live) -> anyhow::Result<ExitCode> {
 pub(super) struct Job {
     pub filter: Filter,
     pub fail_on: Vec<FailOn>,
+    pub summary: Option<Summary>,
     pub duration: Option<Duration>,
     pub command: Vec<OsString>,
     pub command_keeps_stdout: bool,
@@ -95,11 +98,16 @@ impl Job {
         session.set_command(child.as_ref().and_then(Child::id).map(Pid));
 
         let mut verdict = Verdict::new(&self.fail_on);
-        let mut tell = |finding: &crate::findings::Finding| verdict.take(finding);
+        let mut summary = self.summary;
+        let mut tell = |finding: &Finding| {
+            verdict.take(finding);
+            summary.iter_mut().for_each(|summary| summary.take(finding));
+        };
         let mut filtered = Filtered::new(&self.filter, output, &mut tell);
         let mut ended = None;
+        let header = session.header().clone();
         let traced = async {
-            let stream = Stream::begin(session.header(), &mut filtered)?;
+            let stream = Stream::begin(&header, &mut filtered)?;
             session.run(stream, stop(&mut child, &mut signals, self.duration, &mut ended), &mut |_| {}).await
         };
         let traced = traced.await;
@@ -108,6 +116,9 @@ impl Job {
             Ok(counts) => say!("ended: {}", counts.summary()),
             Err(error) if super::is_closed_pipe(&error) => {}
             Err(error) => return Err(error.context("failed to write the results")),
+        }
+        if let Some(summary) = summary {
+            summary.write(&header)?;
         }
         if verdict.is_met() {
             return Ok(ExitCode::from(1));

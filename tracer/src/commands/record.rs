@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::arguments::{FailOn, FilterArgs, KindParser, RecordingArgs, Tracing};
+use super::arguments::{FilterArgs, RecordingArgs, Tracing, VerdictArgs};
 use super::live::Job;
+use super::verdict::Summary;
 use crate::input::Input;
 use crate::kernel::Options;
 use crate::line::{Line, Output};
@@ -27,9 +28,8 @@ pub(crate) struct Record {
     pub output: Option<PathBuf>,
     #[command(flatten)]
     pub recording: RecordingArgs,
-    /// Exit with status 1 if a finding of this kind is made; `fault` stands for any finding of severity fault
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
-    pub fail_on: Vec<FailOn>,
+    #[command(flatten)]
+    pub verdict: VerdictArgs,
     /// Trace while CMD runs and at most two seconds longer, until its findings are complete; then exit with its status
     #[arg(last = true, value_name = "CMD")]
     pub command: Vec<std::ffi::OsString>,
@@ -45,6 +45,7 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let mut filter = args.filter.build()?;
     // Without these, what is recorded could not be judged.
     filter.context = true;
+    let summary = args.verdict.summary.as_deref().map(Summary::open).transpose()?;
     let mut session = super::start(args.tracing.backend, &Options::default())?;
     let header = session.header();
     let path = args.output.unwrap_or_else(|| default_name(&header.host.printable(), header.clock));
@@ -62,7 +63,8 @@ pub fn run(args: Record) -> anyhow::Result<ExitCode> {
     let output = ProgressLine::new(recording);
     let job = Job {
         filter,
-        fail_on: args.fail_on,
+        fail_on: args.verdict.fail_on,
+        summary,
         duration: args.tracing.duration,
         command: args.command,
         command_keeps_stdout: true,

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use rustix::fs::{Mode, OFlags};
 use tempfile::NamedTempFile;
 
@@ -49,7 +49,7 @@ impl SourceFile {
 
     fn of(agent: Agent) -> Result<Self, FetchError> {
         let made = NamedTempFile::with_prefix("cgtrace-").context("failed to make a file for what an agent answers");
-        let mut file = made.map_err(FetchError::NoTrace)?;
+        let mut file = made.map_err(FetchError::NoAnswer)?;
         agent.fetch(file.as_file_mut())?;
         Ok(Self { path: file.path().to_path_buf(), fetched: Some((agent, Rc::new(file))) })
     }
@@ -138,7 +138,7 @@ pub(super) fn of_this_host() -> anyhow::Result<Vec<Source>> {
                 return Ok(vec![Source { files: vec![file], header: Some(header) }]);
             }
             Err(FetchError::NoAgent(why)) => tried.push(format!("{why:#}")),
-            Err(error @ FetchError::NoTrace(_)) => return Err(error.into()),
+            Err(error @ FetchError::NoAnswer(_)) => return Err(error.into()),
         }
     }
     bail!(
@@ -152,8 +152,8 @@ pub(super) fn of_this_host() -> anyhow::Result<Vec<Source>> {
 fn files(given: &[PathBuf], follow: bool) -> anyhow::Result<Vec<SourceFile>> {
     let mut files = Vec::new();
     for path in given {
-        if let Some(agent) = Agent::parse(path.as_os_str()) {
-            let agent = agent.map_err(|message| anyhow!(message))?;
+        if let Some(agent) = Agent::named(path.as_os_str()) {
+            let agent = agent?;
             if follow {
                 bail!("the memory of {agent} cannot be followed\nhint: `cgtrace live` shows what happens from now on");
             }

@@ -4,16 +4,17 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, ValueEnum};
 
-use super::arguments::{FailOn, FilterArgs, KindParser, WideArgs, one_form};
+use super::arguments::{FilterArgs, VerdictArgs, WideArgs, one_form};
 use super::replay::{Reading, replay, sources};
-use super::verdict::Verdict;
+use super::verdict::{Verdict, open_summary};
 use crate::filter::Showing;
 use crate::line::{Line, Output};
 use crate::output::{ColorChoice, Json, Palette, Text};
 use crate::report::text::Printer;
-use crate::report::{self, Trace, html};
+use crate::report::{self, Trace, html, markdown};
 
 /// `cgtrace report`
 #[derive(Debug, Args)]
@@ -35,9 +36,8 @@ pub(crate) struct Report {
     json: bool,
     #[command(flatten)]
     pub wide: WideArgs,
-    /// Exit with status 1 if there is a finding of this kind; `fault` stands for any finding of severity fault
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
-    pub fail_on: Vec<FailOn>,
+    #[command(flatten)]
+    pub verdict: VerdictArgs,
     #[command(flatten)]
     pub filter: FilterArgs,
 }
@@ -68,6 +68,7 @@ pub fn run(args: Report) -> anyhow::Result<ExitCode> {
     let format = args.format()?;
     let wide = args.wide.wide;
     let filter = args.filter.build()?;
+    let summary = args.verdict.summary.as_deref().map(open_summary).transpose()?;
     let mut out = io::BufWriter::new(io::stdout());
     let palette = Palette::new(ColorChoice::of(&io::stdout()));
     let width = super::terminal_width();
@@ -83,7 +84,7 @@ pub fn run(args: Report) -> anyhow::Result<ExitCode> {
             Format::Text | Format::Html => None,
         };
         let showing = Showing::new(&filter);
-        let verdict = Verdict::new(&args.fail_on);
+        let verdict = Verdict::new(&args.verdict.fail_on);
         let mut gathering = Gathering { report: &mut report, shown, showing, verdict };
         whole &= replay(&mut source, &mut gathering, reading)?;
         failed |= gathering.verdict.is_met();
@@ -104,6 +105,12 @@ pub fn run(args: Report) -> anyhow::Result<ExitCode> {
         Format::Json => {}
     }
     out.flush()?;
+    if let Some(mut summary) = summary {
+        for trace in &traces {
+            let Some(header) = &trace.report.header else { continue };
+            markdown::write(&mut summary, header, &trace.findings).context("failed to write the summary")?;
+        }
+    }
     // The intact part was told; that there is another is an outcome too.
     Ok(ExitCode::from(if failed {
         1

@@ -1,11 +1,13 @@
 //! `cgtrace serve`: the agent that traces for years.
 
 use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
+use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -18,8 +20,9 @@ use crate::process;
 use crate::recording::{Destination, History, Recording, default_name, remember};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::agent::{Agent, Beat, say_confined, start_server};
-use crate::serve::systemd::Notifier;
-use crate::serve::{Address, Board, Listener, Names};
+use crate::serve::journal::Journal;
+use crate::serve::systemd::{Notifier, stderr_is_journal};
+use crate::serve::{Access, Address, Board, Listener, Names, Token, is_loopback};
 use crate::stream::Stream;
 
 /// Nobody looks at an agent's every line: it turns four times a second while something happens.
@@ -42,6 +45,13 @@ pub(crate) struct Serve {
     /// given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_host: Vec<String>,
+    /// Answer only clients that show the token in FILE (Authorization: Bearer TOKEN): all but /healthz and /readyz. A
+    /// UNIX socket has its mode instead
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Listen on addresses that other hosts reach, without a token
+    #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
+    pub insecure: bool,
     /// Keep the last of the trace in memory, compressed, for /trace and `cgtrace why`: at least 1M; 0 switches it off
     #[arg(long, value_name = "SIZE", value_parser = parse_history, default_value = "8M")]
     pub history: u64,
@@ -53,6 +63,9 @@ pub(crate) struct Serve {
     /// Allow a record directory that other users can write to
     #[arg(long, requires = "record", value_parser = clap::builder::BoolishValueParser::new())]
     pub shared_directory: bool,
+    /// Write findings to systemd's journal
+    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
+    pub journal: ToJournal,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
@@ -60,6 +73,18 @@ pub(crate) struct Serve {
     /// little more
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub bpf_stats: bool,
+}
+
+/// Whether findings go to systemd's journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ToJournal {
+    /// If the agent's own messages go there, as those of a service do
+    #[default]
+    Auto,
+    /// Always; without a journal, the agent does not start
+    On,
+    /// Never
+    Off,
 }
 
 /// In less there is no room for parts of which the oldest can go.
@@ -102,13 +127,23 @@ pub(crate) fn defined(serve: clap::Command) -> clap::Command {
 /// # Errors
 /// When a socket cannot be listened on, the directory cannot be written to, or this host cannot be traced.
 pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
+    let given = args.listen.iter().filter_map(|address| match address {
+        Address::Tcp(tcp) => Some(*tcp),
+        Address::Unix(_) => None,
+    });
     if args.check_config {
+        refuse_exposed(&args, given.filter(|address| !is_loopback(*address)))?;
         writeln!(io::stdout(), "{}", settings(&args))?;
         return Ok(ExitCode::SUCCESS);
     }
     go_first();
     let notifier = Notifier::from_environment();
     let listeners = listen(&args)?;
+    refuse_exposed(&args, listeners.iter().filter_map(Listener::exposed))?;
+    let access = Access {
+        names: Names::new(&args.allow_host),
+        token: args.token_file.as_deref().map(Token::of_file).transpose()?,
+    };
     let addresses: Vec<String> = listeners.iter().map(Listener::address).collect();
     let mut session = super::start(args.backend, &Options::default())?;
     session.set_beat(BEAT);
@@ -118,6 +153,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         say!("warning: {error:#}\nhint: sysctl kernel.bpf_stats_enabled=1 gives the same numbers");
         None
     });
+    let journal = journal(args.journal)?;
     let history = (args.history > 0).then(|| History::new(args.history)).transpose();
     let history = history.context("failed to make a history")?;
     let recording =
@@ -135,11 +171,11 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let sampling = Sampling::new(metrics.clone(), clock, all_written, history.clone(), session.kernel());
     let board = Board::new(metrics.clone(), history);
     let (stop, stopped) = watch::channel(false);
-    let server = start_server(listeners, board.clone(), Names::new(&args.allow_host), stopped)?;
+    let server = start_server(listeners, board.clone(), access, stopped)?;
     say!("{}", super::begin_line(&session));
     say!("serving: {}", addresses.join(", "));
 
-    let mut agent = Agent::new(metrics, board.clone(), recordings);
+    let mut agent = Agent::new(metrics, board.clone(), journal, recordings);
     let status = super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
@@ -200,6 +236,8 @@ fn settings(args: &Serve) -> String {
     let time = |time: Duration| quoted(format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default()));
     let names = args.allow_host.iter().map(|name| quoted(name.clone())).collect::<Vec<_>>();
     set("allow-host", (!names.is_empty()).then(|| format!("[{}]", names.join(", "))));
+    set("token-file", args.token_file.as_ref().map(|path| quoted(path.display().to_string())));
+    set("insecure", args.insecure.then(|| "true".to_owned()));
     set("history", Some(args.history.to_string()));
     set("record", args.record.as_ref().map(|path| quoted(path.display().to_string())));
     set("rotate-size", args.recording.rotate_size.map(|size| size.to_string()));
@@ -210,12 +248,45 @@ fn settings(args: &Serve) -> String {
     set("flight", args.recording.flight.map(time));
     let on = args.recording.flight_on.iter().map(|on| quoted(on.as_str().to_owned())).collect::<Vec<_>>();
     set("flight-on", (!on.is_empty()).then(|| format!("[{}]", on.join(", "))));
-    set(
-        "backend",
-        Some(quoted(args.backend.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned()))),
-    );
+    let word = |value: Option<PossibleValue>| value.map(|value| quoted(value.get_name().to_owned()));
+    set("journal", word(args.journal.to_possible_value()));
+    set("backend", word(args.backend.to_possible_value()));
     set("bpf-stats", Some(args.bpf_stats.to_string()));
     lines.join("\n")
+}
+
+/// Findings and traces hold command lines: other hosts do not read them unless that was said.
+fn refuse_exposed(args: &Serve, mut exposed: impl Iterator<Item = SocketAddr>) -> anyhow::Result<()> {
+    if args.token_file.is_some() || args.insecure {
+        return Ok(());
+    }
+    match exposed.next() {
+        None => Ok(()),
+        Some(address) => bail!(
+            "other hosts reach {address}, and would read command lines without a token\n\
+             hint: --token-file FILE, an address of this host such as 127.0.0.1:9464, or --insecure"
+        ),
+    }
+}
+
+/// The journal, if findings go there.
+fn journal(when: ToJournal) -> anyhow::Result<Option<Journal>> {
+    let journal = match when {
+        ToJournal::Off => None,
+        ToJournal::On => Some(Journal::connect()?),
+        ToJournal::Auto if stderr_is_journal() => match Journal::connect() {
+            Ok(journal) => Some(journal),
+            Err(error) => {
+                say!("warning: findings do not go to the journal: {error:#}");
+                None
+            }
+        },
+        ToJournal::Auto => None,
+    };
+    if journal.is_some() {
+        say!("findings go to the journal: journalctl -x SYSLOG_IDENTIFIER=cgtrace");
+    }
+    Ok(journal)
 }
 
 /// The sockets that systemd has passed on; else those that were asked for.

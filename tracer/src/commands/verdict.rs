@@ -1,9 +1,16 @@
-//! Whether `--fail-on` is met, when all has been said: a later word of a finding takes the place of an earlier one.
+//! Whether `--fail-on` is met, and the summary, when all has been said: a later word of a finding takes the place of an
+//! earlier one.
 
 use std::collections::HashSet;
+use std::fs::{File, OpenOptions};
+use std::path::Path;
+
+use anyhow::Context;
 
 use super::arguments::FailOn;
 use crate::findings::Finding;
+use crate::hierarchy::Header;
+use crate::report::{Findings, markdown};
 
 /// Findings whose word may still be taken back. With more of them, those that come then are held to their first word.
 const MOST: usize = 65_536;
@@ -37,6 +44,45 @@ impl<'a> Verdict<'a> {
     pub fn is_met(&self) -> bool {
         self.is_met_beyond || !self.met.is_empty()
     }
+}
+
+/// What is told of all findings at the end, behind what the file holds already.
+pub(super) struct Summary {
+    file: File,
+    findings: Findings,
+}
+
+impl Summary {
+    /// Of nothing yet.
+    ///
+    /// # Errors
+    /// When the file cannot be written to: before there is anything to lose.
+    pub fn open(path: &Path) -> anyhow::Result<Self> {
+        Ok(Self { file: open_summary(path)?, findings: Findings::default() })
+    }
+
+    /// Something is said of a finding.
+    pub fn take(&mut self, finding: &Finding) {
+        self.findings.add(finding);
+    }
+
+    /// Writes it.
+    ///
+    /// # Errors
+    /// When the file cannot be written to.
+    pub fn write(mut self, header: &Header) -> anyhow::Result<()> {
+        let written = markdown::write(&mut self.file, header, &self.findings.worst_first());
+        written.context("failed to write the summary")
+    }
+}
+
+/// The file that a summary is appended to.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(super) fn open_summary(path: &Path) -> anyhow::Result<File> {
+    let opened = OpenOptions::new().create(true).append(true).open(path);
+    opened.with_context(|| format!("failed to open {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,53 +1,35 @@
 //! Findings as OpenTelemetry log records: one `ExportLogsServiceRequest` in JSON (opentelemetry-proto, `logs/v1`).
 
-use std::collections::{HashMap, VecDeque};
 use std::io::{self, Write};
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::settled::Settling;
 use crate::findings::{Finding, Severity};
 use crate::hierarchy::Header;
-use crate::input::BootTime;
 use crate::line::{Line, Output};
-
-/// A finding that was not told anew for so long will not be: stories are closed long before.
-const LAST_WORD: Duration = Duration::from_secs(60 * 60);
 
 /// Writes each finding when its last word has been told.
 pub(super) struct Otlp<W: Write> {
     out: W,
     header: Option<Header>,
-    /// Findings that may be told anew, with the time and the number of their last telling.
-    open: HashMap<String, (u64, Finding)>,
-    /// Their tellings, oldest first.
-    order: VecDeque<(BootTime, u64, String)>,
-    told: u64,
-    now: BootTime,
+    settling: Settling,
     written: u64,
 }
 
 impl<W: Write> Otlp<W> {
     pub fn new(out: W) -> Self {
-        Self { out, header: None, open: HashMap::new(), order: VecDeque::new(), told: 0, now: BootTime(0), written: 0 }
+        Self { out, header: None, settling: Settling::default(), written: 0 }
     }
 
-    /// Writes the findings whose last telling was before `until`.
-    fn write_until(&mut self, until: Option<BootTime>) -> io::Result<()> {
-        while let Some((at, number, id)) = self.order.pop_front() {
-            if until.is_some_and(|until| at >= until) {
-                self.order.push_front((at, number, id));
-                return Ok(());
-            }
-            if self.open.get(&id).is_none_or(|(last, _)| *last != number) {
-                continue;
-            }
-            let (Some((_, finding)), Some(header)) = (self.open.remove(&id), &self.header) else { continue };
+    fn write(&mut self, settled: &[Finding]) -> io::Result<()> {
+        let Some(header) = &self.header else { return Ok(()) };
+        for finding in settled {
             if self.written > 0 {
                 self.out.write_all(b",")?;
             }
             self.written += 1;
-            serde_json::to_writer(&mut self.out, &record(&finding, header))?;
+            serde_json::to_writer(&mut self.out, &record(finding, header))?;
         }
         Ok(())
     }
@@ -133,19 +115,12 @@ impl<W: Write> Otlp<W> {
         )
     }
 
-    fn finding(&mut self, finding: &Finding) -> io::Result<()> {
-        self.told += 1;
-        self.open.insert(finding.id.clone(), (self.told, finding.clone()));
-        self.order.push_back((self.now, self.told, finding.id.clone()));
-        let old = self.now.0.saturating_sub(LAST_WORD.as_nanos() as u64);
-        self.write_until(Some(BootTime(old)))
-    }
-
     fn end(&mut self) -> io::Result<()> {
         if self.header.is_none() {
             return Ok(());
         }
-        self.write_until(None)?;
+        let rest = self.settling.rest();
+        self.write(&rest)?;
         self.out.write_all(b"]}]}]}\n")
     }
 }
@@ -155,10 +130,13 @@ impl<W: Write> Output for Otlp<W> {
         match line {
             Line::Header(header) => self.header(header),
             Line::Input(_, input) | Line::Known(_, input) => {
-                self.now = self.now.max(input.at());
+                self.settling.at(input.at());
                 Ok(())
             }
-            Line::Finding(finding) => self.finding(finding),
+            Line::Finding(finding) => {
+                let settled = self.settling.take(finding);
+                self.write(&settled)
+            }
             Line::End(..) => self.end(),
             Line::Span(_) | Line::Passed(_) => Ok(()),
         }

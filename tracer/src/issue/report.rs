@@ -9,7 +9,7 @@ use crate::findings::Finding;
 use crate::hierarchy::{Header, Hierarchy};
 use crate::input::BootTime;
 use crate::name::Name;
-use crate::output::relative;
+use crate::output::{fenced, relative};
 use crate::phrases::count;
 use crate::why::{Answer, Step};
 
@@ -98,13 +98,6 @@ impl Report {
     }
 }
 
-/// A block of code: longer ticks around it than there are in it.
-fn fenced(language: &str, text: &str) -> String {
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    let fence = "`".repeat(longest.max(2) + 1);
-    format!("{fence}{language}\n{}\n{fence}\n", text.trim_end_matches('\n'))
-}
-
 fn wrapped(text: &str) -> Vec<String> {
     textwrap::wrap(text, WIDTH).into_iter().map(std::borrow::Cow::into_owned).collect()
 }
@@ -164,15 +157,4 @@ fn story(answer: &Answer, zero: BootTime) -> Vec<String> {
         lines.push(format!("… {} after", count(after, "step", "steps")));
     }
     lines
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_block_cannot_be_left_from_inside() {
-        assert_eq!(fenced("text", "a\n"), "```text\na\n```\n");
-        assert_eq!(fenced("", "```\n# x"), "````\n```\n# x\n````\n");
-    }
 }

@@ -7,8 +7,9 @@ use std::sync::mpsc;
 use anyhow::Context;
 use tokio::sync::watch;
 
+use super::journal::Journal;
 use super::systemd::Notifier;
-use super::{Board, Listener, Names, Posting, http};
+use super::{Access, Board, Listener, Posting, http};
 use crate::line::{Line, Output};
 use crate::metrics::{Counting, Metrics, Sampling};
 use crate::recording::Recording;
@@ -22,7 +23,7 @@ use crate::session::Turn;
 pub fn start_server(
     listeners: Vec<Listener>,
     board: Arc<Board>,
-    names: Names,
+    access: Access,
     stop: watch::Receiver<bool>,
 ) -> anyhow::Result<std::thread::JoinHandle<()>> {
     let (started, ready) = mpsc::channel();
@@ -34,7 +35,7 @@ pub fn start_server(
             }
         };
         runtime.block_on(async {
-            match http::serve(listeners, board, names, stop) {
+            match http::serve(listeners, board, access, stop) {
                 Ok(serving) => {
                     say_confined(confine(&Role::Serve));
                     let _ = started.send(Ok(()));
@@ -89,17 +90,19 @@ impl Beat {
     }
 }
 
-/// Counts, posts, and records.
+/// Counts, posts, records, and writes to the journal.
 pub struct Agent {
     counting: Counting,
     posting: Posting,
+    journal: Option<Journal>,
     recordings: Vec<Recording>,
 }
 
 impl Agent {
-    /// Counts to `metrics`, posts on `board`, and records: in memory, into files, both, or not at all.
-    pub fn new(metrics: Metrics, board: Arc<Board>, recordings: Vec<Recording>) -> Self {
-        Self { counting: Counting::new(metrics), posting: Posting::new(board), recordings }
+    /// Counts to `metrics`, posts on `board`, writes findings to the journal if there is one, and records: in memory,
+    /// into files, both, or not at all.
+    pub fn new(metrics: Metrics, board: Arc<Board>, journal: Option<Journal>, recordings: Vec<Recording>) -> Self {
+        Self { counting: Counting::new(metrics), posting: Posting::new(board), journal, recordings }
     }
 }
 
@@ -107,10 +110,12 @@ impl Output for Agent {
     fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
         self.counting.line(line)?;
         self.posting.line(line)?;
+        self.journal.iter_mut().try_for_each(|journal| journal.line(line))?;
         self.recordings.iter_mut().try_for_each(|recording| recording.line(line))
     }
 
     fn flush(&mut self) -> io::Result<()> {
+        self.journal.iter_mut().try_for_each(Output::flush)?;
         self.recordings.iter_mut().try_for_each(Output::flush)
     }
 }

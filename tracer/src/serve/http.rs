@@ -1,5 +1,6 @@
 //! The HTTP side: a handful of pages for whoever connects, and no more memory or patience for anybody than is due.
 
+mod access;
 mod host;
 mod patience;
 mod places;
@@ -22,12 +23,13 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::header::{
     ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue,
-    RETRY_AFTER, X_CONTENT_TYPE_OPTIONS,
+    RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
+pub use access::{Access, Token, is_loopback};
 pub use host::Names;
 use patience::{Due, Patient, Stream};
 use places::{Answering, Place, Places};
@@ -182,12 +184,12 @@ fn forget_abandoned(path: &Path) {
 pub fn serve(
     listeners: Vec<Listener>,
     board: Arc<Board>,
-    names: Names,
+    access: Access,
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let places = Places::new(CONNECTIONS, LONG_ANSWERS);
     let traces = Arc::new(Semaphore::new(TRACES));
-    let names = Arc::new(names);
+    let access = Arc::new(access);
     let mut accepting = Vec::new();
     for listener in listeners {
         accepting.push(match listener {
@@ -199,8 +201,8 @@ pub fn serve(
     }
     Ok(async move {
         for accepting in accepting {
-            let (board, names, places, traces) = (board.clone(), names.clone(), places.clone(), traces.clone());
-            let site = Site { board, names, places, traces };
+            let (board, access, places, traces) = (board.clone(), access.clone(), places.clone(), traces.clone());
+            let site = Site { board, access, places, traces };
             tokio::spawn(accept(accepting, site, stop.clone()));
         }
         stopped(&mut stop).await;
@@ -223,7 +225,7 @@ enum Accepting {
 #[derive(Clone)]
 struct Site {
     board: Arc<Board>,
-    names: Arc<Names>,
+    access: Arc<Access>,
     places: Arc<Places>,
     traces: Arc<Semaphore>,
 }
@@ -252,13 +254,13 @@ async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool
 }
 
 async fn answer(stream: Stream, site: Site, place: Arc<Place>, mut stop: watch::Receiver<bool>) {
-    // A browser connects to no UNIX socket.
-    let any_host = matches!(stream, Stream::Unix(_));
+    // A browser connects to no UNIX socket, and its mode says who may.
+    let is_local = matches!(stream, Stream::Unix(_));
     let due = Arc::new(Due::default());
     let patient = Patient::new(stream, due.clone());
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         let answering = place.answer();
-        let response = respond(&request, &site, any_host);
+        let response = respond(&request, &site, is_local);
         due.answer_within(response.body().time());
         let response = response.map(|body| Answer { body, answering });
         async move { Ok::<_, Infallible>(response) }
@@ -389,7 +391,7 @@ fn some_findings(
     Some(text.into())
 }
 
-fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response<Content> {
+fn respond(request: &Request<Incoming>, site: &Site, is_local: bool) -> Response<Content> {
     let board = &site.board;
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
@@ -397,6 +399,11 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
         return response;
     }
     match request.uri().path() {
+        path if !is_local && !matches!(path, "/healthz" | "/readyz") && !site.access.admits(request.headers()) => {
+            let mut response = plain(StatusCode::UNAUTHORIZED, access::UNAUTHORIZED);
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            response
+        }
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
             let format = Exposition::wanted(&accept.collect::<Vec<_>>().join(","));
@@ -411,7 +418,7 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
             why => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.join("; "))),
         },
         // These tell of containers and command lines: see [`host`].
-        "/findings" | "/trace" | "/" if !any_host && !site.names.have(request.headers().get(HOST)) => {
+        "/findings" | "/trace" | "/" if !is_local && !site.access.names.have(request.headers().get(HOST)) => {
             plain(StatusCode::FORBIDDEN, host::REFUSED)
         }
         "/findings" => {

@@ -1,4 +1,5 @@
-//! What systemd is told (sd_notify(3)): that the agent is ready, that it is alive, what it does, and that it ends.
+//! What systemd is told (sd_notify(3)): that the agent is ready, that it is alive, what it does, and that it ends. And
+//! what it has told: that messages go to its journal.
 
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -42,7 +43,19 @@ impl Notifier {
     }
 }
 
-fn connect(path: &str) -> std::io::Result<UnixDatagram> {
+/// Whether the messages of this process go to the journal: systemd has said which file its stderr is then, and it still
+/// is that file (systemd.exec(5), `JOURNAL_STREAM`).
+pub fn stderr_is_journal() -> bool {
+    let stream = std::env::var("JOURNAL_STREAM").ok();
+    let told = stream.as_deref().and_then(|stream| stream.split_once(':'));
+    let stderr = rustix::fs::fstat(rustix::stdio::stderr());
+    told.is_some_and(|(device, inode)| {
+        stderr.is_ok_and(|is| device.parse() == Ok(is.st_dev) && inode.parse() == Ok(is.st_ino))
+    })
+}
+
+/// A datagram socket to a path, or to an abstract name behind an @, that never waits.
+pub(super) fn connect(path: &str) -> std::io::Result<UnixDatagram> {
     let socket = UnixDatagram::unbound()?;
     match path.strip_prefix('@') {
         Some(name) => socket.connect_addr(&SocketAddr::from_abstract_name(name)?)?,

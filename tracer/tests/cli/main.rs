@@ -531,3 +531,77 @@ fn the_classic_tracepoints_do_where_kernel_structures_are_not_known() {
     let changes = scratch.changes(&parse(&done.stdout), "a");
     assert!(changes.starts_with(&["created".into(), "removed".into()]), "{changes:?}");
 }
+
+/// `cgtrace check`: its line and its status.
+fn check(arguments: &[&str]) -> (String, Option<i32>) {
+    let done = run(&[&["check"], arguments].concat());
+    let line = stdout(&done);
+    assert_eq!((line.lines().count(), line.ends_with('\n')), (1, true), "{line:?}: {}", stderr(&done));
+    (line.trim_end().to_owned(), done.status.code())
+}
+
+#[test]
+fn a_check_is_one_line_and_a_status_in_two_protocols() {
+    let recording = |name: &str| format!("{}/tests/recordings/{name}.jsonl", env!("CARGO_MANIFEST_DIR"));
+    let (fault, coped) = (recording("incident"), recording("incident-coped"));
+    let (line, status) = check(&[&fault]);
+    assert!(line.starts_with("PROBLEM: 1 fault: missing-path-teardown, read-only-mount, 20"), "{line}");
+    assert_eq!(status, Some(1));
+    let (line, status) = check(&["--nagios", &fault]);
+    assert!(
+        line.starts_with("CGTRACE CRITICAL: 1 fault: ") && line.ends_with(" | problems=1 undetermined=0"),
+        "{line}"
+    );
+    assert_eq!(status, Some(2));
+    for arguments in [&[coped.as_str()][..], &["--nagios", &coped]] {
+        let (line, status) = check(arguments);
+        assert!(line.contains(&format!("OK: no fault, by {coped}")), "{line}");
+        assert_eq!(status, Some(0));
+    }
+    let (line, status) = check(&["--fail-on", "missing-path-teardown", &coped]);
+    assert!(line.starts_with("PROBLEM: 1 finding of missing-path-teardown: "), "{line}");
+    assert_eq!(status, Some(1));
+    // Before the end of the trace, and not before now.
+    assert_eq!(check(&["--last", "1h", &fault]).1, Some(1));
+    let (line, status) = check(&["--last", "1ns", &fault]);
+    assert_eq!((line, status), (format!("OK: no fault in the last 1ns, by {fault}"), Some(0)));
+    // A part that cannot be read may have held one.
+    let cut = tempfile::NamedTempFile::new().unwrap();
+    let whole = fs::read_to_string(&coped).unwrap();
+    fs::write(cut.path(), &whole[..whole.len() - 2]).unwrap();
+    let (line, status) = check(&[cut.path().to_str().unwrap()]);
+    assert!(line.ends_with("but there may be one: not all of the trace can be read"), "{line}");
+    assert_eq!(status, Some(2));
+}
+
+#[test]
+fn a_check_that_cannot_be_made_is_unknown_and_ends_in_its_time() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}", silent.local_addr().unwrap());
+    for (source, wanted) in [
+        ("/does/not/exist", "failed to open /does/not/exist: No such file or directory"),
+        ("unix:/does/not/exist", "no agent at unix:/does/not/exist: No such file or directory"),
+        (
+            "http://localhost:9464/trace?last=5m",
+            "a check asks an agent for findings, not for a part of its trace; hint: ",
+        ),
+        (&silent, "it takes longer than 300ms; hint: --timeout gives it more time"),
+    ] {
+        let begun = std::time::Instant::now();
+        let (line, status) = check(&["--timeout", "300ms", source]);
+        assert!(line.starts_with(&format!("UNKNOWN: {wanted}")), "{line}");
+        assert_eq!(status, Some(2), "{line}");
+        let (line, status) = check(&["--nagios", "--timeout", "300ms", source]);
+        assert!(line.starts_with(&format!("CGTRACE UNKNOWN: {wanted}")), "{line}");
+        assert_eq!(status, Some(3), "{line}");
+        assert!(begun.elapsed() < Duration::from_secs(20) * support::patience());
+    }
+    let mistyped = |arguments: &[&str]| {
+        let done = run(arguments);
+        assert!(stderr(&done).contains("unexpected argument '--lst'"), "{}", stderr(&done));
+        done.status.code()
+    };
+    assert_eq!(mistyped(&["check", "--lst"]), Some(2));
+    assert_eq!(mistyped(&["check", "--nagios", "--lst"]), Some(3));
+    assert_eq!(run(&["check", "--nagios", "--help"]).status.code(), Some(0));
+}

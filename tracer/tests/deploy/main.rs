@@ -1,6 +1,10 @@
 //! What is deployed beside the program: rules, dashboard and unit, checked by the programs they are for.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod action;
+#[path = "../support/schema.rs"]
+mod schema;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -380,23 +384,93 @@ fn the_example_of_the_configuration_has_every_key() {
         .filter(|key| !key.starts_with(' '))
         .collect();
     let page = read("docs/operations.md");
-    for key in [
-        "listen",
-        "allow-host",
-        "history",
-        "record",
-        "rotate-size",
-        "rotate-every",
-        "keep",
-        "max-total",
-        "shared-directory",
-        "flight",
-        "flight-on",
-        "backend",
-        "bpf-stats",
-    ] {
-        assert!(keys.contains(key), "{key} is not in the example");
+    let definition = cgtrace::cli::definition();
+    let flags = definition.find_subcommand("serve").unwrap().get_arguments().filter_map(clap::Arg::get_long);
+    let flags: BTreeSet<&str> = flags.filter(|flag| !["config", "check-config", "help"].contains(flag)).collect();
+    assert!(flags.len() > 10, "{flags:?}");
+    assert_eq!(keys, flags);
+    for key in keys {
         assert!(page.contains(&format!("| `{key}` |")), "{key} is not in docs/operations.md");
     }
-    assert_eq!(keys.len(), 13, "{keys:?}");
+}
+
+/// The configuration of node-problem-detector's custom plugin monitor, as its `pkg/custompluginmonitor/types` reads it.
+/// It ignores what it does not know; here that is an error, because it is a key that does nothing.
+mod node_problem_detector {
+    use serde::Deserialize;
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Config {
+        pub plugin: String,
+        #[serde(rename = "pluginConfig")]
+        pub global: Global,
+        pub source: String,
+        #[serde(rename = "metricsReporting")]
+        pub metrics_reporting: bool,
+        pub conditions: Vec<Condition>,
+        pub rules: Vec<Rule>,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Global {
+        pub invoke_interval: String,
+        pub timeout: String,
+        pub max_output_length: usize,
+        pub concurrency: usize,
+        pub enable_message_change_based_condition_update: bool,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Condition {
+        #[serde(rename = "type")]
+        pub kind: String,
+        pub reason: String,
+        pub message: String,
+    }
+
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub struct Rule {
+        #[serde(rename = "type")]
+        pub kind: String,
+        pub condition: String,
+        pub reason: String,
+        pub path: String,
+        pub args: Vec<String>,
+        pub timeout: String,
+    }
+}
+
+#[test]
+fn node_problem_detector_takes_its_configuration_and_waits_long_enough() {
+    let config: node_problem_detector::Config =
+        serde_json::from_str(&read("deploy/node-problem-detector/cgtrace.json")).unwrap();
+    let time = |text: &str| text.parse::<jiff::SignedDuration>().unwrap();
+    let global = &config.global;
+    assert_eq!(config.plugin, "custom", "there is no other one");
+    assert!(!config.source.is_empty() && config.metrics_reporting);
+    assert!(global.enable_message_change_based_condition_update, "a later fault is told, too");
+    assert!(global.max_output_length > 200 && global.concurrency > 0);
+    let [condition] = config.conditions.as_slice() else { panic!("one condition") };
+    let [rule] = config.rules.as_slice() else { panic!("one rule") };
+    assert_eq!((condition.kind.as_str(), rule.kind.as_str()), ("CgroupTeardownBroken", "permanent"));
+    assert_eq!(rule.condition, condition.kind);
+    assert!(!condition.message.is_empty());
+    // Reasons are one word in Kubernetes, and each state has its own.
+    for reason in [&condition.reason, &rule.reason] {
+        assert!(reason.chars().all(char::is_alphanumeric), "{reason}");
+    }
+    assert_ne!(condition.reason, rule.reason);
+    assert!(time(&rule.timeout) <= time(&global.timeout), "it refuses to start");
+    assert!(time(&global.timeout) < time(&global.invoke_interval));
+    assert_eq!(rule.path, "/usr/bin/cgtrace", "where docs/operations.md installs it");
+    let typed = [&["cgtrace".to_owned()], rule.args.as_slice()].concat();
+    let matches = cgtrace::cli::definition().try_get_matches_from(typed).unwrap();
+    let (command, check) = matches.subcommand().unwrap();
+    assert_eq!((command, check.get_flag("nagios")), ("check", false));
+    let own = check.get_one::<std::time::Duration>("timeout").unwrap();
+    assert!(*own < time(&rule.timeout).unsigned_abs(), "it ends by itself, with its own words");
 }

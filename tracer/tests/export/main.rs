@@ -54,6 +54,72 @@ fn otlp_has_one_record_a_finding_with_its_host_and_container() {
     assert!(find(&record["attributes"], "container.id")["stringValue"].is_string());
 }
 
+/// Reads SARIF by a model that is made of the standard's schema, with all that it requires and allows. What is wrong
+/// must not be valid.
+const SARIF: &str = r#"
+import copy, json, sys
+from pydantic import ValidationError
+from pydantic_sarif.model import StaticAnalysisResultsFormatSarifVersion210JsonSchema as Log
+for path in sys.argv[1:]:
+    log = json.load(open(path))
+    Log.model_validate(log)
+    for break_it in (
+        lambda run: run.update(finds=[]),
+        lambda run: run.pop("tool"),
+        lambda run: [result.update(level="fatal") for result in run["results"]] or run.update(results=1),
+    ):
+        wrong = copy.deepcopy(log)
+        break_it(wrong["runs"][0])
+        try:
+            Log.model_validate(wrong)
+        except ValidationError:
+            continue
+        sys.exit(f"{path}: {wrong} is valid")
+print(len(sys.argv) - 1)
+"#;
+
+#[test]
+fn sarif_is_valid_by_its_schema_and_has_one_result_a_finding() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(recording(".")).unwrap() {
+        let path = entry.unwrap().path();
+        let out = directory.path().join(path.file_name().unwrap());
+        let done = export(&path, "sarif", out.to_str().unwrap());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        files.push(out);
+    }
+    let count = String::from_utf8_lossy(&python(SARIF, &files)).trim().parse::<usize>().unwrap();
+    assert!(count == files.len() && count > 10, "{count}");
+
+    let run = |name: &str| -> Value {
+        let log: Value = serde_json::from_slice(&fs::read(directory.path().join(name)).unwrap()).unwrap();
+        log["runs"][0].clone()
+    };
+    let incident = run("incident.jsonl");
+    let rules = incident["tool"]["driver"]["rules"].as_array().unwrap();
+    assert_eq!(rules.len(), cgtrace::findings::Kind::ALL.len());
+    let [result] = incident["results"].as_array().unwrap().as_slice() else { panic!("{incident:#}") };
+    assert_eq!((&result["kind"], &result["level"]), (&"fail".into(), &"error".into()));
+    assert_eq!(rules[result["ruleIndex"].as_u64().unwrap() as usize]["id"], result["ruleId"]);
+    let text = result["message"]["text"].as_str().unwrap();
+    for part in ["was never created", "\nWhat to do: Mount cgroupfs writable", "\nIt looks like runc#4518: "] {
+        assert!(text.contains(part), "{text}");
+    }
+    let place = &result["locations"][0];
+    let cgroup = "/cgtrace-demo/b05bzm3so1yqejoj60u5ud8fl";
+    assert_eq!(place["logicalLocations"][0]["fullyQualifiedName"], cgroup);
+    let uri = place["physicalLocation"]["artifactLocation"]["uri"].as_str().unwrap();
+    assert_eq!(uri, format!("file:///sys/fs/cgroup/unified{cgroup}"));
+    // Anything but a failure has no level, and what is routine is left out.
+    let levels = |name: &str| -> Vec<(Value, Value)> {
+        let results = run(name)["results"].as_array().unwrap().clone();
+        results.iter().map(|result| (result["kind"].clone(), result["level"].clone())).collect()
+    };
+    assert_eq!(levels("incident-coped.jsonl"), [("informational".into(), "none".into())]);
+    assert_eq!(levels("nested.jsonl"), []);
+}
+
 /// Reads a trace with Perfetto's own definitions, and says what is in it.
 const READER: &str = r#"
 import json, sys
@@ -242,7 +308,7 @@ fn names_that_attack_are_only_names_in_every_form() {
     let read: Value = serde_json::from_slice(&python(NAMES, &[&tables])).unwrap();
     assert_eq!(read[0][0][0], evil, "kept to the letter");
     assert_eq!(read[1], serde_json::json!([[".._.._.._etc"]]), "a partition's name leads nowhere");
-    for to in ["jsonl", "otlp-json"] {
+    for to in ["jsonl", "otlp-json", "sarif"] {
         let done = export(&trace, to, "-");
         for line in done.stdout.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
             serde_json::from_slice::<Value>(line).unwrap();

@@ -210,6 +210,14 @@ fn every_file_format_has_each_thing_once() {
             records.iter().map(|record| (record["timeUnixNano"].clone(), record["body"].clone())).collect::<Vec<_>>()
         });
         assert_eq!(one, three, "{name}");
+        let [one, three] = both(name, |play| {
+            let mut bytes = Vec::new();
+            play(&mut *Format::Sarif.output(Path::new(""), &mut bytes));
+            let log: Value = serde_json::from_slice(&bytes).unwrap();
+            let results = log["runs"][0]["results"].as_array().unwrap().clone();
+            results.iter().map(|result| (result["level"].clone(), result["message"].clone())).collect::<Vec<_>>()
+        });
+        assert_eq!(one, three, "{name}");
     }
 }
 

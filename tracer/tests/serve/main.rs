@@ -2,10 +2,13 @@
 //! stop it.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod access;
 #[path = "../support/agent.rs"]
 mod agent;
+mod check;
 mod confined;
 mod history;
+mod journal;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;

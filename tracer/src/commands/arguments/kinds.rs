@@ -42,9 +42,14 @@ impl FailOn {
     }
 
     pub fn is_met_by(self, finding: &Finding) -> bool {
+        self.is_met(finding.kind.as_str(), finding.severity.as_str())
+    }
+
+    /// The same of what an agent tells, which may be of another version.
+    pub fn is_met(self, kind: &str, severity: &str) -> bool {
         match self {
-            Self::Fault => finding.severity == Severity::Fault,
-            Self::Kind(kind) => finding.kind == kind,
+            Self::Fault => severity == Severity::Fault.as_str(),
+            Self::Kind(wanted) => kind == wanted.as_str(),
         }
     }
 }
