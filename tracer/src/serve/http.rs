@@ -4,6 +4,7 @@ mod host;
 mod patience;
 mod places;
 mod query;
+mod told;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -32,6 +33,7 @@ pub use host::Names;
 use patience::{Due, Patient, Stream};
 use places::{Answering, Place, Places};
 use query::{Part, Wanted};
+use told::Told;
 
 use super::{Board, page};
 use crate::findings::Finding;
@@ -186,8 +188,13 @@ pub fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let places = Places::new(CONNECTIONS, LONG_ANSWERS);
-    let traces = Arc::new(Semaphore::new(TRACES));
-    let names = Arc::new(names);
+    let site = Site {
+        board,
+        names: Arc::new(names),
+        places: places.clone(),
+        traces: Arc::new(Semaphore::new(TRACES)),
+        told: Told::default(),
+    };
     let mut accepting = Vec::new();
     for listener in listeners {
         accepting.push(match listener {
@@ -199,9 +206,7 @@ pub fn serve(
     }
     Ok(async move {
         for accepting in accepting {
-            let (board, names, places, traces) = (board.clone(), names.clone(), places.clone(), traces.clone());
-            let site = Site { board, names, places, traces };
-            tokio::spawn(accept(accepting, site, stop.clone()));
+            tokio::spawn(accept(accepting, site.clone(), stop.clone()));
         }
         stopped(&mut stop).await;
         let _ = tokio::time::timeout(LAST_ANSWERS, places.wait_until_empty(CONNECTIONS)).await;
@@ -226,6 +231,7 @@ struct Site {
     names: Arc<Names>,
     places: Arc<Places>,
     traces: Arc<Semaphore>,
+    told: Told,
 }
 
 async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool>) {
@@ -400,7 +406,7 @@ fn respond(request: &Request<Incoming>, site: &Site, any_host: bool) -> Response
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
             let format = Exposition::wanted(&accept.collect::<Vec<_>>().join(","));
-            whole(StatusCode::OK, format.content_type(), board.metrics.tell(format))
+            whole(StatusCode::OK, format.content_type(), site.told.tell(&board.metrics, format))
         }
         "/healthz" => match board.dead() {
             None => plain(StatusCode::OK, "alive\n"),
@@ -484,10 +490,11 @@ fn busy() -> Response<Content> {
 }
 
 fn plain(status: StatusCode, text: impl Into<String>) -> Response<Content> {
-    whole(status, "text/plain; charset=utf-8", text.into().into_bytes())
+    let text: String = text.into();
+    whole(status, "text/plain; charset=utf-8", text)
 }
 
-fn whole(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<Content> {
+fn whole(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<Content> {
     with_type(status, kind, Content::Whole { bytes: Some(bytes.into()), _long: None })
 }
 
