@@ -473,11 +473,12 @@ fn trace(site: &Site, query: &str) -> Response<Content> {
             response.headers_mut().insert(CONTENT_DISPOSITION, name);
             response
         }
-        Ok(None) => {
-            let why =
-                "the history holds nothing: tracing begins, or what exists on this host takes more than --history\n";
+        Ok(None) if history.is_too_small() => {
+            let why = "the history holds nothing: what exists on this host takes more than half of its size; \
+                       set a larger `history`\n";
             plain(StatusCode::SERVICE_UNAVAILABLE, why)
         }
+        Ok(None) => plain(StatusCode::SERVICE_UNAVAILABLE, "the history holds nothing yet: ask again in a second\n"),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
