@@ -314,7 +314,8 @@ impl Sink for Remembering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{Input, LossReason, Lost};
+    use crate::input::{Cgroup, CgroupId, Change, Event, HierarchyId, Input, LossReason, Lost};
+    use crate::line::Output;
     use crate::recording::{Item, Reader};
     use crate::tracker::tests::header;
 
@@ -359,7 +360,7 @@ mod tests {
             }
             let last = (Seq(self.seq), BootTime(self.seq));
             let counts = Counts { evicted: self.seq, ..Counts::default() };
-            self.sink.lines(&Batch { bytes, lines: count, lost_before, last, counts, opens });
+            self.sink.lines(&Batch { bytes, lines: count, lost_before, last, counts, opens, matters: false });
         }
 
         /// Numbers of all inputs that are given out from then on, and how many were said to be lost on the way.
@@ -486,5 +487,76 @@ mod tests {
         assert!(fed.sink.history.held().bytes > LIMIT * 7 / 8 && fed.sink.history.held().bytes <= LIMIT);
         assert_eq!(fed.read(None), ((1..=fed.seq).collect(), 0));
         assert_eq!(fed.sink.history.emptied(Emptied::Burst), 0);
+    }
+
+    /// So many of these are more than may wait of what happens.
+    const VERY_MANY: u64 = 14_000;
+
+    /// A cgroup with a name that makes a long line.
+    fn cgroup(seq: u64, change: Change) -> Input {
+        let path = format!("/{}{seq}", "\u{1}".repeat(200));
+        let cgroup = Cgroup {
+            hierarchy: HierarchyId(0),
+            id: Some(CgroupId(seq)),
+            path: path.as_str().into(),
+            level: None,
+            truncated: false,
+        };
+        Input::Event(Event {
+            at: BootTime(seq),
+            change,
+            cgroup,
+            requested: false,
+            task: None,
+            container: None,
+            actor: None,
+        })
+    }
+
+    #[test]
+    fn very_many_cgroups_that_exist_cost_no_event_its_place_while_a_part_begins() {
+        let history = History::new(8 << 20).expect("a compressor");
+        let (go, wait) = std::sync::mpsc::channel();
+        // The thread that compresses does not get to run.
+        let stuck = Box::new(move || wait.recv().expect("it goes on"));
+        let mut recording = remember(&history, |_| {}, stuck).expect("a thread");
+        let written = recording.written().clone();
+        let mut seq = 0;
+        let mut tell = |count: u64, known: bool, recording: &mut Recording| {
+            for _ in 0..count {
+                seq += 1;
+                let input = cgroup(seq, if known { Change::Existing } else { Change::Created });
+                let line = if known { Line::Known(Seq(seq), &input) } else { Line::Input(Seq(seq), &input) };
+                recording.line(&line).expect("taken");
+            }
+            recording.flush().expect("taken");
+            seq
+        };
+        recording.line(&Line::Header(&header(&[]))).expect("taken");
+        tell(VERY_MANY, true, &mut recording);
+        let told = tell(1_000, false, &mut recording);
+        go.send(()).expect("a thread");
+        recording.line(&Line::End(BootTime(told), &Counts::default())).expect("taken");
+        assert_eq!(written.lost(), 0);
+        assert_eq!(read(&history, None), ((1..=told).collect(), 0, BootTime(told)));
+    }
+
+    #[test]
+    fn what_happens_is_lost_and_counted_where_too_much_of_it_waits() {
+        let history = History::new(8 << 20).expect("a compressor");
+        let (go, wait) = std::sync::mpsc::channel();
+        let stuck = Box::new(move || wait.recv().expect("it goes on"));
+        let mut recording = remember(&history, |_| {}, stuck).expect("a thread");
+        let written = recording.written().clone();
+        recording.line(&Line::Header(&header(&[]))).expect("taken");
+        recording.flush().expect("taken");
+        for seq in 1..=VERY_MANY {
+            recording.line(&Line::Input(Seq(seq), &cgroup(seq, Change::Created))).expect("taken");
+        }
+        go.send(()).expect("a thread");
+        recording.line(&Line::End(BootTime(VERY_MANY), &Counts::default())).expect("taken");
+        let (seqs, lost, _) = read(&history, None);
+        assert!(lost > 0 && !seqs.is_empty(), "{lost} of {VERY_MANY} were lost");
+        assert_eq!((seqs.len() as u64 + lost, written.lost()), (VERY_MANY, lost));
     }
 }
