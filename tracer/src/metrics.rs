@@ -29,7 +29,7 @@ use crate::input::{About, BootTime, Change, Facts, Input, LossReason, Operation,
 use crate::kernel;
 use crate::line::{Line, Output};
 use crate::process;
-use crate::recording::{History, Written};
+use crate::recording::{Emptied, History, Written};
 use crate::runtimes::{self, RUNTIMES};
 use crate::said::LastSaid;
 use crate::session::{Turn, WalkReason};
@@ -177,6 +177,7 @@ pub struct Metrics {
     trace_errors: Counter,
     history_seconds: Gauge<f64, AtomicU64>,
     history_bytes: Gauge,
+    history_emptied: Family<OfReason, Counter>,
     http_refused: Counter,
     build: Family<OfBuild, Gauge>,
     process: OwnProcess,
@@ -219,6 +220,7 @@ impl Default for Metrics {
             trace_errors: Counter::default(),
             history_seconds: Gauge::default(),
             history_bytes: Gauge::default(),
+            history_emptied: Family::default(),
             http_refused: Counter::default(),
             build: Family::default(),
             process: OwnProcess::default(),
@@ -271,6 +273,8 @@ impl Metrics {
         r.register("cgtrace_trace_write_errors", "Writes to a trace file that failed", self.trace_errors.clone());
         r.register("cgtrace_history_seconds", "Time that the history reaches back", self.history_seconds.clone());
         r.register("cgtrace_history_bytes", "Memory that the history takes", self.history_bytes.clone());
+        let help = "Times that all of the history was let go of";
+        r.register("cgtrace_history_emptied", help, self.history_emptied.clone());
         r.register("cgtrace_http_refused", "Connections that were turned away", self.http_refused.clone());
         r.register("cgtrace_build_info", "Always 1", self.build.clone());
         let own = &self.process;
@@ -336,6 +340,9 @@ impl Metrics {
         }
         for reason in WalkReason::ALL.map(WalkReason::as_str) {
             drop(self.rewalks.get_or_create(&OfReason { reason }));
+        }
+        for reason in Emptied::ALL.map(Emptied::as_str) {
+            drop(self.history_emptied.get_or_create(&OfReason { reason }));
         }
         for question in Question::ALL.map(Question::as_str) {
             for reason in Unanswered::ALL.map(Unanswered::as_str) {
@@ -431,10 +438,15 @@ impl Sampling {
     }
 
     fn history(&self, now: BootTime) {
-        let Some(held) = self.history.as_ref().map(History::held) else { return };
+        let Some(history) = &self.history else { return };
+        let held = history.held();
         let span = held.since.map_or(Duration::ZERO, |since| now.since(since));
         self.metrics.history_seconds.set(span.as_secs_f64());
         self.metrics.history_bytes.set(i64::try_from(held.bytes).unwrap_or(i64::MAX));
+        for why in Emptied::ALL {
+            let counter = self.metrics.history_emptied.get_or_create(&OfReason { reason: why.as_str() });
+            counter.inner().store(history.emptied(why), Ordering::Relaxed);
+        }
     }
 
     fn usage(&mut self) {

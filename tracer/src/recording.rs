@@ -21,7 +21,7 @@ mod writer;
 pub use excerpt::Excerpt;
 pub use flight::record_around;
 pub use frames::{Damage, FrameReader, FrameWriter, Piece};
-pub use history::{Held, History, remember};
+pub use history::{Emptied, Held, History, remember};
 pub use line::{LineError, TraceLine};
 pub use reader::{Item, OpenError, Reader};
 pub use schema::schema;

@@ -160,7 +160,8 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         args.record.as_deref().map(|directory| start_recording(&args, directory, session.header())).transpose()?;
     let written = recording.as_ref().map(|recording| recording.written().clone());
     let confined = || say_confined(confine(&Role::Remember));
-    let remembering = history.as_ref().map(|history| remember(history, Box::new(confined))).transpose()?;
+    let small = |why: &str| say!("warning: {why}\nhint: set a larger `history`");
+    let remembering = history.as_ref().map(|history| remember(history, small, Box::new(confined))).transpose()?;
     let recordings: Vec<Recording> = recording.into_iter().chain(remembering).map(Recording::beside_others).collect();
     let all_written: Vec<_> = recordings.iter().map(|recording| recording.written().clone()).collect();
     let asking = all_written.clone();

@@ -37,6 +37,30 @@ struct Size {
     bytes: AtomicU64,
     /// Boot time at which it begins; 0 while there is nothing.
     since: AtomicU64,
+    /// How often all of it was let go of, by reason.
+    emptied: [AtomicU64; Emptied::ALL.len()],
+}
+
+/// Why all that a history held was let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emptied {
+    /// What exists on this host alone takes more than half of what may be held. Nothing is held for a minute.
+    Existing,
+    /// So much happened before a part could begin that it did not fit. It begins anew at once.
+    Burst,
+}
+
+impl Emptied {
+    /// All of them, in the order of declaration.
+    pub const ALL: [Self; 2] = [Self::Existing, Self::Burst];
+
+    /// Its word in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Existing => "existing",
+            Self::Burst => "burst",
+        }
+    }
 }
 
 /// How much a history holds.
@@ -76,12 +100,26 @@ impl History {
         Held { bytes: self.size.bytes.load(Ordering::Relaxed), since: Some(since).filter(|since| since.0 > 0) }
     }
 
-    /// Changes what is kept.
-    fn keep(&self, change: impl FnOnce(&mut Kept)) {
+    /// How often all that it held was let go of for that reason. This waits for nobody.
+    pub fn emptied(&self, why: Emptied) -> u64 {
+        self.size.emptied[why as usize].load(Ordering::Relaxed)
+    }
+
+    /// Whether it holds nothing now because what exists on this host did not fit.
+    pub fn is_too_small(&self) -> bool {
+        self.kept().refused.is_some()
+    }
+
+    /// Changes what is kept. Returns why all of it was let go of, if it was.
+    fn keep(&self, change: impl FnOnce(&mut Kept) -> Option<Emptied>) -> Option<Emptied> {
         let mut kept = self.kept();
-        change(&mut kept);
+        let emptied = change(&mut kept);
+        if let Some(why) = emptied {
+            self.size.emptied[why as usize].fetch_add(1, Ordering::Relaxed);
+        }
         self.size.bytes.store(kept.bytes(), Ordering::Relaxed);
         self.size.since.store(kept.parts.front().map_or(0, |part| part.begun.0), Ordering::Relaxed);
+        emptied
     }
 
     /// What it holds now as a whole trace file, which ends with the last line that has come. It begins at `since`, or
@@ -115,12 +153,13 @@ impl History {
     }
 }
 
-/// Keeps the last of a stream in `history`, in a thread of its own, which calls `confine` first.
+/// Keeps the last of a stream in `history`, in a thread of its own, which calls `confine` first. `report` is told, once,
+/// when what exists on this host takes too much of it.
 ///
 /// # Errors
 /// When there can be no thread.
-pub fn remember(history: &History, confine: Box<dyn FnOnce() + Send>) -> anyhow::Result<Recording> {
-    let remembering = Remembering { history: history.clone(), written: Arc::default() };
+pub fn remember(history: &History, report: fn(&str), confine: Box<dyn FnOnce() + Send>) -> anyhow::Result<Recording> {
+    let remembering = Remembering { history: history.clone(), written: Arc::default(), report };
     Recording::start("history", remembering, Box::new(|_| false), confine)
 }
 
@@ -128,6 +167,7 @@ pub fn remember(history: &History, confine: Box<dyn FnOnce() + Send>) -> anyhow:
 struct Remembering {
     history: History,
     written: Arc<Written>,
+    report: fn(&str),
 }
 
 struct Kept {
@@ -192,7 +232,7 @@ impl Kept {
         }
     }
 
-    fn lines(&mut self, batch: &Batch, limit: u64) {
+    fn lines(&mut self, batch: &Batch, limit: u64) -> Option<Emptied> {
         if batch.lost_before > 0 {
             let lost = not_written(self.last.1, batch.lost_before);
             self.add(&line_of(self.clock, &Line::Input(batch.before(), &lost)));
@@ -205,19 +245,24 @@ impl Kept {
             Some(part) => part.is_open = true,
             None => {}
         }
-        self.let_go(limit);
+        self.let_go(limit)
     }
 
-    /// The oldest goes first.
-    fn let_go(&mut self, limit: u64) {
+    /// The oldest goes first. What does not fit alone goes, too: then it is returned why.
+    fn let_go(&mut self, limit: u64) -> Option<Emptied> {
         while self.bytes() > limit && self.parts.len() > 1 {
             self.parts.pop_front();
         }
         if self.bytes() > limit {
+            // The newest lines take far less when they are compressed.
             self.close_frame();
-            let fits = self.parts.pop_back().is_none_or(|part| part.opening <= limit / 2);
-            self.refused = (!fits).then(Instant::now);
         }
+        if self.bytes() <= limit {
+            return None;
+        }
+        let fits = self.parts.pop_back().is_none_or(|part| part.opening <= limit / 2);
+        self.refused = (!fits).then(Instant::now);
+        Some(if fits { Emptied::Burst } else { Emptied::Existing })
     }
 
     fn wants_part(&self, limit: u64) -> bool {
@@ -234,12 +279,18 @@ impl Sink for Remembering {
     }
 
     fn part(&mut self, header: &Header) {
-        self.history.keep(|kept| kept.begin_part(header));
+        self.history.keep(|kept| {
+            kept.begin_part(header);
+            None
+        });
     }
 
     fn lines(&mut self, batch: &Batch) {
         self.written.add_lost(batch.lost_before);
-        self.history.keep(|kept| kept.lines(batch, self.history.limit));
+        let emptied = self.history.keep(|kept| kept.lines(batch, self.history.limit));
+        if emptied == Some(Emptied::Existing) && self.history.emptied(Emptied::Existing) == 1 {
+            (self.report)("the history holds nothing: what exists on this host takes more than half of its size");
+        }
     }
 
     fn finding(&mut self, _: &Counts) {}
@@ -263,7 +314,8 @@ impl Sink for Remembering {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::input::{Input, LossReason, Lost};
+    use crate::input::{Cgroup, CgroupId, Change, Event, HierarchyId, Input, LossReason, Lost};
+    use crate::line::Output;
     use crate::recording::{Item, Reader};
     use crate::tracker::tests::header;
 
@@ -279,7 +331,7 @@ mod tests {
     impl Fed {
         fn new() -> Self {
             let history = History::new(LIMIT).expect("a compressor");
-            Self { sink: Remembering { history, written: Arc::default() }, header: header(&[]), seq: 0 }
+            Self { sink: Remembering { history, written: Arc::default(), report: |_| {} }, header: header(&[]), seq: 0 }
         }
 
         /// A part begins, with so many lines that restate what is known.
@@ -308,33 +360,38 @@ mod tests {
             }
             let last = (Seq(self.seq), BootTime(self.seq));
             let counts = Counts { evicted: self.seq, ..Counts::default() };
-            self.sink.lines(&Batch { bytes, lines: count, lost_before, last, counts, opens });
+            self.sink.lines(&Batch { bytes, lines: count, lost_before, last, counts, opens, matters: false });
         }
 
         /// Numbers of all inputs that are given out from then on, and how many were said to be lost on the way.
         fn read(&self, since: Option<u64>) -> (Vec<u64>, u64) {
-            let trace = self.sink.history.trace(since.map(BootTime), None).expect("a compressor").expect("something");
-            let bytes: Vec<u8> = trace.flat_map(|piece| piece.to_vec()).collect();
-            let mut reader = Reader::open(&bytes[..]).expect("a trace");
-            let (mut seqs, mut lost, mut ended) = (Vec::new(), 0, false);
-            while let Some(item) = reader.next_item().expect("memory can be read") {
-                assert!(!ended, "the end comes last");
-                match item {
-                    Item::Input(seq, input) => match *input {
-                        Input::Lost(Lost { reason: LossReason::NotWritten, count, .. }) => lost += count,
-                        _ => seqs.push(seq.0),
-                    },
-                    Item::End(at) => {
-                        assert_eq!(at, BootTime(self.seq));
-                        ended = true;
-                    }
-                    Item::Header(_) => {}
-                    Item::Damage(damage) => panic!("{damage}"),
-                }
-            }
-            assert!(ended && reader.is_whole());
+            let (seqs, lost, ended) = read(&self.sink.history, since);
+            assert_eq!(ended, BootTime(self.seq));
             (seqs, lost)
         }
+    }
+
+    /// Numbers of all inputs that a history gives out from then on, how many were said to be lost on the way, and when
+    /// it ends.
+    fn read(history: &History, since: Option<u64>) -> (Vec<u64>, u64, BootTime) {
+        let trace = history.trace(since.map(BootTime), None).expect("a compressor").expect("something");
+        let bytes: Vec<u8> = trace.flat_map(|piece| piece.to_vec()).collect();
+        let mut reader = Reader::open(&bytes[..]).expect("a trace");
+        let (mut seqs, mut lost, mut ended) = (Vec::new(), 0, None);
+        while let Some(item) = reader.next_item().expect("memory can be read") {
+            assert!(ended.is_none(), "the end comes last");
+            match item {
+                Item::Input(seq, input) => match *input {
+                    Input::Lost(Lost { reason: LossReason::NotWritten, count, .. }) => lost += count,
+                    _ => seqs.push(seq.0),
+                },
+                Item::End(at) => ended = Some(at),
+                Item::Header(_) => {}
+                Item::Damage(damage) => panic!("{damage}"),
+            }
+        }
+        assert!(reader.is_whole());
+        (seqs, lost, ended.expect("an end"))
     }
 
     #[test]
@@ -399,11 +456,13 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_alone_is_not_kept_and_not_asked_for_without_end() {
+    fn what_does_not_fit_alone_is_not_kept_and_not_asked_for_without_end_and_it_is_counted_why() {
+        let emptied = |fed: &Fed| Emptied::ALL.map(|why| fed.sink.history.emptied(why));
         let mut fed = Fed::new();
         fed.part(10);
         fed.lines(5_000, false, 0);
         assert_eq!(fed.sink.history.held(), Held { bytes: 0, since: None });
+        assert_eq!((emptied(&fed), fed.sink.history.is_too_small()), ([0, 1], false));
         assert!(fed.sink.wants_part(), "it was what happened that took the room");
         fed.part(0);
         let mut fed = Fed::new();
@@ -411,7 +470,93 @@ mod tests {
         fed.sink.history.kept().parts.back_mut().expect("a part").opening = LIMIT;
         fed.lines(5_000, false, 0);
         assert_eq!(fed.sink.history.held(), Held { bytes: 0, since: None });
+        assert_eq!((emptied(&fed), fed.sink.history.is_too_small()), ([1, 0], true));
         assert!(!fed.sink.wants_part(), "it would not fit the next time either");
         assert!(fed.sink.history.trace(None, None).expect("a compressor").is_none());
+    }
+
+    #[test]
+    fn what_fits_once_it_is_compressed_is_kept() {
+        let mut fed = Fed::new();
+        fed.part(0);
+        while fed.sink.history.held().bytes <= LIMIT * 7 / 8 {
+            fed.lines(10, false, 0);
+        }
+        // Small lines that would be too much as they are.
+        fed.lines(3_000, true, 0);
+        assert!(fed.sink.history.held().bytes > LIMIT * 7 / 8 && fed.sink.history.held().bytes <= LIMIT);
+        assert_eq!(fed.read(None), ((1..=fed.seq).collect(), 0));
+        assert_eq!(fed.sink.history.emptied(Emptied::Burst), 0);
+    }
+
+    /// So many of these are more than may wait of what happens.
+    const VERY_MANY: u64 = 14_000;
+
+    /// A cgroup with a name that makes a long line.
+    fn cgroup(seq: u64, change: Change) -> Input {
+        let path = format!("/{}{seq}", "\u{1}".repeat(200));
+        let cgroup = Cgroup {
+            hierarchy: HierarchyId(0),
+            id: Some(CgroupId(seq)),
+            path: path.as_str().into(),
+            level: None,
+            truncated: false,
+        };
+        Input::Event(Event {
+            at: BootTime(seq),
+            change,
+            cgroup,
+            requested: false,
+            task: None,
+            container: None,
+            actor: None,
+        })
+    }
+
+    #[test]
+    fn very_many_cgroups_that_exist_cost_no_event_its_place_while_a_part_begins() {
+        let history = History::new(8 << 20).expect("a compressor");
+        let (go, wait) = std::sync::mpsc::channel();
+        // The thread that compresses does not get to run.
+        let stuck = Box::new(move || wait.recv().expect("it goes on"));
+        let mut recording = remember(&history, |_| {}, stuck).expect("a thread");
+        let written = recording.written().clone();
+        let mut seq = 0;
+        let mut tell = |count: u64, known: bool, recording: &mut Recording| {
+            for _ in 0..count {
+                seq += 1;
+                let input = cgroup(seq, if known { Change::Existing } else { Change::Created });
+                let line = if known { Line::Known(Seq(seq), &input) } else { Line::Input(Seq(seq), &input) };
+                recording.line(&line).expect("taken");
+            }
+            recording.flush().expect("taken");
+            seq
+        };
+        recording.line(&Line::Header(&header(&[]))).expect("taken");
+        tell(VERY_MANY, true, &mut recording);
+        let told = tell(1_000, false, &mut recording);
+        go.send(()).expect("a thread");
+        recording.line(&Line::End(BootTime(told), &Counts::default())).expect("taken");
+        assert_eq!(written.lost(), 0);
+        assert_eq!(read(&history, None), ((1..=told).collect(), 0, BootTime(told)));
+    }
+
+    #[test]
+    fn what_happens_is_lost_and_counted_where_too_much_of_it_waits() {
+        let history = History::new(8 << 20).expect("a compressor");
+        let (go, wait) = std::sync::mpsc::channel();
+        let stuck = Box::new(move || wait.recv().expect("it goes on"));
+        let mut recording = remember(&history, |_| {}, stuck).expect("a thread");
+        let written = recording.written().clone();
+        recording.line(&Line::Header(&header(&[]))).expect("taken");
+        recording.flush().expect("taken");
+        for seq in 1..=VERY_MANY {
+            recording.line(&Line::Input(Seq(seq), &cgroup(seq, Change::Created))).expect("taken");
+        }
+        go.send(()).expect("a thread");
+        recording.line(&Line::End(BootTime(VERY_MANY), &Counts::default())).expect("taken");
+        let (seqs, lost, _) = read(&history, None);
+        assert!(lost > 0 && !seqs.is_empty(), "{lost} of {VERY_MANY} were lost");
+        assert_eq!((seqs.len() as u64 + lost, written.lost()), (VERY_MANY, lost));
     }
 }

@@ -2,11 +2,11 @@
 //!
 //! [`Recording`] is the output that a stream is given. It makes lines and hands them over in batches; a [`Sink`] in a
 //! thread of its own compresses and writes them. When the thread falls behind, lines are lost, and that is counted and
-//! said.
+//! said. What a part begins with costs no other line its place.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,8 +25,13 @@ pub(super) const FRAME_AGE: Duration = Duration::from_millis(900);
 const BEAT: Duration = Duration::from_millis(100);
 /// Lines are handed over when there are so many bytes of them, and at every flush.
 const BATCH: usize = 64 << 10;
-/// Batches that may wait: 16 MiB, some seconds of the worst churn.
-const WAITING: usize = 256;
+/// Bytes that may wait: some seconds of the worst churn.
+const WAITING: usize = 16 << 20;
+/// Bytes that may wait beside those, of what parts begin with. All that is known is more than that only where names are
+/// full of bytes that JSON has to escape.
+const OPENING: usize = 64 << 20;
+/// Bytes that a batch takes beside its lines, about.
+const COUNTS: usize = 1 << 10;
 
 /// What was written, and what could not be. Shared between the two threads.
 #[derive(Debug, Default)]
@@ -129,6 +134,8 @@ pub(super) struct Batch {
     pub counts: Counts,
     /// They are what a part begins with: all that is known.
     pub opens: bool,
+    /// After the last one a finding was made that is worth writing for.
+    pub matters: bool,
 }
 
 impl Batch {
@@ -140,6 +147,39 @@ impl Batch {
     /// The number before that of the first line.
     pub fn before(&self) -> Seq {
         Seq(self.last.0.0.saturating_sub(self.lines))
+    }
+
+    /// Bytes that it takes while it waits, about.
+    fn weight(&self) -> usize {
+        self.bytes.len() + COUNTS
+    }
+}
+
+/// What waits between the two threads, in bytes.
+#[derive(Default)]
+struct Waiting {
+    lines: AtomicUsize,
+    /// What parts begin with. It is told in one go, and would push out what happens meanwhile.
+    openings: AtomicUsize,
+}
+
+impl Waiting {
+    /// What waits like that batch, and how much that may be.
+    fn like(&self, batch: &Batch) -> (&AtomicUsize, usize) {
+        if batch.opens { (&self.openings, OPENING) } else { (&self.lines, WAITING) }
+    }
+
+    fn has_room(&self, batch: &Batch) -> bool {
+        let (waiting, most) = self.like(batch);
+        waiting.load(Ordering::Relaxed) + batch.weight() <= most
+    }
+
+    fn add(&self, batch: &Batch) {
+        self.like(batch).0.fetch_add(batch.weight(), Ordering::Relaxed);
+    }
+
+    fn take(&self, batch: &Batch) {
+        self.like(batch).0.fetch_sub(batch.weight(), Ordering::Relaxed);
     }
 }
 
@@ -183,7 +223,6 @@ pub(super) trait Sink: Send {
 enum Message {
     Part(Box<Header>),
     Lines(Batch),
-    Finding(Box<Counts>),
     End(BootTime, Box<Counts>),
 }
 
@@ -201,7 +240,8 @@ pub struct Recording {
     /// That part was wanted by others.
     passes_over: bool,
     matters: Box<dyn Fn(&Finding) -> bool>,
-    to: Option<SyncSender<Message>>,
+    to: Option<Sender<Message>>,
+    waiting: Arc<Waiting>,
     thread: Option<JoinHandle<()>>,
     written: Arc<Written>,
 }
@@ -218,10 +258,12 @@ impl Recording {
         confine: Box<dyn FnOnce() + Send>,
     ) -> anyhow::Result<Self> {
         let written = sink.written().clone();
-        let (to, from) = sync_channel(WAITING);
+        let (to, from) = channel();
+        let waiting = Arc::<Waiting>::default();
+        let taken = waiting.clone();
         let run = move || {
             confine();
-            work(sink, &from);
+            work(sink, &from, &taken);
         };
         let thread = std::thread::Builder::new().name(name.into()).spawn(run).context("failed to start a thread")?;
         let json = Json::new(Vec::with_capacity(BATCH));
@@ -234,6 +276,7 @@ impl Recording {
             passes_over: false,
             matters,
             to: Some(to),
+            waiting,
             thread: Some(thread),
             written,
         })
@@ -266,24 +309,27 @@ impl Recording {
 
     /// Hands over what there is, unless too much waits already: then it is lost.
     fn hand_over(&mut self) {
-        if self.batch.lines == 0 {
+        if self.batch.lines == 0 && !self.batch.matters {
             return;
         }
         self.batch.bytes = self.json.take();
         self.batch.opens = self.opens;
         let batch = std::mem::take(&mut self.batch);
         (self.batch.last, self.batch.counts) = (batch.last, batch.counts.clone());
-        let Some(to) = &self.to else { return };
-        let refused = match to.try_send(Message::Lines(batch)) {
-            Err(TrySendError::Full(Message::Lines(batch)) | TrySendError::Disconnected(Message::Lines(batch))) => batch,
-            Ok(()) | Err(_) => return,
-        };
-        self.batch.lost_before = refused.lost_before + refused.lines;
+        if self.waiting.has_room(&batch) {
+            self.send_lines(batch);
+        } else {
+            self.batch.lost_before = batch.lost_before + batch.lines;
+            self.batch.matters = batch.matters;
+        }
     }
 
-    /// Hands over what is rare and must not be lost, and waits for it if need be.
-    fn send(&mut self, message: Message) {
-        self.hand_over();
+    fn send_lines(&self, batch: Batch) {
+        self.waiting.add(&batch);
+        self.send(Message::Lines(batch));
+    }
+
+    fn send(&self, message: Message) {
         if let Some(to) = &self.to {
             // The thread is there as long as this is, unless it has died; that is told at the end.
             let _ = to.send(message);
@@ -329,14 +375,16 @@ impl Output for Recording {
             Line::Finding(finding) => {
                 self.batch.counts.count_finding(finding);
                 if (self.matters)(finding) {
-                    self.send(Message::Finding(Box::new(self.batch.counts.clone())));
+                    self.batch.matters = true;
+                    self.hand_over();
                 }
                 Ok(())
             }
             Line::End(at, counts) => {
                 self.hand_over();
+                // What was lost last is told, too.
                 let rest = std::mem::take(&mut self.batch);
-                self.send(Message::Lines(rest));
+                self.send_lines(rest);
                 self.send(Message::End(*at, Box::new((*counts).clone())));
                 self.close();
                 Ok(())
@@ -353,7 +401,7 @@ impl Output for Recording {
     }
 }
 
-fn work(mut sink: impl Sink, from: &Receiver<Message>) {
+fn work(mut sink: impl Sink, from: &Receiver<Message>, waiting: &Waiting) {
     // What is on its way when a part is wanted does not answer that.
     let mut asked = false;
     loop {
@@ -366,8 +414,13 @@ fn work(mut sink: impl Sink, from: &Receiver<Message>) {
                 asked = false;
                 sink.part(&header);
             }
-            Ok(Message::Lines(batch)) => sink.lines(&batch),
-            Ok(Message::Finding(counts)) => sink.finding(&counts),
+            Ok(Message::Lines(batch)) => {
+                sink.lines(&batch);
+                if batch.matters {
+                    sink.finding(&batch.counts);
+                }
+                waiting.take(&batch);
+            }
             Ok(Message::End(at, counts)) => sink.end(at, &counts),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,

@@ -5,6 +5,7 @@ mod host;
 mod patience;
 mod places;
 mod query;
+mod told;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -34,6 +35,7 @@ pub use host::Names;
 use patience::{Due, Patient, Stream};
 use places::{Answering, Place, Places};
 use query::{Part, Wanted};
+use told::Told;
 
 use super::{Board, page};
 use crate::findings::Finding;
@@ -188,8 +190,13 @@ pub fn serve(
     mut stop: watch::Receiver<bool>,
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let places = Places::new(CONNECTIONS, LONG_ANSWERS);
-    let traces = Arc::new(Semaphore::new(TRACES));
-    let access = Arc::new(access);
+    let site = Site {
+        board,
+        access: Arc::new(access),
+        places: places.clone(),
+        traces: Arc::new(Semaphore::new(TRACES)),
+        told: Told::default(),
+    };
     let mut accepting = Vec::new();
     for listener in listeners {
         accepting.push(match listener {
@@ -201,9 +208,7 @@ pub fn serve(
     }
     Ok(async move {
         for accepting in accepting {
-            let (board, access, places, traces) = (board.clone(), access.clone(), places.clone(), traces.clone());
-            let site = Site { board, access, places, traces };
-            tokio::spawn(accept(accepting, site, stop.clone()));
+            tokio::spawn(accept(accepting, site.clone(), stop.clone()));
         }
         stopped(&mut stop).await;
         let _ = tokio::time::timeout(LAST_ANSWERS, places.wait_until_empty(CONNECTIONS)).await;
@@ -228,6 +233,7 @@ struct Site {
     access: Arc<Access>,
     places: Arc<Places>,
     traces: Arc<Semaphore>,
+    told: Told,
 }
 
 async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool>) {
@@ -407,7 +413,7 @@ fn respond(request: &Request<Incoming>, site: &Site, is_local: bool) -> Response
         "/metrics" => {
             let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
             let format = Exposition::wanted(&accept.collect::<Vec<_>>().join(","));
-            whole(StatusCode::OK, format.content_type(), board.metrics.tell(format))
+            whole(StatusCode::OK, format.content_type(), site.told.tell(&board.metrics, format))
         }
         "/healthz" => match board.dead() {
             None => plain(StatusCode::OK, "alive\n"),
@@ -474,11 +480,12 @@ fn trace(site: &Site, query: &str) -> Response<Content> {
             response.headers_mut().insert(CONTENT_DISPOSITION, name);
             response
         }
-        Ok(None) => {
-            let why =
-                "the history holds nothing: tracing begins, or what exists on this host takes more than --history\n";
+        Ok(None) if history.is_too_small() => {
+            let why = "the history holds nothing: what exists on this host takes more than half of its size; \
+                       set a larger `history`\n";
             plain(StatusCode::SERVICE_UNAVAILABLE, why)
         }
+        Ok(None) => plain(StatusCode::SERVICE_UNAVAILABLE, "the history holds nothing yet: ask again in a second\n"),
         Err(error) => plain(StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")),
     }
 }
@@ -491,10 +498,11 @@ fn busy() -> Response<Content> {
 }
 
 fn plain(status: StatusCode, text: impl Into<String>) -> Response<Content> {
-    whole(status, "text/plain; charset=utf-8", text.into().into_bytes())
+    let text: String = text.into();
+    whole(status, "text/plain; charset=utf-8", text)
 }
 
-fn whole(status: StatusCode, kind: &'static str, bytes: Vec<u8>) -> Response<Content> {
+fn whole(status: StatusCode, kind: &'static str, bytes: impl Into<Bytes>) -> Response<Content> {
     with_type(status, kind, Content::Whole { bytes: Some(bytes.into()), _long: None })
 }
 

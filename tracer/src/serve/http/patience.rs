@@ -98,28 +98,56 @@ impl AsyncRead for Patient {
     }
 }
 
+impl Patient {
+    /// What `write` has written, unless that takes longer than is due.
+    fn poll_written(
+        &mut self,
+        context: &mut std::task::Context<'_>,
+        write: impl Fn(&mut Stream, &mut std::task::Context<'_>) -> Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        let late = || io::Error::new(io::ErrorKind::TimedOut, "the client did not read the answer in time");
+        loop {
+            let written = write(&mut self.stream, context);
+            if self.due.is_over() {
+                return Poll::Ready(Err(late()));
+            }
+            if written.is_ready() {
+                return written;
+            }
+            let left = self.due.left();
+            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
+            ready!(timer.as_mut().poll(context));
+            self.timer = None;
+        }
+    }
+}
+
 impl AsyncWrite for Patient {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        let written = match &mut self.stream {
+        self.poll_written(context, |stream, context| match stream {
             Stream::Tcp(tcp) => Pin::new(tcp).poll_write(context, bytes),
             Stream::Unix(unix) => Pin::new(unix).poll_write(context, bytes),
-        };
-        let late = || io::Error::new(io::ErrorKind::TimedOut, "the client did not read the answer in time");
-        if self.due.is_over() {
-            return Poll::Ready(Err(late()));
-        }
-        if written.is_ready() {
-            return written;
-        }
-        let left = self.due.left();
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(left)));
-        ready!(timer.as_mut().poll(context));
-        self.timer = None;
-        if self.due.is_over() { Poll::Ready(Err(late())) } else { self.poll_write(context, bytes) }
+        })
+    }
+
+    /// An answer that others are given, too, is written from where it is, and not copied for each of them.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut std::task::Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_written(context, |stream, context| match stream {
+            Stream::Tcp(tcp) => Pin::new(tcp).poll_write_vectored(context, pieces),
+            Stream::Unix(unix) => Pin::new(unix).poll_write_vectored(context, pieces),
+        })
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<io::Result<()>> {
