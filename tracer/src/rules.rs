@@ -48,10 +48,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::container::Container;
 use crate::findings::{Cause, Explanation, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
-use crate::input::{Actor, BootTime, Change, Event};
+use crate::input::{Actor, BootTime, Change, Event, Seq, Written};
 use crate::state::{
     Case, Cgroups, Course, Coverage, Deadline, Existing, Kernel, Known, Live, Makers, Member, Note, Notes, Participant,
-    Place, Placings, Processes, Stories, Story,
+    Place, Placings, Processes, Settings, Stories, Story,
 };
 pub(crate) use judge::judge;
 use shape::Shape;
@@ -105,6 +105,20 @@ pub(crate) struct OnEvent {
     pub of: &'static [Change],
     /// What it is.
     pub begins: fn(&Event, &World) -> Option<Beginning>,
+    /// What a write to a control file is, that succeeded. What it has set is not known yet.
+    pub written: Option<OnWritten>,
+}
+
+/// What a write to a control file is, that succeeded, told by that line.
+pub(crate) type OnWritten = fn(Seq, &Written, &World) -> Option<Overwriting>;
+
+/// A write to a control file, or one before that it has undone, and whose it is.
+#[derive(Debug)]
+pub(crate) struct Overwriting {
+    pub case: Box<Case>,
+    pub seq: Seq,
+    pub at: BootTime,
+    pub actor: Actor,
 }
 
 /// A rule's deadlines.
@@ -139,6 +153,7 @@ pub(crate) struct World<'a> {
     pub kernel: &'a Kernel,
     pub makers: &'a Makers,
     pub placings: &'a Placings,
+    pub settings: &'a Settings,
     pub coverage: &'a Coverage,
     pub processes: &'a Processes,
     pub notes: &'a Notes,
@@ -286,6 +301,11 @@ impl Rules {
         let is_over = move |own: &OnDeadline| change == Change::Created || own.withdrawn_by.contains(&change);
         let all = self.iter_if(self.withdraw & bit(change) != 0);
         all.filter(move |(_, rule)| rule.deadline.as_ref().is_some_and(is_over))
+    }
+
+    /// The rules that want to see writes to control files, and what asks them.
+    pub fn that_begin_with_writes(&self) -> impl Iterator<Item = (Kind, OnWritten)> + use<> {
+        self.iter().filter_map(|(kind, rule)| Some((kind, rule.event.as_ref()?.written?)))
     }
 
     /// The rules that something can begin with it of, and what asks them.

@@ -13,6 +13,7 @@ mod place;
 mod placings;
 mod processes;
 mod renamings;
+mod settings;
 mod stories;
 mod story;
 
@@ -25,7 +26,9 @@ pub(crate) use place::{Creation, Existing, Place, Removal};
 pub(crate) use placings::Placings;
 pub(crate) use processes::{Known, Processes};
 pub(crate) use renamings::Renaming;
+pub(crate) use settings::{Set, Settings};
 pub(crate) use stories::{Deadline, Due, STORY_AGE, Stories, TOGETHER};
 pub(crate) use story::{
-    Caller, Case, Course, End, FIRST_CALLS, Found, Member, Moment, MovedOut, Participant, SETTLES, Story, Told,
+    Caller, Case, Course, End, FIRST_CALLS, Found, Member, Moment, MovedOut, Overwritten, Participant, RemovedUnused,
+    SETTLES, Story, Told, Undone,
 };

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use crate::budget;
 use crate::container::{Container, Owner};
+use crate::control;
 use crate::engine;
 use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt};
@@ -36,8 +37,8 @@ use crate::oci;
 use crate::recent::Recent;
 use crate::rules::Rules;
 use crate::state::{
-    Cgroups, Coverage, Creation, End, Found, Kernel, Known, Makers, Note, Notes, Place, Placings, Processes, StateSeen,
-    Stories,
+    Cgroups, Coverage, Creation, End, Found, Kernel, Key, Known, Makers, Note, Notes, Place, Placings, Processes, Set,
+    Settings, StateSeen, Stories,
 };
 use command::Command;
 use nameless::Nameless;
@@ -67,6 +68,7 @@ pub struct Tracker {
     cgroups: Cgroups,
     makers: Makers,
     placings: Placings,
+    settings: Settings,
     /// v1's hierarchy of devices.
     devices: Option<HierarchyId>,
     processes: Processes,
@@ -130,6 +132,7 @@ impl Tracker {
             cgroups: Cgroups::default(),
             makers: Makers::default(),
             placings: Placings::default(),
+            settings: Settings::default(),
             devices: devices.map(|hierarchy| hierarchy.id),
             processes: Processes::default(),
             coverage: Coverage::new(header),
@@ -161,7 +164,7 @@ impl Tracker {
         match input {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
-            Input::Change(written) => self.written(written),
+            Input::Change(written) => self.written(seq, written),
             Input::Process(process) => self.process(seq, process),
             Input::Facts(facts) => self.facts(seq, facts),
             Input::Lost(_) | Input::Tick(_) => {}
@@ -326,6 +329,7 @@ impl Tracker {
             + self.told.evicted()
             + self.nameless.evicted
             + self.placings.evicted()
+            + self.settings.evicted()
             + self.command.evicted;
         self.cgroups.evicted() + self.makers.evicted() + self.processes.evicted() + stories + others
     }
@@ -403,11 +407,17 @@ impl Tracker {
             Change::Created => {
                 let created = Creation { seq, at: event.at };
                 self.cgroups.appeared(event.at, &event.cgroup, Some(created), event.container.clone());
+                if let Some(id) = event.cgroup.id {
+                    self.settings.forget((event.cgroup.hierarchy, id));
+                }
                 self.made(event);
             }
             Change::Removed => {
                 let made = self.cgroups.removed(seq, event.at, &event.cgroup, event.actor.clone());
                 self.passed(Phase::Lifetime, made, event);
+                if let Some(id) = event.cgroup.id {
+                    self.settings.forget((event.cgroup.hierarchy, id));
+                }
                 if let (Some(container), Some(id)) = (&event.container, event.cgroup.id) {
                     self.makers.removed(&container.id, (event.cgroup.hierarchy, id));
                 }
@@ -660,7 +670,7 @@ impl Tracker {
     }
 
     /// Says whose the file is that was written to, and by whom.
-    fn written(&mut self, written: &mut Written) {
+    fn written(&mut self, seq: Seq, written: &mut Written) {
         self.sweep();
         self.processes.identify(&mut written.actor, written.at);
         let directory = &written.directory;
@@ -673,6 +683,20 @@ impl Tracker {
         written.container = container.or_else(|| self.container_of_missing(&place, written.actor.pid));
         let Place { hierarchy, path } = place;
         written.cgroup = Some(Cgroup { hierarchy, id: Some(written.directory.id), path, level, truncated: false });
+        self.wrote(seq, written);
+        self.learn_setting(seq, (hierarchy, written.directory.id), written);
+    }
+
+    /// Takes in what a control file is set to now, and by whom.
+    fn learn_setting(&mut self, seq: Seq, cgroup: Key, written: &Written) {
+        let Written { at, file, actor, .. } = &*written;
+        let Some(value) = written.value.as_ref().filter(|_| !written.value_truncated) else {
+            return self.settings.forget_file(cgroup, file);
+        };
+        let runs = oci::is_runtime(actor);
+        for (what, value) in control::settings(file, value) {
+            self.settings.write(cgroup, what, Set { value, actor: actor.clone(), at: *at, seq }, runs);
+        }
     }
 
     /// The cgroup that an attempt is about, and the control file in it.

@@ -81,9 +81,10 @@ pub const PROBES: &[ProbeSpec] = &{
     while index < all.len() {
         all[index] = match index.checked_sub(TRACEPOINTS.len()) {
             None => TRACEPOINTS[index],
-            Some(call) if syscalls::TABLE[call].is_function => {
-                ProbeSpec { cost: "writes to control files are not seen", ..FAILED_CALLS[call] }
-            }
+            Some(call) if syscalls::TABLE[call].is_function => ProbeSpec {
+                cost: "writes to control files that succeed are not seen: who overwrote a limit is not told",
+                ..FAILED_CALLS[call]
+            },
             Some(call) => FAILED_CALLS[call],
         };
         index += 1;
@@ -431,7 +432,10 @@ mod tests {
         assert_eq!(missed(Backend::Trampoline), ["read", "pread64"]);
         assert_eq!(missed(Backend::TracepointBtf), ["cgroup_file_write"]);
         let of_writes = PROBES.iter().find(|probe| probe.is_on_function()).expect("there is one");
-        assert_eq!(of_writes.cost, "writes to control files are not seen");
+        assert_eq!(
+            of_writes.cost,
+            "writes to control files that succeed are not seen: who overwrote a limit is not told"
+        );
         assert!(of_writes.is_watched_by(Backend::Trampoline) && !of_writes.is_watched_by(Backend::TracepointRaw));
     }
 

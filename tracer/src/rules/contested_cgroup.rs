@@ -1,25 +1,27 @@
 //! `contested-cgroup`: two managers change one cgroup, and one of them undid what the other had done.
 //!
 //! Told is a process that a runtime, or systemd, had put into a container's cgroup, or that was the last one in it, and
-//! that somebody else moved out. Nothing fails at that moment: limits do not hold any more, and the runtime finds the
-//! cgroup empty.
+//! that somebody else moved out ([`moved`]); a value of a control file that somebody else wrote over ([`changed`]); and
+//! a cgroup that somebody removed before its runtime had put anybody into it ([`removed`]). Nothing fails at that
+//! moment: limits do not hold any more, and the runtime finds the cgroup empty, or not at all.
 //!
 //! Precision first. Whoever may belong to those who run the container is not told of: a runtime or an engine, whoever
-//! the first mover started or was started by, a process in the container, the process itself.
+//! the first one started or was started by, a process in the container, the process itself.
 
+mod changed;
 mod known;
+mod moved;
+mod removed;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Beginning, Judgement, OnEvent, Rule, Weighed, World, wording};
+use super::{Beginning, Judgement, OnEvent, Rule, Weighed, World, shape};
 use crate::container::Container;
-use crate::duration;
 use crate::findings::{Cause, Explanation, Finding, Severity};
 use crate::input::{Actor, BootTime, Change, Event, Pid};
 use crate::oci;
-use crate::phrases;
-use crate::state::{Case, Course, Key, Moment, MovedOut, Notes, Participant, Place, SETTLES, STORY_AGE, Story, Told};
+use crate::state::{Case, Course, Moment, Notes, Participant, SETTLES, STORY_AGE, Story, Told, Undone};
 
 pub(super) const RULE: Rule = Rule {
     explanation: Explanation {
@@ -30,18 +32,29 @@ pub(super) const RULE: Rule = Rule {
             "the later event that another process moved it out of the container's cgroups in the same hierarchy, while \
              the first cgroup still existed",
             "or that the container's cgroup lost its last process (`emptied`) as another one moved a process elsewhere",
+            "two writes to one control file (`change`): the value that one process had set, and the other value that \
+             another process wrote over it; for two that both have nothing to do with containers also the third \
+             write, which set the first value again",
+            "the removal of a container's cgroup that its runtime had made, had put nobody into yet, and did not remove",
             "who both are: their programs, their parents, and in which cgroup the second one is itself",
         ],
         confirm: &[
             ("look where the process is now", "cat /proc/PID/cgroup"),
-            ("look what the one that moved it is", "ps -o pid,ppid,user,args -p PID; systemctl status PID"),
+            ("look what is set now", "cat /sys/fs/cgroup/PATH/FILE"),
+            (
+                "look what the one that moved, wrote or removed is",
+                "ps -o pid,ppid,user,args -p PID; systemctl status PID",
+            ),
             ("look whether systemd leaves the cgroup to its runtime", "systemctl show -p Delegate,Slice UNIT"),
         ],
-        causes: &[MOVED_BY_OTHER],
+        causes: &[MOVED_BY_OTHER, CHANGED_BY_OTHER, REMOVED_BY_OTHER],
         severity: &[
-            "`benign` when a runtime has put the process back.",
-            "Else `undetermined`: the limits of the container do not hold for that process any more, and whether that \
-             matters is not known.",
+            "`moved-by-other`: `benign` when a runtime has put the process back. Else `undetermined`: the limits of \
+             the container do not hold for that process any more, and whether that matters is not known.",
+            "`changed-by-other`: `benign` when all that was overwritten was set back. Else `undetermined`: whether the \
+             other value does harm is not known.",
+            "`removed-by-other`: `fault` if the runtime failed to start the container after a call of its own found \
+             the cgroup gone, `benign` if it exited 0, else `undetermined`.",
         ],
         false_positives: &[
             "An agent that is meant to sort processes into cgroups of its own. Not told of is a move by a runtime or \
@@ -51,12 +64,21 @@ pub(super) const RULE: Rule = Rule {
              clone3 with CLONE_INTO_CGROUP): that it is moved out is told only if it was the last one.",
             "The number of a process that has ended may be another one's later. More than ten minutes after the first \
              move the finding says so, and is degraded.",
+            "Writes that succeed are seen with trampolines only: without them `changed-by-other` is never told. Where \
+             writes were lost, or nobody was seen to write the value before, who set it is not known, and nothing is \
+             told, or the finding is degraded.",
+            "An administrator or an agent that changes a container's limit on purpose. Not told is what a runtime or \
+             an engine writes over, and what systemd writes if a runtime writes the same, or another value, within two \
+             seconds. Where neither of the two runs containers, one change is ordinary: it \
+             is told only when the first one sets its value again.",
+            "A removal is told here only if no other finding tells of it: a runtime that tries to remove it, too, \
+             makes a `duplicate-teardown`, and one that could not put its process there a `refused-attach`.",
         ],
     },
     known: known::KNOWN,
     call: None,
     failed_start: None,
-    event: Some(OnEvent { of: &[Change::Attached], begins: moved_out }),
+    event: Some(OnEvent { of: &[Change::Attached, Change::Removed], begins, written: Some(changed::begins) }),
     deadline: None,
     course: Course { joins, gathers: |_, _| false, patience: PATIENCE, settles: SETTLES, waits, follows: &[], is_news },
     hurt,
@@ -72,73 +94,65 @@ const MOVED_BY_OTHER: Cause = Cause {
     is_routine: false,
 };
 
-/// Who moves all processes of a container does it at once; and what is put back at once is no news.
+const CHANGED_BY_OTHER: Cause = Cause {
+    word: "changed-by-other",
+    meaning: "A value that one process had set in a control file was overwritten by somebody else, who does not run \
+              the container.",
+    advice: "Let one of the two set it. If the one that overwrote it is systemd, it set what its unit says, at a \
+             daemon-reload for example: have the value set through systemd (the systemd cgroup driver, or systemctl \
+             set-property), or put the cgroup below a unit with Delegate=yes. Else keep that program from the cgroup by \
+             its configuration. Set the value again: docker update, or restart the container.",
+    is_routine: false,
+};
+
+const REMOVED_BY_OTHER: Cause = Cause {
+    word: "removed-by-other",
+    meaning: "A cgroup that a runtime had made for a container was removed by somebody who does not run it, before \
+              anybody was put into it.",
+    advice: "Keep what clears up cgroups (a cron job, a cleaning agent) from those of containers: an empty one may have \
+             been made just now. If it is systemd, put the runtime's cgroups below a unit with Delegate=yes, or use the \
+             systemd cgroup driver.",
+    is_routine: false,
+};
+
+/// Who moves all processes of a container, or sets all of its limits, does it at once; and what is put back at once is
+/// no news. A runtime sets a limit itself after it had systemd set it.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// So long after a process was put there, its number is taken for its own.
-const SURE: Duration = Duration::from_secs(10 * 60);
-/// A cgroup that has lost its last process by this move is said to be empty before the move is told.
-const AT_ONCE: Duration = Duration::from_millis(100);
+/// See [`PATIENCE`].
+const PATIENCE_WITH_WRITES: Duration = Duration::from_secs(2);
 
-fn moved_out(event: &Event, world: &World) -> Option<Beginning> {
-    let (task, mover) = (event.task.as_ref()?, event.actor.as_ref()?);
-    let (pid, hierarchy) = (task.pid?, event.cgroup.hierarchy);
-    let (container, from, placed, seen) = match world.placings.of(pid, hierarchy) {
-        Some((placed, from)) => (&placed.container, from, Some((placed.actor.clone(), placed.at)), placed.seq),
-        None => {
-            let emptied = world.placings.emptied_by(mover, hierarchy, event.at)?;
-            (&emptied.container, emptied.cgroup, None, emptied.seq)
-        }
-    };
-    let stays = event.container.as_ref().is_some_and(|to| to.chain.contains(&container.id));
-    let first = placed.as_ref().map(|(actor, _)| actor.clone()).or_else(|| maker_of(container, from, world));
-    if stays || pid == mover.pid || may_run_it(mover, first.as_ref(), container) {
-        return None;
+fn begins(event: &Event, world: &World) -> Option<Beginning> {
+    match event.change {
+        Change::Removed => removed::begins(event, world),
+        _ => moved::begins(event, world),
     }
-    // Where nobody was any more, it is another process of that number.
-    let live = world.cgroups.get(from.0, from.1)?;
-    let was_in = live.is_populated != Some(false) || live.emptied.is_some_and(|at| event.at.since(at) <= AT_ONCE);
-    if !was_in || live.truncated {
-        return None;
-    }
-    let moved = MovedOut { task: task.clone(), to: event.cgroup.path.clone(), at: event.at, placed };
-    let case = Case {
-        existing: Some(live.as_existing(from.1)),
-        container: Some(container.clone()),
-        seen: vec![seen],
-        place: Some(Place { hierarchy: from.0, path: live.path.clone() }),
-        moved: Some(Box::new(moved)),
-        ..Case::default()
-    };
-    Some(Beginning::Story(Box::new(case), Some(mover.clone())))
 }
 
-/// The process that made the container's cgroup, if that was seen.
-fn maker_of(container: &Container, cgroup: Key, world: &World) -> Option<Actor> {
-    let (pid, which) = world.makers.of(&container.id, cgroup)?.maker();
-    let known = world.processes.get(pid).filter(|known| known.incarnation == which)?;
-    let identity = known.identity.clone();
-    Some(Actor { identity: Some(identity), ..Actor::new(pid, pid.0, known.comm.clone(), known.uid) })
-}
-
-/// Whether somebody may have to do with who runs the container. `first`: who had put the process there, or made the
-/// cgroup.
-fn may_run_it(mover: &Actor, first: Option<&Actor>, container: &Container) -> bool {
+/// Whether somebody may have to do with who runs the container. `first`: who had put the process there, set the value,
+/// or made the cgroup.
+fn may_run_it(other: &Actor, first: Option<&Actor>, container: Option<&Container>) -> bool {
     let parents = |actor: &Actor| {
         let identity = actor.identity.as_ref();
         identity.map(|own| own.parents.iter().map(|parent| parent.pid).collect::<Vec<_>>()).unwrap_or_default()
     };
-    let of_mover = parents(mover);
+    let of_other = parents(other);
     let nearest = |all: &[Pid]| all.first().copied().filter(|pid| *pid != Pid(1));
     let is_kin = first.is_some_and(|first| {
         let of_first = parents(first);
-        mover.is_same_process_as(first)
-            || first.pid != Pid(1) && of_mover.contains(&first.pid)
-            || mover.pid != Pid(1) && of_first.contains(&mover.pid)
-            || nearest(&of_mover).is_some_and(|parent| nearest(&of_first) == Some(parent))
+        other.is_same_process_as(first)
+            || first.pid != Pid(1) && of_other.contains(&first.pid)
+            || other.pid != Pid(1) && of_first.contains(&other.pid)
+            || nearest(&of_other).is_some_and(|parent| nearest(&of_first) == Some(parent))
     });
-    let cgroup = mover.identity.as_ref().and_then(|identity| identity.cgroup.as_ref());
-    let is_inside = cgroup.is_some_and(|cgroup| contains(cgroup.as_bytes(), container.id.as_bytes()));
-    is_kin || is_inside || oci::is_runtime(mover)
+    let cgroup = other.identity.as_ref().and_then(|identity| identity.cgroup.as_ref());
+    let is_inside =
+        |container: &Container| cgroup.is_some_and(|cgroup| contains(cgroup.as_bytes(), container.id.as_bytes()));
+    is_kin || container.is_some_and(is_inside) || oci::is_runtime(other) || is_of_lxc(other)
+}
+
+/// LXC's other programs, and the monitor of a container, write to its control files for those who run it.
+fn is_of_lxc(actor: &Actor) -> bool {
+    shape::program(actor).is_some_and(|program| program.starts_with("lxc-") || program.starts_with("[lxc monitor]"))
 }
 
 fn contains(text: &[u8], part: &[u8]) -> bool {
@@ -147,63 +161,54 @@ fn contains(text: &[u8], part: &[u8]) -> bool {
 
 fn joins(story: &Story, moment: &Moment, case: &Case, _: &Notes) -> bool {
     let of = |container: &Option<Arc<Container>>| container.as_ref().map(|container| container.id.clone());
-    let is_same = of(&story.container) == of(&case.container);
-    is_same && moment.actor().is_some_and(|actor| story.has(actor)) && moment.at().since(story.last_at) <= STORY_AGE
+    let is_same = of(&story.container) == of(&case.container) && moment.at().since(story.last_at) <= STORY_AGE;
+    let takes_part = || moment.actor().is_some_and(|actor| story.has(actor));
+    is_same
+        && match (story.undone.as_deref(), case.undone.as_deref()) {
+            (Some(Undone::Moved(_)), Some(Undone::Moved(_))) => takes_part(),
+            (Some(Undone::Removed(_)), Some(Undone::Removed(_))) => takes_part(),
+            (Some(Undone::Overwritten(all)), Some(Undone::Overwritten(_))) => {
+                let is_first = |actor: &Actor| all.iter().any(|one| one.before.actor.is_same_process_as(actor));
+                story.member_at(moment.place()).is_some() && (takes_part() || moment.actor().is_some_and(is_first))
+            }
+            _ => false,
+        }
 }
 
-/// All that is moved at once is told of together.
+/// All that is undone at once is told of together.
 fn waits(story: &Story) -> Option<BootTime> {
-    Some(story.began + PATIENCE)
+    let patience = match story.undone.as_deref() {
+        Some(Undone::Moved(_)) | None => PATIENCE,
+        Some(Undone::Overwritten(_) | Undone::Removed(_)) => PATIENCE_WITH_WRITES,
+    };
+    Some(story.began + patience)
 }
 
 fn is_news(told: &Told, finding: &Finding) -> bool {
-    told.severity != finding.severity || told.certainty != finding.certainty
+    told.severity != finding.severity || told.certainty != finding.certainty || told.says_otherwise(finding)
 }
 
 fn hurt(_: Option<&Participant>, story: &Story, world: &World) -> Severity {
-    let is_back = || {
-        let (moved, container) = (story.moved.as_ref()?, story.container.as_ref()?);
-        let hierarchy = story.members.first()?.place.hierarchy;
-        let (placed, _) = world.placings.of(moved.task.pid?, hierarchy)?;
-        Some(placed.container.id == container.id)
-    };
-    if is_back() == Some(true) { Severity::Benign } else { Severity::Undetermined }
+    match story.undone.as_deref() {
+        Some(Undone::Moved(moved)) => moved::hurt(moved, story, world),
+        Some(Undone::Overwritten(all)) => changed::hurt(all, story, world),
+        Some(Undone::Removed(removed)) => removed::hurt(removed, world),
+        None => Severity::Undetermined,
+    }
 }
 
 fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
-    let (story, main) = (weighed.story, weighed.main?);
-    let MovedOut { task, to, at, placed } = story.moved.as_deref()?;
-    let mut because = world.coverage.gaps_in_lifecycle(placed.as_ref().map_or(*at, |(_, since)| *since));
-    because.extend(weighed.gaps_in_processes(world, placed.as_ref().map(|(first, since)| (first, *since))));
-    if main.actor.identity.as_ref().is_none_or(|identity| identity.argv.is_none()) {
-        because.push("what the one that moved it is, is not known".to_owned());
+    match weighed.story.undone.as_deref()? {
+        Undone::Moved(moved) => moved::judge(moved, weighed, world),
+        Undone::Overwritten(all) => changed::judge(all, weighed, world),
+        Undone::Removed(removed) => removed::judge(removed, weighed, world),
     }
-    let before = match placed {
-        Some((first, since)) => {
-            let span = at.since(*since);
-            if span > SURE {
-                because.push("the number of the process may be that of another one by now".to_owned());
-            }
-            format!("where {} had put it {} before, ", wording::who(first), duration::human(span))
-        }
-        None => "where it was the last one, ".to_owned(),
-    };
-    let has_moved = wording::verb(&because, "moved", "may have moved");
-    let more = match story.times {
-        0 | 1 => String::new(),
-        times => format!(", the first of {times} such moves"),
-    };
-    let back = match weighed.severity {
-        Severity::Benign => "; a runtime has put it back since",
-        Severity::Fault | Severity::Undetermined => "",
-    };
-    let summary = format!(
-        "{} {has_moved} {} out of {}, {before}to cgroup {to}{more}{back}",
-        wording::who(&main.actor),
-        phrases::who(&task.comm, task.pid?),
-        wording::whose(weighed),
-    );
-    Some(Judgement { cause: MOVED_BY_OTHER, because, summary, rival: None })
+}
+
+/// Why it may not be known who did it.
+fn unknown_program(actor: &Actor, what: &str) -> Option<String> {
+    let is_unknown = actor.identity.as_ref().is_none_or(|identity| identity.argv.is_none());
+    is_unknown.then(|| format!("what the one that {what} is, is not known"))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::input::{Actor, Circumstances, Exit, HierarchyId, Occupant, Operation,
 use crate::name::{Name, components};
 use crate::oci::RuntimeCommand;
 use crate::runtimes;
-use crate::state::{Note, Place, Processes, Story};
+use crate::state::{Note, Overwritten, Place, Processes, Story, Undone};
 
 /// A finding that was judged, and the story behind it.
 pub(crate) struct Shape<'a> {
@@ -102,7 +102,18 @@ impl<'a> Shape<'a> {
 
     /// Where the story's first process was moved to.
     pub fn moved_to(&self) -> Option<&Name> {
-        self.story.moved.as_ref().map(|moved| &moved.to)
+        match self.story.undone.as_deref()? {
+            Undone::Moved(moved) => Some(&moved.to),
+            Undone::Overwritten(_) | Undone::Removed(_) => None,
+        }
+    }
+
+    /// What was overwritten first, of a control file of that name.
+    pub fn overwritten(&self, file: &str) -> Option<&Overwritten> {
+        match self.story.undone.as_deref()? {
+            Undone::Overwritten(all) => all.iter().find(|one| one.what.file == file),
+            Undone::Moved(_) | Undone::Removed(_) => None,
+        }
     }
 
     /// How the actor ended.

@@ -9,6 +9,7 @@
 //! | a failed `rmdir` | that nobody tried to remove a cgroup (`never-attempted`, `not-attempted`) |
 //! | a failed `rmdir` or opening | nothing else that is claimed (below) |
 //! | a failed call of which nothing is known | what a failed `mkdir` can make wrong |
+//! | a write that succeeded | who had set what is overwritten (`changed-by-other`) |
 //!
 //! If a failed `rmdir` or opening is lost, a story is not told, or tells of fewer calls and processes. But those that
 //! it tells of are real, and so is what became of the cgroup.
@@ -47,6 +48,8 @@ pub(crate) struct Coverage {
     missing_removals: Vec<String>,
     /// Failed calls that may have been the removal of a cgroup.
     removals_lost: Option<BootTime>,
+    /// Writes that succeeded.
+    changes_lost: Option<BootTime>,
     /// Failed calls that may have been a `mkdir` by anybody.
     attempts_lost: Option<BootTime>,
     /// Failed `mkdir`s whose thread group is known.
@@ -103,6 +106,7 @@ impl Coverage {
             sees_releases: missing(&|name| name == "cgroup_release").is_empty(),
             missing_removals: missing(&|name| name.starts_with("rmdir") || name.starts_with("unlink")),
             removals_lost: None,
+            changes_lost: None,
             unreadable: 0,
             walked: false,
             lifecycle_lost: None,
@@ -131,9 +135,9 @@ impl Coverage {
                 }
                 None => later(&mut self.attempts_lost, lost.at),
             },
-            // Nothing is claimed because nobody wrote.
-            (Ring::Changes, _) => {}
+            (Ring::Changes, _) => later(&mut self.changes_lost, lost.at),
             (Ring::Recording, _) => {
+                later(&mut self.changes_lost, lost.at);
                 later(&mut self.lifecycle_lost, lost.at);
                 later(&mut self.attempts_lost, lost.at);
             }
@@ -228,6 +232,11 @@ impl Coverage {
         gaps
     }
 
+    /// Why somebody may have written to a control file unseen since `since`.
+    pub fn gaps_in_changes(&self, since: BootTime) -> Vec<String> {
+        gaps(&[], self.changes_lost, "writes to control files were lost meanwhile", since)
+    }
+
     /// Why a failed creation may have happened unseen since `since`.
     pub fn gaps_in_attempts(&self, since: BootTime) -> Vec<String> {
         let mut gaps = gaps(&self.missing_attempts, self.attempts_lost, "failed calls were lost meanwhile", since);
@@ -319,6 +328,7 @@ mod tests {
             sees_releases: true,
             missing_removals: Vec::new(),
             removals_lost: None,
+            changes_lost: None,
             lifecycle_lost: None,
             attempts_lost: None,
             mkdirs_lost: Vec::new(),

@@ -59,6 +59,8 @@ struct Own {
     key: Key,
     /// What told that its last process has left it.
     emptied: Option<Seq>,
+    /// Somebody was in it, as far as that was seen.
+    was_populated: bool,
 }
 
 /// A removal that failed.
@@ -109,6 +111,10 @@ impl Made {
         self.told.contains(&cgroup)
     }
 
+    fn was_populated(&self, cgroup: Key) -> bool {
+        self.cgroups.iter().any(|own| own.key == cgroup && own.was_populated)
+    }
+
     /// The process that made them.
     pub fn maker(&self) -> (Pid, Incarnation) {
         self.maker
@@ -149,6 +155,8 @@ impl Made {
 pub(crate) struct Makers {
     roots: Recent<Name, Made>,
     others: Recent<Name, Made>,
+    /// The last cgroup that was removed, and its maker, if nobody had been in it and that one was not done.
+    unused: Option<(Key, (Pid, Incarnation))>,
 }
 
 impl Default for Makers {
@@ -156,6 +164,7 @@ impl Default for Makers {
         Self {
             roots: Recent::new(CONTAINERS, budget::MAKERS - budget::OTHERS_MAKERS),
             others: Recent::new(CONTAINERS, budget::OTHERS_MAKERS),
+            unused: None,
         }
     }
 }
@@ -165,6 +174,12 @@ impl Makers {
     pub fn of(&self, container: &Name, cgroup: Key) -> Option<&Made> {
         let made = [&self.roots, &self.others].into_iter().filter_map(|part| part.get(container));
         made.into_iter().find(|made| made.has(cgroup))
+    }
+
+    /// Who had made the cgroup that was removed last, if nobody had ever been in it, and its maker was still making the
+    /// container.
+    pub fn maker_of_unused(&self, cgroup: Key) -> Option<(Pid, Incarnation)> {
+        self.unused.filter(|(removed, _)| *removed == cgroup).map(|(_, maker)| maker)
     }
 
     /// Those that made room for others: nothing is told of them.
@@ -190,7 +205,7 @@ impl Makers {
     /// maker than before begins another life of the container, and what is left of the one before is nobody's.
     pub fn made(&mut self, container: &Name, cgroup: Key, (pid, known): (Pid, &Known), state_file: Option<&Name>) {
         let which = (pid, known.incarnation);
-        let own = Own { key: cgroup, emptied: None };
+        let own = Own { key: cgroup, emptied: None, was_populated: false };
         let part = self.part(known.uid);
         if let Some(made) = part.get(container).filter(|made| made.maker == which) {
             let is_new = made.cgroups.iter().all(|other| other.key.0 != cgroup.0);
@@ -216,6 +231,8 @@ impl Makers {
 
     /// A cgroup of a container was removed.
     pub fn removed(&mut self, container: &Name, cgroup: Key) {
+        let made = self.of(container, cgroup).filter(|made| made.maker_ended.is_none());
+        self.unused = made.filter(|made| !made.was_populated(cgroup)).map(|made| (cgroup, made.maker));
         if self.of(container, cgroup).is_some_and(|made| made.cgroups.len() == 1) {
             return self.forget(container, cgroup);
         }
@@ -273,10 +290,14 @@ impl Makers {
 
     /// A process is in a cgroup of a container: whoever put it there has the container now.
     pub fn populated(&mut self, container: &Name, cgroup: Key) {
-        if self.of(container, cgroup).is_some_and(|made| made.done.is_some() || made.emptied(cgroup).is_some()) {
+        let is_news =
+            |made: &Made| made.done.is_some() || made.emptied(cgroup).is_some() || !made.was_populated(cgroup);
+        if self.of(container, cgroup).is_some_and(is_news) {
             self.change(container, cgroup, |made| {
                 made.done = None;
-                made.cgroups.iter_mut().filter(|own| own.key == cgroup).for_each(|own| own.emptied = None);
+                for own in made.cgroups.iter_mut().filter(|own| own.key == cgroup) {
+                    (own.emptied, own.was_populated) = (None, true);
+                }
             });
         }
     }

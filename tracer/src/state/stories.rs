@@ -175,6 +175,16 @@ impl Stories {
         self.at(place).find_map(|story| story.member_at(place)?.removal.as_ref())
     }
 
+    /// Whether another story is about what came after that removal: of those that are open, or have a last word to be
+    /// said.
+    pub fn tell_of(&self, place: &Place, removal: Seq) -> bool {
+        let is_it = |story: &Story| {
+            let own = story.member_at(place).and_then(|member| member.removal.as_ref());
+            own.is_some_and(|own| own.seq == removal)
+        };
+        self.at(place).any(is_it) || self.leaving.iter().any(|story| is_it(story))
+    }
+
     /// When a cgroup at the place was last tried to be made in vain, as a story of none that was removed has it.
     pub fn failed_creation(&self, place: &Place) -> Option<BootTime> {
         let was_removed = |story: &&Story| story.member_at(place).is_some_and(|member| member.removal.is_some());
@@ -227,9 +237,9 @@ impl Stories {
         let is_known = actor.as_ref().is_some_and(|actor| story.lasts(actor));
         let is_followed = is_known || story.enter(&moment, &case, caller, &mut self.scale);
         story.include(&place, &case, notes, &mut self.scale);
+        story.undo(&case, &mut self.scale);
         story.add(moment, &mut self.scale);
-        let is_outgrown = story.told.as_ref().is_some_and(|told| told.is_outgrown(story.calls));
-        if story.told.is_none() || !is_known || is_outgrown {
+        if story.told.is_none() || !is_known || story.is_outgrown() {
             self.set_due(number, since + course.patience);
         }
         self.index(number, &place, actor.as_ref().filter(|_| is_followed), &case);

@@ -10,10 +10,13 @@ use std::time::Duration;
 use super::notes::{Note, Notes};
 use super::place::{Existing, Place, Removal};
 use super::renamings::Renaming;
+use super::settings::Set;
 use crate::budget::{Scale, Weigh, slot, weigh};
 use crate::container::Container;
+use crate::control::Setting;
 use crate::errno::Errno;
 use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
+use crate::hash::fnv1a;
 use crate::input::{Actor, BootTime, Change, Circumstances, Exit, HierarchyId, Identity, Occupants, Pid, Seq, Task};
 use crate::name::Name;
 
@@ -22,6 +25,8 @@ pub(crate) const FIRST_CALLS: usize = 24;
 const LAST_CALLS: usize = 8;
 /// Of the events that a story began or went on with, so many are named.
 const EVENTS: usize = 8;
+/// Settings of one story that are told of at most.
+const OVERWRITTEN: usize = 16;
 /// Different actors of one story that are followed: of those that remove what they are given, and of all others.
 const ACTORS: usize = 64;
 /// Cgroups that one story is told of at most: a kernel has a dozen hierarchies.
@@ -125,11 +130,39 @@ pub(crate) struct Case {
     pub is_below: bool,
     /// Where the cgroup is that it is about, if that is not the one that the event was on.
     pub place: Option<Place>,
-    /// The process that was moved out of it.
-    pub moved: Option<Box<MovedOut>>,
+    /// What somebody undid that another one had done.
+    pub undone: Option<Box<Undone>>,
     /// It is about this call and those that fail like it: what was tried at the place before is about something else,
     /// and other stories are told of the call as well.
     pub is_alone: bool,
+}
+
+/// What somebody undid that another one had done.
+#[derive(Clone, Debug)]
+pub(crate) enum Undone {
+    Moved(MovedOut),
+    /// The first ones, each setting once.
+    Overwritten(Vec<Overwritten>),
+    Removed(RemovedUnused),
+}
+
+/// A value of a control file that somebody else had set.
+#[derive(Clone, Debug)]
+pub(crate) struct Overwritten {
+    pub what: Setting,
+    pub before: Set,
+    pub now: Set,
+}
+
+/// A cgroup that was removed before its maker had put anybody into it.
+#[derive(Clone, Debug)]
+pub(crate) struct RemovedUnused {
+    pub maker: Actor,
+    pub at: BootTime,
+}
+
+weigh! {
+    Overwritten: before, now;
 }
 
 /// A process that was moved out of a container's cgroup.
@@ -143,10 +176,16 @@ pub(crate) struct MovedOut {
     pub placed: Option<(Actor, BootTime)>,
 }
 
-impl Weigh for MovedOut {
+impl Weigh for Undone {
     fn weigh(&self, scale: &mut Scale) {
-        scale.add(2 * size_of::<Self>());
-        ((&self.task.comm, &self.to), self.placed.as_ref().map(|(actor, _)| actor)).weigh(scale);
+        match self {
+            Self::Moved(moved) => {
+                let by = moved.placed.as_ref().map(|(actor, _)| actor);
+                ((&moved.task.comm, &moved.to), by).weigh(scale);
+            }
+            Self::Overwritten(all) => all.weigh(scale),
+            Self::Removed(removed) => removed.maker.weigh(scale),
+        }
     }
 }
 
@@ -313,8 +352,8 @@ pub(crate) struct Story {
     pub events: Vec<Seq>,
     /// How often it came to such an event.
     pub times: u64,
-    /// The process that was moved out of the cgroup first.
-    pub moved: Option<Box<MovedOut>>,
+    /// What it began with, if somebody undid what another one had done.
+    pub undone: Option<Box<Undone>>,
     pub participants: Vec<Participant>,
     /// There were more participants than are followed.
     pub has_more: bool,
@@ -347,10 +386,14 @@ pub(crate) struct Told {
     /// How many lines told so.
     pub evidence: usize,
     pub known_issues: Vec<KnownIssue>,
+    /// How often it had come to an event of the story.
+    pub times: u64,
+    /// The sentence, hashed.
+    pub summary: u64,
 }
 
 impl Told {
-    fn of(finding: &Finding) -> Self {
+    fn of(finding: &Finding, times: u64) -> Self {
         Self {
             revision: finding.revision,
             severity: finding.severity,
@@ -362,7 +405,14 @@ impl Told {
             attempt_count: finding.attempt_count,
             evidence: finding.evidence.len(),
             known_issues: finding.known_issues.clone(),
+            times,
+            summary: fnv1a(finding.summary.as_bytes()),
         }
+    }
+
+    /// Whether the sentence is another one.
+    pub fn says_otherwise(&self, finding: &Finding) -> bool {
+        self.summary != fnv1a(finding.summary.as_bytes())
     }
 
     /// Whether there are so many more calls now that it is worth another word.
@@ -376,7 +426,7 @@ impl Weigh for Story {
         // Its places in the lists of those that are open and due, and what was told of it, whose actor is a
         // participant.
         scale.add(2 * size_of::<Self>() + 512);
-        (&self.container, &self.moved).weigh(scale);
+        (&self.container, &self.undone).weigh(scale);
         self.kept_calls().for_each(|call| call.weigh(scale));
         self.members.iter().for_each(|member| member.weigh(scale));
         self.participants.iter().for_each(|participant| participant.weigh(scale));
@@ -397,7 +447,7 @@ impl Story {
             calls: 0,
             events: Vec::new(),
             times: 0,
-            moved: case.moved.clone(),
+            undone: case.undone.clone(),
             participants: Vec::new(),
             has_more: false,
             has_more_that_matter: false,
@@ -481,6 +531,25 @@ impl Story {
             scale.put(&case.container);
             self.container.clone_from(&case.container);
         }
+    }
+
+    /// Whether so much was added since it was told that it is worth another word.
+    pub fn is_outgrown(&self) -> bool {
+        let told = self.told.as_ref();
+        told.is_some_and(|told| told.is_outgrown(self.calls) || self.times >= told.times.saturating_mul(10).max(1))
+    }
+
+    /// More is undone in it: other settings than those that it is about already.
+    pub fn undo(&mut self, case: &Case, scale: &mut Scale) {
+        let (Some(own), Some(case)) = (&mut self.undone, &case.undone) else { return };
+        let (Undone::Overwritten(all), Undone::Overwritten(more)) = (own.as_mut(), case.as_ref()) else { return };
+        scale.take(&*all);
+        for one in more {
+            if all.len() < OVERWRITTEN && all.iter().all(|known| known.what != one.what) {
+                all.push(one.clone());
+            }
+        }
+        scale.put(&*all);
     }
 
     /// It goes on.
@@ -634,7 +703,7 @@ impl Story {
             }
             finding.revision = told.revision + 1;
         }
-        self.told = Some(Told::of(&finding));
+        self.told = Some(Told::of(&finding, self.times));
         Some(finding)
     }
 

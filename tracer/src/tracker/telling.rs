@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::Tracker;
 use crate::container::Container;
 use crate::findings::{Kind, Severity};
-use crate::input::{Actor, Change, Event, Pid, Seq};
+use crate::input::{Actor, Change, Event, Pid, Seq, Written};
 use crate::name::Name;
-use crate::rules::{self, Beginning, Call, World};
+use crate::rules::{self, Beginning, Call, Overwriting, World};
 use crate::state::{Caller, Case, Deadline, Due, Dying, Existing, Key, Moment, Note, Place, StateSeen, Story};
 
 impl Tracker {
@@ -64,6 +64,16 @@ impl Tracker {
         }
     }
 
+    /// Somebody wrote to a control file of a cgroup, with success.
+    pub(super) fn wrote(&mut self, seq: Seq, written: &Written) {
+        let Some(cgroup) = &written.cgroup else { return };
+        for (kind, is) in self.rules.that_begin_with_writes() {
+            let Some(Overwriting { case, seq, at, actor }) = is(seq, written, &self.world()) else { continue };
+            let place = Place::of(cgroup);
+            self.tell(kind, Moment::Event { seq, at, since: written.at, place, actor: Some(actor) }, *case);
+        }
+    }
+
     /// A deadline has fallen due.
     fn fallen_due(&mut self, deadline: &Deadline) {
         let Deadline { kind, cgroup, seq, since: at, .. } = *deadline;
@@ -102,6 +112,7 @@ impl Tracker {
     pub(super) fn vanished(&mut self, gone: &[Key]) {
         self.makers.vanished(gone);
         for cgroup in gone {
+            self.settings.forget(*cgroup);
             self.stories.happened(Change::Removed, *cgroup, self.now);
             for (kind, _) in self.rules.that_withdraw(Change::Removed) {
                 self.stories.withdraw(kind, *cgroup);
@@ -180,9 +191,9 @@ impl Tracker {
         }
     }
 
-    pub(super) fn world(&self) -> World<'_> {
-        let Self { kernel, cgroups, makers, placings, coverage, processes, notes, stories, .. } = self;
-        World { kernel, cgroups, makers, placings, coverage, processes, notes, stories }
+    pub(crate) fn world(&self) -> World<'_> {
+        let Self { kernel, cgroups, makers, placings, settings, coverage, processes, notes, stories, .. } = self;
+        World { kernel, cgroups, makers, placings, settings, coverage, processes, notes, stories }
     }
 }
 

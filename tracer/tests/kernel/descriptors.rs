@@ -1,7 +1,6 @@
 //! Failed system calls on what is open in cgroupfs.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::Read;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 
@@ -9,7 +8,7 @@ use cgtrace::input::{Attempt, Input, Operation, Syscall};
 use cgtrace::kernel::{Backend, Options, PROBES, ProbeSpec};
 
 use crate::attempts::every_backend;
-use crate::support::{Agent, Scratch, c_path, errno, fork, of_type, rmdir};
+use crate::support::{Agent, Scratch, c_path, errno, fork, rmdir};
 use crate::{Kernel, number, plan};
 
 /// `struct clone_args` of a process that is to begin in a cgroup, as long as the kernel has known it for that.
@@ -210,37 +209,4 @@ fn a_call_through_an_old_descriptor_is_told_of_the_cgroup_that_was_and_not_of_th
     let lines = agent.finish();
     let writes = lines.iter().filter(|line| line["operation"] == "write" && scratch.has(line));
     assert_eq!(writes.count(), usize::from(is_seen));
-}
-
-#[test]
-fn a_storm_of_failing_writes_is_counted_to_the_last_one_and_hides_nothing() {
-    const WRITES: u64 = 100_000;
-    let _alone = crate::alone();
-    let scratch = Scratch::new();
-    let file = open(&scratch, "cgroup.procs");
-    let agent = Agent::start(&["--only", "lifecycle", "--only", "attempts"]);
-    let fd = [number(&file), -1, -1];
-    let child =
-        fork(|| (0..WRITES).map(|_| call(Syscall::Write, fd, b"x")).find(|errno| *errno != libc::EINVAL).unwrap_or(0));
-    let pid = child.0;
-    for number in 0..50 {
-        fs::create_dir(scratch.path.join(number.to_string())).unwrap();
-        fs::remove_dir(scratch.path.join(number.to_string())).unwrap();
-    }
-    assert_eq!(child.wait(), 0);
-    agent.catch_up();
-    let lines = agent.finish();
-    let told = of_type(&lines, "attempt").into_iter().filter(|line| line["actor"]["pid"] == pid).count() as u64;
-    let lost = of_type(&lines, "lost");
-    let of_it = lost.iter().filter(|line| line["pid"] == pid && line["operation"] == "write");
-    let denied: u64 = of_it.map(|line| line["count"].as_u64().unwrap()).sum();
-    assert_eq!(told + denied, WRITES, "{lost:#?}");
-    assert!(told >= 256, "{told}");
-    for number in 0..50 {
-        let changes = scratch.changes(&lines, &number.to_string());
-        assert_eq!(&changes[..2], ["created", "removed"], "{number}");
-    }
-    let mut procs = String::new();
-    File::open(scratch.path.join("cgroup.procs")).unwrap().read_to_string(&mut procs).unwrap();
-    assert_eq!(procs, "");
 }

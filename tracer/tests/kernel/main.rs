@@ -6,6 +6,7 @@ mod support;
 
 mod attempts;
 mod busy;
+mod contested;
 mod denied;
 mod descriptors;
 mod dying;

@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 
+use cgtrace::input::Syscall;
 use serde_json::Value;
 
+use crate::descriptors::{call, open};
 use crate::support::{Agent, Gate, Scratch, c_path, errno, fork, mkdir, of_type, rmdir, write};
 
 /// How often the kernel skipped a program. Nothing is lost in another way, and on other kernels nothing at all.
@@ -264,4 +266,35 @@ fn tracing_that_starts_and_stops_in_the_middle_of_churn_makes_no_certain_claim_t
     }
     println!("certain, and true: {certain:?}");
     assert!(certain.iter().all(|count| *count > TIMES), "{certain:?}");
+}
+
+#[test]
+fn a_storm_of_a_million_failing_writes_is_counted_to_the_last_one_and_hides_no_life() {
+    const WRITES: u64 = 1_000_000;
+    let _alone = crate::alone();
+    let scratch = Scratch::new();
+    let file = open(&scratch, "cgroup.procs");
+    let agent = Agent::start(&["--only", "lifecycle", "--only", "attempts"]);
+    let fd = [crate::number(&file), -1, -1];
+    let storm = fork(|| {
+        let errnos = (0..WRITES).map(|_| call(Syscall::Write, fd, b"x"));
+        errnos.filter(|errno| *errno != libc::EINVAL).count().min(1) as i32
+    });
+    let pid = storm.0;
+    for number in 0..100 {
+        std::fs::create_dir(scratch.path.join(number.to_string())).unwrap();
+        std::fs::remove_dir(scratch.path.join(number.to_string())).unwrap();
+    }
+    assert_eq!(storm.wait(), 0);
+    agent.catch_up();
+    let lines = agent.finish();
+    let told = of_type(&lines, "attempt").into_iter().filter(|line| line["actor"]["pid"] == pid).count() as u64;
+    let lost = of_type(&lines, "lost");
+    let of_it = lost.iter().filter(|line| line["pid"] == pid && line["operation"] == "write");
+    let denied: u64 = of_it.map(|line| line["count"].as_u64().unwrap()).sum();
+    assert_eq!(told + denied, WRITES, "{lost:#?}");
+    assert!(told >= 256, "{told}");
+    for number in 0..100 {
+        assert_eq!(&scratch.changes(&lines, &number.to_string())[..2], ["created", "removed"], "{number}");
+    }
 }

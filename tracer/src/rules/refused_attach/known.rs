@@ -12,7 +12,7 @@ pub(super) const KNOWN: &[Pattern] = &[
             title: "rootless crun exec cannot put its process into the container's cgroup, because the cgroup around \
                     both it and the caller's own is not the user's: \"writing file …/cgroup.procs: Permission denied\"",
             affects: "crun exec of a user who is not root, on cgroup v2, by a thread of April 2023",
-            fixed_in: None,
+            fixed_in: Some("crun#2244 of September 2026, for containers in scopes of systemd"),
             advice: "Run it in a scope of the user's own: systemd-run --user --scope crun exec ….",
         },
         is: |shape| {

@@ -380,6 +380,22 @@ const STORIES: &[(&str, Story)] = &[
         let scene = Contested::of_lxc((SYSTEMD, "systemd"), if is_it { "/" } else { "/init.scope" });
         Scene::played(scene.play)
     }),
+    ("runc#4620", |is_it| {
+        let to = if is_it { "/kubepods.slice/crio-conmon-5eed91.scope" } else { "/init.scope" };
+        Scene::played(Contested::of_crio((SYSTEMD, "systemd"), to).play)
+    }),
+    ("runc#4812", |is_it| {
+        let to = if is_it { "/system.slice/hosted-compute-agent.service" } else { "/system.slice/agent.service" };
+        Scene::played(Contested::of_runc((30, "agent"), to).play)
+    }),
+    ("moby#51446", |is_it| {
+        let values = ("0", if is_it { "max" } else { "1048576" });
+        Scene::played(Contested::of_unit((SYSTEMD, "systemd"), "memory.swap.max", values).play)
+    }),
+    ("kubernetes#104289", |is_it| {
+        let path = if is_it { "/system.slice" } else { "/runtime.slice" };
+        Scene::played(Contested::of_kubelet((SYSTEMD, "systemd"), path).play)
+    }),
     ("moby#29638", |is_it| linger(if is_it { OLD } else { NEW }, V1, "/docker")),
     ("oomd#117", |is_it| linger(if is_it { OLD } else { NEW }, V2, "/pods")),
 ];

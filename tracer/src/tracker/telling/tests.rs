@@ -55,7 +55,7 @@ const OLD: Rule = Rule {
     known: &[],
     call: None,
     failed_start: None,
-    event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN)) }),
+    event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN)), written: None }),
     deadline: Some(OnDeadline {
         while_dying: None,
         after_runtime: None,
@@ -79,6 +79,7 @@ const MADE: Rule = Rule {
             let case = case_of((event.cgroup.hierarchy, event.cgroup.id?), world)?;
             Some(Beginning::Story(case, event.actor.clone()))
         },
+        written: None,
     }),
     deadline: None,
     course: Course { patience: Duration::from_secs(2), ..COURSE },
@@ -213,7 +214,7 @@ fn deadlines_are_bounded_and_those_that_make_room_are_counted() {
 /// A cgroup that is still there long after it was made, longer than stories are kept; of that nothing is told at once.
 const VERY_OLD: Rule = Rule {
     explanation: explanation("very-old-cgroup"),
-    event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN * 40)) }),
+    event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN * 40)), written: None }),
     course: Course { patience: Duration::from_secs(2), ..COURSE },
     ..OLD
 };
