@@ -58,7 +58,7 @@ pub fn by_hand(target: Option<Target>, seconds: u32, input: Option<&Path>) -> an
     if let Some(input) = input {
         return targets.iter().try_for_each(|target| run(command(&place, *target).arg(input)));
     }
-    let failed = targets.iter().filter(|target| !passes(&place, **target, seconds)).count();
+    let (_, failed) = fuzz_all(&place, targets, seconds)?;
     if failed > 0 {
         bail!("{failed} of {} targets failed", targets.len());
     }
@@ -67,19 +67,33 @@ pub fn by_hand(target: Option<Target>, seconds: u32, input: Option<&Path>) -> an
 
 /// Fuzzes every target, so long each. Returns how many passed and failed.
 pub fn all(seconds: u32) -> anyhow::Result<(u64, u64)> {
-    let place = build()?;
+    fuzz_all(&build()?, Target::value_variants(), seconds)
+}
+
+/// Fuzzes these, as many at a time as there are processors: a target keeps one busy.
+fn fuzz_all(place: &Path, targets: &[Target], seconds: u32) -> anyhow::Result<(u64, u64)> {
     let (mut passed, mut failed) = (0, 0);
-    for target in Target::value_variants() {
-        match passes(&place, *target, seconds) {
-            true => passed += 1,
-            false => failed += 1,
+    for targets in targets.chunks(crate::processors().get()) {
+        let names: Vec<String> = targets.iter().map(Target::to_string).collect();
+        step(&format!("fuzzing: {} for {seconds} s", names.join(", ")));
+        let fuzz = |target| move || passes(place, target, seconds);
+        let done: Vec<_> = std::thread::scope(|scope| {
+            let running: Vec<_> = targets.iter().map(|target| scope.spawn(fuzz(*target))).collect();
+            running.into_iter().map(|running| running.join()).collect()
+        });
+        for is_passed in done {
+            match is_passed {
+                Ok(true) => passed += 1,
+                Ok(false) => failed += 1,
+                Err(_) => bail!("a thread that fuzzes has panicked"),
+            }
         }
     }
     Ok((passed, failed))
 }
 
 /// Builds the targets. Returns where they are.
-fn build() -> anyhow::Result<PathBuf> {
+pub fn build() -> anyhow::Result<PathBuf> {
     setup::packages(&setup::FUZZ, setup::Need::Required)?;
     step("building the fuzz targets (some minutes)");
     let version = output(Command::new("rustc").arg("-vV").current_dir(root())).context("failed to ask the compiler")?;
@@ -110,7 +124,6 @@ fn command(place: &Path, target: Target) -> Command {
 
 /// Whether a target was run and nothing was found. Says so.
 fn passes(place: &Path, target: Target, seconds: u32) -> bool {
-    step(&format!("fuzzing: {target} for {seconds} s"));
     match fuzz(place, target, seconds) {
         Ok(Done { runs, covered, .. }) => {
             println!("fuzz {target} ... ok: {runs} runs, {covered} places covered");

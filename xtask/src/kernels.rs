@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, bail};
 
-use crate::{cargo, output, root, setup, step, test};
+use crate::{cargo, output, processors, root, setup, step, test};
 use fetch::{Kernel, Store};
 use initramfs::Tested;
 use matrix::{Architecture, Expectation, Row, Series};
@@ -48,6 +48,7 @@ pub fn by_hand(
         true => matrix::in_brief(),
         false => all.iter().filter(|row| is_wanted(row)).map(|row| Row { is_brief, ..*row }).collect(),
     };
+    // A guest has one processor, which one of the host's plays.
     let ran = run(&rows, at_once.unwrap_or_else(processors), |shown| {
         // After each one: a run takes long, and what it has shown by then is true.
         let page = root().join(PAGE);
@@ -144,11 +145,6 @@ fn run(
         })?;
     }
     Ok(ran.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// A guest has one processor, which one of the host's plays.
-fn processors() -> NonZero<usize> {
-    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
 }
 
 /// What every guest of an architecture has, and where its logs go.

@@ -13,8 +13,9 @@ mod test;
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::ThreadId;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
@@ -59,6 +60,9 @@ enum Task {
         #[arg(long)]
         brief: bool,
     },
+    /// Build what `test` needs after the tests
+    #[command(hide = true)]
+    Ahead,
     /// Format, lints and documentation only
     Lint,
     /// Fuzz what reads and judges traces, for a bounded time
@@ -126,6 +130,7 @@ fn main() -> ExitCode {
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
         Task::Kernels { versions, only, jobs, brief } => kernels::by_hand(&versions, only.as_deref(), jobs, brief),
+        Task::Ahead => test::build_ahead(),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();
@@ -219,21 +224,45 @@ fn is_root() -> bool {
         .is_some_and(|effective| effective == "0")
 }
 
-/// What is done now.
-static STEP: Mutex<String> = Mutex::new(String::new());
+/// How much can be done at a time.
+fn processors() -> NonZero<usize> {
+    std::thread::available_parallelism().unwrap_or(NonZero::<usize>::MIN)
+}
+
+/// What was begun until now.
+static STEPS: Mutex<Vec<Step>> = Mutex::new(Vec::new());
+
+/// What one thread does until its next step.
+struct Step {
+    what: String,
+    thread: ThreadId,
+    begun: Instant,
+}
+
+fn steps() -> MutexGuard<'static, Vec<Step>> {
+    STEPS.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Says what is done now.
 fn step(what: &str) {
     eprintln!("==> {what}");
-    *STEP.lock().unwrap_or_else(PoisonError::into_inner) = what.to_owned();
+    steps().push(Step { what: what.to_owned(), thread: std::thread::current().id(), begun: Instant::now() });
+}
+
+/// How long each step of this thread took until the next one began, in their order.
+fn durations() -> Vec<(String, Duration)> {
+    let steps = steps();
+    let own: Vec<&Step> = steps.iter().filter(|step| step.thread == std::thread::current().id()).collect();
+    let ends = own.iter().skip(1).map(|step| step.begun).chain([Instant::now()]);
+    own.iter().zip(ends).map(|(step, end)| (step.what.clone(), end - step.begun)).collect()
 }
 
 /// Ends this program, as a failure, when it is not done after `limit`.
 fn end_within(limit: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(limit);
-        let step = STEP.lock().unwrap_or_else(PoisonError::into_inner);
-        eprintln!("error: not done after {} minutes, but still at this: {step}", limit.as_secs() / 60);
+        let now = steps().last().map(|step| step.what.clone()).unwrap_or_default();
+        eprintln!("error: not done after {} minutes, but still at this: {now}", limit.as_secs() / 60);
         std::process::exit(1);
     });
 }

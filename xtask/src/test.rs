@@ -1,5 +1,8 @@
 //! Lints and tests, and what they were run on.
 
+mod ahead;
+mod suites;
+
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -7,18 +10,21 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 
 use crate::{cargo, fuzz, is_root, kernels, output, root, run, setup, soak, step};
+use ahead::Ahead;
+use suites::{Needs, Suite};
 
-/// How long each target is fuzzed.
-const FUZZ_S: u32 = 30;
 /// The fuzz targets are no member of the workspace: they are built with other flags.
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
 
 /// All of it ends in this time or has failed. Longer than a slow machine takes, shorter than what CI allows: what hangs
 /// is to be named by its own name.
 const LIMIT: Duration = Duration::from_secs(80 * 60);
+
+/// A step that takes less is not worth a line.
+const WORTH_SAYING: Duration = Duration::from_secs(5);
 
 /// How often a test program is looked at that says nothing.
 const LOOK: Duration = Duration::from_secs(1);
@@ -47,6 +53,14 @@ impl Tests {
             Self::All => 40 * 60,
         })
     }
+
+    /// How long each target is fuzzed, in seconds.
+    fn fuzzed(self) -> u32 {
+        match self {
+            Self::Usual => 15,
+            Self::All => 60,
+        }
+    }
 }
 
 /// Format, lints, documentation and tests.
@@ -55,23 +69,31 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
         crate::end_within(LIMIT);
     }
     setup::toolchain()?;
-    setup::tests()?;
-    if which == Tests::All {
-        setup::machine()?;
-    }
-    lint()?;
+    // Packages come over the network while the compiler looks at the sources.
+    std::thread::scope(|scope| {
+        let installing = scope.spawn(|| install(which));
+        let linted = lint();
+        installing.join().map_err(|_| anyhow!("the thread that installs packages has panicked"))?.and(linted)
+    })?;
     step("building the tests");
     let programs = programs(&["--workspace"])?;
     let mut tally = Tally::default();
+    let ahead = Ahead::start()?;
     for program in programs {
         // The last two components name it: deps/kernel-0123456789abcdef.
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
         step(&format!("testing: {name}"));
         let left_out = if name == "kernel" { kernels::left_out_here() } else { None };
-        run_tests(&program, which, left_out, &mut tally)?;
+        let suite = Suite::called(&name)?;
+        if suite.needs == Needs::Machine {
+            ahead.pause();
+        }
+        run_tests(&program, suite, which, left_out, &mut tally)?;
+        ahead.resume();
     }
-    let (passed, failed) = fuzz::all(FUZZ_S)?;
+    ahead.finish()?;
+    let (passed, failed) = fuzz::all(which.fuzzed())?;
     tally.passed += passed;
     tally.failed += failed;
     match soak::run(None, soak::Times::short()) {
@@ -87,6 +109,10 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
         tally.failed += failed;
     }
     report()?;
+    println!("took:");
+    for (what, took) in crate::durations().iter().filter(|(_, took)| *took >= WORTH_SAYING) {
+        println!("  {:>5} s  {what}", took.as_secs());
+    }
     println!("{} passed, {} failed", tally.passed, tally.failed);
     if tally.failed > 0 {
         bail!("{} tests failed", tally.failed);
@@ -95,6 +121,15 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
         bail!("no test was run");
     }
     Ok(())
+}
+
+/// Brings what the tests run.
+fn install(which: Tests) -> anyhow::Result<()> {
+    setup::tests()?;
+    match which {
+        Tests::Usual => Ok(()),
+        Tests::All => setup::machine(),
+    }
 }
 
 /// Format, clippy on the host's and the kernel's side, and documentation.
@@ -161,6 +196,8 @@ fn kernel_cargo() -> Command {
     command
 }
 
+pub use ahead::build_all as build_ahead;
+
 /// Builds test programs, as whoever runs this; they are then run as root.
 pub fn programs(which: &[&str]) -> anyhow::Result<Vec<PathBuf>> {
     built(cargo().arg("test").args(which))
@@ -186,9 +223,14 @@ pub fn built(cargo: &mut Command) -> anyhow::Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-/// Runs one test program as root: those on the kernel one after the other, because they count what the kernel does.
-/// Those with `left_out` in their names are not run, which is said.
-fn run_tests(program: &Path, which: Tests, left_out: Option<&str>, tally: &mut Tally) -> anyhow::Result<()> {
+/// Runs one test program as root. Tests with `left_out` in their names are not run, which is said.
+fn run_tests(
+    program: &Path,
+    suite: &Suite,
+    which: Tests,
+    left_out: Option<&str>,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
     let mut command = crate::as_root(program)?;
     if let Some(word) = left_out {
         println!(
@@ -197,7 +239,7 @@ fn run_tests(program: &Path, which: Tests, left_out: Option<&str>, tally: &mut T
         command.args(["--skip", word]);
     }
     // In a process group of its own, to end it with all that it has started.
-    command.arg("--test-threads=1").current_dir(root().join("tracer")).process_group(0);
+    command.arg(format!("--test-threads={}", suite.at_once())).current_dir(root().join("tracer")).process_group(0);
     if which == Tests::All {
         command.arg("--include-ignored");
     }
