@@ -6,16 +6,23 @@ use std::future::poll_fn;
 use std::io::Write;
 use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use hyper::body::{Body, Incoming};
 use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
+use hyper::http::uri::Scheme;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::name::Name;
 use crate::serve::{ADDRESS, SOCKET, Token};
@@ -38,6 +45,8 @@ const TRACE: &str = "/trace";
 pub enum Agent {
     /// Over TCP.
     Http {
+        /// Over TLS.
+        tls: bool,
         /// Host and port, as it is asked for.
         authority: String,
         /// What is asked of it: path and query.
@@ -73,7 +82,10 @@ impl Agent {
     /// Where the agent of this host may serve, unless it was told otherwise. What only root can have put there comes
     /// first.
     pub fn of_this_host() -> [Self; 2] {
-        [Self::Unix(SOCKET.into()), Self::Http { authority: ADDRESS.into(), path: TRACE.into(), token: None }]
+        [
+            Self::Unix(SOCKET.into()),
+            Self::Http { tls: false, authority: ADDRESS.into(), path: TRACE.into(), token: None },
+        ]
     }
 
     /// The agent that a user has named, as [`Agent::parse`] reads it, with the token that the environment has:
@@ -92,7 +104,8 @@ impl Agent {
         }))
     }
 
-    /// Reads `http://HOST:PORT` or `unix:/PATH`. `None` if it is neither: then it is a file's name.
+    /// Reads `http://HOST:PORT`, `https://HOST:PORT` or `unix:/PATH`. `None` if it is none of them: then it is a file's
+    /// name.
     ///
     /// # Errors
     /// When it is an address that no agent can have; the message says why.
@@ -103,20 +116,17 @@ impl Agent {
             return Some(is_absolute.then(|| Self::Unix(path.into())).ok_or_else(wrong));
         }
         let text = text.to_str()?;
-        if text.starts_with("https://") {
-            let hint = "hint: reach it through a tunnel: ssh -L 9464:localhost:9464 HOST, then http://localhost:9464";
-            return Some(Err(format!("{text}: an agent has no TLS\n{hint}")));
-        }
-        text.starts_with("http://").then(|| Self::http(text))
+        (text.starts_with("http://") || text.starts_with("https://")).then(|| Self::http(text))
     }
 
     fn http(text: &str) -> Result<Self, String> {
         let wrong = || format!("{text:?} is not an agent's address\nhint: http://localhost:9464");
         let uri: Uri = text.parse().map_err(|_| wrong())?;
+        let tls = uri.scheme() == Some(&Scheme::HTTPS);
         let authority = uri.authority().filter(|authority| !authority.as_str().contains('@')).ok_or_else(wrong)?;
         let authority = match authority.port_u16() {
             Some(_) => authority.to_string(),
-            None if authority.as_str() == authority.host() => format!("{authority}:80"),
+            None if authority.as_str() == authority.host() => format!("{authority}:{}", if tls { 443 } else { 80 }),
             None => return Err(wrong()),
         };
         let path = match (uri.path(), uri.query()) {
@@ -125,7 +135,7 @@ impl Agent {
             (TRACE, Some(query)) => format!("{TRACE}?{query}"),
             _ => return Err(wrong()),
         };
-        Ok(Self::Http { authority, path, token: None })
+        Ok(Self::Http { tls, authority, path, token: None })
     }
 
     /// Writes its history, a trace file, to `out`.
@@ -170,7 +180,11 @@ impl Agent {
     async fn connect_and_take(&self, path: &str, most: u64, out: &mut dyn Write) -> Result<(), FetchError> {
         let no_agent = |error: &dyn fmt::Display| FetchError::NoAgent(anyhow::anyhow!("no agent at {self}: {error}"));
         match self {
-            Self::Http { authority, .. } => match timeout(CONNECT, TcpStream::connect(authority.as_str())).await {
+            Self::Http { tls, authority, .. } => match timeout(CONNECT, TcpStream::connect(authority.as_str())).await {
+                Ok(Ok(stream)) if *tls => {
+                    let stream = self.greet(stream, authority).await.map_err(FetchError::NoAnswer)?;
+                    self.take(stream, authority, (path, most), out).await.map_err(FetchError::NoAnswer)
+                }
                 Ok(Ok(stream)) => self.take(stream, authority, (path, most), out).await.map_err(FetchError::NoAnswer),
                 Ok(Err(error)) => Err(no_agent(&error)),
                 Err(_) => Err(no_agent(&format_args!("it cannot be reached within {} s", CONNECT.as_secs()))),
@@ -181,6 +195,28 @@ impl Agent {
                 Err(_) => Err(no_agent(&format_args!("it cannot be reached within {} s", CONNECT.as_secs()))),
             },
         }
+    }
+
+    /// The handshake of TLS: the agent must have a certificate of its name that this host trusts.
+    async fn greet(&self, stream: TcpStream, authority: &str) -> anyhow::Result<TlsStream<TcpStream>> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut trusted = RootCertStore::empty();
+        trusted.add_parsable_certificates(found.certs);
+        if trusted.is_empty() {
+            bail!(
+                "this host has no certificates that it trusts\nhint: SSL_CERT_FILE=FILE in the environment names some"
+            );
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .context("failed to set TLS up")?
+            .with_root_certificates(trusted)
+            .with_no_client_auth();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host:?} is no name for TLS"))?;
+        let greeted = timeout(CONNECT, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+        greeted.map_err(|_| self.slow(CONNECT))?.with_context(|| format!("failed to speak TLS with {self}"))
     }
 
     /// Asks over a connection, and takes the answer.
@@ -271,6 +307,7 @@ async fn refusal(answer: &mut Response<Incoming>) -> String {
 impl fmt::Display for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Http { tls: true, authority, .. } => write!(f, "https://{authority}"),
             Self::Http { authority, .. } => write!(f, "http://{authority}"),
             Self::Unix(socket) => write!(f, "unix:{}", socket.display()),
         }
@@ -283,10 +320,15 @@ mod tests {
 
     #[test]
     fn an_address_is_an_agents_and_anything_else_a_file() {
-        let http =
-            |authority: &str, path: &str| Agent::Http { authority: authority.into(), path: path.into(), token: None };
+        let agent = |tls, authority: &str, path: &str| {
+            let (authority, path) = (authority.into(), path.into());
+            Agent::Http { tls, authority, path, token: None }
+        };
+        let http = |authority: &str, path: &str| agent(false, authority, path);
         let check = |text: &str, agent: Agent| assert_eq!(Agent::parse(text.as_ref()), Some(Ok(agent)), "{text}");
         check("http://localhost:9464", http("localhost:9464", "/trace"));
+        check("https://node1:9464", agent(true, "node1:9464", "/trace"));
+        check("https://node1", agent(true, "node1:443", "/trace"));
         check("http://[::1]:9464/", http("[::1]:9464", "/trace"));
         check("http://node1", http("node1:80", "/trace"));
         check("http://10.0.0.7:1/trace?last=10m&container=3f", http("10.0.0.7:1", "/trace?last=10m&container=3f"));
@@ -294,9 +336,7 @@ mod tests {
         for file in ["trace.jsonl.zst", "./unix:/x", "-", "/http://x", "ftp://x", "unix", "http:"] {
             assert_eq!(Agent::parse(file.as_ref()), None, "{file}");
         }
-        for wrong in
-            ["unix:", "unix:x", "http://", "http://a:b/", "http://u:p@h:1", "http://h:1/metrics", "https://h:1"]
-        {
+        for wrong in ["unix:", "unix:x", "http://", "http://a:b/", "http://u:p@h:1", "http://h:1/metrics", "https://"] {
             let said = Agent::parse(wrong.as_ref()).expect("an address").expect_err(wrong);
             assert!(said.contains("\nhint: "), "{said}");
         }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 pub use config::{ConfigError, with_file};
-pub use http::{Access, Address, Listener, Names, Token, is_loopback};
+pub use http::{Access, Address, Listener, Names, Tls, Token, is_loopback};
 
 use crate::budget::Scale;
 use crate::findings::Finding;

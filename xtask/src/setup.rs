@@ -34,7 +34,7 @@ const fn package(program: &'static str, package: &'static str) -> Package {
 /// What the demo plays.
 pub const DEMO: [Package; 1] = [package("runc", "runc")];
 /// What the tests run.
-pub const TESTS: [Package; 22] = [
+pub const TESTS: [Package; 23] = [
     package("runc", "runc"),
     package("crun", "crun"),
     package("podman", "podman"),
@@ -57,6 +57,7 @@ pub const TESTS: [Package; 22] = [
     package("findmnt", "util-linux"),
     package("mkfs.ext4", "e2fsprogs"),
     package("systemd-analyze", "systemd"),
+    package("openssl", "openssl"),
 ];
 /// What makes the machine that the agent is tested in as a service, and boots it.
 pub const MACHINE: [Package; 2] =

@@ -21,8 +21,8 @@ use result::{Protocol, Seen, Told};
 /// `cgtrace check`
 #[derive(Debug, Args)]
 pub(crate) struct Check {
-    /// A running agent: http://HOST:PORT or unix:/PATH; or a trace file, a directory of them, or - for stdin. Without
-    /// it, the agent of this host
+    /// A running agent: http(s)://HOST:PORT or unix:/PATH; or a trace file, a directory of them, or - for stdin.
+    /// Without it, the agent of this host
     #[arg(value_name = "SOURCE")]
     pub source: Option<PathBuf>,
     /// Look at findings of the last TIME only, such as 15m: before now, or before the end of a trace file. Without

@@ -15,7 +15,7 @@ use crate::export::Format;
 #[derive(Debug, Args)]
 pub(crate) struct Export {
     /// Trace files of one recording (for parquet, of several), a directory of them, - for stdin, or a running agent:
-    /// http://HOST:PORT or unix:/PATH
+    /// http(s)://HOST:PORT or unix:/PATH
     #[arg(required = true, value_name = "SOURCE")]
     pub files: Vec<PathBuf>,
     /// The format to convert to

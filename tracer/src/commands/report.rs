@@ -19,7 +19,7 @@ use crate::report::{self, Trace, html, markdown};
 /// `cgtrace report`
 #[derive(Debug, Args)]
 pub(crate) struct Report {
-    /// Trace files, directories of them, - for stdin, or running agents: http://HOST:PORT or unix:/PATH
+    /// Trace files, directories of them, - for stdin, or running agents: http(s)://HOST:PORT or unix:/PATH
     #[arg(required = true, value_name = "SOURCE")]
     pub files: Vec<PathBuf>,
     /// Print each container's life: its cgroups, with every step, time and actor

@@ -22,7 +22,7 @@ use crate::sandbox::{Role, confine, needs_bpf_for_maps};
 use crate::serve::agent::{Agent, Beat, say_confined, start_server};
 use crate::serve::journal::Journal;
 use crate::serve::systemd::{Notifier, stderr_is_journal};
-use crate::serve::{Access, Address, Board, Listener, Names, Token, is_loopback};
+use crate::serve::{Access, Address, Board, Listener, Names, Tls, Token, is_loopback};
 use crate::stream::Stream;
 
 /// Nobody looks at an agent's every line: it turns four times a second while something happens.
@@ -49,7 +49,13 @@ pub(crate) struct Serve {
     /// UNIX socket has its mode instead
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
-    /// Listen on addresses that other hosts reach, without a token
+    /// Speak TLS over TCP: the certificate, with those between it and one that clients trust, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// The key of the certificate, in PEM
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Listen on addresses that other hosts reach, without a token and without TLS
     #[arg(long, value_parser = clap::builder::BoolishValueParser::new())]
     pub insecure: bool,
     /// Keep the last of the trace in memory, compressed, for /trace and `cgtrace why`: at least 1M; 0 switches it off
@@ -143,8 +149,14 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let access = Access {
         names: Names::new(&args.allow_host),
         token: args.token_file.as_deref().map(Token::of_file).transpose()?,
+        tls: args
+            .tls_cert
+            .as_deref()
+            .zip(args.tls_key.as_deref())
+            .map(|(cert, key)| Tls::of_files(cert, key))
+            .transpose()?,
     };
-    let addresses: Vec<String> = listeners.iter().map(Listener::address).collect();
+    let addresses: Vec<String> = listeners.iter().map(|listener| listener.address(&access)).collect();
     let mut session = super::start(args.backend, &Options::default())?;
     session.set_beat(BEAT);
     let statistics = args.bpf_stats.then(enable_statistics).transpose();
@@ -238,6 +250,8 @@ fn settings(args: &Serve) -> String {
     let names = args.allow_host.iter().map(|name| quoted(name.clone())).collect::<Vec<_>>();
     set("allow-host", (!names.is_empty()).then(|| format!("[{}]", names.join(", "))));
     set("token-file", args.token_file.as_ref().map(|path| quoted(path.display().to_string())));
+    set("tls-cert", args.tls_cert.as_ref().map(|path| quoted(path.display().to_string())));
+    set("tls-key", args.tls_key.as_ref().map(|path| quoted(path.display().to_string())));
     set("insecure", args.insecure.then(|| "true".to_owned()));
     set("history", Some(args.history.to_string()));
     set("record", args.record.as_ref().map(|path| quoted(path.display().to_string())));
@@ -258,14 +272,15 @@ fn settings(args: &Serve) -> String {
 
 /// Findings and traces hold command lines: other hosts do not read them unless that was said.
 fn refuse_exposed(args: &Serve, mut exposed: impl Iterator<Item = SocketAddr>) -> anyhow::Result<()> {
-    if args.token_file.is_some() || args.insecure {
+    if args.token_file.is_some() || args.tls_cert.is_some() || args.insecure {
         return Ok(());
     }
     match exposed.next() {
         None => Ok(()),
         Some(address) => bail!(
-            "other hosts reach {address}, and would read command lines without a token\n\
-             hint: --token-file FILE, an address of this host such as 127.0.0.1:9464, or --insecure"
+            "other hosts reach {address}, and would read command lines without a token, and without TLS\n\
+             hint: --token-file FILE, --tls-cert FILE with --tls-key FILE, an address of this host such as \
+             127.0.0.1:9464, or --insecure"
         ),
     }
 }

@@ -20,8 +20,8 @@ use crate::why::{Answer, Match, Question, Search, Story, Subject};
 pub(crate) struct Why {
     /// A cgroup's path, a container's id or name, a pod, pid:N, or a whole line of a log in quotes
     pub what: String,
-    /// Trace files, directories of them, - for stdin, or running agents: http://HOST:PORT or unix:/PATH. Without any,
-    /// the agent of this host
+    /// Trace files, directories of them, - for stdin, or running agents: http(s)://HOST:PORT or unix:/PATH. Without
+    /// any, the agent of this host
     #[arg(value_name = "SOURCE")]
     pub sources: Vec<PathBuf>,
     #[command(flatten)]

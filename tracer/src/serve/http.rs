@@ -6,6 +6,7 @@ mod patience;
 mod places;
 mod query;
 mod told;
+mod tls;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -28,6 +29,7 @@ use hyper::header::{
 };
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub use access::{Access, Token, is_loopback};
@@ -36,6 +38,7 @@ use patience::{Due, Patient, Stream};
 use places::{Answering, Place, Places};
 use query::{Part, Wanted};
 use told::Told;
+pub use tls::Tls;
 
 use super::{Board, page};
 use crate::findings::Finding;
@@ -155,10 +158,11 @@ impl Listener {
         prepared.context("failed to prepare a socket")
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> String {
+    /// Where it is asked.
+    pub fn address(&self, access: &Access) -> String {
+        let scheme = if access.tls.is_some() { "https" } else { "http" };
         match self {
-            Self::Tcp(tcp) => tcp.local_addr().map(|address| Address::Tcp(address).to_string()),
+            Self::Tcp(tcp) => tcp.local_addr().map(|address| format!("{scheme}://{address}")),
             Self::Unix(unix) => unix.local_addr().map(|address| {
                 address.as_pathname().map_or("unix:".to_owned(), |path| Address::Unix(path.into()).to_string())
             }),
@@ -264,6 +268,30 @@ async fn answer(stream: Stream, site: Site, place: Arc<Place>, mut stop: watch::
     let is_local = matches!(stream, Stream::Unix(_));
     let due = Arc::new(Due::default());
     let patient = Patient::new(stream, due.clone());
+    let tls = site.access.tls.as_ref().filter(|_| !is_local);
+    let Some(tls) = tls else { return converse(patient, due, is_local, site, place, stop).await };
+    due.answer_within(HEAD);
+    let greeted = tokio::select! {
+        greeted = tokio::time::timeout(HEAD, tls.greet(patient)) => greeted,
+        () = stopped(&mut stop) => return,
+        () = place.is_wanted() => return site.board.metrics.refused(),
+    };
+    match greeted {
+        Ok(Ok(stream)) => converse(stream, due, is_local, site, place, stop).await,
+        // It speaks no TLS, does not trust the certificate, or says nothing.
+        Ok(Err(_)) | Err(_) => site.board.metrics.refused(),
+    }
+}
+
+/// Answers what is asked over a connection.
+async fn converse(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    due: Arc<Due>,
+    is_local: bool,
+    site: Site,
+    place: Arc<Place>,
+    mut stop: watch::Receiver<bool>,
+) {
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         let answering = place.answer();
         let response = respond(&request, &site, is_local);
@@ -276,7 +304,7 @@ async fn answer(stream: Stream, site: Site, place: Arc<Place>, mut stop: watch::
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_BYTES)
         .max_headers(HEAD_FIELDS)
-        .serve_connection(TokioIo::new(patient), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let done = loop {
         tokio::select! {

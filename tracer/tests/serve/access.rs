@@ -66,7 +66,7 @@ fn only_clients_that_show_the_token_are_told_more_than_health() {
 
 #[test]
 fn an_address_that_other_hosts_reach_needs_a_token_or_a_word() {
-    let wanted = ", and would read command lines without a token\nhint: --token-file FILE, an address of this host";
+    let wanted = ", and would read command lines without a token, and without TLS\nhint: --token-file FILE, ";
     for address in ["0.0.0.0:0", "[::]:0"] {
         let said = refused(&["--listen", address]);
         assert!(said.starts_with("error: other hosts reach ") && said.contains(wanted), "{said}");

@@ -394,8 +394,6 @@ fn where_there_is_no_agent_or_something_else_one_message_says_so() {
     assert!(nobody.contains("\nhint: "), "{nobody}");
     let nobody = said("unix:/no/such/socket");
     assert!(nobody.starts_with("error: no agent at unix:/no/such/socket: No such file"), "{nobody}");
-    let wrong = said("https://localhost:9464");
-    assert!(wrong.contains("has no TLS\nhint: "), "{wrong}");
 
     // Others than agents, and what they say.
     let answers: [(&[u8], &str); 5] = [

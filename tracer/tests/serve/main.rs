@@ -12,6 +12,7 @@ mod journal;
 mod settings;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod trouble;
 
 use std::os::unix::net::UnixDatagram;

@@ -78,7 +78,9 @@ impl Serving {
             assert!(stderr.read_line(&mut said).unwrap() > 0, "cgtrace serve ended: {said}");
         }
         let serving = said.lines().find_map(|line| line.strip_prefix("serving: ")).unwrap();
-        let address = serving.split(", ").find_map(|address| address.strip_prefix("http://"));
+        let tcp =
+            |address: &'_ str| address.strip_prefix("http://").or(address.strip_prefix("https://")).map(str::to_owned);
+        let address = serving.split(", ").find_map(tcp);
         let address = address.map_or_else(|| ([127, 0, 0, 1], 1).into(), |address| address.parse().unwrap());
         let said = Arc::new(Mutex::new(said));
         let more = said.clone();

@@ -1,4 +1,4 @@
-//! Who is answered over the network: by which name the agent is asked, and with which token.
+//! Who is answered over the network: by which name the agent is asked, with which token, and whether over TLS.
 //!
 //! A UNIX socket has an owner and a mode instead. Health is told to anyone: those who probe it have no token.
 
@@ -13,6 +13,7 @@ use hyper::header::AUTHORIZATION;
 
 use super::Listener;
 use super::host::Names;
+use super::tls::Tls;
 
 /// The answer to a client that has not shown the token.
 pub(super) const UNAUTHORIZED: &str = "this agent wants a token: Authorization: Bearer TOKEN\n";
@@ -83,6 +84,8 @@ pub struct Access {
     pub names: Names,
     /// The token that it must show, if there is one.
     pub token: Option<Token>,
+    /// What the connection is encrypted with, if it is.
+    pub tls: Option<Tls>,
 }
 
 impl Access {
