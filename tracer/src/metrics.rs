@@ -178,6 +178,8 @@ pub struct Metrics {
     history_seconds: Gauge<f64, AtomicU64>,
     history_bytes: Gauge,
     http_refused: Counter,
+    listeners: Gauge,
+    listeners_dropped: Counter,
     build: Family<OfBuild, Gauge>,
     process: OwnProcess,
     text: Arc<Registry>,
@@ -220,6 +222,8 @@ impl Default for Metrics {
             history_seconds: Gauge::default(),
             history_bytes: Gauge::default(),
             http_refused: Counter::default(),
+            listeners: Gauge::default(),
+            listeners_dropped: Counter::default(),
             build: Family::default(),
             process: OwnProcess::default(),
             text: Arc::default(),
@@ -272,6 +276,9 @@ impl Metrics {
         r.register("cgtrace_history_seconds", "Time that the history reaches back", self.history_seconds.clone());
         r.register("cgtrace_history_bytes", "Memory that the history takes", self.history_bytes.clone());
         r.register("cgtrace_http_refused", "Connections that were turned away", self.http_refused.clone());
+        r.register("cgtrace_http_listeners", "Clients that listen to new findings", self.listeners.clone());
+        let help = "Clients that listened to new findings and were too slow";
+        r.register("cgtrace_http_listeners_dropped", help, self.listeners_dropped.clone());
         r.register("cgtrace_build_info", "Always 1", self.build.clone());
         let own = &self.process;
         r.register("process_cpu_seconds", "Processor time of the agent", own.cpu.clone());
@@ -352,6 +359,26 @@ impl Metrics {
     /// A connection was turned away.
     pub fn refused(&self) {
         self.http_refused.inc();
+    }
+
+    /// Somebody listens to new findings until the result is dropped.
+    pub fn listens(&self) -> Listening {
+        self.listeners.inc();
+        Listening(self.listeners.clone())
+    }
+
+    /// Somebody who listened was too slow.
+    pub fn dropped_listener(&self) {
+        self.listeners_dropped.inc();
+    }
+}
+
+/// A client that listens to new findings.
+pub struct Listening(Gauge);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 
