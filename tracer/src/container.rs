@@ -7,13 +7,13 @@
 use std::borrow::Cow;
 
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::budget::{Scale, Weigh, weigh};
 use crate::name::Name;
 
 /// The container behind a cgroup path.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Container {
     /// The innermost container's id.
     pub id: Name,
@@ -24,16 +24,16 @@ pub struct Container {
     /// The ids of all containers around, outermost first; the last is `id`.
     pub chain: Vec<Name>,
     /// A human's name for it.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Name>,
     /// Its image.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<Name>,
     /// The pod it belongs to (name if known, else UID).
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pod: Option<Name>,
     /// The pod's namespace, or containerd's.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub namespace: Option<Name>,
     /// How many components of the path lead to the cgroup of each in the chain.
     #[serde(skip)]

@@ -179,6 +179,8 @@ pub struct Metrics {
     history_bytes: Gauge,
     history_emptied: Family<OfReason, Counter>,
     http_refused: Counter,
+    listeners: Gauge,
+    listeners_dropped: Counter,
     build: Family<OfBuild, Gauge>,
     process: OwnProcess,
     text: Arc<Registry>,
@@ -222,6 +224,8 @@ impl Default for Metrics {
             history_bytes: Gauge::default(),
             history_emptied: Family::default(),
             http_refused: Counter::default(),
+            listeners: Gauge::default(),
+            listeners_dropped: Counter::default(),
             build: Family::default(),
             process: OwnProcess::default(),
             text: Arc::default(),
@@ -276,6 +280,9 @@ impl Metrics {
         let help = "Times that all of the history was let go of";
         r.register("cgtrace_history_emptied", help, self.history_emptied.clone());
         r.register("cgtrace_http_refused", "Connections that were turned away", self.http_refused.clone());
+        r.register("cgtrace_http_listeners", "Clients that listen to new findings", self.listeners.clone());
+        let help = "Clients that listened to new findings and were too slow";
+        r.register("cgtrace_http_listeners_dropped", help, self.listeners_dropped.clone());
         r.register("cgtrace_build_info", "Always 1", self.build.clone());
         let own = &self.process;
         r.register("process_cpu_seconds", "Processor time of the agent", own.cpu.clone());
@@ -359,6 +366,26 @@ impl Metrics {
     /// A connection was turned away.
     pub fn refused(&self) {
         self.http_refused.inc();
+    }
+
+    /// Somebody listens to new findings until the result is dropped.
+    pub fn listens(&self) -> Listening {
+        self.listeners.inc();
+        Listening(self.listeners.clone())
+    }
+
+    /// Somebody who listened was too slow.
+    pub fn dropped_listener(&self) {
+        self.listeners_dropped.inc();
+    }
+}
+
+/// A client that listens to new findings.
+pub struct Listening(Gauge);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
 

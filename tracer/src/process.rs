@@ -9,6 +9,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::time::{ClockId, clock_gettime};
@@ -80,6 +81,11 @@ pub fn clock() -> Clock {
         }
     }
     best.1
+}
+
+/// Processor time that this thread has taken.
+pub fn thread_time() -> Duration {
+    Duration::from_nanos(nanos(clock_gettime(ClockId::ThreadCPUTime)).try_into().unwrap_or(0))
 }
 
 fn nanos(time: rustix::time::Timespec) -> i64 {

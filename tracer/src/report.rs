@@ -131,17 +131,24 @@ impl Findings {
 }
 
 /// The lives of containers, by id.
-#[derive(Default)]
 pub struct Lives {
     /// In the order of their ids.
     pub containers: BTreeMap<Name, Life>,
     /// How many were left out for want of room.
     pub left_out: u64,
+    /// Containers that are kept at most.
+    most: usize,
     /// In the order they were first seen: those all of whose calls succeeded, and those that had one that failed.
     quiet: VecDeque<Name>,
     troubled: VecDeque<Name>,
     steps: usize,
     bytes: usize,
+}
+
+impl Default for Lives {
+    fn default() -> Self {
+        Self::at_most(LIVES)
+    }
 }
 
 /// One container's life.
@@ -342,6 +349,12 @@ impl Output for Report {
 }
 
 impl Lives {
+    /// Of so many containers. The oldest make room, those without a failed call first.
+    pub fn at_most(most: usize) -> Self {
+        let (quiet, troubled) = (VecDeque::new(), VecDeque::new());
+        Self { containers: BTreeMap::new(), left_out: 0, most, quiet, troubled, steps: 0, bytes: 0 }
+    }
+
     fn add(&mut self, container: &crate::container::Container, cgroup: &Cgroup, step: Step) {
         let id = &container.id;
         if !self.containers.contains_key(id) {
@@ -369,7 +382,7 @@ impl Lives {
             self.steps += 1;
         }
         let is_full = |lives: &Self| lives.steps > STEPS || lives.bytes > BYTES_OF_LIVES;
-        while self.containers.len() > LIVES || is_full(self) && self.containers.len() > 1 {
+        while self.containers.len() > self.most || is_full(self) && self.containers.len() > 1 {
             self.make_room();
         }
     }

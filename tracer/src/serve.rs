@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 pub use config::{ConfigError, with_file};
 pub use http::{Access, Address, Listener, Names, Tls, Token, is_loopback};
 
@@ -48,16 +50,24 @@ pub struct Board {
     turned: AtomicU64,
     stopping: AtomicBool,
     shown: Mutex<Shown>,
+    /// How many words of findings were said so far. Who waits for more is woken.
+    said: watch::Sender<u64>,
 }
+
+/// The word of a finding, by its number among all that were said.
+type Said = (u64, Arc<Finding>);
 
 #[derive(Default)]
 struct Shown {
     header: Option<Arc<Header>>,
     /// Of now: the host's clock may have been set since the start.
     clock: Option<Clock>,
-    /// The last word of each, oldest first.
-    findings: VecDeque<Arc<Finding>>,
+    /// The last word of each finding, the finding that was told first comes first.
+    findings: VecDeque<Said>,
     scale: Scale,
+    /// How many words were said, and the last of those that made room for others.
+    said: u64,
+    let_go: u64,
     counts: Counts,
     live: usize,
     dying: usize,
@@ -67,7 +77,8 @@ impl Board {
     /// An empty board.
     pub fn new(metrics: Metrics, history: Option<History>) -> Arc<Self> {
         let (turned, stopping) = (AtomicU64::new(0), AtomicBool::new(false));
-        Arc::new(Self { metrics, history, turned, stopping, shown: Mutex::default() })
+        let said = watch::Sender::new(0);
+        Arc::new(Self { metrics, history, turned, stopping, shown: Mutex::default(), said })
     }
 
     /// The agent took a turn.
@@ -124,7 +135,7 @@ impl Board {
 
     fn findings(&self) -> (Clock, Vec<Arc<Finding>>) {
         let shown = self.shown();
-        (shown.clock(), shown.findings.iter().cloned().collect())
+        (shown.clock(), shown.findings.iter().map(|(_, finding)| finding.clone()).collect())
     }
 
     fn shown(&self) -> MutexGuard<'_, Shown> {
@@ -133,6 +144,12 @@ impl Board {
 }
 
 impl Shown {
+    /// Tells this run of the agent from others: when it began.
+    fn run(&self) -> u64 {
+        let began = self.header.as_ref().map(|header| header.clock.unix_ns(BootTime(header.clock.boot_ns)));
+        began.and_then(|began| began.try_into().ok()).unwrap_or(0)
+    }
+
     fn clock(&self) -> Clock {
         let begun = self.header.as_ref().map(|header| header.clock);
         self.clock.or(begun).unwrap_or(Clock { boot_ns: 0, unix_ns: 0 })
@@ -151,21 +168,26 @@ impl Posting {
     fn finding(&self, finding: &Finding) {
         let mut shown = self.0.shown();
         shown.counts.count_finding(finding);
+        shown.said += 1;
+        let said = shown.said;
         // What is kept is what is weighed: a copy has no more room than it needs.
         let finding = Arc::new(finding.clone());
         shown.scale.put(finding.as_ref());
         // The last word takes the place of the one before.
-        match shown.findings.iter().rposition(|known| known.id == finding.id) {
+        match shown.findings.iter().rposition(|(_, known)| known.id == finding.id) {
             Some(place) => {
-                let before = std::mem::replace(&mut shown.findings[place], finding);
+                let (_, before) = std::mem::replace(&mut shown.findings[place], (said, finding));
                 shown.scale.take(before.as_ref());
             }
-            None => shown.findings.push_back(finding),
+            None => shown.findings.push_back((said, finding)),
         }
         while shown.findings.len() > FINDINGS || shown.scale.bytes() > BYTES {
-            let Some(oldest) = shown.findings.pop_front() else { break };
+            let Some((number, oldest)) = shown.findings.pop_front() else { break };
+            shown.let_go = shown.let_go.max(number);
             shown.scale.take(oldest.as_ref());
         }
+        drop(shown);
+        self.0.said.send_replace(said);
     }
 }
 
@@ -198,7 +220,7 @@ mod tests {
             posting.finding(&Finding::example("kept", revision));
         }
         let shown = board.shown();
-        let one = crate::budget::weight(shown.findings[0].as_ref());
+        let one = crate::budget::weight(shown.findings[0].1.as_ref());
         assert_eq!((shown.findings.len(), shown.scale.bytes()), (1, one));
     }
 }

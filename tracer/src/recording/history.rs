@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use super::excerpt::Excerpt;
 use super::frames::{Closed, FrameWriter};
+use super::retold::Retold;
 use super::sink::{Batch, Recording, Sink, Written, line_of, not_written};
 use crate::hierarchy::{Clock, Header};
 use crate::input::{BootTime, Seq};
@@ -83,6 +84,7 @@ impl History {
             parts: VecDeque::new(),
             clock: Clock { boot_ns: 0, unix_ns: 0 },
             last: (Seq(0), BootTime(0)),
+            reached: BootTime(0),
             counts: Counts::default(),
             refused: None,
         };
@@ -135,7 +137,8 @@ impl History {
         }
         let holds = |since| kept.parts.iter().rposition(|part| part.is_open && part.begun <= since);
         let first = since.and_then(holds).unwrap_or(0);
-        let mut frames: Vec<Bytes> = kept.parts.range(first..).flat_map(|part| part.frames.iter().cloned()).collect();
+        let mut frames: Vec<Bytes> =
+            kept.parts.range(first..).flat_map(|part| part.frames.iter()).map(|frame| frame.bytes.clone()).collect();
         let newest = kept.frames.pending_lines().to_vec();
         let end = line_of(kept.clock, &Line::End(kept.last.1, &kept.counts));
         // Nobody who writes waits for the rest.
@@ -146,6 +149,23 @@ impl History {
         tail.close_frame()?;
         frames.append(&mut tail.get_mut().0);
         Excerpt::new(frames, container).map(Some)
+    }
+
+    /// What happened in containers since then, as it was told when it happened. It begins later where that would be
+    /// more than so many frames, of 256 KiB of lines each. `None` while there is nothing.
+    pub fn retold(&self, since: BootTime, most: usize) -> Option<Retold> {
+        let kept = self.kept();
+        let mut begins = since.max(kept.parts.front()?.begun);
+        let mut frames = VecDeque::new();
+        for frame in kept.parts.iter().rev().flat_map(|part| part.frames.iter().rev()) {
+            if frames.len() == most || frame.ends < since {
+                begins = begins.max(frame.ends);
+                break;
+            }
+            frames.push_front(frame.bytes.clone());
+        }
+        frames.push_back(kept.frames.pending_lines().to_vec().into());
+        Some(Retold::new(frames, begins))
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {
@@ -178,6 +198,8 @@ struct Kept {
     clock: Clock,
     /// The last line's number and time.
     last: (Seq, BootTime),
+    /// No line that has come is of a later time.
+    reached: BootTime,
     counts: Counts,
     /// When a part alone was too large: then nothing is kept for a while.
     refused: Option<Instant>,
@@ -186,13 +208,20 @@ struct Kept {
 /// A piece of the trace that can be read alone.
 struct Part {
     begun: BootTime,
-    frames: Vec<Bytes>,
+    frames: Vec<Frame>,
     /// In these frames.
     bytes: u64,
     /// Those of them that only restate what is known.
     opening: u64,
     /// All that is known has come.
     is_open: bool,
+}
+
+/// A closed frame.
+struct Frame {
+    /// No line in it is of a later time.
+    ends: BootTime,
+    bytes: Bytes,
 }
 
 impl Kept {
@@ -226,9 +255,10 @@ impl Kept {
 
     fn take_closed(&mut self) {
         let closed = std::mem::take(&mut self.frames.get_mut().0);
+        let ends = self.reached;
         if let Some(part) = self.parts.back_mut() {
             part.bytes += closed.iter().map(|frame| frame.len() as u64).sum::<u64>();
-            part.frames.extend(closed);
+            part.frames.extend(closed.into_iter().map(|bytes| Frame { ends, bytes }));
         }
     }
 
@@ -237,6 +267,7 @@ impl Kept {
             let lost = not_written(self.last.1, batch.lost_before);
             self.add(&line_of(self.clock, &Line::Input(batch.before(), &lost)));
         }
+        self.reached = batch.last.1;
         batch.each().for_each(|line| self.add(line));
         self.last = batch.last;
         self.counts.clone_from(&batch.counts);
@@ -443,6 +474,24 @@ mod tests {
         // Of one that has just begun not all that is known may have come.
         fed.part(5);
         assert_eq!(fed.read(Some(1_000)).0[0], 21);
+    }
+
+    #[test]
+    fn what_is_retold_begins_where_nothing_is_left_out() {
+        let mut fed = Fed::new();
+        assert!(fed.sink.history.retold(BootTime(0), usize::MAX).is_none(), "nothing was traced yet");
+        for _ in 0..20 {
+            fed.part(5);
+            fed.lines(100, false, 0);
+        }
+        let begins =
+            |since: u64, frames: usize| fed.sink.history.retold(BootTime(since), frames).expect("something").begins().0;
+        let (kept, last) = (fed.sink.history.held(), fed.seq);
+        assert_eq!(begins(0, usize::MAX), kept.since.expect("something").0, "with what is held");
+        assert_eq!(begins(last - 50, usize::MAX), last - 50, "or when it was asked for");
+        let short = begins(0, 5);
+        assert!(short > last / 2 && short < last, "or with the oldest frame that there is room for: {short} of {last}");
+        assert_eq!(begins(last - 1, 5), last - 1);
     }
 
     #[test]

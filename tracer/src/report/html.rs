@@ -1,15 +1,18 @@
-//! A report as one page of HTML: no network, no script from elsewhere; opens from disk and from a CI artefact.
+//! A report as one page of HTML: no network, no script from elsewhere; opens from disk and from a CI artefact. The page
+//! of a running agent ([`Live`]) is made of the same pieces.
 //!
 //! Everything that comes from a trace is escaped twice over: names as for a terminal, and all text as HTML. Should
 //! markup get through all the same, it cannot do anything: the page's policy names the one script and the one style
 //! sheet by their hashes.
 
+mod live;
 mod picture;
 mod timeline;
 
 use std::cmp::Reverse;
 use std::io::{self, Write};
 
+pub use self::live::Live;
 use self::timeline::Timeline;
 use super::Trace;
 use crate::findings::{Finding, Severity};
@@ -21,8 +24,8 @@ const STYLE: &str = include_str!("html/page.css");
 const SCRIPT: &str = include_str!("html/page.js");
 /// SHA-256 of the two, in base64: `openssl dgst -sha256 -binary page.js | base64`. A browser that counts otherwise
 /// refuses the file and names the right one on its console, which the tests read.
-const STYLE_HASH: &str = "6tTkwdC21TPEH5cxAcUWaeGad3zIvZ9/m12gvOkjIJE=";
-const SCRIPT_HASH: &str = "glgRNmZKYAnw+UuXM8bbHl9WCalcqhQJCphTvugfsuc=";
+const STYLE_HASH: &str = "Sog5HyEDTsflBd3+etJXPVT6I/tZqqzYmbxJkjpgQhc=";
+const SCRIPT_HASH: &str = "dXKV6cE5O6w5+voPIQ5uPFgOIla4OA++aZbSu68FDdw=";
 
 /// Where a finding is on the page, and where it leads to.
 struct Anchor<'a> {
@@ -34,13 +37,51 @@ struct Anchor<'a> {
     link: Option<String>,
 }
 
-/// Writes the page.
+/// Writes the page of a report.
 ///
 /// # Errors
 /// When `out` cannot be written.
 pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
     let several = traces.len() > 1;
-    let mut anchors: Vec<Vec<Anchor<'_>>> = traces
+    let mut anchors = anchors(traces);
+    let timeline = Timeline::new(traces, &mut anchors);
+    let mut anchors: Vec<Anchor<'_>> = anchors.into_iter().flatten().collect();
+    anchors.sort_by_key(|anchor| (Reverse(anchor.finding.severity), anchor.header.clock.unix_ns(anchor.finding.at)));
+    let count = |severity: Severity| anchors.iter().filter(|anchor| anchor.finding.severity == severity).count();
+
+    let mut hosts: Vec<String> =
+        traces.iter().filter_map(|trace| trace.report.header.as_ref()).map(|header| header.host.to_string()).collect();
+    hosts.sort();
+    hosts.dedup();
+    let policy = format!(
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; \
+         script-src 'sha256-{SCRIPT_HASH}'; img-src data:; base-uri 'none'; form-action 'none'\">"
+    );
+    let title = format!("{} on {} – cgtrace report", faults(count(Severity::Fault)), hosts.join(", "));
+    head(out, &policy, &title)?;
+    writeln!(out, "<header><h1>cgtrace report</h1>\n<p class=\"verdict\">{}</p>", verdict(count))?;
+    navigation(out, anchors.len(), timeline.containers, "")?;
+    writeln!(out, "</header>\n<main>")?;
+    for trace in traces {
+        let Some(header) = &trace.report.header else { continue };
+        writeln!(out, "<section><h2>{}</h2>", escape(&trace.files))?;
+        facts(out, &trace.report.summary(header))?;
+        writeln!(out, "</section>")?;
+    }
+    let left_out: u64 = traces.iter().map(|trace| trace.report.findings.left_out()).sum();
+    let more = match left_out {
+        0 => String::new(),
+        more => format!("{more} less severe findings are not shown"),
+    };
+    findings(out, &anchors, several, &more)?;
+    timeline.write(out, None)?;
+    writeln!(out, "</main>\n<script>{SCRIPT}</script></body></html>")
+}
+
+/// Where each trace's findings are going to be.
+fn anchors<'a>(traces: &'a [Trace<'a>]) -> Vec<Vec<Anchor<'a>>> {
+    let several = traces.len() > 1;
+    traces
         .iter()
         .enumerate()
         .map(|(number, trace)| {
@@ -51,70 +92,64 @@ pub fn write(out: &mut impl Write, traces: &[Trace<'_>]) -> io::Result<()> {
             };
             trace.findings.iter().map(|finding| Anchor { finding, header, id: id(finding), link: None }).collect()
         })
-        .collect();
-    let timeline = Timeline::new(traces, &mut anchors);
-    let mut anchors: Vec<Anchor<'_>> = anchors.into_iter().flatten().collect();
-    anchors.sort_by_key(|anchor| (Reverse(anchor.finding.severity), anchor.header.clock.unix_ns(anchor.finding.at)));
+        .collect()
+}
 
-    head(out, traces, &anchors)?;
-    let count = timeline.containers;
+/// The beginning of every page. `meta` is markup.
+fn head(out: &mut impl Write, meta: &str, title: &str) -> io::Result<()> {
     writeln!(
         out,
-        "<h1>cgtrace report</h1>\n<p class=\"verdict\">{}</p>\n<nav><a href=\"#findings\">Findings ({})</a> \
-         <a href=\"#containers\">Containers ({count})</a></nav>",
-        verdict(&anchors),
-        anchors.len()
-    )?;
-    for trace in traces {
-        let Some(header) = &trace.report.header else { continue };
-        writeln!(out, "<section><h2>{}</h2>\n<dl>", escape(&trace.files))?;
-        for (name, text) in trace.report.summary(header) {
-            writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(&text))?;
-        }
-        writeln!(out, "</dl></section>")?;
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n{meta}\n\
+         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
+         <link rel=\"icon\" href=\"data:,\">\n<title>{}</title>\n\
+         <style>{STYLE}</style></head><body>",
+        escape(title)
+    )
+}
+
+fn faults(count: usize) -> String {
+    match count {
+        0 => "no fault".to_owned(),
+        1 => "1 fault".to_owned(),
+        more => format!("{more} faults"),
     }
+}
+
+/// The way to the parts of the page, and to others. `links` is markup.
+fn navigation(out: &mut impl Write, findings: usize, containers: usize, links: &str) -> io::Result<()> {
+    writeln!(
+        out,
+        "<nav><a href=\"#findings\">Findings ({findings})</a> <a href=\"#containers\">Containers ({containers})</a> \
+         {links}</nav>"
+    )
+}
+
+fn facts(out: &mut impl Write, facts: &[(&str, String)]) -> io::Result<()> {
+    writeln!(out, "<dl>")?;
+    for (name, text) in facts {
+        writeln!(out, "<dt>{}</dt><dd>{}</dd>", escape(name), escape(text))?;
+    }
+    writeln!(out, "</dl>")
+}
+
+/// `more` is markup: which others there are.
+fn findings(out: &mut impl Write, anchors: &[Anchor<'_>], several: bool, more: &str) -> io::Result<()> {
     writeln!(out, "<section id=\"findings\"><h2>Findings</h2>")?;
     if anchors.is_empty() {
         writeln!(out, "<p>None.</p>")?;
     }
-    for anchor in &anchors {
+    for anchor in anchors {
         article(out, anchor, several)?;
     }
-    let left_out: u64 = traces.iter().map(|trace| trace.report.findings.left_out()).sum();
-    if left_out > 0 {
-        writeln!(out, "<p>{left_out} less severe findings are not shown.</p>")?;
+    if !more.is_empty() {
+        writeln!(out, "<p>{more}.</p>")?;
     }
-    writeln!(out, "</section>")?;
-    timeline.write(out)?;
-    writeln!(out, "<script>{SCRIPT}</script></body></html>")
+    writeln!(out, "</section>")
 }
 
-fn head(out: &mut impl Write, traces: &[Trace<'_>], anchors: &[Anchor<'_>]) -> io::Result<()> {
-    let mut hosts: Vec<String> =
-        traces.iter().filter_map(|trace| trace.report.header.as_ref()).map(|header| header.host.to_string()).collect();
-    hosts.sort();
-    hosts.dedup();
-    let faults = anchors.iter().filter(|anchor| anchor.finding.severity == Severity::Fault).count();
-    let faults = match faults {
-        0 => "no fault".to_owned(),
-        1 => "1 fault".to_owned(),
-        more => format!("{more} faults"),
-    };
-    writeln!(
-        out,
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n\
-         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; \
-         script-src 'sha256-{SCRIPT_HASH}'; img-src data:; base-uri 'none'; form-action 'none'\">\n\
-         <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\
-         <link rel=\"icon\" href=\"data:,\">\n<title>{faults} on {} – cgtrace report</title>\n\
-         <style>{STYLE}</style></head><body>",
-        escape(&hosts.join(", "))
-    )
-}
-
-fn verdict(anchors: &[Anchor<'_>]) -> String {
+fn verdict(count: impl Fn(Severity) -> usize) -> String {
     let of = |severity: Severity| {
-        let count = anchors.iter().filter(|anchor| anchor.finding.severity == severity).count();
+        let count = count(severity);
         let class = if count == 0 { "none" } else { severity.as_str() };
         let plural = if severity == Severity::Fault && count > 1 { "s" } else { "" };
         format!("<b class=\"{class}\">{count} {}{plural}</b>", severity.as_str())
@@ -127,8 +162,9 @@ fn article(out: &mut impl Write, anchor: &Anchor<'_>, several: bool) -> io::Resu
     let severity = finding.severity.as_str();
     writeln!(
         out,
-        "<article class=\"finding {severity}\" id=\"{id}\" tabindex=\"-1\" aria-labelledby=\"{id}-name\">\
+        "<article class=\"finding {severity}\" id=\"{id}\" data-revision=\"{}\" tabindex=\"-1\" aria-labelledby=\"{id}-name\">\
          <h3 id=\"{id}-name\"><span class=\"severity {severity}\">{severity}</span> {}, {}</h3>",
+        finding.revision,
         finding.kind.as_str(),
         finding.cause.as_str()
     )?;
@@ -214,7 +250,9 @@ mod tests {
     #[test]
     fn the_script_and_the_style_sheet_cannot_end_early() {
         for end in ["</script", "</style", "<!--"] {
-            assert!(!SCRIPT.to_lowercase().contains(end) && !STYLE.to_lowercase().contains(end), "{end}");
+            for text in [SCRIPT, live::SCRIPT, STYLE] {
+                assert!(!text.to_lowercase().contains(end), "{end}");
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The HTTP side: a handful of pages for whoever connects, and no more memory or patience for anybody than is due.
 
 mod access;
+mod events;
 mod host;
 mod patience;
 mod places;
@@ -17,7 +18,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -30,9 +31,10 @@ use hyper::header::{
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 
 pub use access::{Access, Token, is_loopback};
+pub(super) use events::EventId;
 pub use host::Names;
 use patience::{Due, Patient, Stream};
 use places::{Answering, Place, Places};
@@ -40,7 +42,8 @@ use query::{Part, Wanted};
 use told::Told;
 pub use tls::Tls;
 
-use super::{Board, page};
+use super::Board;
+use super::page::Pages;
 use crate::findings::Finding;
 use crate::hierarchy::Clock;
 use crate::input::BootTime;
@@ -65,6 +68,8 @@ const HEAD_FIELDS: usize = 64;
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// Traces that are given out at once: what is let go of meanwhile stays in memory for them.
 const TRACES: usize = 8;
+/// Clients that listen to new findings at once.
+const LISTENERS: usize = 32;
 /// A trace has one more second for so many bytes.
 const TRACE_PACE: u64 = 256 << 10;
 /// Of a long answer this much is made at once.
@@ -195,11 +200,14 @@ pub fn serve(
 ) -> anyhow::Result<impl Future<Output = ()>> {
     let places = Places::new(CONNECTIONS, LONG_ANSWERS);
     let site = Site {
+        pages: Arc::new(Pages::new(board.clone())),
         board,
         access: Arc::new(access),
         places: places.clone(),
         traces: Arc::new(Semaphore::new(TRACES)),
+        listeners: Arc::new(Semaphore::new(LISTENERS)),
         told: Told::default(),
+        stop: stop.clone(),
     };
     let mut accepting = Vec::new();
     for listener in listeners {
@@ -212,7 +220,7 @@ pub fn serve(
     }
     Ok(async move {
         for accepting in accepting {
-            tokio::spawn(accept(accepting, site.clone(), stop.clone()));
+            tokio::spawn(accept(accepting, site.clone()));
         }
         stopped(&mut stop).await;
         let _ = tokio::time::timeout(LAST_ANSWERS, places.wait_until_empty(CONNECTIONS)).await;
@@ -235,12 +243,16 @@ enum Accepting {
 struct Site {
     board: Arc<Board>,
     access: Arc<Access>,
+    pages: Arc<Pages>,
     places: Arc<Places>,
     traces: Arc<Semaphore>,
+    listeners: Arc<Semaphore>,
     told: Told,
+    stop: watch::Receiver<bool>,
 }
 
-async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool>) {
+async fn accept(accepting: Accepting, site: Site) {
+    let mut stop = site.stop.clone();
     loop {
         let accepted = tokio::select! {
             () = stopped(&mut stop) => return,
@@ -253,7 +265,7 @@ async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool
         };
         match accepted {
             Ok(stream) => match site.places.enter().await {
-                Some(place) => drop(tokio::spawn(answer(stream, site.clone(), place, stop.clone()))),
+                Some(place) => drop(tokio::spawn(answer(stream, site.clone(), place))),
                 // It is closed at once.
                 None => site.board.metrics.refused(),
             },
@@ -263,13 +275,14 @@ async fn accept(accepting: Accepting, site: Site, mut stop: watch::Receiver<bool
     }
 }
 
-async fn answer(stream: Stream, site: Site, place: Arc<Place>, mut stop: watch::Receiver<bool>) {
+async fn answer(stream: Stream, site: Site, place: Arc<Place>) {
+    let mut stop = site.stop.clone();
     // A browser connects to no UNIX socket, and its mode says who may.
     let is_local = matches!(stream, Stream::Unix(_));
     let due = Arc::new(Due::default());
     let patient = Patient::new(stream, due.clone());
     let tls = site.access.tls.as_ref().filter(|_| !is_local);
-    let Some(tls) = tls else { return converse(patient, due, is_local, site, place, stop).await };
+    let Some(tls) = tls else { return converse(patient, due, is_local, site, place).await };
     due.answer_within(HEAD);
     let greeted = tokio::select! {
         greeted = tokio::time::timeout(HEAD, tls.greet(patient)) => greeted,
@@ -277,7 +290,7 @@ async fn answer(stream: Stream, site: Site, place: Arc<Place>, mut stop: watch::
         () = place.is_wanted() => return site.board.metrics.refused(),
     };
     match greeted {
-        Ok(Ok(stream)) => converse(stream, due, is_local, site, place, stop).await,
+        Ok(Ok(stream)) => converse(stream, due, is_local, site, place).await,
         // It speaks no TLS, does not trust the certificate, or says nothing.
         Ok(Err(_)) | Err(_) => site.board.metrics.refused(),
     }
@@ -290,14 +303,16 @@ async fn converse(
     is_local: bool,
     site: Site,
     place: Arc<Place>,
-    mut stop: watch::Receiver<bool>,
 ) {
+    let mut stop = site.stop.clone();
     let service = hyper::service::service_fn(|request: Request<Incoming>| {
         let answering = place.answer();
-        let response = respond(&request, &site, is_local);
-        due.answer_within(response.body().time());
-        let response = response.map(|body| Answer { body, answering });
-        async move { Ok::<_, Infallible>(response) }
+        let (site, due) = (site.clone(), due.clone());
+        async move {
+            let response = respond(request, &site, is_local).await;
+            due.answer_within(response.body().time());
+            Ok::<_, Infallible>(response.map(|body| Answer { body, due, answering }))
+        }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -334,11 +349,12 @@ async fn converse(
 /// An answer, and the place that is kept until it is given.
 struct Answer {
     body: Content,
+    due: Arc<Due>,
     #[expect(dead_code, reason = "it is dropped with the answer")]
     answering: Answering,
 }
 
-/// All of an answer, or findings or frames of a trace one after the other as they are taken.
+/// All of an answer, or findings or frames of a trace one after the other as they are taken, or news as they come.
 enum Content {
     Whole {
         bytes: Option<Bytes>,
@@ -355,13 +371,17 @@ enum Content {
         excerpt: Excerpt,
         _places: [OwnedSemaphorePermit; 2],
     },
+    Events {
+        pieces: mpsc::Receiver<Bytes>,
+        _places: [OwnedSemaphorePermit; 2],
+    },
 }
 
 impl Content {
-    /// It must have been taken within this.
+    /// It must have been taken within this; of events, each piece.
     fn time(&self) -> Duration {
         match self {
-            Self::Whole { .. } | Self::Findings { .. } => ANSWER,
+            Self::Whole { .. } | Self::Findings { .. } | Self::Events { .. } => ANSWER,
             Self::Trace { excerpt, .. } => ANSWER + Duration::from_secs(excerpt.bytes() / TRACE_PACE),
         }
     }
@@ -375,7 +395,8 @@ impl Body for Answer {
         mut self: Pin<&mut Self>,
         context: &mut std::task::Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let piece = match &mut self.body {
+        let Self { body, due, .. } = &mut *self;
+        let piece = match body {
             Content::Whole { bytes, .. } => bytes.take(),
             Content::Trace { excerpt, .. } => match excerpt.next() {
                 // Others get their turn before the next frame is looked at.
@@ -386,6 +407,11 @@ impl Body for Answer {
                 piece => piece,
             },
             Content::Findings { findings, clock, begun, ended, .. } => some_findings(findings, *clock, begun, ended),
+            Content::Events { pieces, .. } => {
+                let piece = ready!(pieces.poll_recv(context));
+                due.answer_within(ANSWER);
+                piece
+            }
         };
         Poll::Ready(piece.map(|piece| Ok(Frame::data(piece))))
     }
@@ -394,7 +420,7 @@ impl Body for Answer {
         match &self.body {
             Content::Whole { bytes, .. } => SizeHint::with_exact(bytes.as_ref().map_or(0, |bytes| bytes.len() as u64)),
             // Its length is not known before it is made.
-            Content::Findings { .. } | Content::Trace { .. } => SizeHint::default(),
+            Content::Findings { .. } | Content::Trace { .. } | Content::Events { .. } => SizeHint::default(),
         }
     }
 }
@@ -425,21 +451,23 @@ fn some_findings(
     Some(text.into())
 }
 
-fn respond(request: &Request<Incoming>, site: &Site, is_local: bool) -> Response<Content> {
+async fn respond(request: Request<Incoming>, site: &Site, is_local: bool) -> Response<Content> {
+    let (request, _) = request.into_parts();
     let board = &site.board;
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD\n");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    match request.uri().path() {
-        path if !is_local && !matches!(path, "/healthz" | "/readyz") && !site.access.admits(request.headers()) => {
+    let query = request.uri.query().unwrap_or_default();
+    match request.uri.path() {
+        path if !is_local && !matches!(path, "/healthz" | "/readyz") && !site.access.admits(&request.headers) => {
             let mut response = plain(StatusCode::UNAUTHORIZED, access::UNAUTHORIZED);
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             response
         }
         "/metrics" => {
-            let accept = request.headers().get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+            let accept = request.headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
             let format = Exposition::wanted(&accept.collect::<Vec<_>>().join(","));
             whole(StatusCode::OK, format.content_type(), site.told.tell(&board.metrics, format))
         }
@@ -452,13 +480,15 @@ fn respond(request: &Request<Incoming>, site: &Site, is_local: bool) -> Response
             why => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.join("; "))),
         },
         // These tell of containers and command lines: see [`host`].
-        "/findings" | "/trace" | "/" if !is_local && !site.access.names.have(request.headers().get(HOST)) => {
+        "/findings" | "/events" | "/trace" | "/"
+            if !is_local && !site.access.names.have(request.headers.get(HOST)) =>
+        {
             plain(StatusCode::FORBIDDEN, host::REFUSED)
         }
         "/findings" => {
             let Some(long) = site.places.long_answer() else { return busy() };
             let (clock, findings) = board.findings();
-            match Wanted::parse(request.uri().query().unwrap_or_default()) {
+            match Wanted::parse(query) {
                 Ok(wanted) => {
                     let now = jiff::Timestamp::now();
                     let wanted: Vec<_> =
@@ -470,16 +500,29 @@ fn respond(request: &Request<Incoming>, site: &Site, is_local: bool) -> Response
                 Err(why) => plain(StatusCode::BAD_REQUEST, format!("{why}\n")),
             }
         }
-        "/trace" => trace(site, request.uri().query().unwrap_or_default()),
+        "/trace" => trace(site, query),
+        "/events" => {
+            // A browser that connects again says what it heard last.
+            let heard = request.headers.get("last-event-id").and_then(|id| EventId::parse(id.to_str().ok()?));
+            let after = match query::after(query) {
+                Ok(after) => heard.or(after),
+                Err(why) => return plain(StatusCode::BAD_REQUEST, format!("{why}\n")),
+            };
+            let (Some(long), Ok(listener)) = (site.places.long_answer(), site.listeners.clone().try_acquire_owned())
+            else {
+                return busy();
+            };
+            let pieces = events::listen(board.clone(), after, site.stop.clone(), events::SLOW);
+            with_type(StatusCode::OK, "text/event-stream", Content::Events { pieces, _places: [long, listener] })
+        }
         "/" => {
             let Some(long) = site.places.long_answer() else { return busy() };
-            let content = Content::Whole { bytes: Some(page::status(board).into()), _long: Some(long) };
+            let content = Content::Whole { bytes: Some(site.pages.page().await), _long: Some(long) };
             let mut response = with_type(StatusCode::OK, "text/html; charset=utf-8", content);
-            let policy = HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'");
-            response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+            response.headers_mut().insert(CONTENT_SECURITY_POLICY, Pages::policy());
             response
         }
-        _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz, /readyz, /findings and /trace\n"),
+        _ => plain(StatusCode::NOT_FOUND, "there are /, /metrics, /healthz, /readyz, /findings, /events and /trace\n"),
     }
 }
 

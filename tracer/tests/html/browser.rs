@@ -24,6 +24,8 @@ pub struct Browser {
     last: u64,
     /// Events that nobody has looked at yet.
     events: VecDeque<Value>,
+    /// What a page may be asked of, besides files.
+    origin: Option<String>,
     _profile: tempfile::TempDir,
 }
 
@@ -54,7 +56,8 @@ impl Browser {
                 message.clear();
             }
         });
-        let mut browser = Self { child, to, from, session: None, last: 0, events: VecDeque::new(), _profile: profile };
+        let mut browser =
+            Self { child, to, from, session: None, last: 0, events: VecDeque::new(), origin: None, _profile: profile };
         let target = browser.call("Target.createTarget", json!({ "url": "about:blank" }));
         let attached =
             browser.call("Target.attachToTarget", json!({ "targetId": target["targetId"], "flatten": true }));
@@ -92,9 +95,21 @@ impl Browser {
 
     /// Opens a file and waits until it is loaded. Returns how long that took.
     pub fn open(&mut self, path: &Path) -> Duration {
+        self.go(&format!("file://{}", path.display()))
+    }
+
+    /// Opens a page of a server, which may ask that server for more.
+    pub fn visit(&mut self, origin: &str, path: &str) -> Duration {
+        self.origin = Some(format!("{origin}/"));
+        self.go(&format!("{origin}{path}"))
+    }
+
+    fn go(&mut self, url: &str) -> Duration {
         let begun = Instant::now();
-        self.call("Page.navigate", json!({ "url": format!("file://{}", path.display()) }));
-        while !self.events.iter().any(|event| event["method"] == "Page.loadEventFired") {
+        let loaded = |event: &Value| event["method"] == "Page.loadEventFired";
+        self.events.retain(|event| !loaded(event));
+        self.call("Page.navigate", json!({ "url": url }));
+        while !self.events.iter().any(loaded) {
             let event = self.receive("load");
             self.events.push_back(event);
         }
@@ -217,7 +232,9 @@ impl Browser {
             assert!(!noise.contains(&method), "{event}");
             if method == "Network.requestWillBeSent" {
                 let url = event["params"]["request"]["url"].as_str().unwrap();
-                assert!(url.starts_with("file:///") || url == "about:blank" || url == "data:,", "asked for {url}");
+                let own = self.origin.as_ref().is_some_and(|origin| url.starts_with(origin));
+                let local = url.starts_with("file:///") || url == "about:blank" || url == "data:,";
+                assert!(own || local, "asked for {url}");
             }
         }
     }

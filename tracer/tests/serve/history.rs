@@ -115,7 +115,7 @@ fn what_is_remembered_is_a_trace_file_that_every_command_reads_from_the_agent_it
     assert!(of_type(&nobody, "lost").is_empty(), "what is left out is not lost");
 
     let (_, page) = agent.get("/");
-    assert!(page.contains("history</th><td>the last ") && page.contains("of 8.0 MiB"), "{page}");
+    assert!(page.contains("<dt>history</dt><dd>the last ") && page.contains("of 8.0 MiB"), "{page}");
     assert!(agent.sample("cgtrace_history_bytes") > 0.0 && agent.sample("cgtrace_history_seconds") > 0.0);
     agent.end();
 }
@@ -211,7 +211,11 @@ fn an_agent_without_a_history_says_so() {
     assert!(said.starts_with("error: the agent at http://127.0.0.1:") && said.contains("404"), "{said}");
     assert!(said.contains("this agent keeps no history"), "{said}");
     let (_, page) = agent.get("/");
-    assert!(page.contains("history</th><td>switched off") && !page.contains("href=\"/trace\""), "{page}");
+    assert!(page.contains("<dt>history</dt><dd>switched off</dd>") && !page.contains("href=\"/trace\""), "{page}");
+    assert!(page.contains("There is no timeline: this agent keeps no history") && page.contains("<p>None.</p>"));
+    demo("missing-path");
+    agent.wait_for_finding("missing-path-teardown");
+    wait_for("the finding on the page", || agent.get("/").1.contains("missing-path-teardown, ").then_some(()));
     assert_eq!(agent.sample("cgtrace_history_bytes"), 0.0);
     agent.end();
 }

@@ -26,6 +26,13 @@ impl Serving {
         Self::with_environment(&[], arguments)
     }
 
+    /// Where another one was before.
+    pub fn on(address: SocketAddr, arguments: &[&str]) -> Self {
+        let mut command = command(arguments);
+        command.arg("--listen").arg(address.to_string());
+        Self::run(command)
+    }
+
     pub fn with_environment(environment: &[(&str, &str)], arguments: &[&str]) -> Self {
         let mut command = command(arguments);
         command.args(["--listen", "127.0.0.1:0"]).envs(environment.iter().copied());

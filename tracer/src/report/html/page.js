@@ -1,14 +1,14 @@
 "use strict";
 // The timeline answers to pointer and keyboard. Without this script the page is whole, only still.
-const timeline = document.querySelector(".timeline");
-if (timeline) {
+// Returns how the timeline is given new rows: false while it is being dragged.
+const show = timeline => {
   const $ = (selector, within = timeline) => within.querySelector(selector);
   const $$ = (selector, within = timeline) => [...within.querySelectorAll(selector)];
-  const began = BigInt(timeline.dataset.began), length = Number(timeline.dataset.length), words = JSON.parse(timeline.dataset.words);
   const grid = $(".grid"), ticks = $(".ticks"), detail = $(".detail"), now = $(".now"), tip = $(".tip");
-  const lives = $$(".life"), hosts = $$(".host"), seen = new Set(), models = new WeakMap(), drawnAt = new WeakMap();
+  const seen = new Set(), models = new WeakMap(), drawnAt = new WeakMap();
+  let began, length, words, lives, hosts, facts;
   // What is shown, in nanoseconds since the beginning.
-  let from = 0, to = length, version = 0, width = 1000, pending = false, current = null, step = -1;
+  let from = 0, to = 0, version = 0, width = 1000, pending = false, current = null, step = -1;
 
   const absolute = at => began + BigInt(Math.round(at));
   // As many digits below the second as the smallest difference of interest needs.
@@ -141,6 +141,10 @@ if (timeline) {
     if (row === current) return;
     current = row;
     step = -1;
+    list(row);
+    now.textContent = "";
+  };
+  const list = row => {
     $(".whose").textContent = $(".name", row).title;
     let before = null;
     $("ol").replaceChildren(...model(row).steps.map(one => {
@@ -150,7 +154,6 @@ if (timeline) {
       before = one.at;
       return item;
     }));
-    now.textContent = "";
   };
   // The cursor and the tip, at the current step.
   const point = (shown, note = "") => {
@@ -170,6 +173,7 @@ if (timeline) {
     const above = box.top - tip.offsetHeight - 6;
     tip.style.top = `${above > $(".head").getBoundingClientRect().bottom ? above : box.bottom + 6}px`;
   };
+  const nearest = (steps, at) => steps.reduce((best, one, index) => Math.abs(one.at - at) < Math.abs(steps[best].at - at) ? index : best, 0);
   const hover = event => {
     const row = event.target.closest(".row:not(.host)");
     if (!row) return point(false);
@@ -177,7 +181,7 @@ if (timeline) {
     const box = $(".picture", row)?.getBoundingClientRect(), { spans, steps } = model(row);
     if (!box || event.clientX < box.left - 8 || !steps.length) return point(false);
     const at = from + (event.clientX - box.left) / box.width * (to - from);
-    step = steps.reduce((best, one, index) => Math.abs(one.at - at) < Math.abs(steps[best].at - at) ? index : best, 0);
+    step = nearest(steps, at);
     const span = spans.filter(one => one.from <= at && at <= one.to).pop();
     point(true, span ? `\n${span.state} for ${human(span.to - span.from)}` : "");
   };
@@ -260,10 +264,6 @@ if (timeline) {
 
   // Which containers are shown, and in what order.
   const find = $(".find"), only = $(".only"), order = $(".order");
-  const facts = lives.map((life, index) => ({
-    life, index, list: life.parentElement, troubled: !!$(".failed", life), first: Number(($("[data-steps]", life)?.dataset.steps || "0").split(" ", 1)[0]),
-    text: $$(".name", life).map(name => name.title).join("\n").toLowerCase(),
-  }));
   const sift = () => {
     const wanted = find.value.trim().toLowerCase();
     let count = 0;
@@ -298,10 +298,54 @@ if (timeline) {
       if (isIntersecting) { seen.add(target); $$(".row", target).forEach(draw); } else seen.delete(target);
     }
   }, { rootMargin: "200px" });
-  lives.forEach(life => watch.observe(life));
-  for (const link of $$(".trouble a")) link.tabIndex = -1;
+  const read = () => {
+    began = BigInt(timeline.dataset.began);
+    length = Number(timeline.dataset.length);
+    words = JSON.parse(timeline.dataset.words);
+    [lives, hosts] = [$$(".life"), $$(".host")];
+    facts = lives.map((life, index) => ({
+      life, index, list: life.parentElement, troubled: !!$(".failed", life), first: Number(($("[data-steps]", life)?.dataset.steps || "0").split(" ", 1)[0]),
+      text: $$(".name", life).map(name => name.title).join("\n").toLowerCase(),
+    }));
+    lives.forEach(life => watch.observe(life));
+    for (const link of $$(".trouble a")) link.tabIndex = -1;
+  };
+  // The rows of a later page take the place of these. What is chosen, pointed at and zoomed into stays so.
+  const renew = fresh => {
+    if (drag) return false;
+    const title = row => row ? $(".name", row).title : null, one = current && model(current).steps[step];
+    const was = { began, whole: to - from >= length, stop: title(stop), focused: stop === document.activeElement, current: title(current), at: one ? absolute(one.at) : null, scroll: detail.scrollTop };
+    const note = tip.hidden ? null : tip.textContent.split("\n").slice(1).map(line => `\n${line}`).join("");
+    watch.disconnect();
+    seen.clear();
+    Object.assign(timeline.dataset, fresh.dataset);
+    timeline.classList.toggle("large", fresh.classList.contains("large"));
+    $(".rows").replaceChildren(grid, ...[...fresh.querySelector(".rows").children].filter(child => !child.matches(".grid")));
+    read();
+    const all = new Map($$(".row").map(row => [title(row), row])), past = Number(was.began - began);
+    if (was.whole) view(0, length);
+    else view(from + past, to + past);
+    stop = null;
+    halt(all.get(was.stop) || null);
+    current = all.get(was.current) || null;
+    // The host's clock may have been put right a little meanwhile.
+    const steps = current ? model(current).steps : [], at = was.at === null ? NaN : Number(was.at - began), near = nearest(steps, at);
+    step = Math.abs(steps[near]?.at - at) < 1e6 ? near : -1;
+    if (current) list(current);
+    detail.scrollTop = was.scroll;
+    sort();
+    sift();
+    if (!was.whole) lives.forEach(life => $$(".row", life).forEach(draw));
+    if (was.focused) stop?.focus({ preventScroll: true });
+    if (note !== null) requestAnimationFrame(() => point(true, note));
+    return true;
+  };
   $(".bar").hidden = detail.hidden = false;
-  timeline.dataset.view = `${from} ${to}`;
+  read();
+  view(0, length);
   sift();
   render();
-}
+  return renew;
+};
+const timeline = document.querySelector(".timeline");
+let renew = timeline && show(timeline);

@@ -325,10 +325,11 @@ impl Timeline {
         }
     }
 
-    pub(super) fn write(&self, out: &mut impl Write) -> io::Result<()> {
+    /// Writes it, or why there is none.
+    pub(super) fn write(&self, out: &mut impl Write, why_none: Option<&str>) -> io::Result<()> {
         writeln!(out, "<section id=\"containers\"><h2>Containers</h2>")?;
         let Some(axis) = self.axis.filter(|_| self.rows > 0) else {
-            return writeln!(out, "<p>None was seen.</p></section>");
+            return writeln!(out, "<p>{}</p></section>", why_none.unwrap_or("None was seen."));
         };
         let words = serde_json::to_string(&self.words.list)?;
         let (first, last) = (time(axis.began, 0), time(axis.began, axis.length));

@@ -1,7 +1,8 @@
-//! What is asked of `/findings` and `/trace`.
+//! What is asked of `/findings`, `/events` and `/trace`.
 
 use std::time::Duration;
 
+use super::EventId;
 use crate::findings::{Finding, Kind, Severity};
 use crate::hierarchy::Clock;
 
@@ -98,6 +99,18 @@ impl Part {
         }
         Ok(part)
     }
+}
+
+/// Reads `after=…`: the event after which others are asked for.
+pub(super) fn after(query: &str) -> Result<Option<EventId>, String> {
+    let mut after = None;
+    for pair in pairs(query) {
+        match pair? {
+            ("after", value) => after = Some(EventId::parse(&value).ok_or("after: the id of an event")?),
+            (key, _) => return Err(unknown(key, "after")),
+        }
+    }
+    Ok(after)
 }
 
 /// The keys of a query, and their values.
