@@ -9,7 +9,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use globset::GlobBuilder;
 
-pub(crate) use kinds::{FailOn, KindParser};
+pub(crate) use kinds::FailOn;
 
 use crate::filter::{Class, Filter};
 use crate::findings::Finding;
@@ -170,13 +170,7 @@ pub(crate) struct RecordingArgs {
     )]
     pub flight: Option<Duration>,
     /// With --flight: only around findings of this kind; `fault` stands for any finding of severity fault
-    #[arg(
-        long,
-        value_name = "KIND",
-        value_parser = KindParser::<FailOn>::new(),
-        value_delimiter = ',',
-        requires = "flight"
-    )]
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]
     pub flight_on: Vec<FailOn>,
 }
 

@@ -14,7 +14,7 @@ use clap::Args;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use super::arguments::{FailOn, FilterArgs, FormArgs, KindParser, Tracing, WideArgs};
+use super::arguments::{FailOn, FilterArgs, FormArgs, Tracing, WideArgs};
 use super::verdict::Verdict;
 use crate::filter::{Filter, Filtered};
 use crate::input::Pid;
@@ -39,7 +39,7 @@ pub(crate) struct Live {
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Exit with status 1 if a finding of this kind is made; `fault` stands for any finding of severity fault
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     /// Trace while CMD runs and at most two seconds longer, until its findings are complete; then exit with its status
     #[arg(last = true, value_name = "CMD")]

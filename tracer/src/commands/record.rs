@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 
-use super::arguments::{FailOn, FilterArgs, KindParser, RecordingArgs, Tracing};
+use super::arguments::{FailOn, FilterArgs, RecordingArgs, Tracing};
 use super::live::Job;
 use crate::input::Input;
 use crate::kernel::Options;
@@ -28,7 +28,7 @@ pub(crate) struct Record {
     #[command(flatten)]
     pub recording: RecordingArgs,
     /// Exit with status 1 if a finding of this kind is made; `fault` stands for any finding of severity fault
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     /// Trace while CMD runs and at most two seconds longer, until its findings are complete; then exit with its status
     #[arg(last = true, value_name = "CMD")]
@@ -116,7 +116,9 @@ impl ProgressLine {
 impl Output for ProgressLine {
     fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
         match line {
-            Line::Input(_, Input::Event(_) | Input::Attempt(_) | Input::Change(_)) => self.events += 1,
+            Line::Input(_, Input::Event(_) | Input::Attempt(_) | Input::Change(_) | Input::Stuck(_)) => {
+                self.events += 1
+            }
             Line::Input(_, Input::Lost(lost)) => self.lost = self.lost.saturating_add(lost.count),
             Line::Finding(finding) => self.findings += u64::from(finding.revision == 0),
             Line::End(..) if self.draws => _ = write!(io::stderr(), "\r\x1b[K"),

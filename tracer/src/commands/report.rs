@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, ValueEnum};
 
-use super::arguments::{FailOn, FilterArgs, KindParser, WideArgs, one_form};
+use super::arguments::{FailOn, FilterArgs, WideArgs, one_form};
 use super::replay::{Reading, replay, sources};
 use super::verdict::Verdict;
 use crate::filter::Showing;
@@ -36,7 +36,7 @@ pub(crate) struct Report {
     #[command(flatten)]
     pub wide: WideArgs,
     /// Exit with status 1 if there is a finding of this kind; `fault` stands for any finding of severity fault
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     #[command(flatten)]
     pub filter: FilterArgs,

@@ -56,6 +56,7 @@ pub(super) const RULE: Rule = Rule {
     known: known::KNOWN,
     call: None,
     failed_start: None,
+    stuck: None,
     event: Some(OnEvent { of: &[Change::Attached], begins: moved_out }),
     deadline: None,
     course: Course { joins, gathers: |_, _| false, patience: PATIENCE, settles: SETTLES, waits, follows: &[], is_news },

@@ -228,8 +228,9 @@ impl Stories {
         let is_followed = is_known || story.enter(&moment, &case, caller, &mut self.scale);
         story.include(&place, &case, notes, &mut self.scale);
         story.add(moment, &mut self.scale);
+        let has_returned = story.returned(&case, &mut self.scale);
         let is_outgrown = story.told.as_ref().is_some_and(|told| told.is_outgrown(story.calls));
-        if story.told.is_none() || !is_known || is_outgrown {
+        if story.told.is_none() || !is_known || is_outgrown || has_returned {
             self.set_due(number, since + course.patience);
         }
         self.index(number, &place, actor.as_ref().filter(|_| is_followed), &case);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Tracker;
 use crate::container::Container;
 use crate::findings::{Kind, Severity};
-use crate::input::{Actor, Change, Event, Pid, Seq};
+use crate::input::{Actor, Change, Event, Pid, Seq, Stuck};
 use crate::name::Name;
 use crate::rules::{self, Beginning, Call, World};
 use crate::state::{Caller, Case, Deadline, Due, Dying, Existing, Key, Moment, Note, Place, StateSeen, Story};
@@ -61,6 +61,16 @@ impl Tracker {
                 }
                 None => {}
             }
+        }
+    }
+
+    /// A call does not return, or has after all: what is known of its cgroup is filled in.
+    pub(super) fn does_not_return(&mut self, seq: Seq, call: &Arc<Stuck>) {
+        let Some(cgroup) = &call.cgroup else { return };
+        for (kind, rule) in self.rules.iter() {
+            let Some(case) = rule.stuck.and_then(|begins| begins(call, &self.world())) else { continue };
+            let (place, actor) = (Place::of(cgroup), Some(call.actor.clone()));
+            self.tell(kind, Moment::Event { seq, at: call.began, since: call.at, place, actor }, case);
         }
     }
 
@@ -181,8 +191,8 @@ impl Tracker {
     }
 
     pub(super) fn world(&self) -> World<'_> {
-        let Self { kernel, cgroups, makers, placings, coverage, processes, notes, stories, .. } = self;
-        World { kernel, cgroups, makers, placings, coverage, processes, notes, stories }
+        let Self { kernel, cgroups, makers, placings, in_flight, coverage, processes, notes, stories, .. } = self;
+        World { kernel, cgroups, makers, placings, in_flight, coverage, processes, notes, stories }
     }
 }
 
