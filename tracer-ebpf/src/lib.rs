@@ -35,8 +35,11 @@ pub const PREFIX_WORDS: usize = LONGEST_PREFIX / 8 + 1;
 pub const ABOVE: usize = 1_024;
 /// Threads between the two copies of a hook's program.
 pub const TOLD: usize = 4_096;
-/// Writes to control files at a time of which it is known when they began, and what was to be written.
+/// Calls on cgroupfs at a time of which it is known when they began, and what was to be written.
 pub const BEGUN: usize = 1_024;
+/// The name that a call in flight is about is read up to this, its closing zero included. Control files have shorter
+/// ones.
+pub const LONGEST_IN_FLIGHT: usize = 128;
 /// Beginnings of paths for each file system above.
 pub const BEGINNINGS: usize = 16;
 
@@ -70,6 +73,8 @@ pub mod kind {
     pub const ATTEMPT: u8 = 32;
     /// A [`super::Attempt`] record of a write that succeeded: its error is 0.
     pub const CHANGE: u8 = 33;
+    /// A [`super::InFlight`] record: a call that took long has returned.
+    pub const RETURNED: u8 = 48;
 }
 
 /// Flags of [`Attempt::flags`] and [`Process::flags`].
@@ -278,6 +283,57 @@ pub struct Attempt {
     pub comm: [u8; COMM],
 }
 
+/// A call on cgroupfs that has begun, in map `BEGUN`; and the record that one has returned late.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct InFlight {
+    /// [`kind::RETURNED`]; 0 if it is not known of which cgroup it is: nothing is told of that one.
+    pub kind: u8,
+    /// A [`syscalls::Operation`]: mkdir, rmdir or write.
+    pub operation: u8,
+    /// Zero.
+    pub padding: [u8; 2],
+    /// Positive; 0 where it succeeded, or has not returned.
+    pub errno: u32,
+    /// Boot-time nanoseconds.
+    pub began: u64,
+    /// Likewise; 0 while it has not returned.
+    pub returned: u64,
+    /// The cgroup's id: of that around the new one where one is made.
+    pub id: u64,
+    /// The hierarchy's number.
+    pub hierarchy: u32,
+    /// The thread group.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// Its real user.
+    pub uid: u32,
+    /// The thread's name.
+    pub comm: [u8; COMM],
+    /// The control file, or what the new cgroup is to be called; zeros for none. One that fills it but for the last
+    /// byte may be longer.
+    pub name: [u8; LONGEST_IN_FLIGHT],
+}
+
+/// A call that a thread has begun: the value of map `BEGUN`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// Which.
+    pub call: InFlight,
+    /// Of a write: how many bytes of `value` are known.
+    pub length: u32,
+    /// Not 0 if they could be read.
+    pub has_value: u8,
+    /// Not 0 if there was more to be written.
+    pub is_cut: u8,
+    /// Zero.
+    pub padding: [u8; 2],
+    /// What is to be written.
+    pub value: [u8; LONGEST_VALUE],
+}
+
 /// A mount point of cgroupfs beside `/sys/fs/cgroup`: the value of map `PREFIXES`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -468,8 +524,10 @@ pub mod config {
     pub const TWICE: usize = 6;
     /// See [`CROWDED_EVENTS`]: of the ring of changes.
     pub const CROWDED_CHANGES: usize = 7;
+    /// A call that took so many nanoseconds is told of when it returns.
+    pub const STUCK_NS: usize = 8;
     /// How many there are.
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 }
 
 /// Declares the offsets that the programs need: constants that index global `OFFSETS`, and the table of where each is
@@ -535,6 +593,7 @@ offsets! {
     DENTRY_SB = "dentry"."d_sb";
     QSTR_NAME = "qstr"."name";
     INODE_INO = "inode"."i_ino";
+    INODE_PRIVATE = "inode"."i_private";
     SB_DEV = "super_block"."s_dev";
     SB_MAGIC = "super_block"."s_magic";
     SB_ROOT = "super_block"."s_root";
@@ -542,6 +601,7 @@ offsets! {
     CGROUP_LEVEL = "cgroup"."level";
     CGROUP_ROOT = "cgroup"."root";
     KERNFS_NODE_ID = "kernfs_node"."id";
+    KERNFS_NODE_PRIV = "kernfs_node"."priv";
     CGROUP_ROOT_HIERARCHY_ID = "cgroup_root"."hierarchy_id";
 }
 
@@ -584,6 +644,9 @@ pub mod feature {
         SB_MAGIC,
         SB_ROOT,
     ];
+    /// Calls that have not returned: of which cgroup they are.
+    pub const IN_FLIGHT: &[usize] =
+        &[INODE_PRIVATE, KERNFS_NODE_ID, KERNFS_NODE_PRIV, CGROUP_ROOT, CGROUP_ROOT_HIERARCHY_ID];
     /// Mount namespaces.
     pub const MOUNT_NAMESPACE: &[usize] = &[TASK_NSPROXY, NSPROXY_MNT_NS, MNT_NAMESPACE_NS, NS_COMMON_INUM];
     /// Whether mounts were changed since a mount table was read.

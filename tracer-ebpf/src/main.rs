@@ -3,7 +3,8 @@
 //! * [`lifecycle`]: the `cgroup:*` tracepoints, which fire on success only.
 //! * [`attempts`]: failed system calls that concern cgroupfs, seen on their way out.
 //! * [`writes`]: writes to control files, seen where they end in one function of the kernel.
-//! * [`actors`]: the processes behind all three.
+//! * [`in_flight`]: calls that have not returned.
+//! * [`actors`]: the processes behind all of them.
 //!
 //! On the host this crate is only its wire types; the programs are built for `bpfel-unknown-none`.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -23,6 +24,8 @@ macro_rules! debug {
 mod actors;
 #[cfg(target_arch = "bpf")]
 mod attempts;
+#[cfg(target_arch = "bpf")]
+mod in_flight;
 #[cfg(target_arch = "bpf")]
 mod kernel;
 #[cfg(target_arch = "bpf")]

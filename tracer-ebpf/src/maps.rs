@@ -4,9 +4,7 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, HashMap, LruHashMap, LruPerCpuHashMap, PerCpuArray, RingBuf},
 };
-use tracer_ebpf::{
-    Above, COMM, Denied, LONGEST_VALUE, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, slot,
-};
+use tracer_ebpf::{Above, Begun, COMM, Denied, PREFIXES as PREFIX_COUNT, Prefix, Watched, config, lost, offset, slot};
 
 /// Events and processes.
 #[map]
@@ -146,22 +144,7 @@ pub static BUCKETS: LruHashMap<Denied, Bucket> = LruHashMap::with_max_entries(8_
 #[map]
 pub static DENIED: LruPerCpuHashMap<Denied, u64> = LruPerCpuHashMap::with_max_entries(512, 0);
 
-/// A write that a thread has begun.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Begun {
-    /// Boot-time nanoseconds.
-    pub at: u64,
-    /// How many bytes of `value` are known; `None` of them if they could not be read.
-    pub length: u32,
-    pub has_value: bool,
-    /// There was more to be written.
-    pub is_cut: bool,
-    pub padding: [u8; 2],
-    pub value: [u8; LONGEST_VALUE],
-}
-
-/// Writes to control files that have not returned, by thread.
+/// Calls on cgroupfs that have not returned, by thread.
 #[map]
 pub static BEGUN: HashMap<u32, Begun> = HashMap::with_max_entries(tracer_ebpf::BEGUN as u32, 0);
 

@@ -16,16 +16,20 @@ use aya_ebpf::{
     programs::{FEntryContext, FExitContext},
 };
 use tracer_ebpf::{
-    Attempt, CHANGES, Denied, LONGEST_VALUE, config, feature, flag, kind, lost,
-    offset::{FILE_PATH, KERNFS_OPEN_FILE_FILE},
+    Attempt, Begun, CHANGES, Denied, LONGEST_VALUE, config, feature, flag, kind, lost,
+    offset::{
+        DENTRY_INODE, DENTRY_NAME, DENTRY_PARENT, FILE_PATH, INODE_PRIVATE, KERNFS_OPEN_FILE_FILE, PATH_DENTRY,
+        QSTR_NAME,
+    },
     slot,
     syscalls::{CGROUP_FILE_WRITE, Operation, TABLE},
 };
 
 use crate::actors;
 use crate::attempts::{Call, completed, failed, has_token, head, may_report, on_cgroupfs};
+use crate::in_flight;
 use crate::kernel::{peek, within};
-use crate::maps::{self, ATTEMPTS, BEGUN, Begun, Turn, knows};
+use crate::maps::{self, ATTEMPTS, BEGUN, Turn, knows};
 
 /// A write begins.
 #[fentry]
@@ -60,31 +64,32 @@ fn argument(ctx: &impl EbpfContext, number: usize) -> u64 {
 
 #[inline(always)]
 fn begin(ctx: &impl EbpfContext) -> i32 {
-    if maps::is_taken_over() {
+    if maps::is_taken_over() || !knows(feature::CONTROL_FILES) {
+        return 0;
+    }
+    if in_flight::is_own() {
         return 0;
     }
     let (text, size) = (argument(ctx, 1), argument(ctx, 2));
     let is_cut = size > LONGEST_VALUE as u64;
     let length = if is_cut { LONGEST_VALUE as u64 } else { size };
-    let mut begun = Begun {
-        // SAFETY: the helper has no arguments.
-        at: unsafe { bpf_ktime_get_boot_ns() },
-        length: length as u32,
-        has_value: false,
-        is_cut,
-        padding: [0; 2],
-        value: [0; LONGEST_VALUE],
-    };
+    // SAFETY: numbers and bytes: zeros are a value, and what the verifier takes for initialised.
+    let mut begun: Begun = unsafe { core::mem::zeroed() };
+    begun.length = length as u32;
+    begun.is_cut = u8::from(is_cut);
     let length = maps::unbounded(length as usize) & (2 * LONGEST_VALUE - 1);
     if length <= LONGEST_VALUE {
         // SAFETY: there is room for a value; the helper fails where it cannot read.
         let read = unsafe {
             generated::bpf_probe_read_kernel(begun.value.as_mut_ptr().cast(), length as u32, text as *const _)
         };
-        begun.has_value = read == 0;
+        begun.has_value = u8::from(read == 0);
     }
-    // Where there is no room, the time and the value stay unknown.
-    let _ = BEGUN.insert(bpf_get_current_pid_tgid() as u32, begun, 0);
+    let dentry = peek(within(peek(argument(ctx, 0), KERNFS_OPEN_FILE_FILE), FILE_PATH), PATH_DENTRY);
+    in_flight::put_aside(&mut begun.call, Operation::Write, peek(within(dentry, DENTRY_NAME), QSTR_NAME));
+    in_flight::place(&mut begun.call, peek(peek(peek(dentry, DENTRY_PARENT), DENTRY_INODE), INODE_PRIVATE));
+    // Where there is no room, the time and the value stay unknown, and that it is in flight.
+    let _ = BEGUN.insert(begun.call.tid, &begun, 0);
     0
 }
 
@@ -104,12 +109,15 @@ fn end(ctx: &impl EbpfContext, turn: Turn) -> i32 {
     // SAFETY: the helper has no arguments.
     let ended = unsafe { bpf_ktime_get_boot_ns() };
     let (mut flags, mut length, mut took) = (0, 0, 0);
-    // SAFETY: only this thread changes the value, and it is here.
-    if let Some(begun) = unsafe { BEGUN.get(tid) } {
-        took = ended.saturating_sub(begun.at);
-        if begun.has_value {
+    let errno = if failed(result) { (result as i64).unsigned_abs() as u16 } else { 0 };
+    if let Some(begun) = BEGUN.get_ptr_mut(tid) {
+        // SAFETY: only this thread changes the value, and it is here.
+        let begun = unsafe { &mut *begun };
+        took = ended.saturating_sub(begun.call.began);
+        in_flight::returned(&mut begun.call, ended, errno.into());
+        if begun.has_value != 0 {
             length = begun.length as usize;
-            flags = if begun.is_cut { flag::HAS_VALUE | flag::PATH_TRUNCATED } else { flag::HAS_VALUE };
+            flags = if begun.is_cut != 0 { flag::HAS_VALUE | flag::PATH_TRUNCATED } else { flag::HAS_VALUE };
             // SAFETY: there is room for a value behind the head.
             unsafe {
                 let tail = scratch.add(size_of::<Attempt>());
@@ -122,7 +130,6 @@ fn end(ctx: &impl EbpfContext, turn: Turn) -> i32 {
     if result == 0 {
         return 0;
     }
-    let errno = if failed(result) { (result as i64).unsigned_abs() as u16 } else { 0 };
     if errno != 0 && !TABLE[CGROUP_FILE_WRITE as usize].is_ours(errno) {
         return 0;
     }

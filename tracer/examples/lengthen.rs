@@ -122,6 +122,7 @@ fn later(mut input: Input, by: std::time::Duration) -> Input {
         Input::Event(event) => &mut event.at,
         Input::Attempt(attempt) => &mut attempt.at,
         Input::Change(written) => &mut written.at,
+        Input::Stuck(stuck) => &mut stuck.at,
         Input::Process(process) => &mut process.at,
         Input::Facts(facts) => &mut facts.at,
         Input::Lost(lost) => &mut lost.at,

@@ -15,7 +15,7 @@ pub(crate) type Table<K, V> = std::collections::HashMap<K, V, RandomState>;
 pub(crate) const TOTAL: usize = 32 << 20;
 
 /// Cgroups that exist: thirty thousand with ordinary paths, or nine thousand of containers with long ones.
-pub(crate) const CGROUPS: usize = (11 << 20) - TOTAL / 64 - NAMELESS - PLACINGS - SETTINGS;
+pub(crate) const CGROUPS: usize = (11 << 20) - TOTAL / 64 - NAMELESS - PLACINGS - SETTINGS - IN_FLIGHT;
 /// Cgroups that were removed and that the kernel has not released.
 pub(crate) const DYING: usize = 3 * TOTAL / 128;
 /// The last removals: seven thousand with ordinary paths.
@@ -51,6 +51,8 @@ pub(crate) const COMMAND: usize = TOTAL / 64;
 pub(crate) const PLACINGS: usize = TOTAL / 128;
 /// Who set what in control files: of some two hundred and fifty containers.
 pub(crate) const SETTINGS: usize = TOTAL / 64;
+/// Calls that do not return: some two hundred.
+pub(crate) const IN_FLIGHT: usize = TOTAL / 256;
 /// Cgroups whose container is not known yet, which are numbers only.
 pub(crate) const NAMELESS: usize = TOTAL / 256;
 
@@ -72,6 +74,7 @@ const _: () = assert!(
         + NAMELESS
         + PLACINGS
         + SETTINGS
+        + IN_FLIGHT
         == TOTAL
 );
 

@@ -21,6 +21,8 @@ pub enum Class {
     Attempts,
     /// Control files that were written to with success (trampolines only): `change` lines.
     Changes,
+    /// Calls that do not return (trampolines only): `stuck` lines.
+    Stuck,
     /// What went wrong: `finding` lines.
     Findings,
 }
@@ -79,6 +81,13 @@ impl Filter {
                     None => !self.is_narrowed(),
                 };
                 self.has(Class::Changes) && about
+            }
+            Input::Stuck(stuck) => {
+                let about = match &stuck.cgroup {
+                    Some(cgroup) => self.is_about(cgroup, stuck.container.as_deref()),
+                    None => !self.is_narrowed(),
+                };
+                self.has(Class::Stuck) && about
             }
             // A loss may be of anything.
             Input::Lost(_) => true,

@@ -19,8 +19,9 @@ use crate::control::{self, Purpose};
 use crate::errno::Errno;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CgroupId, Change, Device, Event, Facts, HierarchyId, Input, MountChanges, NamespaceId,
-    Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Unanswered, Unread, UnreadReason,
+    About, Attempt, BootTime, CallId, CgroupId, Change, Device, Event, Facts, HierarchyId, Input, MountChanges,
+    NamespaceId, Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Stuck, Unanswered, Unread,
+    UnreadReason,
 };
 use crate::machine::Machine;
 use crate::mounts::{self, MountTable, Watch};
@@ -94,6 +95,10 @@ pub struct Gatherer {
     looking: Looking,
     /// What was asked and is not answered.
     pending: HashMap<Ticket, Pending>,
+    /// Calls that are over although their ends were not seen.
+    over: Vec<CallId>,
+    /// A call hangs: see [`Gatherer::look_into_none`].
+    looks_into_none: bool,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
     long_paths: Recent<(HierarchyId, CgroupId), Name>,
     /// What the kernel side is to look for, and whether something is new in it since it was last asked for.
@@ -175,6 +180,11 @@ enum Pending {
     Standing {
         at: BootTime,
         asker: Asker,
+    },
+    /// What a call waits for that has not returned, or has meanwhile.
+    Wait {
+        stuck: Box<Stuck>,
+        has_returned: bool,
     },
 }
 
@@ -323,6 +333,8 @@ impl Gatherer {
             looked: Looked::default(),
             looking: Looking::new(),
             pending: HashMap::new(),
+            over: Vec::new(),
+            looks_into_none: false,
             long_paths: Recent::new(LONG_PATHS, budget::LONG_PATHS),
             watch: Watch::default(),
             watch_is_new: false,
@@ -350,6 +362,10 @@ impl Gatherer {
         let mut arrived = match &mut input {
             Input::Event(event) => self.event(event),
             Input::Attempt(attempt) => self.attempt(attempt, knows),
+            Input::Stuck(stuck) => {
+                self.returned(stuck);
+                self.identity(stuck.actor.pid, stuck.at)
+            }
             Input::Change(_) | Input::Process(_) | Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Vec::new(),
         };
         match input {
@@ -404,6 +420,38 @@ impl Gatherer {
         Some(ticket)
     }
 
+    /// Takes in a call that has not returned, which was not told of before: it is asked what it waits for. `path`: of
+    /// its cgroup, if that is known.
+    pub fn stuck(&mut self, stuck: Stuck, path: Option<Name>) -> Vec<Arrived> {
+        let (pid, tid) = (stuck.actor.pid, stuck.actor.tid);
+        let cgroup = path.map(|path| (stuck.hierarchy, path)).filter(|_| stuck.operation == Operation::Rmdir);
+        let caller = Process {
+            uid: stuck.actor.uid,
+            mount_namespace: process::mount_namespace(pid),
+            ..Process::new(stuck.at, pid, ProcessChange::Seen, stuck.actor.comm.clone())
+        };
+        // It is asked first: this cannot hang, and the command line of such a process may. It is told behind it.
+        let ticket = self.readers.ask(self.asker(&caller), &Ask::Wait { pid, tid, cgroup });
+        let mut arrived = self.identity(pid, stuck.at);
+        self.pending.insert(ticket, Pending::Wait { stuck: Box::new(stuck), has_returned: false });
+        arrived.push(Arrived::Awaited(ticket));
+        arrived
+    }
+
+    /// A call has returned: that it has not is not told any more.
+    fn returned(&mut self, returned: &Stuck) {
+        for pending in self.pending.values_mut() {
+            if let Pending::Wait { stuck, has_returned } = pending {
+                *has_returned |= stuck.call() == returned.call();
+            }
+        }
+    }
+
+    /// Calls that are over although their ends were not seen: their threads are gone.
+    pub fn take_gone_calls(&mut self) -> Vec<CallId> {
+        std::mem::take(&mut self.over)
+    }
+
     /// Who is in a cgroup whose removal was just refused because it is in use: those who live first. `None` if that
     /// cannot be read, was read a moment ago, or would take more time than there is for it. What the tracker knows is
     /// older than what is asked here.
@@ -423,8 +471,14 @@ impl Gatherer {
         self.within_budget(Whose::Trackers, |gatherer, begun| gatherer.look_into((hierarchy, path), begun))
     }
 
+    /// Whether a call hangs: who removes a cgroup holds the lock of its directory, and would hold whoever looks into it.
+    /// Then that is done for none.
+    pub fn look_into_none(&mut self, is_so: bool) {
+        self.looks_into_none = is_so;
+    }
+
     fn within_budget(&mut self, whose: Whose, look: impl FnOnce(&mut Self, Instant) -> Option<Input>) -> Option<Input> {
-        if !self.looking.of(whose).allows(LOOK_EVERY) {
+        if self.looks_into_none || !self.looking.of(whose).allows(LOOK_EVERY) {
             return None;
         }
         let begun = Instant::now();
@@ -777,6 +831,21 @@ impl Gatherer {
                     _ => None,
                 };
                 vec![(ticket, no.into_iter().chain(said.map(|about| fact(at, about))).collect())]
+            }
+            Pending::Wait { mut stuck, has_returned } => {
+                if has_returned {
+                    return vec![(ticket, Vec::new())];
+                }
+                let no = unanswered(stuck.at, stuck.actor.pid, Question::Wait, &answer);
+                match answer {
+                    Ok(Answer::Wait(Some(wait))) => (stuck.waits_in, stuck.exiting) = (wait.waits_in, wait.exiting),
+                    Ok(Answer::Wait(None)) => {
+                        self.over.push(stuck.call());
+                        return vec![(ticket, Vec::new())];
+                    }
+                    _ => {}
+                }
+                vec![(ticket, no.into_iter().chain([Arrived::Input(Input::Stuck(*stuck))]).collect())]
             }
             Pending::Standing { at, asker } => {
                 let said = match answer {

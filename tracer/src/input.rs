@@ -160,6 +160,8 @@ pub enum Input {
     Attempt(Attempt),
     /// A control file was written to, with success.
     Change(Written),
+    /// A call on cgroupfs has not returned, or has after it was told of.
+    Stuck(Stuck),
     /// A process of interest began a program, ended, or was seen for the first time.
     Process(Process),
     /// Something was read from the host.
@@ -177,6 +179,7 @@ impl Input {
             Self::Event(event) => event.at,
             Self::Attempt(attempt) => attempt.at,
             Self::Change(written) => written.at,
+            Self::Stuck(stuck) => stuck.at,
             Self::Process(process) => process.at,
             Self::Facts(facts) => facts.at,
             Self::Lost(lost) => lost.at,
@@ -577,6 +580,89 @@ pub struct Written {
     pub container: Option<Arc<Container>>,
     /// Who wrote.
     pub actor: Actor,
+}
+
+/// A call on cgroupfs that has not returned, as it was looked at; told again when it has. Only trampolines tell of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Stuck {
+    /// When it was looked at, or when it returned.
+    pub at: BootTime,
+    /// When the call came to cgroupfs. With the thread's number it tells which call it is.
+    pub began: BootTime,
+    /// What it is to do: `mkdir`, `rmdir` or `write`.
+    pub operation: Operation,
+    /// The control file that is written to. `None` for other calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Name>,
+    /// What the cgroup is to be called that is made, its first 127 bytes. `None` for other calls.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Name>,
+    /// The hierarchy, by the kernel's number.
+    pub hierarchy: HierarchyId,
+    /// The cgroup; of a `mkdir` the one around it.
+    pub id: CgroupId,
+    /// Derived: the cgroup, on the host; of a `mkdir` the one that is to be made. `None` if its path is not known.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub cgroup: Option<Cgroup>,
+    /// Derived: the container that `cgroup` belongs to.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub container: Option<Arc<Container>>,
+    /// Who made the call. The name is that of the thread.
+    pub actor: Actor,
+    /// The kernel's function that the thread sleeps in, by `/proc/PID/task/TID/wchan`. `None` if it runs, or if that
+    /// could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_in: Option<String>,
+    /// Of an `rmdir` that waits for processes on their way out: those of them that were found, and what each waits for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<_, _, 16>")]
+    pub exiting: Vec<Exiting>,
+    /// How long the call took, in nanoseconds. `None` while it has not returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub took_ns: Option<u64>,
+    /// How it failed. `None` if it succeeded, or has not returned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub errno: Option<Errno>,
+}
+
+/// A call of a thread: it is in one at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CallId {
+    /// The thread.
+    pub tid: u32,
+    /// When the call began.
+    pub began: BootTime,
+}
+
+impl Stuck {
+    /// Which call it is.
+    pub fn call(&self) -> CallId {
+        CallId { tid: self.actor.tid, began: self.began }
+    }
+}
+
+/// A process on its way out, in a cgroup that is to be removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Exiting {
+    /// Its number.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: Name,
+    /// The kernel's function that it sleeps in. `None` if it runs, or if that could not be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_in: Option<String>,
+    /// It was the first process of a pid namespace, and waits for all others of it: one of them that has ended, whose
+    /// parent has not waited for it. That is the process that removes the cgroup, which has no other thread that could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unreaped: Option<Unreaped>,
+}
+
+/// A process that has ended, and whose parent has not asked how.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Unreaped {
+    /// Its number.
+    pub pid: Pid,
+    /// Its name.
+    pub comm: Name,
 }
 
 /// A directory that a relative path starts at, as the kernel's own structures name it: on cgroupfs, or above a mount of
@@ -985,6 +1071,8 @@ words! {
         Mounts = "mounts",
         /// What the cgroup was like that a call of it failed on.
         Circumstances = "circumstances",
+        /// What a call of it waits for that does not return.
+        Wait = "wait",
     }
 }
 
@@ -1183,4 +1271,8 @@ weigh! {
     Moved: comm, cgroup;
     ContainerFacts: id, runtime, engine, source, cgroups_path, state_file, name, image, pod, namespace;
     Mount: root, mount_point, file_system;
+    CallId:;
+    Stuck: file, name, cgroup, actor, waits_in, exiting;
+    Exiting: comm, waits_in, unreaped;
+    Unreaped: comm;
 }

@@ -65,5 +65,6 @@ pub mod session;
 pub mod stream;
 pub mod tracker;
 pub mod tree;
+pub mod waits;
 pub mod watcher;
 pub mod why;

@@ -62,6 +62,9 @@ pub struct Counts {
     /// Writes to control files that succeeded.
     #[serde(skip_serializing_if = "is_zero")]
     pub changes: u64,
+    /// Lines of calls that do not return, and of those that have returned after all.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub stuck: u64,
     /// Records of processes.
     pub processes: u64,
     /// Facts read from the host.
@@ -81,6 +84,7 @@ impl Counts {
             Input::Event(event) => *self.events.entry(event.change.as_str()).or_default() += 1,
             Input::Attempt(attempt) => *self.attempts.entry(attempt.operation.as_str()).or_default() += 1,
             Input::Change(_) => self.changes += 1,
+            Input::Stuck(_) => self.stuck += 1,
             Input::Process(_) => self.processes += 1,
             Input::Facts(_) => self.facts += 1,
             Input::Lost(lost) => self.lost = self.lost.saturating_add(lost.count),

@@ -540,6 +540,9 @@ impl Counting {
                 received(Ring::Attempts);
             }
             Input::Change(_) => received(Ring::Changes),
+            // Only one that has returned came by a ring: it is looked up that others have not.
+            Input::Stuck(stuck) if stuck.took_ns.is_some() => received(Ring::Lifecycle),
+            Input::Stuck(_) => {}
             Input::Process(_) => received(Ring::Lifecycle),
             Input::Lost(lost) => {
                 let labels = OfLoss { ring: lost.ring.as_str(), reason: lost.reason.as_str() };

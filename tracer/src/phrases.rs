@@ -1,12 +1,28 @@
 //! Who, when and how many, as people are told.
 
+use std::time::Duration;
+
+use crate::duration;
 use crate::hierarchy::Clock;
-use crate::input::{BootTime, Pid};
+use crate::input::{BootTime, Pid, Stuck};
 use crate::name::Name;
 
 /// `runc[4711]`
 pub(crate) fn who(comm: &Name, pid: Pid) -> String {
     format!("{comm}[{pid}]")
+}
+
+/// `rmdir for 2.01 s, in cgroup_drain_dying`: how long a call has not returned, or took; and where its thread sleeps.
+pub(crate) fn stuck(stuck: &Stuck) -> String {
+    let operation = stuck.operation.as_str();
+    match (stuck.took_ns, &stuck.waits_in) {
+        (Some(took), _) => format!("{operation} returned after {}", duration::human(Duration::from_nanos(took))),
+        (None, function) => {
+            let span = duration::human(stuck.at.since(stuck.began));
+            let function = function.as_ref().map(|function| format!(", in {function}")).unwrap_or_default();
+            format!("{operation} for {span}{function}")
+        }
+    }
 }
 
 /// `"+cpu +memory"`: what was to be written to a control file, without the end of its line. Three dots stand for what

@@ -18,10 +18,12 @@ use serde::{Deserialize, Serialize};
 use crate::argv;
 use crate::hierarchy::{Clock, Hierarchy};
 use crate::input::{
-    BootTime, HierarchyId, Mount, Moved, NamespaceId, Occupant, OccupantState, Parent, Pid, Process, ProcessChange,
+    BootTime, Exiting, HierarchyId, Mount, Moved, NamespaceId, Occupant, OccupantState, Parent, Pid, Process,
+    ProcessChange, Unreaped,
 };
 use crate::mounts;
 use crate::name::Name;
+use crate::waits;
 
 /// Ancestors that are told of a process.
 const PARENTS: usize = 4;
@@ -293,6 +295,48 @@ pub fn occupant(pid: Pid, threads_allowed: &mut usize) -> Option<Occupant> {
         state = each.min().unwrap_or(state);
     }
     Some(Occupant { pid, comm, started: started?, state })
+}
+
+/// The kernel's function that a thread sleeps in; `Some(None)` if it runs, or if that cannot be told. `None` if it is
+/// gone.
+pub fn waits_in(pid: Pid, tid: u32) -> Option<Option<String>> {
+    match read(format!("/proc/{pid}/task/{tid}/wchan")) {
+        // 0 stands for none.
+        Ok(name) => Some(String::from_utf8(name).ok().filter(|name| !matches!(name.as_str(), "" | "0"))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => Some(None),
+    }
+}
+
+/// Processes on their way out that are in a cgroup which `remover` is to remove, at most `most`; and what they wait
+/// for. Only first threads are looked at.
+pub fn exiting_in(hierarchy: HierarchyId, path: &Name, remover: Pid, most: usize) -> Vec<Exiting> {
+    let ending = |pid| {
+        let stat = Stat::read(pid)?;
+        matches!(stat.state, Some(OccupantState::Exiting | OccupantState::Zombie)).then_some((pid, stat))
+    };
+    let ending: Vec<(Pid, Stat)> = pids().filter_map(ending).collect();
+    // Another thread of the remover could wait for it.
+    let is_alone = Stat::read(remover).is_some_and(|stat| stat.threads == 1);
+    let is_unreaped =
+        |(_, stat): &&(Pid, Stat)| is_alone && stat.state == Some(OccupantState::Zombie) && stat.parent == remover;
+    let unreaped: Vec<&(Pid, Stat)> = ending.iter().filter(is_unreaped).collect();
+    let is_inside = |pid: Pid| {
+        let text = read(format!("/proc/{pid}/cgroup")).ok()?;
+        Some(cgroup_in(&text, hierarchy)? == *path)
+    };
+    let exiting = ending.iter().filter(|(_, stat)| stat.state == Some(OccupantState::Exiting));
+    let inside = exiting.filter(|(pid, _)| is_inside(*pid) == Some(true)).take(most);
+    inside
+        .map(|(pid, stat)| {
+            let waits_in = waits_in(*pid, pid.0).flatten();
+            let own = namespace(*pid, "pid").filter(|_| waits_in.as_deref() == Some(waits::ZAP_PID_NAMESPACE));
+            let is_awaited = |(other, _): &&&(Pid, Stat)| own.is_some() && namespace(*other, "pid") == own;
+            let unreaped = unreaped.iter().find(is_awaited);
+            let unreaped = unreaped.map(|(pid, stat)| Unreaped { pid: *pid, comm: stat.comm.clone() });
+            Exiting { pid: *pid, comm: stat.comm.clone(), waits_in, unreaped }
+        })
+        .collect()
 }
 
 /// Whether SIGKILL waits for one that has not begun to end, by its directory in `/proc`: a fatal signal is pending for

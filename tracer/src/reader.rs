@@ -30,12 +30,13 @@ pub use queue::{Asker, Askers};
 use crate::bundle;
 use crate::bundle::ending::{Ending, Left};
 use crate::cgroupfs::circumstances::{self, Subject};
-use crate::input::{BootTime, Circumstances, ContainerFacts, Pid, Process, Unanswered, Unread};
+use crate::input::{BootTime, Circumstances, ContainerFacts, Exiting, HierarchyId, Pid, Process, Unanswered, Unread};
 use crate::machine::Machine;
 use crate::name::Name;
 use crate::oci;
 use crate::process;
 use crate::root::Refused;
+use crate::waits::{self, Waits};
 use keeper::Received;
 use queue::Queue;
 
@@ -86,6 +87,15 @@ pub enum Ask {
     },
     /// What a cgroup is like that a call has failed on.
     Circumstances(Box<Subject>),
+    /// What a call waits for that does not return.
+    Wait {
+        /// The process.
+        pid: Pid,
+        /// The thread.
+        tid: u32,
+        /// Of a removal: the cgroup, if its path is known.
+        cgroup: Option<(HierarchyId, Name)>,
+    },
     /// What is said of the containers that a process stays with which was there before tracing began.
     Watched {
         /// The process.
@@ -114,7 +124,21 @@ pub enum Answer {
     Standing(Box<bundle::Said>),
     /// What was asked for. `None` if the cgroup is gone.
     Circumstances(Option<Box<Circumstances>>),
+    /// What was asked for. `None` if the thread is gone.
+    Wait(Option<Wait>),
 }
+
+/// What a call waits for.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Wait {
+    /// See [`Stuck::waits_in`](crate::input::Stuck::waits_in).
+    pub waits_in: Option<String>,
+    /// See [`Stuck::exiting`](crate::input::Stuck::exiting).
+    pub exiting: Vec<Exiting>,
+}
+
+/// Of those who are on their way out, so many are told of.
+const EXITING: usize = 8;
 
 /// Answers questions, in a process of its own.
 #[derive(Default)]
@@ -159,6 +183,13 @@ impl Reader {
                 Answer::Began { container, refused, ending: ending.map(Box::new) }
             }
             Ask::Circumstances(subject) => Answer::Circumstances(circumstances::look(&subject).map(Box::new)),
+            Ask::Wait { pid, tid, cgroup } => Answer::Wait(process::waits_in(pid, tid).map(|waits_in| {
+                // Only where they are waited for: all processes of the host are looked at.
+                let is_for_exit = waits_in.as_deref().and_then(waits::of) == Some(Waits::ForExit);
+                let exiting = cgroup.filter(|_| is_for_exit);
+                let exiting = exiting.map(|(hierarchy, path)| process::exiting_in(hierarchy, &path, pid, EXITING));
+                Wait { waits_in, exiting: exiting.unwrap_or_default() }
+            })),
             Ask::Ended { ending, process } => Answer::Ended(ending.look(&process)),
             Ask::Standing { id, runtime } => Answer::Standing(Box::new(self.bundles.read_standing(&id, &runtime))),
             Ask::Watched { process } => {

@@ -321,7 +321,7 @@ impl Report {
                 let count = self.lost.entry((ring, reason)).or_default();
                 *count = count.saturating_add(lost.count);
             }
-            Input::Change(_) | Input::Process(_) | Input::Tick(_) => {}
+            Input::Change(_) | Input::Stuck(_) | Input::Process(_) | Input::Tick(_) => {}
         }
         let first = self.span.map_or(at, |(first, _)| first.min(at));
         let last = self.span.map_or(at, |(_, last)| last.max(at));

@@ -7,6 +7,7 @@
 //! ```text
 //! failed call ─► call ────────► Case ─┐                 ┌─► joins ─► an open story ─┐
 //! failed start ► failed_start ► Case ─┤                 │                           │
+//! stuck call ──► stuck ───────► Case ─┤                 │                           │
 //! event ───────► event ───────► Case ─┼─────────────────┤                           ├─► due ─► judge ─► Finding
 //!                  └► deadline ─► Case ┘                 └─► a new story ────────────┘
 //! ```
@@ -37,6 +38,7 @@ mod scene;
 mod severity;
 mod shape;
 mod stale_cgroup;
+mod stuck_call;
 pub(crate) mod wording;
 
 use std::borrow::Cow;
@@ -48,10 +50,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
 use crate::container::Container;
 use crate::findings::{Cause, Explanation, FindingAttempt, Job, Kind, KnownIssue, Outcome, Rival, Severity};
-use crate::input::{Actor, BootTime, Change, Event, Seq, Written};
+use crate::input::{Actor, BootTime, Change, Event, Seq, Stuck, Written};
 use crate::state::{
-    Case, Cgroups, Course, Coverage, Deadline, Existing, Kernel, Known, Live, Makers, Member, Note, Notes, Participant,
-    Place, Placings, Processes, Settings, Stories, Story,
+    Case, Cgroups, Course, Coverage, Deadline, Existing, InFlight, Kernel, Known, Live, Makers, Member, Note, Notes,
+    Participant, Place, Placings, Processes, Settings, Stories, Story,
 };
 pub(crate) use judge::judge;
 use shape::Shape;
@@ -72,6 +74,7 @@ const RULES: &[&Rule] = &[
     &refused_limit::RULE,
     &missing_controller::RULE,
     &contested_cgroup::RULE,
+    &stuck_call::RULE,
 ];
 
 /// One kind's rule.
@@ -85,6 +88,8 @@ pub(crate) struct Rule {
     pub call: Option<fn(&Call, &World) -> Option<Case>>,
     /// What a start that failed is to it, where there was a cgroup in the place of the container's own before it began.
     pub failed_start: Option<fn(&FailedStart, &World) -> Option<Case>>,
+    /// What a call that does not return is to it, and the same call when it has returned.
+    pub stuck: Option<fn(&Arc<Stuck>, &World) -> Option<Case>>,
     /// What it makes of events: the beginning of a story, or something to be looked at later.
     pub event: Option<OnEvent>,
     /// What it makes of the deadlines that it had asked for.
@@ -154,6 +159,7 @@ pub(crate) struct World<'a> {
     pub makers: &'a Makers,
     pub placings: &'a Placings,
     pub settings: &'a Settings,
+    pub in_flight: &'a InFlight,
     pub coverage: &'a Coverage,
     pub processes: &'a Processes,
     pub notes: &'a Notes,
@@ -430,7 +436,7 @@ mod tests {
         }
         for (kind, rule) in Rules::all().iter() {
             let is_asked = rule.deadline.as_ref().is_some_and(|own| own.while_dying.is_some()) || rule.event.is_some();
-            let begins = rule.call.is_some() || rule.failed_start.is_some() || is_asked;
+            let begins = rule.call.is_some() || rule.failed_start.is_some() || rule.stuck.is_some() || is_asked;
             assert!(begins, "nothing begins {kind:?}");
             assert!(rule.deadline.is_none() || is_asked, "nobody asks for a deadline of {kind:?}");
         }

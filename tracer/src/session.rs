@@ -20,7 +20,7 @@ use crate::cgroupfs;
 use crate::container;
 use crate::gather::{Arrived, Gatherer};
 use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
-use crate::input::{About, BootTime, Event, Facts, Input, Pid, Ring};
+use crate::input::{About, BootTime, CallId, Event, Facts, Input, Pid, Ring};
 use crate::kernel::{self, Look};
 use crate::line::Counts;
 use crate::memory;
@@ -50,6 +50,8 @@ const SOON: Duration = Duration::from_millis(5);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How often, at most, the kernel is asked how many cgroups are dying.
 const COUNT_AGAIN: Duration = Duration::from_secs(10);
+/// How often it is looked for calls that do not return: one that begins just after that is known in time.
+const CALLS_EVERY: Duration = Duration::from_millis(500);
 /// Whoever does not get to run for so long may have missed what it should have looked at.
 const STALL: Duration = Duration::from_secs(5);
 /// Mount points that cannot be watched are named up to this.
@@ -79,6 +81,24 @@ pub struct Session {
     notes: Vec<String>,
     /// Whether a new part of the trace is wanted: its file is rotated.
     wants_part: Box<dyn Fn() -> bool>,
+    calls: Calls,
+}
+
+/// Calls that have not returned.
+struct Calls {
+    /// When it was last looked for them.
+    looked: BootTime,
+    /// When the next one is to be told of that has begun and is not too late yet.
+    next: Option<BootTime>,
+    /// Those that were told of, or are being asked about.
+    told: BTreeSet<CallId>,
+}
+
+impl Calls {
+    /// Whether any call hangs that may hold the lock of a directory of cgroupfs.
+    fn hang(&self) -> bool {
+        !self.told.is_empty()
+    }
 }
 
 /// What whoever runs a session may look at, at every turn of it: about one a second when nothing happens.
@@ -126,6 +146,7 @@ impl Session {
             unwatched: BTreeSet::new(),
             notes: plan.notes.clone(),
             wants_part: Box::new(|| false),
+            calls: Calls { looked: at, next: None, told: BTreeSet::new() },
         };
         session.header.backend = session.tracer.backend().as_str().to_owned();
         session.header.preemption = plan.preemption;
@@ -264,13 +285,15 @@ impl Session {
                 asked = now;
                 self.losses(&mut stream, now)?;
             }
+            self.look_at_calls(&mut stream, now)?;
             let is_quiet = !self.gather(Some(stream.tracker()))?;
             feed_all(&mut stream, self.merge.take(now))?;
             for (hierarchy, path) in stream.take_looks() {
                 let found = self.gatherer.look(hierarchy, path);
                 self.merge.extend(found.into_iter().map(Arrived::Input).collect(), process::boot_time(), now);
             }
-            if stream.tracker().next_look().is_some_and(|due| due <= now) && now.since(counted) >= COUNT_AGAIN {
+            let counts = stream.tracker().next_look().is_some_and(|due| due <= now) && !self.calls.hang();
+            if counts && now.since(counted) >= COUNT_AGAIN {
                 counted = now;
                 self.merge.extend(dying(&self.header.hierarchies).map(Arrived::Input).into_iter().collect(), now, now);
             }
@@ -335,7 +358,8 @@ impl Session {
             (false, _) => self.beat,
         };
         let tracker = stream.tracker();
-        let due = [self.merge.next_urgent(), tracker.next_due(), tracker.next_look()].into_iter().flatten().min();
+        let due = [self.merge.next_urgent(), tracker.next_due(), tracker.next_look(), self.calls.next];
+        let due = due.into_iter().flatten().min();
         // Until then nothing earlier can come. What is past due is held back for an answer.
         let soonest = if self.gatherer.is_waiting() { LAG } else { SOON };
         let until = due.map(|due| (due + LAG).since(process::boot_time()).max(soonest));
@@ -358,6 +382,38 @@ impl Session {
             }
         };
         Ok(stream.feed(&mut Input::Lost(lost))?)
+    }
+
+    /// Looks for calls that do not return, and asks what they wait for. What is asked of them can hang as they do, so it
+    /// is asked of the readers.
+    fn look_at_calls(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
+        let is_due = self.calls.next.is_some_and(|due| due <= now);
+        if !is_due && now.since(self.calls.looked) < CALLS_EVERY {
+            return Ok(());
+        }
+        self.calls.looked = now;
+        for call in self.gatherer.take_gone_calls() {
+            self.tracer.forget_call(call);
+        }
+        let (mut stuck, next) = self.tracer.in_flight(now);
+        self.calls.next = next;
+        if stuck.iter().any(|stuck| !self.calls.told.contains(&stuck.call())) {
+            // Where the kernel does not run the programs any more, the end of a call was not seen.
+            self.look(stream, now)?;
+            (stuck, self.calls.next) = self.tracer.in_flight(now);
+        }
+        let told = std::mem::take(&mut self.calls.told);
+        for stuck in stuck {
+            self.calls.told.insert(stuck.call());
+            if told.contains(&stuck.call()) {
+                continue;
+            }
+            let path = stream.tracker().path_of(stuck.hierarchy, stuck.id).cloned();
+            let arrived = self.gatherer.stuck(stuck, path);
+            self.merge.extend(arrived, now, now);
+        }
+        self.gatherer.look_into_none(self.calls.hang());
+        Ok(())
     }
 
     fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
@@ -457,7 +513,8 @@ fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
 fn is_about_processes(input: &Input) -> bool {
     match input {
         Input::Process(_) | Input::Facts(_) => true,
-        Input::Event(_) | Input::Attempt(_) | Input::Change(_) | Input::Lost(_) | Input::Tick(_) => false,
+        Input::Event(_) | Input::Attempt(_) | Input::Change(_) | Input::Stuck(_) => false,
+        Input::Lost(_) | Input::Tick(_) => false,
     }
 }
 

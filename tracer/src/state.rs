@@ -6,6 +6,7 @@
 
 mod cgroups;
 mod coverage;
+mod in_flight;
 mod kernel;
 mod makers;
 mod notes;
@@ -19,6 +20,7 @@ mod story;
 
 pub(crate) use cgroups::{Cgroups, Dying, Followed, Key, Live};
 pub(crate) use coverage::Coverage;
+pub(crate) use in_flight::{Call as InFlightCall, InFlight};
 pub(crate) use kernel::Kernel;
 pub(crate) use makers::{Made, Makers, Refusal, StateSeen};
 pub(crate) use notes::{Note, Notes};

@@ -177,7 +177,7 @@ impl<'a> Stream<'a> {
                 About::State { .. } | About::Failure { .. } | About::Unread(_) => false,
                 About::Unanswered { .. } | About::Occupants(_) | About::Circumstances(_) => false,
             },
-            Input::Attempt(_) | Input::Change(_) | Input::Lost(_) | Input::Tick(_) => false,
+            Input::Attempt(_) | Input::Change(_) | Input::Stuck(_) | Input::Lost(_) | Input::Tick(_) => false,
         }
     }
 

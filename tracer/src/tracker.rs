@@ -28,7 +28,7 @@ use crate::findings::{Finding, FindingAttempt};
 use crate::hierarchy::Header;
 use crate::input::{
     About, Attempt, BootTime, Cgroup, CgroupId, Change, ContainerFacts, Device, Directory, Event, Exit, Facts,
-    HierarchyId, Input, Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, WalkedAgain,
+    HierarchyId, Input, Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, Stuck, WalkedAgain,
     Written,
 };
 use crate::mounts::{self, MountTable};
@@ -37,8 +37,8 @@ use crate::oci;
 use crate::recent::Recent;
 use crate::rules::Rules;
 use crate::state::{
-    Cgroups, Coverage, Creation, End, Found, Kernel, Key, Known, Makers, Note, Notes, Place, Placings, Processes, Set,
-    Settings, StateSeen, Stories,
+    Cgroups, Coverage, Creation, End, Found, InFlight, Kernel, Key, Known, Makers, Note, Notes, Place, Placings,
+    Processes, Set, Settings, StateSeen, Stories,
 };
 use command::Command;
 use nameless::Nameless;
@@ -69,6 +69,7 @@ pub struct Tracker {
     makers: Makers,
     placings: Placings,
     settings: Settings,
+    in_flight: InFlight,
     /// v1's hierarchy of devices.
     devices: Option<HierarchyId>,
     processes: Processes,
@@ -133,6 +134,7 @@ impl Tracker {
             makers: Makers::default(),
             placings: Placings::default(),
             settings: Settings::default(),
+            in_flight: InFlight::default(),
             devices: devices.map(|hierarchy| hierarchy.id),
             processes: Processes::default(),
             coverage: Coverage::new(header),
@@ -165,6 +167,7 @@ impl Tracker {
             Input::Event(event) => self.event(seq, event),
             Input::Attempt(attempt) => self.attempt(seq, attempt),
             Input::Change(written) => self.written(seq, written),
+            Input::Stuck(stuck) => self.stuck(seq, stuck),
             Input::Process(process) => self.process(seq, process),
             Input::Facts(facts) => self.facts(seq, facts),
             Input::Lost(_) | Input::Tick(_) => {}
@@ -330,6 +333,7 @@ impl Tracker {
             + self.nameless.evicted
             + self.placings.evicted()
             + self.settings.evicted()
+            + self.in_flight.evicted()
             + self.command.evicted;
         self.cgroups.evicted() + self.makers.evicted() + self.processes.evicted() + stories + others
     }
@@ -529,6 +533,7 @@ impl Tracker {
             self.start_ended(end, process.pid);
             self.has_made(process.pid);
             self.placings.ended(process.pid);
+            self.in_flight.ended(process.pid);
             self.stories.ended((process.pid, which), end);
             if let Some(known) = self.processes.get(process.pid) {
                 self.makers.ended((process.pid, known), end);
@@ -607,7 +612,7 @@ impl Tracker {
                 }
             }
             About::Unanswered { question: Question::Container | Question::State, .. } => {}
-            About::Unanswered { question: Question::Mounts | Question::Circumstances, .. } => {}
+            About::Unanswered { question: Question::Mounts | Question::Circumstances | Question::Wait, .. } => {}
             About::Circumstances(said) => self.stories.circumstances(seq, said),
             About::Dying { count } => self.cgroups.dying_counted(*count),
             About::Walked { cgroups: _, unreadable, again } => {
@@ -697,6 +702,38 @@ impl Tracker {
         for (what, value) in control::settings(file, value) {
             self.settings.write(cgroup, what, Set { value, actor: actor.clone(), at: *at, seq }, runs);
         }
+    }
+
+    /// A call does not return, or has after all.
+    fn stuck(&mut self, seq: Seq, stuck: &mut Stuck) {
+        self.sweep();
+        self.processes.identify(&mut stuck.actor, stuck.at);
+        let live = self.cgroups.get(stuck.hierarchy, stuck.id);
+        let whole = live.filter(|live| !live.truncated);
+        let (mut path, mut level, mut container) = match whole {
+            Some(live) => (Some(live.path.clone()), live.level, live.container.clone()),
+            None => (None, None, None),
+        };
+        let mut id = Some(stuck.id);
+        if let (Operation::Mkdir, Some(around), Some(name)) = (stuck.operation, &path, &stuck.name) {
+            let around = around.as_bytes().strip_suffix(b"/").unwrap_or(around.as_bytes());
+            (path, level) = (Some(Name::from([around, b"/", name.as_bytes()].concat())), level.map(|level| level + 1));
+            (id, container) = (None, None);
+        }
+        if let Some(path) = path {
+            let place = Place { hierarchy: stuck.hierarchy, path };
+            stuck.container = container.or_else(|| self.container_of_missing(&place, stuck.actor.pid));
+            let Place { hierarchy, path } = place;
+            stuck.cgroup = Some(Cgroup { hierarchy, id, path, level, truncated: false });
+        }
+        let call = Arc::new(stuck.clone());
+        self.does_not_return(seq, &call);
+        self.in_flight.tell(seq, &call);
+    }
+
+    /// The path of a cgroup that exists, if all of it is known.
+    pub fn path_of(&self, hierarchy: HierarchyId, id: CgroupId) -> Option<&Name> {
+        self.cgroups.get(hierarchy, id).filter(|live| !live.truncated).map(|live| &live.path)
     }
 
     /// The cgroup that an attempt is about, and the control file in it.

@@ -40,6 +40,7 @@ const CORE: [&str; 34] = [
     "tracker",
     "tree.rs",
     "tree/judge.rs",
+    "waits.rs",
     "watcher.rs",
     "words.rs",
 ];

@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, ValueEnum};
 use globset::GlobBuilder;
 
-pub(crate) use kinds::{FailOn, KindParser};
+pub(crate) use kinds::FailOn;
 
 use crate::filter::{Class, Filter};
 use crate::findings::Finding;
@@ -86,7 +86,7 @@ pub(crate) struct Tracing {
 #[derive(Debug, Args)]
 pub(crate) struct VerdictArgs {
     /// Exit with status 1 if a finding of this kind is made; `fault` stands for any finding of severity fault
-    #[arg(long, value_name = "KIND", value_parser = KindParser::<FailOn>::new(), value_delimiter = ',')]
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',')]
     pub fail_on: Vec<FailOn>,
     /// Append a summary of the findings to FILE, in Markdown; in a GitHub workflow, to "$GITHUB_STEP_SUMMARY"
     #[arg(long, value_name = "FILE")]
@@ -182,13 +182,7 @@ pub(crate) struct RecordingArgs {
     )]
     pub flight: Option<Duration>,
     /// With --flight: only around findings of this kind; `fault` stands for any finding of severity fault
-    #[arg(
-        long,
-        value_name = "KIND",
-        value_parser = KindParser::<FailOn>::new(),
-        value_delimiter = ',',
-        requires = "flight"
-    )]
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', requires = "flight")]
     pub flight_on: Vec<FailOn>,
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use clap::Args;
 
-use super::arguments::{FailOn, KindParser, parse_duration};
+use super::arguments::{FailOn, parse_duration};
 use super::replay::{Reading, Source, replay, sources};
 use crate::client::{Agent, FetchError};
 use crate::input::BootTime;
@@ -30,13 +30,7 @@ pub(crate) struct Check {
     #[arg(long, value_name = "TIME", value_parser = parse_duration)]
     pub last: Option<Duration>,
     /// It is a problem if there is a finding of this kind; `fault` stands for any finding of severity fault
-    #[arg(
-        long,
-        value_name = "KIND",
-        value_parser = KindParser::<FailOn>::new(),
-        value_delimiter = ',',
-        default_value = "fault"
-    )]
+    #[arg(long, value_name = "KIND", value_enum, value_delimiter = ',', default_value = "fault")]
     pub fail_on: Vec<FailOn>,
     /// Use the protocol of Nagios and Icinga: 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. Without this, that of
     /// node-problem-detector: 0 no problem, 1 a problem, 2 unknown

@@ -21,7 +21,7 @@ use crate::sandbox;
 struct Diagnosis {
     checks: Vec<Check>,
     probes: Vec<Probe>,
-    /// Calls that the backend does not look at, and the function that only trampolines can.
+    /// Calls that the backend does not look at, and the functions that only trampolines can.
     not_watched: Vec<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
@@ -306,11 +306,15 @@ fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Resu
         }
     }
     if !report.not_watched.is_empty() {
-        let is_function = |name: &str| PROBES.iter().any(|probe| probe.name == name && probe.is_on_function());
+        let is_on_function = |probe: &ProbeSpec| probe.is_on_function() || probe.function_in_flight().is_some();
+        let is_function = |name: &str| PROBES.iter().any(|probe| probe.name == name && is_on_function(probe));
         let (functions, calls): (Vec<&str>, Vec<&str>) = report.not_watched.iter().partition(|name| is_function(name));
         for (names, hint) in [
             (calls, "programs make these calls all the time: only --backend tracepoint looks at those that fail"),
-            (functions, "only trampolines can look at it: control files that are written with success are not seen"),
+            (
+                functions,
+                "only trampolines can look at these: writes that succeed, and calls that do not return, are not seen",
+            ),
         ] {
             if !names.is_empty() {
                 writeln!(out, "{}  {}", mark(Verdict::Worse), names.join(", "))?;

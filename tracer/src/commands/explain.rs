@@ -5,7 +5,6 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::arguments::KindParser;
 use crate::explain;
 use crate::findings::{Explanation, Kind, Severity};
 use crate::output::{ColorChoice, Palette};
@@ -15,7 +14,7 @@ use crate::rules;
 #[derive(Debug, Args)]
 pub(crate) struct Explain {
     /// The kind of finding; without it, all kinds in brief
-    #[arg(value_name = "KIND", value_parser = KindParser::<Kind>::new())]
+    #[arg(value_name = "KIND", value_enum)]
     pub kind: Option<Kind>,
     /// Print all kinds as Markdown
     #[arg(long, conflicts_with = "kind")]

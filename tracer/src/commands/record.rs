@@ -118,7 +118,9 @@ impl ProgressLine {
 impl Output for ProgressLine {
     fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
         match line {
-            Line::Input(_, Input::Event(_) | Input::Attempt(_) | Input::Change(_)) => self.events += 1,
+            Line::Input(_, Input::Event(_) | Input::Attempt(_) | Input::Change(_) | Input::Stuck(_)) => {
+                self.events += 1
+            }
             Line::Input(_, Input::Lost(lost)) => self.lost = self.lost.saturating_add(lost.count),
             Line::Finding(finding) => self.findings += u64::from(finding.revision == 0),
             Line::End(..) if self.draws => _ = write!(io::stderr(), "\r\x1b[K"),

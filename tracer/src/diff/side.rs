@@ -367,7 +367,7 @@ impl<'a> Side<'a> {
                 | About::Dying { .. } => {}
             },
             // Writes that succeed are told by one backend only: the other one's trace is no other outcome.
-            Input::Change(_) | Input::Lost(_) | Input::Tick(_) => {}
+            Input::Change(_) | Input::Stuck(_) | Input::Lost(_) | Input::Tick(_) => {}
         }
     }
 }

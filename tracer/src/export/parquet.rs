@@ -411,6 +411,13 @@ fn cells(seq: Seq, time: Cell, input: &Input) -> Vec<Cell> {
             named.extend(about(written.cgroup.as_ref(), written.container.as_ref()));
             named.extend(by(&written.actor));
         }
+        Input::Stuck(stuck) => {
+            named.push(("type", Cell::text("stuck")));
+            named.push(("operation", Cell::text(stuck.operation.as_str())));
+            named.push(("errno", Cell::or_null(stuck.errno.map(|errno| Cell::text(errno.to_string())))));
+            named.extend(about(stuck.cgroup.as_ref(), stuck.container.as_ref()));
+            named.extend(by(&stuck.actor));
+        }
         Input::Process(process) => {
             let change = match process.change {
                 ProcessChange::Exec => "exec",
@@ -461,7 +468,7 @@ impl Parquet {
                 let by = event.actor.as_ref().map(|actor| actor.pid.0);
                 self.lived(&event.cgroup, event.change, event.at, event.container.as_ref(), by)
             }
-            Input::Attempt(_) | Input::Change(_) | Input::Process(_) => Ok(()),
+            Input::Attempt(_) | Input::Change(_) | Input::Stuck(_) | Input::Process(_) => Ok(()),
             Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => Ok(()),
         }
     }

@@ -241,6 +241,20 @@ impl<W: Write> Perfetto<W> {
                 let notes = notes.into_iter().chain(by(Some(&written.actor))).collect();
                 self.event(written.at, track, INSTANT, Some(&name), notes)
             }
+            Input::Stuck(stuck) => {
+                let argv = stuck.actor.identity.as_ref().and_then(|identity| identity.argv.as_deref());
+                let track = self.process_track(stuck.actor.pid, &stuck.actor.comm, argv)?;
+                let verb = if stuck.took_ns.is_some() { "returned" } else { "stuck" };
+                let name = format!("{verb}: {}", stuck.operation.as_str());
+                let file = stuck.file.iter().map(|file| note("file", file.printable()));
+                let notes: Vec<_> =
+                    file.chain(stuck.waits_in.iter().map(|function| note("waits_in", function.clone()))).collect();
+                self.event(stuck.at, track, INSTANT, Some(&name), notes.clone())?;
+                let Some(cgroup) = &stuck.cgroup else { return Ok(()) };
+                let track = self.cgroup_track(cgroup, stuck.container.as_deref())?;
+                let notes = notes.into_iter().chain(by(Some(&stuck.actor))).collect();
+                self.event(stuck.at, track, INSTANT, Some(&name), notes)
+            }
             Input::Process(process) => {
                 let track = self.process_track(process.pid, &process.comm, process.argv.as_deref())?;
                 match process.change {

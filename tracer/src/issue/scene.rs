@@ -118,6 +118,7 @@ impl<'a> Scene<'a> {
             }
             Input::Attempt(_)
             | Input::Change(_)
+            | Input::Stuck(_)
             | Input::Facts(_)
             | Input::Process(_)
             | Input::Lost(_)

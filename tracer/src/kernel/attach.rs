@@ -21,17 +21,20 @@ use super::ring;
 use super::tracefs;
 use super::trampoline::why_silent;
 use crate::hierarchy::Probe;
-use crate::input::{BootTime, Input, LossReason, Lost, Pid, Ring};
+use crate::input::{BootTime, CallId, Input, LossReason, Lost, Pid, Ring, Stuck};
 use crate::mounts::Watch;
 use crate::name::Name;
 use crate::process;
 use tracer_ebpf::syscalls::TABLE;
-use tracer_ebpf::{Above, BEGINNINGS, Beginning, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, slot};
+use tracer_ebpf::{Above, BEGINNINGS, Beginning, Begun, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, slot};
 
 /// What comes by a ring of its own, in the order in which they are read.
 const RINGS: [Ring; 3] = [Ring::Lifecycle, Ring::Attempts, Ring::Changes];
 /// How many counts of [`lost`] there are.
 const COUNTS: usize = lost::COUNT as usize;
+
+/// A call that has not returned after this is told of.
+const STUCK: Duration = Duration::from_secs(2);
 
 /// What can be set for a tracing session.
 #[derive(Clone, Debug)]
@@ -174,6 +177,7 @@ impl Tracer {
         config[config::REFILL_NS] = 1_000_000_000 / u64::from(options.rate.max(1));
         config[config::WAKE_BYTES] = u64::from(options.lifecycle_bytes / 4);
         config[config::TWICE] = u64::from(plan.twice);
+        config[config::STUCK_NS] = STUCK.as_nanos() as u64;
         config[config::CROWDED_EVENTS] = u64::from(options.lifecycle_bytes / 2);
         config[config::CROWDED_ATTEMPTS] = u64::from(options.attempts_bytes / 2);
         config[config::CROWDED_CHANGES] = u64::from(options.changes_bytes / 2);
@@ -227,6 +231,8 @@ impl Tracer {
             told_early: 0,
         };
         tracer.attach_all(plan)?;
+        // Of what began while some programs were in place and others were not, the end may not have been seen.
+        tracer.forget_in_flight();
         if !tracer.is_run() {
             tracer.runs = false;
             let why = tracer.why_silent().map(|why| format!(": {why}")).unwrap_or_default();
@@ -298,9 +304,44 @@ impl Tracer {
             return Err(told(error));
         }
         self.backend = Backend::TracepointBtf;
+        self.forget_in_flight();
         self.runs = true;
         self.runs = self.is_run();
         if self.runs { Ok(()) } else { Err("the kernel does not run the tracepoint's program either".to_owned()) }
+    }
+
+    /// The calls that have not returned, the oldest first, as far as trampolines see them: those that are to be told of
+    /// at `now`, and when the next one of the others will be.
+    pub fn in_flight(&self, now: BootTime) -> (Vec<Stuck>, Option<BootTime>) {
+        let map = self.ebpf.map("BEGUN").filter(|_| self.backend == Backend::Trampoline);
+        let Some(map) = map.and_then(|map| HashMap::<_, u32, Pod<Begun>>::try_from(map).ok()) else {
+            return (Vec::new(), None);
+        };
+        // While calls come and go, the kernel may begin anew with the first one.
+        let begun = map.iter().flatten().take(tracer_ebpf::BEGUN);
+        let calls = begun.filter_map(|(_, Pod(begun))| ring::in_flight(&begun.call, Some(now)));
+        let (mut stuck, others): (Vec<Stuck>, Vec<Stuck>) = calls.partition(|call| now.since(call.began) >= STUCK);
+        stuck.sort_by_key(|stuck| (stuck.began, stuck.actor.tid));
+        (stuck, others.into_iter().map(|call| call.began + STUCK).min())
+    }
+
+    /// A thread is in no call any more, and its end was not seen.
+    pub fn forget_call(&mut self, CallId { tid, began }: CallId) {
+        if let Some(map) = self.ebpf.map_mut("BEGUN")
+            && let Ok(mut map) = HashMap::<_, u32, Pod<Begun>>::try_from(map)
+            && map.get(&tid, 0).is_ok_and(|Pod(begun)| begun.call.began == began.0)
+        {
+            // It may have gone by itself.
+            let _ = map.remove(&tid);
+        }
+    }
+
+    fn forget_in_flight(&mut self) {
+        let Some(map) = self.ebpf.map("BEGUN") else { return };
+        let Ok(map) = HashMap::<_, u32, Pod<Begun>>::try_from(map) else { return };
+        let call = |(tid, Pod(begun)): (u32, Pod<Begun>)| CallId { tid, began: BootTime(begun.call.began) };
+        let calls: Vec<CallId> = map.iter().flatten().map(call).collect();
+        calls.into_iter().for_each(|call| self.forget_call(call));
     }
 
     fn set_taken_over(&mut self, taken_over: bool) -> anyhow::Result<()> {
@@ -448,7 +489,7 @@ impl Tracer {
                 continue;
             }
             // Without it a write is told without its value and its time.
-            if is_entry(name) {
+            if is_entry(name) || is_leaving(name) {
                 continue;
             }
             // What the first of two copies was skipped for, the second one has told.
@@ -649,6 +690,12 @@ fn is_entry(program: &str) -> bool {
     program.strip_prefix(SECOND).unwrap_or(program).starts_with("enter_")
 }
 
+/// Whether it looks at the exit of a function for calls that have not returned: where it was skipped, the agent finds
+/// out that the call is over.
+fn is_leaving(program: &str) -> bool {
+    program.strip_prefix(SECOND).unwrap_or(program).starts_with("leave_")
+}
+
 /// Whether it looks at the exit of one system call's function.
 fn is_trampoline(program: &str) -> bool {
     program.strip_prefix(SECOND).unwrap_or(program).starts_with("exit_")
@@ -734,6 +781,11 @@ impl Hook {
     fn all_of(probe: &ProbeSpec, plan: &Plan) -> Vec<Self> {
         let function = probe.name.to_owned();
         let entry = Self::Entry { program: format!("enter_{function}"), function };
+        if let Some(function) = probe.function_in_flight() {
+            let function = function.to_owned();
+            let leave = Self::Trampoline { program: format!("leave_{function}"), function: function.clone() };
+            return vec![Self::Entry { program: format!("enter_{function}"), function }, leave];
+        }
         let is_wanted = probe.is_on_function() && plan.backend == Backend::Trampoline;
         [entry].into_iter().filter(|_| is_wanted).chain(Self::of(probe, plan)).collect()
     }
@@ -748,6 +800,7 @@ impl Hook {
                 let program = tracepoint.strip_prefix("sched_").unwrap_or(tracepoint).to_owned();
                 Self::RawTracepoint { program, tracepoint }
             }
+            (Group::InFlight, _) => return None,
             (Group::Attempts, Backend::Trampoline) => {
                 Self::Trampoline { program: format!("exit_{tracepoint}"), function: function_of(probe.syscall()?) }
             }
@@ -786,6 +839,8 @@ unsafe impl aya::Pod for Pod<Watched> {}
 unsafe impl aya::Pod for Pod<Above> {}
 // SAFETY: likewise.
 unsafe impl aya::Pod for Pod<Denied> {}
+// SAFETY: likewise.
+unsafe impl aya::Pod for Pod<Begun> {}
 
 #[cfg(test)]
 mod tests {

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use aya::{BtfError, Endianness};
 use tracer_ebpf::offset;
 
+use super::plan::{PROBES, ProbeSpec};
 use crate::input::Syscall;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -41,7 +42,8 @@ impl Excerpt {
     }
 
     fn of(bytes: &[u8]) -> Option<Self> {
-        let functions = Syscall::ALL.map(function_of);
+        let in_flight = PROBES.iter().filter_map(ProbeSpec::function_in_flight).map(str::to_owned);
+        let functions: Vec<String> = Syscall::ALL.map(function_of).into_iter().chain(in_flight).collect();
         let structures = offset::TABLE.iter().map(|(structure, _)| (KIND_STRUCT, *structure));
         let hooks = functions.iter().map(|function| (KIND_FUNC, function.as_str()));
         let wanted = structures.chain(hooks).chain([(KIND_TYPEDEF, "btf_trace_sys_exit")]);

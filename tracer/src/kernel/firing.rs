@@ -22,10 +22,11 @@ pub(super) fn until_seen(mut is_seen: impl FnMut() -> bool) -> bool {
     })
 }
 
-/// Makes a call that fails whatever there is, and that concerns cgroupfs: a name longer than any can be.
+/// Makes a call that fails whatever there is, and that concerns cgroupfs: a path longer than any can be. The kernel
+/// refuses it before it looks anything up, so that it waits for nobody who holds the lock of a directory.
 pub(super) fn fail() {
-    const LONGEST_NAME: usize = 255;
-    let path = format!("{}/{}", mounts::USUAL, "-".repeat(LONGEST_NAME + 1));
+    const LONGEST_PATH: usize = 4_096;
+    let path = format!("{}/{}", mounts::USUAL, "-".repeat(LONGEST_PATH));
     drop(rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()));
 }
 

@@ -35,14 +35,16 @@ pub enum Group {
     Processes,
     /// System calls that fail; and the kernel's function that is looked at instead of some of them.
     Attempts,
+    /// The kernel's functions behind system calls, for calls that have not returned: only trampolines can look at them.
+    InFlight,
 }
 
 const fn probe(name: &'static str, group: Group, essential: bool, cost: &'static str) -> ProbeSpec {
     ProbeSpec { name, group, cost, essential }
 }
 
-/// Those that are tracepoints.
-const TRACEPOINTS: &[ProbeSpec] = &[
+/// Those that are on no system call.
+const OTHERS: &[ProbeSpec] = &[
     probe("cgroup_mkdir", Group::Lifecycle, true, "creations are not seen"),
     probe("cgroup_rmdir", Group::Lifecycle, true, "removals are not seen"),
     probe("cgroup_release", Group::Lifecycle, false, "when the kernel lets go of a removed cgroup is not seen"),
@@ -57,6 +59,8 @@ const TRACEPOINTS: &[ProbeSpec] = &[
     probe("cgroup_unfreeze", Group::Lifecycle, false, "who asks for a thaw is not seen"),
     probe("cgroup_notify_frozen", Group::Lifecycle, false, "when a cgroup is frozen is not seen"),
     probe("cgroup_attach_task", Group::Lifecycle, false, "which process is moved where is not seen"),
+    probe("enter_cgroup_mkdir", Group::InFlight, false, "a mkdir that does not return is not told of meanwhile"),
+    probe("enter_cgroup_rmdir", Group::InFlight, false, "an rmdir that does not return is not told of meanwhile"),
     probe("sched_process_exec", Group::Processes, false, "runtimes are known only once they touch a cgroup"),
     probe("sched_process_exit", Group::Processes, false, "outcomes are not known: findings stay undetermined"),
 ];
@@ -76,11 +80,11 @@ tracer_ebpf::for_each_syscall!(failed_calls);
 
 /// The registry of probes.
 pub const PROBES: &[ProbeSpec] = &{
-    let mut all = [FAILED_CALLS[0]; TRACEPOINTS.len() + FAILED_CALLS.len()];
+    let mut all = [FAILED_CALLS[0]; OTHERS.len() + FAILED_CALLS.len()];
     let mut index = 0;
     while index < all.len() {
-        all[index] = match index.checked_sub(TRACEPOINTS.len()) {
-            None => TRACEPOINTS[index],
+        all[index] = match index.checked_sub(OTHERS.len()) {
+            None => OTHERS[index],
             Some(call) if syscalls::TABLE[call].is_function => ProbeSpec {
                 cost: "writes to control files that succeed are not seen: who overwrote a limit is not told",
                 ..FAILED_CALLS[call]
@@ -106,7 +110,8 @@ impl ProbeSpec {
             Backend::Trampoline => row.is_everywhere,
             Backend::TracepointBtf | Backend::TracepointRaw => row.is_function,
         };
-        self.exists_here() && !self.syscall().is_some_and(|syscall| is_left_out(syscall.row()))
+        let is_there = self.group != Group::InFlight || backend == Backend::Trampoline;
+        self.exists_here() && is_there && !self.syscall().is_some_and(|syscall| is_left_out(syscall.row()))
     }
 
     /// Whether what it would tell is not told by any other probe of that backend.
@@ -120,6 +125,11 @@ impl ProbeSpec {
     /// Whether it is on the kernel's function behind several system calls.
     pub fn is_on_function(&self) -> bool {
         self.syscall().is_some_and(|syscall| syscall.row().is_function)
+    }
+
+    /// Of one for calls that have not returned: the kernel's function that it is on.
+    pub fn function_in_flight(&self) -> Option<&'static str> {
+        self.name.strip_prefix("enter_").filter(|_| self.group == Group::InFlight)
     }
 
     /// Whether this architecture has what it watches.
@@ -292,6 +302,7 @@ fn notes(support: &Support) -> Vec<String> {
     let features = [
         (feature::RELATIVE_PATHS, "failed calls with relative paths are not seen"),
         (feature::CONTROL_FILES, "with trampolines, writes to control files are not seen"),
+        (feature::IN_FLIGHT, "with trampolines, calls that do not return are not told of meanwhile"),
         (feature::MOUNT_NAMESPACE, "mount namespaces are read from /proc: of short-lived processes they stay unknown"),
         (feature::IDENTITY, "command lines are read from /proc: of short-lived processes they stay unknown"),
         (feature::EXIT, "exit statuses are not known: findings stay undetermined"),
@@ -430,7 +441,8 @@ mod tests {
             missed.collect::<Vec<_>>()
         };
         assert_eq!(missed(Backend::Trampoline), ["read", "pread64"]);
-        assert_eq!(missed(Backend::TracepointBtf), ["cgroup_file_write"]);
+        let by_functions = ["enter_cgroup_mkdir", "enter_cgroup_rmdir", "cgroup_file_write"];
+        assert_eq!(missed(Backend::TracepointBtf), by_functions);
         let of_writes = PROBES.iter().find(|probe| probe.is_on_function()).expect("there is one");
         assert_eq!(
             of_writes.cost,

@@ -4,7 +4,7 @@ use crate::argv;
 use crate::errno::Errno;
 use crate::input::{
     Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Device, Directory, Event, Exit, HierarchyId, Input,
-    MountChanges, MountId, NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Syscall, Task, Written,
+    MountChanges, MountId, NamespaceId, Operation, Parent, Pid, Process, ProcessChange, Stuck, Syscall, Task, Written,
 };
 use crate::name::Name;
 use tracer_ebpf::{COMM, MOUNTS_KNOWN, flag, kind};
@@ -15,6 +15,7 @@ pub(super) fn decode(bytes: &[u8], emptied_by_next: bool) -> Option<Input> {
         kind::EXEC | kind::SEEN | kind::EXIT => process(bytes).map(Input::Process),
         kind::ATTEMPT => attempt(bytes).map(Input::Attempt),
         kind::CHANGE => written(bytes).map(Input::Change),
+        kind::RETURNED => in_flight(&split(bytes)?.0, None).map(Input::Stuck),
         _ => lifecycle(bytes, emptied_by_next).map(Input::Event),
     }
 }
@@ -24,6 +25,7 @@ trait Head: Copy {}
 impl Head for tracer_ebpf::Lifecycle {}
 impl Head for tracer_ebpf::Process {}
 impl Head for tracer_ebpf::Attempt {}
+impl Head for tracer_ebpf::InFlight {}
 
 fn split<T: Head>(bytes: &[u8]) -> Option<(T, &[u8])> {
     let (head, tail) = bytes.split_at_checked(size_of::<T>())?;
@@ -174,7 +176,35 @@ fn written(bytes: &[u8]) -> Option<Written> {
     })
 }
 
+/// A call that has returned, or had not when it was looked at. `None` if it is none that is told of.
+pub(super) fn in_flight(call: &tracer_ebpf::InFlight, looked: Option<BootTime>) -> Option<Stuck> {
+    let operation = *Operation::ALL.get(usize::from(call.operation)).filter(|_| call.kind == kind::RETURNED)?;
+    let name = (call.name[0] != 0).then(|| up_to_zero(&call.name));
+    let (file, name) = if operation == Operation::Write { (name, None) } else { (None, name) };
+    let has_returned = looked.is_none();
+    Some(Stuck {
+        at: looked.unwrap_or(BootTime(call.returned)),
+        began: BootTime(call.began),
+        operation,
+        file,
+        name,
+        hierarchy: HierarchyId(call.hierarchy),
+        id: CgroupId(call.id),
+        cgroup: None,
+        container: None,
+        actor: Actor::new(Pid(call.tgid), call.tid, comm(&call.comm), Some(call.uid)),
+        waits_in: None,
+        exiting: Vec::new(),
+        took_ns: has_returned.then(|| call.returned.saturating_sub(call.began)),
+        errno: u16::try_from(call.errno).ok().filter(|errno| *errno != 0).map(Errno),
+    })
+}
+
 fn comm(bytes: &[u8; COMM]) -> Name {
+    up_to_zero(bytes)
+}
+
+fn up_to_zero(bytes: &[u8]) -> Name {
     Name::new(bytes.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 

@@ -65,6 +65,7 @@ impl<W: Write> Json<W> {
             Input::Event(event) => self.write("event", seq, at, event),
             Input::Attempt(attempt) => self.write("attempt", seq, at, attempt),
             Input::Change(written) => self.write("change", seq, at, written),
+            Input::Stuck(stuck) => self.write("stuck", seq, at, stuck),
             Input::Process(process) => {
                 let parent = process.parents.first();
                 self.write("process", seq, at, &WithParent { process, parent })

@@ -16,7 +16,7 @@ use crate::container::Container;
 use crate::duration;
 use crate::findings::{self, Certainty, Finding, FindingAttempt, Likeness, Severity};
 use crate::hierarchy::{Clock, Header, HierarchyLabels};
-use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Pid, Written};
+use crate::input::{Actor, Attempt, BootTime, Cgroup, Change, Event, Exit, Input, Lost, Pid, Stuck, Written};
 use crate::line::{Line, Output};
 use crate::name::Name;
 use crate::phrases;
@@ -138,6 +138,24 @@ impl<W: Write> Text<W> {
                 written.took_ns.map(|took| format!("took {}", duration::human(Duration::from_nanos(took)))),
                 written.cgroup.as_ref().and_then(|cgroup| whose(cgroup, written.container.as_deref())),
                 Some(who(&written.actor)),
+            ],
+        };
+        self.add(row)
+    }
+
+    fn stuck(&mut self, stuck: &Stuck) -> io::Result<()> {
+        let file = stuck.file.iter().map(|file| format!(" {}", file.printable()));
+        let path = stuck.cgroup.as_ref().map_or_else(|| format!("cgroup {} (not known)", stuck.id.0), path_of);
+        let row = Row {
+            at: stuck.at,
+            word: "stuck",
+            errno: stuck.errno,
+            hierarchies: vec![stuck.hierarchy],
+            path: std::iter::once(path).chain(file).collect(),
+            tail: [
+                Some(phrases::stuck(stuck)),
+                stuck.cgroup.as_ref().and_then(|cgroup| whose(cgroup, stuck.container.as_deref())),
+                Some(who(&stuck.actor)),
             ],
         };
         self.add(row)
@@ -290,6 +308,7 @@ impl<W: Write> Output for Text<W> {
             Line::Input(_, Input::Event(event)) => self.event(event),
             Line::Input(_, Input::Attempt(attempt)) => self.attempt(attempt),
             Line::Input(_, Input::Change(written)) if self.changes => self.written(written),
+            Line::Input(_, Input::Stuck(stuck)) => self.stuck(stuck),
             Line::Input(_, Input::Lost(lost)) => {
                 self.write_held()?;
                 self.lost(lost)

@@ -75,6 +75,7 @@ impl TraceLine {
             "event" => input(Input::Event(read(line)?)),
             "attempt" => input(Input::Attempt(read(line)?)),
             "change" => input(Input::Change(read(line)?)),
+            "stuck" => input(Input::Stuck(read(line)?)),
             "process" => input(Input::Process(read(line)?)),
             "facts" => facts(line)?.map_or(Self::Other, |facts| input(Input::Facts(facts))),
             "lost" => input(Input::Lost(read(line)?)),

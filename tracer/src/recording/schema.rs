@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::findings::Finding;
 use crate::hierarchy::Header;
-use crate::input::{Attempt, Event, Facts, Lost, Process, Tick, Written};
+use crate::input::{Attempt, Event, Facts, Lost, Process, Stuck, Tick, Written};
 use crate::line::Counts;
 use crate::schema::Lines;
 
@@ -20,6 +20,7 @@ pub fn schema() -> Value {
         .with::<Event>("event", numbered.clone(), &["seq"])
         .with::<Attempt>("attempt", numbered.clone(), &["seq"])
         .with::<Written>("change", numbered.clone(), &["seq"])
+        .with::<Stuck>("stuck", numbered.clone(), &["seq"])
         .with::<Process>("process", numbered.clone(), &["seq"])
         .with::<Facts>("facts", numbered.clone(), &["seq"])
         .with::<Lost>("lost", numbered.clone(), &["seq"])

@@ -78,6 +78,7 @@ pub(super) const RULE: Rule = Rule {
     known: known::KNOWN,
     call: None,
     failed_start: None,
+    stuck: None,
     event: Some(OnEvent { of: &[Change::Attached, Change::Removed], begins, written: Some(changed::begins) }),
     deadline: None,
     course: Course { joins, gathers: |_, _| false, patience: PATIENCE, settles: SETTLES, waits, follows: &[], is_news },

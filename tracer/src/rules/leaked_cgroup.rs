@@ -54,6 +54,7 @@ pub(super) const RULE: Rule = Rule {
     known: known::KNOWN,
     call: None,
     failed_start: None,
+    stuck: None,
     event: Some(OnEvent { of: &[Change::Emptied], begins: left::emptied, written: None }),
     deadline: Some(OnDeadline {
         after_runtime: Some(left::PATIENCE),

@@ -69,6 +69,7 @@ pub(super) const RULE: Rule = Rule {
     known: known::KNOWN,
     call: None,
     failed_start: None,
+    stuck: None,
     event: None,
     deadline: Some(OnDeadline { after_runtime: None, while_dying: Some(PATIENCE), withdrawn_by: &[], begins: lingers }),
     course: Course {

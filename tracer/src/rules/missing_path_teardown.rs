@@ -47,6 +47,7 @@ pub(super) const RULE: Rule = Rule {
     known: known::KNOWN,
     call: Some(|call, world| gone::case(call, world).filter(|case| case.removal.is_none())),
     failed_start: None,
+    stuck: None,
     event: None,
     deadline: None,
     course: gone::COURSE,

@@ -46,6 +46,7 @@ pub(super) const RULE: Rule = Rule {
     known: known::KNOWN,
     call: Some(call),
     failed_start: None,
+    stuck: None,
     event: None,
     deadline: None,
     course: refusal::COURSE,

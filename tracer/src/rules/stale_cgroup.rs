@@ -67,6 +67,7 @@ pub(super) const RULE: Rule = Rule {
     known: known::KNOWN,
     call: Some(call),
     failed_start: Some(failed_start),
+    stuck: None,
     event: None,
     deadline: None,
     course: Course {

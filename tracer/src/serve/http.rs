@@ -6,8 +6,8 @@ mod host;
 mod patience;
 mod places;
 mod query;
-mod told;
 mod tls;
+mod told;
 
 use std::convert::Infallible;
 use std::fmt;
@@ -39,8 +39,8 @@ pub use host::Names;
 use patience::{Due, Patient, Stream};
 use places::{Answering, Place, Places};
 use query::{Part, Wanted};
-use told::Told;
 pub use tls::Tls;
+use told::Told;
 
 use super::Board;
 use super::page::Pages;
@@ -480,9 +480,7 @@ async fn respond(request: Request<Incoming>, site: &Site, is_local: bool) -> Res
             why => plain(StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {}\n", why.join("; "))),
         },
         // These tell of containers and command lines: see [`host`].
-        "/findings" | "/events" | "/trace" | "/"
-            if !is_local && !site.access.names.have(request.headers.get(HOST)) =>
-        {
+        "/findings" | "/events" | "/trace" | "/" if !is_local && !site.access.names.have(request.headers.get(HOST)) => {
             plain(StatusCode::FORBIDDEN, host::REFUSED)
         }
         "/findings" => {

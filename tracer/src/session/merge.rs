@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::gather::Arrived;
-use crate::input::{About, BootTime, Facts, Input};
+use crate::input::{About, BootTime, Exiting, Facts, Input};
 use crate::name::Name;
 use crate::reader::Ticket;
 
@@ -103,9 +103,10 @@ impl Merge {
         self.held.is_empty()
     }
 
-    /// When the first of those that are held was that somebody waits for: a failed call, or what became of a process.
+    /// When the first of those that are held was that somebody waits for: a failed call, one that does not return, or
+    /// what became of a process.
     pub fn next_urgent(&self) -> Option<BootTime> {
-        let is_urgent = |held: &&Held| matches!(held.input, Input::Attempt(_) | Input::Process(_));
+        let is_urgent = |held: &&Held| matches!(held.input, Input::Attempt(_) | Input::Stuck(_) | Input::Process(_));
         self.held.iter().filter(is_urgent).map(|held| held.position.at).min()
     }
 
@@ -153,6 +154,10 @@ fn bytes(input: &Input) -> usize {
             attempt.path.as_bytes().len() + directory
         }
         Input::Change(written) => written.file.as_bytes().len() + written.directory.path.as_bytes().len(),
+        Input::Stuck(stuck) => {
+            let names = stuck.file.iter().chain(&stuck.name).map(|name| name.as_bytes().len()).sum::<usize>();
+            names + stuck.exiting.len() * size_of::<Exiting>()
+        }
         Input::Process(process) => {
             let argv = process.argv.iter().flatten().map(|argument| argument.as_bytes().len() + size_of::<Name>());
             argv.sum::<usize>() + process.exe.as_ref().map_or(0, |exe| exe.as_bytes().len())

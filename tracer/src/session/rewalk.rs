@@ -34,7 +34,8 @@ impl Session {
         if self.again.is_none() && stream.tracker().wants_walk() && Instant::now() >= self.not_before + FOR_ROOM {
             self.again = Some(WalkReason::Room);
         }
-        if self.again.is_none() || Instant::now() < self.not_before {
+        // Who removes a cgroup and does not return holds the lock of directories, and would hold us.
+        if self.again.is_none() || Instant::now() < self.not_before || self.calls.hang() {
             return Ok(None);
         }
         let reason = self.again.take();

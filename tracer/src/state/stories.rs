@@ -239,7 +239,8 @@ impl Stories {
         story.include(&place, &case, notes, &mut self.scale);
         story.undo(&case, &mut self.scale);
         story.add(moment, &mut self.scale);
-        if story.told.is_none() || !is_known || story.is_outgrown() {
+        let has_returned = story.returned(&case, &mut self.scale);
+        if story.told.is_none() || !is_known || story.is_outgrown() || has_returned {
             self.set_due(number, since + course.patience);
         }
         self.index(number, &place, actor.as_ref().filter(|_| is_followed), &case);

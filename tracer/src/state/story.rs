@@ -17,7 +17,9 @@ use crate::control::Setting;
 use crate::errno::Errno;
 use crate::findings::{Cause, Certainty, Finding, FindingAttempt, Job, Kind, KnownIssue, Outcome, Severity};
 use crate::hash::fnv1a;
-use crate::input::{Actor, BootTime, Change, Circumstances, Exit, HierarchyId, Identity, Occupants, Pid, Seq, Task};
+use crate::input::{
+    Actor, BootTime, Change, Circumstances, Exit, HierarchyId, Identity, Occupants, Pid, Seq, Stuck, Task,
+};
 use crate::name::Name;
 
 /// Of a story's calls the first and the last ones are kept.
@@ -135,6 +137,8 @@ pub(crate) struct Case {
     /// It is about this call and those that fail like it: what was tried at the place before is about something else,
     /// and other stories are told of the call as well.
     pub is_alone: bool,
+    /// The call that does not return, or has after all.
+    pub stuck: Option<Arc<Stuck>>,
 }
 
 /// What somebody undid that another one had done.
@@ -354,6 +358,8 @@ pub(crate) struct Story {
     pub times: u64,
     /// What it began with, if somebody undid what another one had done.
     pub undone: Option<Box<Undone>>,
+    /// The call that does not return, or has after all; with what it waited for while it had not.
+    pub stuck: Option<Arc<Stuck>>,
     pub participants: Vec<Participant>,
     /// There were more participants than are followed.
     pub has_more: bool,
@@ -427,6 +433,7 @@ impl Weigh for Story {
         // participant.
         scale.add(2 * size_of::<Self>() + 512);
         (&self.container, &self.undone).weigh(scale);
+        self.stuck.weigh(scale);
         self.kept_calls().for_each(|call| call.weigh(scale));
         self.members.iter().for_each(|member| member.weigh(scale));
         self.participants.iter().for_each(|participant| participant.weigh(scale));
@@ -448,6 +455,7 @@ impl Story {
             events: Vec::new(),
             times: 0,
             undone: case.undone.clone(),
+            stuck: case.stuck.clone(),
             participants: Vec::new(),
             has_more: false,
             has_more_that_matter: false,
@@ -562,6 +570,20 @@ impl Story {
                 self.add_event(seq);
             }
         }
+    }
+
+    /// The call that it is about has returned. Returns whether that is so.
+    pub fn returned(&mut self, case: &Case, scale: &mut Scale) -> bool {
+        let (Some(before), Some(now)) = (&self.stuck, &case.stuck) else { return false };
+        if now.took_ns.is_none() || before.took_ns.is_some() {
+            return false;
+        }
+        let (waits_in, exiting) = (before.waits_in.clone(), before.exiting.clone());
+        let now = Arc::new(Stuck { waits_in, exiting, ..(**now).clone() });
+        scale.take(&self.stuck);
+        self.stuck = Some(now);
+        scale.put(&self.stuck);
+        true
     }
 
     fn add_event(&mut self, seq: Seq) {

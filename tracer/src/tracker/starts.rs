@@ -142,6 +142,7 @@ mod tests {
         },
         known: &[],
         call: None,
+        stuck: None,
         failed_start: Some(|start, _| {
             let container = start.container.cloned();
             Some(Case { existing: Some(start.existing), container, ..Case::default() })

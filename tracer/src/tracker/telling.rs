@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::Tracker;
 use crate::container::Container;
 use crate::findings::{Kind, Severity};
-use crate::input::{Actor, Change, Event, Pid, Seq, Written};
+use crate::input::{Actor, Change, Event, Pid, Seq, Stuck, Written};
 use crate::name::Name;
 use crate::rules::{self, Beginning, Call, Overwriting, World};
 use crate::state::{Caller, Case, Deadline, Due, Dying, Existing, Key, Moment, Note, Place, StateSeen, Story};
@@ -71,6 +71,16 @@ impl Tracker {
             let Some(Overwriting { case, seq, at, actor }) = is(seq, written, &self.world()) else { continue };
             let place = Place::of(cgroup);
             self.tell(kind, Moment::Event { seq, at, since: written.at, place, actor: Some(actor) }, *case);
+        }
+    }
+
+    /// A call does not return, or has after all: what is known of its cgroup is filled in.
+    pub(super) fn does_not_return(&mut self, seq: Seq, call: &Arc<Stuck>) {
+        let Some(cgroup) = &call.cgroup else { return };
+        for (kind, rule) in self.rules.iter() {
+            let Some(case) = rule.stuck.and_then(|begins| begins(call, &self.world())) else { continue };
+            let (place, actor) = (Place::of(cgroup), Some(call.actor.clone()));
+            self.tell(kind, Moment::Event { seq, at: call.began, since: call.at, place, actor }, case);
         }
     }
 
@@ -192,8 +202,10 @@ impl Tracker {
     }
 
     pub(crate) fn world(&self) -> World<'_> {
-        let Self { kernel, cgroups, makers, placings, settings, coverage, processes, notes, stories, .. } = self;
-        World { kernel, cgroups, makers, placings, settings, coverage, processes, notes, stories }
+        let Self {
+            kernel, cgroups, makers, placings, settings, in_flight, coverage, processes, notes, stories, ..
+        } = self;
+        World { kernel, cgroups, makers, placings, settings, in_flight, coverage, processes, notes, stories }
     }
 }
 

@@ -300,6 +300,7 @@ fn set_at(input: &mut Input, at: BootTime) {
         Input::Event(event) => event.at = at,
         Input::Attempt(attempt) => attempt.at = at,
         Input::Change(written) => written.at = at,
+        Input::Stuck(stuck) => stuck.at = at,
         Input::Process(process) => process.at = at,
         Input::Facts(facts) => facts.at = at,
         Input::Lost(lost) => lost.at = at,

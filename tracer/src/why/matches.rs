@@ -313,6 +313,12 @@ impl Output for Search<'_> {
                     }
                     self.actor(written.at, written.actor.pid, false);
                 }
+                Input::Stuck(stuck) => {
+                    if let Some(cgroup) = &stuck.cgroup {
+                        self.cgroup(stuck.at, cgroup, stuck.container.as_ref(), None);
+                    }
+                    self.actor(stuck.at, stuck.actor.pid, false);
+                }
                 Input::Process(_) | Input::Facts(_) | Input::Lost(_) | Input::Tick(_) => {}
             },
             Line::Span(_) | Line::Finding(_) | Line::Passed(_) | Line::End(..) => {}

@@ -15,7 +15,7 @@ use crate::findings::Finding;
 use crate::hierarchy::Header;
 use crate::input::{
     About, Actor, Attempt, BootTime, Cgroup, CgroupId, Change, Event, Exit, HierarchyId, Input, Lost, Operation, Pid,
-    ProcessChange, Written,
+    ProcessChange, Stuck, Written,
 };
 use crate::line::{Line, Output};
 use crate::name::{Name, components};
@@ -318,6 +318,21 @@ impl<'a> Story<'a> {
         });
     }
 
+    fn stuck(&mut self, stuck: &Stuck) {
+        if !self.concerns(stuck.cgroup.as_ref(), stuck.container.as_ref(), &stuck.actor) {
+            return;
+        }
+        let by = self.saw(Some(&stuck.actor));
+        self.row(Row {
+            at: stuck.at,
+            word: "stuck",
+            errno: stuck.errno,
+            hierarchies: vec![stuck.hierarchy],
+            path: stuck.cgroup.as_ref().map(|cgroup| cgroup.path.printable()).unwrap_or_default(),
+            tail: [stuck.file.as_ref().map(|file| file.printable()), Some(phrases::stuck(stuck)), by],
+        });
+    }
+
     fn row(&mut self, row: Row) {
         let at = row.at;
         self.settle(at);
@@ -419,6 +434,7 @@ impl Output for Story<'_> {
                     Input::Event(event) => self.event(event),
                     Input::Attempt(attempt) => self.attempt(attempt),
                     Input::Change(written) => self.written(written),
+                    Input::Stuck(stuck) => self.stuck(stuck),
                     Input::Process(process) if process.change == ProcessChange::Exit => {
                         if self.running.remove(&process.pid) {
                             let ended = match process.exit {

@@ -73,25 +73,6 @@ fn what_is_mistyped_is_told_with_the_nearest_valid_one() {
 }
 
 #[test]
-fn a_kind_that_only_other_versions_make_is_no_typing_error() {
-    for arguments in [
-        &["live", "--fail-on", "fault,stuck-call", "--", "true"][..],
-        &["record", "--fail-on", "stuck-call", "--", "true"],
-        &["record", "--flight", "5s", "--flight-on", "stuck-call", "--", "true"],
-        &["report", "--fail-on", "stuck-call", "x"],
-        &["serve", "--record", "/x", "--flight", "5s", "--flight-on", "stuck-call", "--check-config"],
-        &["explain", "stuck-call"],
-    ] {
-        let done = run(arguments);
-        check_error(
-            &done,
-            &["kind `stuck-call` is known, but this version does not report it; it reports: duplicate-tear"],
-        );
-        assert_eq!(stderr(&done).lines().count(), 1, "{}", stderr(&done));
-    }
-}
-
-#[test]
 fn json_is_asked_for_in_the_same_two_ways_everywhere() {
     let trace = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/recordings/race.jsonl");
     let print = |arguments: &[&str]| {

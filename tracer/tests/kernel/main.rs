@@ -18,6 +18,7 @@ mod processes;
 mod refusals;
 mod scale;
 mod start;
+mod stuck;
 mod waking;
 mod writes;
 

@@ -55,6 +55,7 @@ const OLD: Rule = Rule {
     known: &[],
     call: None,
     failed_start: None,
+    stuck: None,
     event: Some(OnEvent { of: &[Change::Created], begins: |_, _| Some(Beginning::Deadline(SPAN)), written: None }),
     deadline: Some(OnDeadline {
         while_dying: None,
@@ -73,6 +74,7 @@ const MADE: Rule = Rule {
     known: &[],
     call: None,
     failed_start: None,
+    stuck: None,
     event: Some(OnEvent {
         of: &[Change::Created],
         begins: |event, world| {
