@@ -45,6 +45,12 @@ pub fn purpose(file: &Name) -> Purpose {
     }
 }
 
+/// Whether a cgroup keeps something for itself alone, by what one of its cpuset's files says: a switch, or a list, in
+/// which 0 is the first processor.
+pub fn keeps_for_itself(file: &str, value: &Name) -> bool {
+    if file.ends_with("_exclusive") { *value != "0" } else { file.ends_with(".exclusive") && !value.is_empty() }
+}
+
 /// The controller that a file is of. `None` for those that every cgroup has.
 pub fn controller(file: &Name) -> Option<&str> {
     let (controller, _) = file.to_str()?.split_once('.')?;
@@ -288,6 +294,15 @@ mod tests {
         assert_eq!(
             [of("pids.max"), of("hugetlb.2MB.max"), of("cgroup.freeze"), of("io.max")],
             [None, None, None, Some(2)]
+        );
+    }
+
+    #[test]
+    fn the_first_processor_is_kept_by_a_list_and_not_by_a_switch() {
+        let keeps = |file: &str, value: &str| keeps_for_itself(file, &value.into());
+        assert!(keeps("cpuset.cpus.exclusive", "0") && keeps("cpuset.cpu_exclusive", "1"));
+        assert!(
+            !keeps("cpuset.cpus.exclusive", "") && !keeps("cpuset.cpu_exclusive", "0") && !keeps("cpuset.cpus", "0")
         );
     }
 

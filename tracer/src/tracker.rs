@@ -694,7 +694,7 @@ impl Tracker {
 
     /// Takes in what a control file is set to now, and by whom.
     fn learn_setting(&mut self, seq: Seq, cgroup: Key, written: &Written) {
-        let Written { at, file, actor, .. } = &*written;
+        let Written { at, file, actor, .. } = written;
         let Some(value) = written.value.as_ref().filter(|_| !written.value_truncated) else {
             return self.settings.forget_file(cgroup, file);
         };

@@ -84,7 +84,7 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
         step(&format!("testing: {name}"));
-        let left_out = if name == "kernel" { kernels::left_out_here() } else { None };
+        let left_out = (name == "kernel").then(kernels::left_out_here);
         let suite = Suite::called(&name)?;
         if suite.needs == Needs::Machine {
             ahead.pause();
@@ -234,7 +234,7 @@ fn run_tests(
     let mut command = crate::as_root(program)?;
     if let Some(word) = left_out {
         println!(
-            "left out: tests with {word} in their names, because this host has no such hierarchy; guests run them"
+            "left out: tests with {word} in their names, because this host has other hierarchies; guests run them"
         );
         command.args(["--skip", word]);
     }

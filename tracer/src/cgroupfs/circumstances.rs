@@ -9,6 +9,7 @@ use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::{directory_flags, is_root, open, open_mount, read};
+use crate::control;
 use crate::hierarchy::Hierarchy;
 use crate::input::{CgroupId, Circumstances, FileValue, Level, Occupant, Pid};
 use crate::name::Name;
@@ -273,9 +274,8 @@ fn values(cgroup: &OwnedFd, subject: &Subject, children: &[Name]) -> Vec<FileVal
         let path = below(&around_path, name);
         let Ok(beside) = openat(&around, name.as_bytes(), directory_flags(), Mode::empty()) else { continue };
         // Those that keep something for themselves.
-        let is_one = |file: &&&str| file.ends_with("exclusive");
-        let keeps = |file: &&str| value(&beside, file).is_some_and(|value| value != "0" && !value.is_empty());
-        if path != subject.path && related.beside.iter().filter(is_one).any(keeps) {
+        let keeps = |file: &&str| value(&beside, file).is_some_and(|value| control::keeps_for_itself(file, &value));
+        if path != subject.path && related.beside.iter().any(keeps) {
             related.beside.iter().for_each(|file| tell(&beside, &path, file));
         }
     }

@@ -227,7 +227,7 @@ fn cpuset(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
     for file in exclusive {
         for (path, value) in refused.values(file).filter(|(path, _)| *path != own && !around_is(refused, path)) {
             let theirs = refused.value(path, list).unwrap_or(value);
-            if *value != "0" && parse(theirs).is_some_and(|theirs| overlaps(&asked, &theirs)) {
+            if control::keeps_for_itself(file, value) && parse(theirs).is_some_and(|theirs| overlaps(&asked, &theirs)) {
                 return Some((NOT_A_SUBSET, format!("{path} beside it has {theirs} for itself alone"), true));
             }
         }

@@ -1,5 +1,7 @@
 //! Calls on control files that the kernel refuses, and what is told of each: played on this host's own cgroupfs.
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::Command;
 
 use serde_json::Value;
@@ -207,5 +209,220 @@ fn a_user_is_told_which_cgroup_around_both_belongs_to_whom() {
             "cgroup.procs of /S, the cgroup around both it and /S/other where the process was; that belongs to user 0, \
              and user 65534 may not (EACCES)",
         )],
+    );
+}
+
+/// Controllers that are enabled for cgroups in the root of cgroup2, for a while.
+struct Enabled {
+    control: PathBuf,
+    controllers: Vec<&'static str>,
+}
+
+impl Drop for Enabled {
+    fn drop(&mut self) {
+        for controller in &self.controllers {
+            let _ = fs::write(&self.control, format!("-{controller}"));
+        }
+    }
+}
+
+/// A cgroup of cgroup2 that has these controllers, in a test that is about that. Such tests have `v2_alone` in their
+/// names, so that a host whose controllers are in v1 hierarchies can leave them out: they fail there.
+fn on_v2_alone(controllers: &[&'static str]) -> (Enabled, Scratch) {
+    let scratch = Scratch::new();
+    let root = scratch.path.parent().unwrap();
+    let words = |file| fs::read_to_string(root.join(file)).unwrap();
+    let has = |list: &str, controller: &str| list.split_ascii_whitespace().any(|own| own == controller);
+    let (there, on) = (words("cgroup.controllers"), words("cgroup.subtree_control"));
+    let mut enabled = Enabled { control: root.join("cgroup.subtree_control"), controllers: Vec::new() };
+    for controller in controllers.iter().copied().filter(|controller| !has(&on, controller)) {
+        assert!(has(&there, controller), "cgroup2 of this host has no {controller}: --skip v2_alone");
+        fs::write(&enabled.control, format!("+{controller}")).unwrap();
+        enabled.controllers.push(controller);
+    }
+    (enabled, scratch)
+}
+
+#[test]
+fn on_v2_alone_each_refusal_of_a_limit_has_its_culprit() {
+    let (_enabled, scratch) = on_v2_alone(&["cpu", "cpuset", "io", "memory", "pids"]);
+    let steps = [
+        "e '+cpu +cpuset +io +memory +pids' cgroup.subtree_control; mkdir a b",
+        "!e much a/memory.max",
+        "!e -1 a/memory.high",
+        "!e 2 a/memory.oom.group",
+        "!e -1 a/pids.max",
+        "!e many a/pids.max",
+        "!e 0 a/cpu.weight",
+        "!e 10001 a/cpu.weight",
+        "!e '10 100000' a/cpu.max",
+        "!e 'some 100000' a/cpu.max",
+        "e '50000 100000' a/cpu.max",
+        "!e 60000 a/cpu.max.burst",
+        "!e 4095 a/cpuset.cpus",
+        "!e x a/cpuset.cpus",
+        "!e 7 a/cpuset.mems",
+        "!e none a/cpuset.cpus.partition",
+        "!e '250:77 rbps=1000' a/io.max",
+        "!e 'disk rbps=1000' a/io.max",
+    ];
+    // Since Linux 6.7.
+    let has_exclusive = scratch.path.join("cpuset.cpus.exclusive").exists();
+    let exclusive = ["e 0 a/cpuset.cpus.exclusive", "!e 0 b/cpuset.cpus.exclusive"];
+    let steps: Vec<&str> = steps.into_iter().chain(exclusive.into_iter().filter(|_| has_exclusive)).collect();
+    let invalid = [
+        ("memory.max", "much", "EINVAL"),
+        ("memory.high", "-1", "EINVAL"),
+        ("memory.oom.group", "2", "EINVAL"),
+        ("pids.max", "-1", "EINVAL"),
+        ("pids.max", "many", "EINVAL"),
+        ("cpu.weight", "0", "ERANGE"),
+        ("cpu.weight", "10001", "ERANGE"),
+        ("cpu.max", "10 100000", "EINVAL"),
+        ("cpu.max", "some 100000", "EINVAL"),
+        ("cpu.max.burst", "60000", "EINVAL"),
+        ("cpuset.cpus", "4095", "ERANGE"),
+    ];
+    let invalid = invalid.map(|(file, value, errno)| {
+        format!("set {file} of cgroup /S/a to \"{value}\": the file does not take that ({errno})")
+    });
+    let mut expected: Vec<_> = invalid.iter().map(|sentence| (LIMIT, "invalid-value", sentence.as_str())).collect();
+    expected.extend([
+        (LIMIT, "unknown", "set cpuset.cpus of cgroup /S/a to \"x\": why is not known (EINVAL)"),
+        (LIMIT, "unknown", "set cpuset.mems of cgroup /S/a to \"7\": why is not known (EINVAL)"),
+        (LIMIT, "unknown", "set cpuset.cpus.partition of cgroup /S/a to \"none\": why is not known (EINVAL)"),
+        (LIMIT, "device", "set io.max of cgroup /S/a to \"250:77 rbps=1000\": there is no such device (ENODEV)"),
+        (
+            LIMIT,
+            "invalid-value",
+            "set io.max of cgroup /S/a to \"disk rbps=1000\": the file does not take that (EINVAL)",
+        ),
+    ]);
+    let taken = "set cpuset.cpus.exclusive of cgroup /S/b to \"0\": /S/a beside it has 0 for itself alone (EINVAL)";
+    expected.extend(has_exclusive.then_some((LIMIT, "not-a-subset", taken)));
+    check(&told(&scratch, &steps), &expected);
+}
+
+#[test]
+fn on_v2_alone_each_refusal_of_a_controller_and_of_a_process_has_its_culprit() {
+    let (_enabled, scratch) = on_v2_alone(&["cpu", "memory", "pids"]);
+    let steps = [
+        "mkdir a b",
+        "!e +memory a/cgroup.subtree_control",
+        "!e 1M a/memory.max",
+        "!e 1 a/memory.limit_in_bytes",
+        "e '+memory +pids' cgroup.subtree_control",
+        "e $s a/cgroup.procs",
+        "!e +memory a/cgroup.subtree_control",
+        "!e $s cgroup.procs",
+        "!e $s cgroup.threads",
+        "e +memory b/cgroup.subtree_control",
+        "!e -memory cgroup.subtree_control",
+        "!e threaded b/cgroup.type",
+        "!e domain b/cgroup.type",
+        "!e 2 a/cgroup.procs",
+        "!e one a/cgroup.procs",
+        "e $s ../cgroup.procs; e -memory b/cgroup.subtree_control; e -memory cgroup.subtree_control",
+        "e threaded b/cgroup.type",
+        "!e +memory b/cgroup.subtree_control",
+        "!e +memory cgroup.subtree_control",
+        "!e $s b/cgroup.threads",
+        "!e $s a/cgroup.procs",
+        "kill -9 $s",
+        "!e $s a/cgroup.procs",
+    ];
+    let (attach, control, missing) = ("refused-attach", "refused-control", "missing-controller");
+    check(
+        &told(&scratch, &steps),
+        &[
+            (
+                control,
+                "controller-missing",
+                "enable memory for the cgroups in cgroup /S/a: the cgroup around it, /S, has memory and does not hand \
+                 it on in its cgroup.subtree_control (ENOENT)",
+            ),
+            (
+                missing,
+                "not-enabled",
+                "open memory.max of cgroup /S/a, which it does not have: the cgroup around it, /S, has memory and does \
+                 not hand it on in its cgroup.subtree_control; the error comes from O_CREAT, because no file can be \
+                 made there, and not from a missing right (EACCES)",
+            ),
+            (
+                missing,
+                "other-version",
+                "open memory.limit_in_bytes of cgroup /S/a, which it does not have: it is a file of cgroup v1, and \
+                 this is one of v2; the error comes from O_CREAT",
+            ),
+            (control, "processes-inside", "] is in it (EBUSY)"),
+            (attach, "inner-processes", "] into cgroup /S: controllers (memory and pids) are enabled for the cgroups"),
+            (attach, "inner-processes", "] into cgroup /S: controllers (memory and pids) are enabled for the cgroups"),
+            (control, "child-uses-it", "disable memory for the cgroups in cgroup /S: /S/b hands it on (EBUSY)"),
+            (
+                control,
+                "threaded",
+                "make cgroup /S/b \"threaded\": it hands on memory, which a threaded cgroup cannot have (EOPNOTSUPP)",
+            ),
+            (control, "unknown", "make cgroup /S/b \"domain\": \"domain\" is no type that can be written (EINVAL)"),
+            (attach, "unknown", "put kthreadd[2] into cgroup /S/a: it is a thread of the kernel's own (EINVAL)"),
+            (attach, "unknown", "put process \"one\" into cgroup /S/a: \"one\" is no process number (EINVAL)"),
+            (
+                control,
+                "controller-missing",
+                "enable memory for the cgroups in cgroup /S/b: the cgroup around it, /S, has memory and does not hand \
+                 it on in its cgroup.subtree_control (ENOENT)",
+            ),
+            (
+                control,
+                "threaded",
+                "enable memory for the cgroups in cgroup /S: /S/b in it is threaded, so that it can hand on threaded \
+                 controllers only (EOPNOTSUPP)",
+            ),
+            (
+                attach,
+                "threaded",
+                "its type is `threaded`, below /S, which has threaded cgroups in it, and the process is of another \
+                 threaded domain (EOPNOTSUPP)",
+            ),
+            (
+                attach,
+                "threaded",
+                "its type is `domain invalid`, below /S, which has threaded cgroups in it: it was not made threaded, \
+                 and can be no domain (EOPNOTSUPP)",
+            ),
+            (attach, "process-gone", " into cgroup /S/a: there is no such process (ESRCH)"),
+        ],
+    );
+}
+
+#[test]
+fn on_v2_alone_nobody_changes_the_root_of_a_namespace_from_inside_or_moves_out_of_it() {
+    let (_enabled, scratch) = on_v2_alone(&[]);
+    let remount = |options: &str| {
+        let options = format!("remount,{options}");
+        let mount = Command::new("mount").args(["-o", &options, "/sys/fs/cgroup"]).status().unwrap();
+        assert!(mount.success());
+    };
+    remount("nsdelegate");
+    let inside =
+        |script: &str| format!("!echo $$ > a/cgroup.procs; exec unshare -C sh -c '{script}; x=$?; read line; exit $x'");
+    let steps = ["mkdir a b".to_owned(), inside("printf 5 > a/cgroup.max.depth"), inside("printf 0 > b/cgroup.procs")];
+    let told = told(&scratch, &steps.each_ref().map(String::as_str));
+    remount("rw");
+    check(
+        &told,
+        &[
+            (
+                LIMIT,
+                "not-delegated",
+                "set cgroup.max.depth of cgroup /S/a to \"5\": it may not change that there (EPERM)",
+            ),
+            (
+                "refused-attach",
+                "outside-namespace",
+                "put itself into cgroup /S/b: cgroup2 is mounted with nsdelegate, and the move from /S/a to /S/b leads \
+                 out of the cgroup namespace of the one that tried (ENOENT)",
+            ),
+        ],
     );
 }

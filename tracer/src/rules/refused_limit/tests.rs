@@ -34,6 +34,10 @@ fn the_limit_above_and_the_sibling_are_named() {
         ];
     });
     assert_eq!(told, ("not-a-subset", Certainty::Certain, "/a/db beside it has 1 for itself alone (EINVAL)".into()));
+    let told = limit(V2, "cpuset.cpus.exclusive", "0", Errno::EINVAL, |said| {
+        said.values = vec![file_value("/a/db", "cpuset.cpus", ""), file_value("/a/db", "cpuset.cpus.exclusive", "0")];
+    });
+    assert_eq!(told, ("not-a-subset", Certainty::Certain, "/a/db beside it has 0 for itself alone (EINVAL)".into()));
     let told = limit(V1, "cpuset.cpu_exclusive", "1", Errno::EACCES, |said| {
         said.values = vec![
             file_value("/a", "cpuset.cpu_exclusive", "0"),
