@@ -162,7 +162,8 @@ fn article(out: &mut impl Write, anchor: &Anchor<'_>, several: bool) -> io::Resu
     let severity = finding.severity.as_str();
     writeln!(
         out,
-        "<article class=\"finding {severity}\" id=\"{id}\" data-revision=\"{}\" tabindex=\"-1\" aria-labelledby=\"{id}-name\">\
+        "<article class=\"finding {severity}\" id=\"{id}\" data-revision=\"{}\" tabindex=\"-1\" \
+         aria-labelledby=\"{id}-name\">\
          <h3 id=\"{id}-name\"><span class=\"severity {severity}\">{severity}</span> {}, {}</h3>",
         finding.revision,
         finding.kind.as_str(),

@@ -1,4 +1,5 @@
-//! The HTML report, and the page of a running agent, in a real browser: headless Chromium, from Debian's packages, driven as by a person.
+//! The HTML report, and the page of a running agent, in a real browser: headless Chromium, from Debian's packages,
+//! driven as by a person.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 #[path = "../support/agent.rs"]
