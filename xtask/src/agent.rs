@@ -87,10 +87,11 @@ pub fn sum(samples: &Samples, name: &str) -> f64 {
 }
 
 impl Agent {
-    /// Starts it.
-    pub fn start(program: &Path) -> anyhow::Result<Self> {
+    /// Starts it, with more arguments.
+    pub fn start(program: &Path, arguments: &[&str]) -> anyhow::Result<Self> {
         let mut child = Command::new(program)
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
             .stderr(Stdio::piped())
             .spawn()
             .context("failed to run cgtrace")?;
@@ -103,7 +104,8 @@ impl Agent {
         }
         std::thread::spawn(move || std::io::copy(&mut stderr, &mut std::io::sink()));
         let address = said.lines().find_map(|line| line.strip_prefix("serving: http://"));
-        let address = address.context("it says where it serves")?.parse().context("an address")?;
+        let address = address.and_then(|addresses| addresses.split(',').next()).context("it says where it serves")?;
+        let address = address.parse().context("an address")?;
         Ok(Self { child, address })
     }
 

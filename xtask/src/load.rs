@@ -3,6 +3,7 @@
 //! Requests are due at fixed times, and an answer's time counts from when its request was due: a server that stalls
 //! makes all that were due meanwhile late, and none of them is left out.
 
+use std::fmt;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -22,6 +23,13 @@ pub struct Latencies {
     pub p99: Duration,
     /// None took longer.
     pub max: Duration,
+}
+
+impl fmt::Display for Latencies {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [p50, p99, max] = [self.p50, self.p99, self.max].map(|time| time.as_secs_f64() * 1e3);
+        write!(f, "p50 {p50:.2} ms, p99 {p99:.2} ms, most {max:.2} ms, of {} scrapes", self.count)
+    }
 }
 
 /// Asks for `path` so often a second for so long, over as many connections as there are threads.

@@ -173,8 +173,8 @@ impl History {
     }
 }
 
-/// Keeps the last of a stream in `history`, in a thread of its own, which calls `confine` first. `report` is told, once,
-/// when what exists on this host takes too much of it.
+/// Keeps the last of a stream in `history`, in a thread of its own, which calls `confine` first. `report` is told,
+/// once, when what exists on this host takes too much of it.
 ///
 /// # Errors
 /// When there can be no thread.

@@ -92,6 +92,8 @@ fn cgroups_that_were_dying_before_the_start_are_counted_apart_until_they_are_rel
     support::wait_for_zombie(zombie.0 as u32);
     std::fs::remove_dir(&cgroup).unwrap();
     let agent = Serving::start(&[]);
+    // Before the first turn it is not known how many they are.
+    wait_for("readiness", || (agent.get("/readyz").0 == 200).then_some(()));
     let before = || agent.sample("cgtrace_cgroups{state=\"dying_before\"}");
     let counted = wait_for("the count", || (before() >= 1.0).then(before));
     assert_eq!(zombie.wait(), 0);

@@ -73,7 +73,7 @@ fn starts(bench: &Bench) -> anyhow::Result<String> {
 
 /// What they take when nothing happens: shares of a processor in the windows in which nothing did.
 fn at_rest(bench: &Bench) -> anyhow::Result<String> {
-    let agent = Agent::start(&bench.program)?;
+    let agent = Agent::start(&bench.program, &[])?;
     let live = start(&bench.program, COMMANDS[1].1, COMMANDS[1].2)?;
     let at_start = [resident(agent.child.id())?, resident(live.id())?];
     let running = Running::start(Tracer::Bpftrace, &bench.program, Path::new(""))?;

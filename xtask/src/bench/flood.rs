@@ -41,7 +41,7 @@ pub fn make(cgroup: &Path) -> anyhow::Result<()> {
 /// Measures the flood. Returns what the page says of it.
 pub fn run(bench: &Bench) -> anyhow::Result<String> {
     step("flood");
-    let agent = Agent::start(&bench.program)?;
+    let agent = Agent::start(&bench.program, &[])?;
     let alone = agent.metrics()?;
     let churn = Churn::start(&bench.scratch.0)?;
     let busy = cpu_share(&agent.child, || std::thread::sleep(FLOOD))?;

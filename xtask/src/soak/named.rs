@@ -361,7 +361,7 @@ impl Look {
 /// Plays so many containers before an agent, and prints what it took.
 pub fn run(program: &Path, scratch: &Scratch, containers: u64) -> anyhow::Result<()> {
     step(&format!("soaking with {containers} named containers"));
-    let agent = Agent::start(program)?;
+    let agent = Agent::start(program, &[])?;
     let host = Host::new(scratch)?;
     let before = agent.metrics()?;
     let early = containers / 5;
