@@ -37,6 +37,8 @@ pub const ABOVE: usize = 1_024;
 pub const TOLD: usize = 4_096;
 /// Calls on cgroupfs at a time of which it is known when they began, and what was to be written.
 pub const BEGUN: usize = 1_024;
+/// The kernel's functions that are looked at for calls in flight, besides the one that writes end in.
+pub const FUNCTIONS_IN_FLIGHT: [&str; 2] = ["cgroup_mkdir", "cgroup_rmdir"];
 /// The name that a call in flight is about is read up to this, its closing zero included. Control files have shorter
 /// ones.
 pub const LONGEST_IN_FLIGHT: usize = 128;

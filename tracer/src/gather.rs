@@ -471,8 +471,8 @@ impl Gatherer {
         self.within_budget(Whose::Trackers, |gatherer, begun| gatherer.look_into((hierarchy, path), begun))
     }
 
-    /// Whether a call hangs: who removes a cgroup holds the lock of its directory, and would hold whoever looks into it.
-    /// Then that is done for none.
+    /// Whether a call hangs: who removes a cgroup holds the lock of its directory, and would hold anyone who looks into
+    /// it. Then that is done for none.
     pub fn look_into_none(&mut self, is_so: bool) {
         self.looks_into_none = is_so;
     }

@@ -308,8 +308,9 @@ const SERVE: &[i64] = &[
     libc::SYS_shutdown,
 ];
 
-/// bpf(2): look a map up, update one, take something out of one, go through one, ask for a program's numbers, and attach a program that was loaded
-/// before to its tracepoint: one that takes over from trampolines that the kernel does not run any more.
+/// bpf(2): look a map up, update one, take something out of one, go through one, ask for a program's numbers, and
+/// attach a program that was loaded before to its tracepoint: one that takes over from trampolines that the kernel does
+/// not run any more.
 const BPF_COMMANDS: [u64; 6] = [1, 2, 3, 4, 15, 17];
 /// `PR_SET_NAME`: a new thread tells its name.
 const PR_SET_NAME: u64 = 15;

@@ -384,8 +384,8 @@ impl Session {
         Ok(stream.feed(&mut Input::Lost(lost))?)
     }
 
-    /// Looks for calls that do not return, and asks what they wait for. What is asked of them can hang as they do, so it
-    /// is asked of the readers.
+    /// Looks for calls that do not return, and asks what they wait for. What is read of them can hang as they do: the
+    /// readers do that.
     fn look_at_calls(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
         let is_due = self.calls.next.is_some_and(|due| due <= now);
         if !is_due && now.since(self.calls.looked) < CALLS_EVERY {

@@ -708,27 +708,35 @@ impl Tracker {
     fn stuck(&mut self, seq: Seq, stuck: &mut Stuck) {
         self.sweep();
         self.processes.identify(&mut stuck.actor, stuck.at);
-        let live = self.cgroups.get(stuck.hierarchy, stuck.id);
-        let whole = live.filter(|live| !live.truncated);
-        let (mut path, mut level, mut container) = match whole {
-            Some(live) => (Some(live.path.clone()), live.level, live.container.clone()),
-            None => (None, None, None),
-        };
-        let mut id = Some(stuck.id);
-        if let (Operation::Mkdir, Some(around), Some(name)) = (stuck.operation, &path, &stuck.name) {
-            let around = around.as_bytes().strip_suffix(b"/").unwrap_or(around.as_bytes());
-            (path, level) = (Some(Name::from([around, b"/", name.as_bytes()].concat())), level.map(|level| level + 1));
-            (id, container) = (None, None);
-        }
-        if let Some(path) = path {
-            let place = Place { hierarchy: stuck.hierarchy, path };
-            stuck.container = container.or_else(|| self.container_of_missing(&place, stuck.actor.pid));
-            let Place { hierarchy, path } = place;
-            stuck.cgroup = Some(Cgroup { hierarchy, id, path, level, truncated: false });
-        }
+        // One that has returned may have removed its cgroup.
+        let told = self.in_flight.get(stuck.call()).map(|told| (told.cgroup.clone(), told.container.clone()));
+        (stuck.cgroup, stuck.container) = told.unwrap_or_else(|| self.cgroup_of_call(stuck));
         let call = Arc::new(stuck.clone());
         self.does_not_return(seq, &call);
         self.in_flight.tell(seq, &call);
+    }
+
+    /// The cgroup that a call is on, or is to make, and whose it is.
+    fn cgroup_of_call(&mut self, stuck: &Stuck) -> (Option<Cgroup>, Option<Arc<Container>>) {
+        let key = (stuck.hierarchy, stuck.id);
+        let live = self.cgroups.get(key.0, key.1).map(|live| (&live.path, live.level, &live.container, live.truncated));
+        let dying = || self.cgroups.dying_one(key).map(|one| (&one.path, one.level, &one.container, one.truncated));
+        let Some((path, level, container, false)) = live.or_else(dying) else { return (None, None) };
+        let cgroup =
+            Cgroup { hierarchy: stuck.hierarchy, id: Some(stuck.id), path: path.clone(), level, truncated: false };
+        if stuck.operation != Operation::Mkdir {
+            return (Some(cgroup), container.clone());
+        }
+        // A name that is as long as can be told may be longer.
+        let Some(name) = stuck.name.as_ref().filter(|name| name.as_bytes().len() < tracer_ebpf::LONGEST_IN_FLIGHT - 1)
+        else {
+            return (None, None);
+        };
+        let around = path.as_bytes().strip_suffix(b"/").unwrap_or(path.as_bytes());
+        let path = Name::from([around, b"/", name.as_bytes()].concat());
+        let place = Place { hierarchy: stuck.hierarchy, path: path.clone() };
+        let cgroup = Cgroup { id: None, path, level: level.map(|level| level + 1), ..cgroup };
+        (Some(cgroup), self.container_of_missing(&place, stuck.actor.pid))
     }
 
     /// The path of a cgroup that exists, if all of it is known.

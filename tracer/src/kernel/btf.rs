@@ -9,9 +9,8 @@ use std::fs;
 use std::sync::OnceLock;
 
 use aya::{BtfError, Endianness};
-use tracer_ebpf::offset;
+use tracer_ebpf::{FUNCTIONS_IN_FLIGHT, offset};
 
-use super::plan::{PROBES, ProbeSpec};
 use crate::input::Syscall;
 
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -42,7 +41,7 @@ impl Excerpt {
     }
 
     fn of(bytes: &[u8]) -> Option<Self> {
-        let in_flight = PROBES.iter().filter_map(ProbeSpec::function_in_flight).map(str::to_owned);
+        let in_flight = FUNCTIONS_IN_FLIGHT.map(str::to_owned);
         let functions: Vec<String> = Syscall::ALL.map(function_of).into_iter().chain(in_flight).collect();
         let structures = offset::TABLE.iter().map(|(structure, _)| (KIND_STRUCT, *structure));
         let hooks = functions.iter().map(|function| (KIND_FUNC, function.as_str()));

@@ -443,6 +443,8 @@ mod tests {
         assert_eq!(missed(Backend::Trampoline), ["read", "pread64"]);
         let by_functions = ["enter_cgroup_mkdir", "enter_cgroup_rmdir", "cgroup_file_write"];
         assert_eq!(missed(Backend::TracepointBtf), by_functions);
+        let in_flight: Vec<&str> = PROBES.iter().filter_map(ProbeSpec::function_in_flight).collect();
+        assert_eq!(in_flight, tracer_ebpf::FUNCTIONS_IN_FLIGHT);
         let of_writes = PROBES.iter().find(|probe| probe.is_on_function()).expect("there is one");
         assert_eq!(
             of_writes.cost,

@@ -1,8 +1,8 @@
 //! `stuck-call`: a call on cgroupfs does not return.
 //!
-//! Told while it hangs, with what it waits for and who holds that up, as far as this is proved: by the kernel's function
-//! that the thread sleeps in, by what the file is that is written to, and by other calls that do not return. It is told
-//! again when the call has returned. One story is of one call.
+//! Told while it hangs, with what it waits for and who holds that up, as far as this is proved: by the function of the
+//! kernel that the thread sleeps in, by what the file is that is written to, and by other calls that do not return. It
+//! is told again when the call has returned. One story is of one call.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,10 +31,7 @@ pub(super) const RULE: Rule = Rule {
         confirm: &[
             ("look in which function of the kernel the thread sleeps", "cat /proc/PID/task/TID/wchan"),
             ("look at all of the kernel's functions that it is in", "cat /proc/PID/task/TID/stack"),
-            (
-                "look for other tasks that sleep in the kernel; this reads nothing that can hang",
-                "grep -l '^State:.D' /proc/[0-9]*/task/[0-9]*/status",
-            ),
+            ("look for other tasks that sleep in the kernel", "grep -l '^State:.D' /proc/[0-9]*/task/[0-9]*/status"),
             ("have the kernel list all of them in its log", "echo w > /proc/sysrq-trigger; dmesg"),
         ],
         causes: &[WAITS_FOR_EXIT, WAITS_FOR_RECLAIM, WAITS_FOR_LOCK, FROZEN, UNKNOWN],
@@ -50,7 +47,7 @@ pub(super) const RULE: Rule = Rule {
              such findings. A call that began before tracing is never seen.",
             "A call that waits before it comes to cgroupfs is not seen: for the lock of the directory around, say, \
              which another rmdir holds.",
-            "That a container is frozen is no call that hangs: whoever waits for its thaw asks again and again.",
+            "A runtime that waits for the thaw of a container is not in a call that hangs: it asks again and again.",
         ],
     },
     known: &[],
@@ -76,9 +73,9 @@ const WAITS_FOR_EXIT: Cause = Cause {
     word: "waits-for-exit",
     meaning: "The rmdir waits until processes that have begun to end have left the cgroup. Linux 6.19.12 to 7.0.8 do \
               that, and no signal ends the wait.",
-    advice: "If the finding says that the caller is to reap a process first: nothing ends that by itself. Kill the \
-             caller's parent, or restart the host; then update the kernel to 7.0.9 or later. Else look what the \
-             processes on their way out wait for: a file system that does not answer, most often.",
+    advice: "If the finding says that the caller is to reap a process first, nothing ends that: restart the host, and \
+             update the kernel to 7.0.9 or later. Else look what the processes on their way out wait for: a file \
+             system that does not answer, for one.",
     is_routine: false,
 };
 
@@ -94,8 +91,8 @@ const WAITS_FOR_RECLAIM: Cause = Cause {
 
 const WAITS_FOR_LOCK: Cause = Cause {
     word: "waits-for-lock",
-    meaning: "It waits for another call: for the lock that whoever makes, removes and changes cgroups takes, or until \
-              nobody uses a file of the cgroup any more.",
+    meaning: "It waits for another call: for the lock that everyone takes who makes, removes or changes cgroups, or \
+              until nobody uses a file of the cgroup any more.",
     advice: "Look at the call that holds it up: the finding names it, if it is known. While it lasts, all calls that \
              need the lock pile up behind it, those of systemd included.",
     is_routine: false,
@@ -110,8 +107,8 @@ const FROZEN: Cause = Cause {
 
 const UNKNOWN: Cause = Cause {
     word: "unknown",
-    meaning: "What it waits for is not known: the thread runs, its function is none of those that wait for one thing \
-              alone, or it could not be read.",
+    meaning: "What it waits for is not known: the thread runs, its function may wait for more than one thing, or it \
+              could not be read.",
     advice: "Look at its functions in the kernel: cat /proc/PID/task/TID/stack.",
     is_routine: false,
 };
@@ -227,7 +224,8 @@ fn is_reclaiming(call: &Stuck) -> bool {
 
 fn reclaims(returned: bool) -> String {
     let takes = if returned { "took" } else { "takes" };
-    format!("the kernel {takes} memory back before the write returns")
+    let returns = if returned { "returned" } else { "returns" };
+    format!("the kernel {takes} memory back before the write {returns}")
 }
 
 /// Who is on their way out, and what they wait for.

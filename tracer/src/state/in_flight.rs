@@ -47,6 +47,11 @@ impl InFlight {
         }
     }
 
+    /// A call that has not returned, as it was told.
+    pub fn get(&self, call: CallId) -> Option<&Stuck> {
+        self.0.get(&call).map(|call| &*call.stuck)
+    }
+
     /// Those on a cgroup.
     pub fn on(&self, hierarchy: HierarchyId, id: CgroupId) -> impl Iterator<Item = &Call> {
         self.all().filter(move |call| (call.stuck.hierarchy, call.stuck.id) == (hierarchy, id))

@@ -85,6 +85,8 @@ fn a_call_that_has_returned_is_told_again_with_how_long_it_took_and_what_it_had_
     let call = in_function(scene.call(CALLER, 7, Operation::Rmdir, None), "cgroup_drain_dying");
     let first = scene.tell(&call);
     check(&first, "waits-for-exit", Severity::Undetermined, &["does not return"]);
+    scene.play.event(Change::Removed, V2, 7, "/web", CALLER);
+    scene.play.event(Change::Released, V2, 7, "/web", 1);
     let over = Stuck { waits_in: None, took_ns: Some(7 * SECOND), ..call.clone() };
     let second = scene.tell(&over);
     check(&second, "waits-for-exit", Severity::Benign, &["for 7.00 s", "it has returned: it waited for"]);
@@ -143,6 +145,15 @@ fn who_holds_the_lock_is_not_guessed() {
     let waiter = in_function(scene.call(OTHER, 8, Operation::Rmdir, None), "cgroup_kn_lock_live");
     let finding = scene.tell(&waiter);
     check(&finding, "waits-for-lock", Severity::Undetermined, &["who holds it is not known"]);
+}
+
+#[test]
+fn a_cgroup_whose_name_may_be_cut_short_is_not_known() {
+    let mut scene = Scene::new();
+    let call = scene.call(CALLER, 7, Operation::Mkdir, None);
+    let name = Some("n".repeat(tracer_ebpf::LONGEST_IN_FLIGHT - 1).as_str().into());
+    scene.play.feed(Input::Stuck(Stuck { name, ..call }));
+    assert!(scene.play.findings.is_empty(), "{:#?}", scene.play.findings);
 }
 
 #[test]
