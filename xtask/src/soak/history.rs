@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::HISTORY;
 use crate::agent::{Agent, Churn, Samples, cpu_share, resident, sum};
 use crate::bench::{Place, Scratch};
 use crate::{load, step};
 
-/// A history that is full within seconds.
-const HISTORY: (&str, u64) = ("1M", 1 << 20);
 /// Clients that read slowly. So much is taken at once, and then nothing for so long: all of it takes some ten seconds.
 const READERS: usize = 5;
 const PIECE: usize = 32 << 10;
