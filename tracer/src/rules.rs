@@ -89,7 +89,7 @@ pub(crate) struct Rule {
     /// What a start that failed is to it, where there was a cgroup in the place of the container's own before it began.
     pub failed_start: Option<fn(&FailedStart, &World) -> Option<Case>>,
     /// What a call that does not return is to it, and the same call when it has returned.
-    pub stuck: Option<fn(&Arc<Stuck>, &World) -> Option<Case>>,
+    pub stuck: Option<OnStuck>,
     /// What it makes of events: the beginning of a story, or something to be looked at later.
     pub event: Option<OnEvent>,
     /// What it makes of the deadlines that it had asked for.
@@ -102,6 +102,9 @@ pub(crate) struct Rule {
     /// nothing was.
     pub judge: fn(&Weighed, &World) -> Option<Judgement>,
 }
+
+/// What a rule makes of a call that does not return: its story's case. `None` if it is nothing to it.
+type OnStuck = fn(&Arc<Stuck>, &World) -> Option<Case>;
 
 /// Events that a rule wants to see.
 #[derive(Debug)]
