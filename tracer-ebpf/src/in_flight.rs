@@ -78,6 +78,7 @@ fn begin(operation: Operation, node: Address, name: Address) -> i32 {
     put_aside(&mut begun.call, operation, name);
     place(&mut begun.call, node);
     // Where there is no room, it stays unknown that it is in flight.
+    #[allow(clippy::needless_borrows_for_generic_args, reason = "a second one has no room on the stack")]
     let _ = BEGUN.insert(begun.call.tid, &begun, 0);
     0
 }

@@ -89,6 +89,7 @@ fn begin(ctx: &impl EbpfContext) -> i32 {
     in_flight::put_aside(&mut begun.call, Operation::Write, peek(within(dentry, DENTRY_NAME), QSTR_NAME));
     in_flight::place(&mut begun.call, peek(peek(peek(dentry, DENTRY_PARENT), DENTRY_INODE), INODE_PRIVATE));
     // Where there is no room, the time and the value stay unknown, and that it is in flight.
+    #[allow(clippy::needless_borrows_for_generic_args, reason = "a second one has no room on the stack")]
     let _ = BEGUN.insert(begun.call.tid, &begun, 0);
     0
 }
