@@ -35,7 +35,8 @@ pub(super) const RULE: Rule = Rule {
             "two writes to one control file (`change`): the value that one process had set, and the other value that \
              another process wrote over it; for two that both have nothing to do with containers also the third \
              write, which set the first value again",
-            "the removal of a container's cgroup that its runtime had made, had put nobody into yet, and did not remove",
+            "the removal of a container's cgroup that its runtime had made, had put nobody into yet, and did not \
+             remove",
             "who both are: their programs, their parents, and in which cgroup the second one is itself",
         ],
         confirm: &[
@@ -101,8 +102,8 @@ const CHANGED_BY_OTHER: Cause = Cause {
               the container.",
     advice: "Let one of the two set it. If the one that overwrote it is systemd, it set what its unit says, at a \
              daemon-reload for example: have the value set through systemd (the systemd cgroup driver, or systemctl \
-             set-property), or put the cgroup below a unit with Delegate=yes. Else keep that program from the cgroup by \
-             its configuration. Set the value again: docker update, or restart the container.",
+             set-property), or put the cgroup below a unit with Delegate=yes. Else keep that program from the cgroup \
+             by its configuration. Set the value again: docker update, or restart the container.",
     is_routine: false,
 };
 
@@ -110,9 +111,9 @@ const REMOVED_BY_OTHER: Cause = Cause {
     word: "removed-by-other",
     meaning: "A cgroup that a runtime had made for a container was removed by somebody who does not run it, before \
               anybody was put into it.",
-    advice: "Keep what clears up cgroups (a cron job, a cleaning agent) from those of containers: an empty one may have \
-             been made just now. If it is systemd, put the runtime's cgroups below a unit with Delegate=yes, or use the \
-             systemd cgroup driver.",
+    advice: "Keep what clears up cgroups (a cron job, a cleaning agent) from those of containers: an empty one may \
+             have been made just now. If it is systemd, put the runtime's cgroups below a unit with Delegate=yes, or \
+             use the systemd cgroup driver.",
     is_routine: false,
 };
 
