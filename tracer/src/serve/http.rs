@@ -463,7 +463,9 @@ async fn respond(request: Request<Incoming>, site: &Site, is_local: bool) -> Res
     match request.uri.path() {
         path if !is_local && !matches!(path, "/healthz" | "/readyz") && !site.access.admits(&request.headers) => {
             let mut response = plain(StatusCode::UNAUTHORIZED, access::UNAUTHORIZED);
-            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            for scheme in access::SCHEMES {
+                response.headers_mut().append(WWW_AUTHENTICATE, HeaderValue::from_static(scheme));
+            }
             response
         }
         "/metrics" => {

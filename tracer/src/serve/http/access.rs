@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, bail};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use hyper::HeaderMap;
 use hyper::header::AUTHORIZATION;
 
@@ -17,6 +18,8 @@ use super::tls::Tls;
 
 /// The answer to a client that has not shown the token.
 pub(super) const UNAUTHORIZED: &str = "this agent wants a token: Authorization: Bearer TOKEN\n";
+/// How it may be shown. A browser asks its user for a name and a password: there the token is the password.
+pub(super) const SCHEMES: [&str; 2] = ["Bearer", "Basic realm=\"cgtrace: the token is the password\""];
 /// In less there is not enough to guess at.
 const SHORTEST: usize = 16;
 /// More is a mistake: another file was named.
@@ -67,13 +70,25 @@ impl Token {
         format!("Bearer {}", self.0)
     }
 
-    /// Whether a client has sent it. How long that takes does not tell how much of it was right.
+    /// Whether a client has sent it: alone, or as the password of any user (RFC 7617).
     fn is_in(&self, headers: &HeaderMap) -> bool {
         let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let Some((scheme, sent)) = sent.and_then(|sent| sent.split_once(' ')) else { return false };
-        let (own, sent) = (self.0.as_bytes(), sent.trim_ascii().as_bytes());
+        let sent = sent.trim_ascii();
+        if scheme.eq_ignore_ascii_case("Bearer") {
+            return self.is(sent.as_bytes());
+        }
+        let decoded = scheme.eq_ignore_ascii_case("Basic").then(|| BASE64_STANDARD.decode(sent).ok()).flatten();
+        let decoded = decoded.unwrap_or_default();
+        let password = decoded.iter().position(|byte| *byte == b':').and_then(|colon| decoded.get(colon + 1..));
+        password.is_some_and(|password| self.is(password))
+    }
+
+    /// How long this takes does not tell how much of it was right.
+    fn is(&self, sent: &[u8]) -> bool {
+        let own = self.0.as_bytes();
         let differs = own.iter().zip(sent).fold(0, |differs, (own, sent)| differs | (own ^ sent));
-        scheme.eq_ignore_ascii_case("Bearer") && own.len() == sent.len() && std::hint::black_box(differs) == 0
+        own.len() == sent.len() && std::hint::black_box(differs) == 0
     }
 }
 
@@ -127,6 +142,12 @@ mod tests {
             access.admits(&headers)
         };
         assert!(admits(&format!("Bearer {TOKEN}")) && admits(&format!("bearer  {TOKEN}")));
+        let basic = |text: String| format!("Basic {}", BASE64_STANDARD.encode(text));
+        assert!(admits(&basic(format!("me:{TOKEN}"))) && admits(&basic(format!(":{TOKEN}"))));
+        for wrong in [TOKEN.to_owned(), format!("{TOKEN}:"), format!("me:{TOKEN}:"), "me:".to_owned(), String::new()] {
+            assert!(!admits(&basic(wrong.clone())), "{wrong}");
+        }
+        assert!(!admits(&format!("Basic :{TOKEN}")), "it is not encoded");
         let (shorter, other) = (&TOKEN[..TOKEN.len() - 1], TOKEN.replace('f', "g"));
         for wrong in ["", "Bearer", "Bearer ", TOKEN, &format!("Basic {TOKEN}"), &format!("Bearer {TOKEN}x")] {
             assert!(!admits(wrong), "{wrong}");
