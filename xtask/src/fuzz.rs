@@ -93,7 +93,7 @@ fn fuzz_all(place: &Path, targets: &[Target], seconds: u32) -> anyhow::Result<(u
 }
 
 /// Builds the targets. Returns where they are.
-pub fn build() -> anyhow::Result<PathBuf> {
+fn build() -> anyhow::Result<PathBuf> {
     setup::packages(&setup::FUZZ, setup::Need::Required)?;
     step("building the fuzz targets (some minutes)");
     let version = output(Command::new("rustc").arg("-vV").current_dir(root())).context("failed to ask the compiler")?;

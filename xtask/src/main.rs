@@ -60,9 +60,6 @@ enum Task {
         #[arg(long)]
         brief: bool,
     },
-    /// Build what `test` needs after the tests
-    #[command(hide = true)]
-    Ahead,
     /// Format, lints and documentation only
     Lint,
     /// Fuzz what reads and judges traces, for a bounded time
@@ -130,7 +127,6 @@ fn main() -> ExitCode {
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
         Task::Kernels { versions, only, jobs, brief } => kernels::by_hand(&versions, only.as_deref(), jobs, brief),
-        Task::Ahead => test::build_ahead(),
         Task::Lint => setup::toolchain().and_then(|()| test::lint()),
         Task::Fuzz { target, seconds, input } => {
             let input = input.map(std::path::absolute).transpose();

@@ -1,6 +1,5 @@
 //! Lints and tests, and what they were run on.
 
-mod ahead;
 mod suites;
 
 use std::io::{BufRead, BufReader, Read};
@@ -13,8 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 
 use crate::{cargo, fuzz, is_root, kernels, output, root, run, setup, soak, step};
-use ahead::Ahead;
-use suites::{Needs, Suite};
+use suites::Suite;
 
 /// The fuzz targets are no member of the workspace: they are built with other flags.
 const FUZZ_MANIFEST: &str = "fuzz/Cargo.toml";
@@ -78,21 +76,14 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
     step("building the tests");
     let programs = programs(&["--workspace"])?;
     let mut tally = Tally::default();
-    let ahead = Ahead::start()?;
     for program in programs {
         // The last two components name it: deps/kernel-0123456789abcdef.
         let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
         step(&format!("testing: {name}"));
         let left_out = (name == "kernel").then(kernels::left_out_here);
-        let suite = Suite::called(&name)?;
-        if suite.needs == Needs::Machine {
-            ahead.pause();
-        }
-        run_tests(&program, suite, which, left_out, &mut tally)?;
-        ahead.resume();
+        run_tests(&program, Suite::called(&name)?, which, left_out, &mut tally)?;
     }
-    ahead.finish()?;
     let (passed, failed) = fuzz::all(which.fuzzed())?;
     tally.passed += passed;
     tally.failed += failed;
@@ -195,8 +186,6 @@ fn kernel_cargo() -> Command {
     command.current_dir(root()).envs(environment);
     command
 }
-
-pub use ahead::build_all as build_ahead;
 
 /// Builds test programs, as whoever runs this; they are then run as root.
 pub fn programs(which: &[&str]) -> anyhow::Result<Vec<PathBuf>> {

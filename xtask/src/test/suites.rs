@@ -9,32 +9,30 @@ pub struct Suite {
     /// `kernel`: what cargo calls it.
     name: &'static str,
     /// What its tests need.
-    pub needs: Needs,
+    needs: Needs,
 }
 
 /// What a test needs to itself while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Needs {
+enum Needs {
     /// Nothing: as many of its suite run at a time as there are processors.
     Nothing,
-    /// It counts what the kernel does, and what another test does would be counted too.
+    /// It counts what the kernel does, or holds times and memory to a bound: what others do would be counted too.
     Kernel,
-    /// It also holds times or memory to a bound, which whoever else uses the processors would use up.
-    Machine,
 }
 
 /// Every test program.
 const SUITES: [Suite; 19] = [
     suite("xtask", Needs::Nothing),
     suite("cgtrace", Needs::Nothing),
-    suite("attacks", Needs::Machine),
-    suite("chaos", Needs::Machine),
+    suite("attacks", Needs::Kernel),
+    suite("chaos", Needs::Kernel),
     suite("cli", Needs::Kernel),
     suite("damaged", Needs::Nothing),
     suite("deploy", Needs::Nothing),
     suite("docs", Needs::Nothing),
     suite("export", Needs::Nothing),
-    suite("html", Needs::Machine),
+    suite("html", Needs::Kernel),
     suite("kernel", Needs::Kernel),
     suite("layers", Needs::Nothing),
     suite("names", Needs::Kernel),
@@ -42,7 +40,7 @@ const SUITES: [Suite; 19] = [
     suite("recorder", Needs::Kernel),
     suite("replay", Needs::Nothing),
     suite("runtimes", Needs::Kernel),
-    suite("serve", Needs::Machine),
+    suite("serve", Needs::Kernel),
     suite("tree", Needs::Kernel),
 ];
 
@@ -62,7 +60,7 @@ impl Suite {
     pub fn at_once(&self) -> NonZero<usize> {
         match self.needs {
             Needs::Nothing => crate::processors(),
-            Needs::Kernel | Needs::Machine => NonZero::<usize>::MIN,
+            Needs::Kernel => NonZero::<usize>::MIN,
         }
     }
 }
