@@ -909,8 +909,11 @@ impl Gatherer {
         let known = self.namespaces.get(&namespace);
         // Where it is known whether mounts were changed, that decides, and not how long ago the table was read.
         let is_current = known.is_some_and(|table| table.has_seen(changes));
-        let is_fresh = if changes.is_some() { is_current } else { known.is_some_and(Table::is_fresh) };
-        let ahead = if known.is_none() || changes.is_some() { ahead } else { Duration::ZERO };
+        let is_fresh = match changes.is_some_and(MountChanges::is_unique) {
+            true => is_current,
+            false => is_current && known.is_some_and(Table::is_fresh),
+        };
+        let ahead = if is_current { Duration::ZERO } else { ahead };
         if is_fresh {
             return None;
         }

@@ -92,14 +92,24 @@ pub struct NamespaceId(pub u32);
 #[serde(transparent)]
 pub struct MountId(pub u32);
 
-/// How often mounts had been changed on this host when those of a mount namespace were changed last, in 31 bits.
+/// How often mounts had been changed on this host when those of a mount namespace were changed last, in 31 bits. 0 if
+/// they never were: they are those that the namespace began with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MountChanges(pub u32);
 
 impl MountChanges {
-    /// Whether this is no earlier than `other`.
+    /// Whether it tells this state of a namespace's mounts from all others, of other namespaces of the same number too.
+    pub fn is_unique(self) -> bool {
+        self.0 != 0
+    }
+
+    /// Whether this is no earlier than `other`. If one was never changed and the other one was, they are of two
+    /// namespaces: the number of one that is gone is given to the next one.
     pub fn has_seen(self, other: Self) -> bool {
-        (self.0.wrapping_sub(other.0) & 0x7fff_ffff) < 1 << 30
+        match self.is_unique() && other.is_unique() {
+            true => (self.0.wrapping_sub(other.0) & 0x7fff_ffff) < 1 << 30,
+            false => self == other,
+        }
     }
 }
 
@@ -1275,4 +1285,17 @@ weigh! {
     Stuck: file, name, cgroup, actor, waits_in, exiting;
     Exiting: comm, waits_in, unreaped;
     Unreaped: comm;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mounts_that_were_never_changed_are_those_of_no_other_namespace() {
+        let seen = |own, other| MountChanges(own).has_seen(MountChanges(other));
+        assert!(seen(7, 7) && seen(8, 7) && !seen(7, 8), "later counts have seen earlier ones");
+        assert!(seen(3, 0x7fff_fff0) && !seen(0x7fff_fff0, 3), "31 bits begin again");
+        assert!(seen(0, 0) && !seen(7, 0) && !seen(0, 7), "one that was changed is never one that was not");
+    }
 }

@@ -254,13 +254,13 @@ fn filled(one_in: u64) {
     let mounts = format!("{}{mount}", format!("{mount},").repeat(400_000));
     let name = "z".repeat(30 << 20);
     let rows: [Filled; 12] = [
-        ("empty arguments", 64, 20, &|seq| process(seq, &empty)),
+        ("empty arguments", 72, 20, &|seq| process(seq, &empty)),
         ("parents", 96, 3, &|seq| process(seq, &parents)),
-        ("processes", 64, 25_000, &|seq| process(seq, &format!(r#""argv":["runc","delete","{seq}{long}"]"#))),
+        ("processes", 72, 25_000, &|seq| process(seq, &format!(r#""argv":["runc","delete","{seq}{long}"]"#))),
         ("cgroups", 80, 25_000, &|seq| event(seq, "created", &format!("/{seq}{long}"))),
-        ("removals", 64, 25_000, &|seq| event(seq, "removed", &format!("/{seq}{long}"))),
-        ("failed calls", 64, 50_000, &|seq| call(seq, "mkdir", &format!("{seq}{long}"), 7)),
-        ("callers", 64, 200_000, &|seq| call(seq, "rmdir", "one", seq)),
+        ("removals", 72, 25_000, &|seq| event(seq, "removed", &format!("/{seq}{long}"))),
+        ("failed calls", 72, 50_000, &|seq| call(seq, "mkdir", &format!("{seq}{long}"), 7)),
+        ("callers", 72, 200_000, &|seq| call(seq, "rmdir", "one", seq)),
         ("findings", 96, 20_000, &|seq| call(seq, "rmdir", &format!("{seq}{long}"), seq)),
         ("a chain of containers", 160, 10, &|seq| event(seq, "created", &format!("{chain}/{seq}"))),
         ("lives", 128, 50_000, &|seq| event(seq, "created", &format!("/docker/{seq:064x}/{lives}"))),

@@ -1,11 +1,12 @@
 //! What was told of the lives, held against what was to be told.
 
 use std::collections::BTreeMap;
+use std::fs;
 
 use cgtrace::findings::Kind;
 use serde_json::Value;
 
-use super::stage::{IMAGE, Lived};
+use super::stage::{IMAGE, Lived, target};
 use super::{Life, Told};
 use crate::support::of_type;
 
@@ -228,7 +229,13 @@ pub fn assert(lived: &[Lived], lines: &[Value]) {
     }
     let lost = &lines.last().expect("an end")["counts"]["lost"];
     println!("{} lives, {failed} of them wrong; {lost} events and calls were lost", lived.len());
-    assert_eq!(failed, 0, "see above");
+    if failed > 0 {
+        let kept = target().join("artifacts/lives.jsonl");
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        fs::create_dir_all(kept.parent().expect("a directory")).expect("it can be made");
+        fs::write(&kept, text).expect("it can be written");
+        panic!("see above; what was traced is in {}", kept.display());
+    }
 }
 
 /// A share of so many that are right and others.
