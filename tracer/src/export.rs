@@ -41,8 +41,8 @@ impl Format {
             Self::Jsonl => Box::new(Json::new(out)),
             Self::Perfetto => Box::new(perfetto::Perfetto::new(out)),
             Self::Parquet => Box::new(parquet::Parquet::new(directory)),
-            Self::OtlpJson => Box::new(otlp::Otlp::new(out)),
-            Self::Sarif => Box::new(sarif::Sarif::new(out)),
+            Self::OtlpJson => Box::new(settled::Document::<_, otlp::Otlp>::new(out)),
+            Self::Sarif => Box::new(settled::Document::<_, sarif::Sarif>::new(out)),
         }
     }
 }

@@ -1,37 +1,35 @@
 //! Findings as OpenTelemetry log records: one `ExportLogsServiceRequest` in JSON (opentelemetry-proto, `logs/v1`).
 
-use std::io::{self, Write};
-
 use serde_json::{Value, json};
 
-use super::settled::Settling;
+use super::settled::Form;
 use crate::findings::{Finding, Severity};
 use crate::hierarchy::Header;
-use crate::line::{Line, Output};
+use crate::input::BootTime;
 
-/// Writes each finding when its last word has been told.
-pub(super) struct Otlp<W: Write> {
-    out: W,
-    header: Option<Header>,
-    settling: Settling,
-    written: u64,
-}
+/// One request with one scope, and a record for each finding.
+pub(super) struct Otlp;
 
-impl<W: Write> Otlp<W> {
-    pub fn new(out: W) -> Self {
-        Self { out, header: None, settling: Settling::default(), written: 0 }
+impl Form for Otlp {
+    fn head(header: &Header) -> String {
+        let resource = [
+            attribute("service.name", "cgtrace"),
+            attribute("host.name", header.host.to_json_text().into_owned()),
+            attribute("host.arch", header.arch.as_str()),
+            attribute("os.type", "linux"),
+            attribute("os.version", header.kernel.as_str()),
+        ];
+        let resource = json!({ "attributes": resource });
+        let scope = json!({ "name": "cgtrace", "version": env!("CARGO_PKG_VERSION") });
+        format!("{{\"resourceLogs\":[{{\"resource\":{resource},\"scopeLogs\":[{{\"scope\":{scope},\"logRecords\":[")
     }
 
-    fn write(&mut self, settled: &[Finding]) -> io::Result<()> {
-        let Some(header) = &self.header else { return Ok(()) };
-        for finding in settled {
-            if self.written > 0 {
-                self.out.write_all(b",")?;
-            }
-            self.written += 1;
-            serde_json::to_writer(&mut self.out, &record(finding, header))?;
-        }
-        Ok(())
+    fn finding(finding: &Finding, header: &Header) -> Option<Value> {
+        Some(record(finding, header))
+    }
+
+    fn tail(_: &Header, _: BootTime) -> String {
+        "]}]}]}\n".to_owned()
     }
 }
 
@@ -92,57 +90,4 @@ fn record(finding: &Finding, header: &Header) -> Value {
         "body": { "stringValue": finding.summary },
         "attributes": attributes
     })
-}
-
-impl<W: Write> Otlp<W> {
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        if self.header.replace(header.clone()).is_some() {
-            // A later part, with a clock of its own: all of it is one request.
-            return Ok(());
-        }
-        let resource = [
-            attribute("service.name", "cgtrace"),
-            attribute("host.name", header.host.to_json_text().into_owned()),
-            attribute("host.arch", header.arch.as_str()),
-            attribute("os.type", "linux"),
-            attribute("os.version", header.kernel.as_str()),
-        ];
-        let scope = json!({ "name": "cgtrace", "version": env!("CARGO_PKG_VERSION") });
-        write!(
-            self.out,
-            "{{\"resourceLogs\":[{{\"resource\":{},\"scopeLogs\":[{{\"scope\":{scope},\"logRecords\":[",
-            json!({ "attributes": resource })
-        )
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        if self.header.is_none() {
-            return Ok(());
-        }
-        let rest = self.settling.rest();
-        self.write(&rest)?;
-        self.out.write_all(b"]}]}]}\n")
-    }
-}
-
-impl<W: Write> Output for Otlp<W> {
-    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
-        match line {
-            Line::Header(header) => self.header(header),
-            Line::Input(_, input) | Line::Known(_, input) => {
-                self.settling.at(input.at());
-                Ok(())
-            }
-            Line::Finding(finding) => {
-                let settled = self.settling.take(finding);
-                self.write(&settled)
-            }
-            Line::End(..) => self.end(),
-            Line::Span(_) | Line::Passed(_) => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }

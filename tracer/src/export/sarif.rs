@@ -3,16 +3,13 @@
 //! A kind is a rule, and a finding is a result. Its place is a cgroup, not a line of a source: it is told by the
 //! directory on the host, and by the path within the hierarchy.
 
-use std::io::{self, Write};
-
 use serde_json::{Map, Value, json};
 
-use super::settled::Settling;
+use super::settled::Form;
 use crate::explain::FINDINGS_PAGE;
 use crate::findings::{Explanation, Finding, Kind, Severity};
 use crate::hierarchy::Header;
 use crate::input::BootTime;
-use crate::line::{Line, Output};
 use crate::name::Name;
 
 /// The schema of the standard (OASIS, SARIF 2.1.0 with errata 01).
@@ -20,24 +17,11 @@ const SCHEMA: &str = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os
 /// Identifies a finding in `partialFingerprints`; another way of counting ids would have another number.
 const FINGERPRINT: &str = "cgtraceFinding/v1";
 
-/// Writes one log with one run: a result for each finding, when its last word has been told.
-pub(super) struct Sarif<W: Write> {
-    out: W,
-    header: Option<Header>,
-    settling: Settling,
-    written: u64,
-}
+/// One log with one run, and a result for each finding.
+pub(super) struct Sarif;
 
-impl<W: Write> Sarif<W> {
-    pub fn new(out: W) -> Self {
-        Self { out, header: None, settling: Settling::default(), written: 0 }
-    }
-
-    fn header(&mut self, header: &Header) -> io::Result<()> {
-        if self.header.replace(header.clone()).is_some() {
-            // A later part, with a clock of its own: all of it is one run.
-            return Ok(());
-        }
+impl Form for Sarif {
+    fn head(_: &Header) -> String {
         let driver = json!({
             "name": "cgtrace",
             "semanticVersion": env!("CARGO_PKG_VERSION"),
@@ -45,34 +29,22 @@ impl<W: Write> Sarif<W> {
             "rules": Kind::ALL.map(rule),
         });
         let tool = json!({ "driver": driver });
-        write!(self.out, "{{\"$schema\":\"{SCHEMA}\",\"version\":\"2.1.0\",\"runs\":[{{\"tool\":{tool},\"results\":[")
+        format!("{{\"$schema\":\"{SCHEMA}\",\"version\":\"2.1.0\",\"runs\":[{{\"tool\":{tool},\"results\":[")
     }
 
-    fn write(&mut self, settled: &[Finding]) -> io::Result<()> {
-        let Some(header) = &self.header else { return Ok(()) };
-        // What is routine is told only to those who ask, and nobody can ask here.
-        for finding in settled.iter().filter(|finding| !finding.is_routine()) {
-            if self.written > 0 {
-                self.out.write_all(b",")?;
-            }
-            self.written += 1;
-            serde_json::to_writer(&mut self.out, &result(finding, header))?;
-        }
-        Ok(())
+    /// What is routine is told only to those who ask, and nobody can ask here.
+    fn finding(finding: &Finding, header: &Header) -> Option<Value> {
+        (!finding.is_routine()).then(|| result(finding, header))
     }
 
-    fn end(&mut self, at: BootTime) -> io::Result<()> {
-        let rest = self.settling.rest();
-        self.write(&rest)?;
-        let Some(header) = &self.header else { return Ok(()) };
-        let began = header.clock.rfc3339(BootTime(header.clock.boot_ns));
+    fn tail(header: &Header, end: BootTime) -> String {
         let invocation = json!({
             "executionSuccessful": true,
-            "startTimeUtc": began,
-            "endTimeUtc": header.clock.rfc3339(at),
+            "startTimeUtc": header.clock.rfc3339(BootTime(header.clock.boot_ns)),
+            "endTimeUtc": header.clock.rfc3339(end),
             "machine": header.host.printable(),
         });
-        writeln!(self.out, "],\"invocations\":[{invocation}]}}]}}")
+        format!("],\"invocations\":[{invocation}]}}]}}\n")
     }
 }
 
@@ -151,28 +123,6 @@ fn uri_path(path: &Name) -> String {
         byte => format!("%{byte:02X}"),
     };
     path.as_bytes().iter().map(write).collect()
-}
-
-impl<W: Write> Output for Sarif<W> {
-    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
-        match line {
-            Line::Header(header) => self.header(header),
-            Line::Input(_, input) | Line::Known(_, input) => {
-                self.settling.at(input.at());
-                Ok(())
-            }
-            Line::Finding(finding) => {
-                let settled = self.settling.take(finding);
-                self.write(&settled)
-            }
-            Line::End(at, _) => self.end(*at),
-            Line::Span(_) | Line::Passed(_) => Ok(()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
-    }
 }
 
 #[cfg(test)]

@@ -1,17 +1,90 @@
 //! Findings whose last word has been told: a form that cannot take a word back has each of them once.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::{self, Write};
+use std::marker::PhantomData;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::findings::Finding;
+use crate::hierarchy::Header;
 use crate::input::BootTime;
+use crate::line::{Line, Output};
 
 /// A finding that was not told again for so long will not be: stories are closed long before.
 const LAST_WORD: Duration = Duration::from_secs(60 * 60);
 
+/// A form that is one JSON document with all findings.
+pub(super) trait Form {
+    /// What stands before the first finding. The header of a later part, with a clock of its own, has no other.
+    fn head(header: &Header) -> String;
+    /// A finding. `None` if it is not told.
+    fn finding(finding: &Finding, header: &Header) -> Option<Value>;
+    /// What stands behind the last one. The stream ended at that time.
+    fn tail(header: &Header, end: BootTime) -> String;
+}
+
+/// Writes each finding when its last word has been told.
+pub(super) struct Document<W: Write, F: Form> {
+    out: W,
+    header: Option<Header>,
+    settling: Settling,
+    written: u64,
+    form: PhantomData<F>,
+}
+
+impl<W: Write, F: Form> Document<W, F> {
+    pub fn new(out: W) -> Self {
+        Self { out, header: None, settling: Settling::default(), written: 0, form: PhantomData }
+    }
+
+    fn write(&mut self, settled: &[Finding]) -> io::Result<()> {
+        let Some(header) = &self.header else { return Ok(()) };
+        for finding in settled.iter().filter_map(|finding| F::finding(finding, header)) {
+            if self.written > 0 {
+                self.out.write_all(b",")?;
+            }
+            self.written += 1;
+            serde_json::to_writer(&mut self.out, &finding)?;
+        }
+        Ok(())
+    }
+}
+
+impl<W: Write, F: Form> Output for Document<W, F> {
+    fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
+        match line {
+            Line::Header(header) => match self.header.replace((*header).clone()) {
+                None => self.out.write_all(F::head(header).as_bytes()),
+                Some(_) => Ok(()),
+            },
+            Line::Input(_, input) | Line::Known(_, input) => {
+                self.settling.at(input.at());
+                Ok(())
+            }
+            Line::Finding(finding) => {
+                let settled = self.settling.take(finding);
+                self.write(&settled)
+            }
+            Line::End(at, _) => {
+                let rest = self.settling.rest();
+                self.write(&rest)?;
+                let Some(header) = &self.header else { return Ok(()) };
+                self.out.write_all(F::tail(header, *at).as_bytes())
+            }
+            Line::Span(_) | Line::Passed(_) => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
 /// Keeps findings until nothing more is told of them.
 #[derive(Default)]
-pub(super) struct Settling {
+struct Settling {
     /// Findings that may be told again, with the number of their last telling.
     open: HashMap<String, (u64, Finding)>,
     /// Their tellings, oldest first.
