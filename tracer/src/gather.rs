@@ -909,14 +909,11 @@ impl Gatherer {
         let known = self.namespaces.get(&namespace);
         // Where it is known whether mounts were changed, that decides, and not how long ago the table was read.
         let is_current = known.is_some_and(|table| table.has_seen(changes));
-        let is_fresh = match changes.is_some_and(MountChanges::is_unique) {
-            true => is_current,
-            false => is_current && known.is_some_and(Table::is_fresh),
-        };
-        let ahead = if is_current { Duration::ZERO } else { ahead };
-        if is_fresh {
+        let is_surely = changes.is_some_and(MountChanges::is_unique);
+        if is_current && (is_surely || known.is_some_and(Table::is_fresh)) {
             return None;
         }
+        let ahead = if is_current { Duration::ZERO } else { ahead };
         let is_hosts = self.is_hosts(namespace);
         let budget = if is_hosts { &self.hosts_budget } else { &self.budget };
         if !budget.allows(ahead) {
