@@ -52,11 +52,12 @@ impl Tests {
         })
     }
 
-    /// How long each target is fuzzed, in seconds.
-    fn fuzzed(self) -> u32 {
+    /// How long each target is fuzzed, in seconds. Usually not at all: building the targets takes minutes, and the suites
+    /// `damaged` and `attacks` read what strangers may hand over.
+    fn fuzzed(self) -> Option<u32> {
         match self {
-            Self::Usual => 15,
-            Self::All => 60,
+            Self::Usual => None,
+            Self::All => Some(60),
         }
     }
 }
@@ -84,9 +85,11 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
         let left_out = (name == "kernel").then(kernels::left_out_here);
         run_tests(&program, Suite::called(&name)?, which, left_out, &mut tally)?;
     }
-    let (passed, failed) = fuzz::all(which.fuzzed())?;
-    tally.passed += passed;
-    tally.failed += failed;
+    if let Some(seconds) = which.fuzzed() {
+        let (passed, failed) = fuzz::all(seconds)?;
+        tally.passed += passed;
+        tally.failed += failed;
+    }
     match soak::run(None, soak::Times::short()) {
         Ok(()) => tally.passed += 1,
         Err(error) => {
