@@ -204,6 +204,8 @@ const COMMON: &[i64] = &[
     libc::SYS_mremap,
     libc::SYS_munmap,
     libc::SYS_nanosleep,
+    // Whether anybody takes a message.
+    libc::SYS_ppoll,
     libc::SYS_read,
     libc::SYS_restart_syscall,
     libc::SYS_rseq,
@@ -216,21 +218,20 @@ const COMMON: &[i64] = &[
     libc::SYS_sigaltstack,
     libc::SYS_write,
     libc::SYS_writev,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
 ];
 
 /// Waiting for descriptors, and talking over those that are open.
 const EVENTS: &[i64] = &[
     libc::SYS_epoll_ctl,
     libc::SYS_epoll_pwait,
-    libc::SYS_ppoll,
     libc::SYS_recvfrom,
     libc::SYS_recvmsg,
     libc::SYS_sendmsg,
     libc::SYS_sendto,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_epoll_wait,
-    #[cfg(target_arch = "x86_64")]
-    libc::SYS_poll,
 ];
 
 const TRACE: &[i64] = &[

@@ -160,7 +160,7 @@ fn boot(row: &Row, kernel: &Kernel, place: &Place<'_>) -> anyhow::Result<(Shown,
     let logs = guest::logs(place.directory, row);
     let boot = guest::boot(row, kernel, place.initramfs, place.cgtrace, &logs)?;
     let written = Written::parse(&boot.written, &boot.word);
-    let verdict = verdict::judge(row.expected, &written, boot.stop, &row.left_out());
+    let verdict = verdict::judge(row, &written, boot.stop);
     let is_brief = row.is_brief && row.expected == Expectation::Passes;
     let verdict = if is_brief { verdict.in_brief() } else { verdict }.because_of(&boot.console);
     if !verdict.is_as_expected() {

@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, Sampling};
 use crate::process;
 use crate::recording::{Destination, History, Recording, default_name, remember};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps};
+use crate::say;
 use crate::serve::agent::{Agent, Beat, say_confined, start_server};
 use crate::serve::journal::Journal;
 use crate::serve::systemd::{Notifier, stderr_is_journal};
@@ -142,6 +143,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         writeln!(io::stdout(), "{}", settings(&args))?;
         return Ok(ExitCode::SUCCESS);
     }
+    say::wait_for_nobody();
     go_first();
     let notifier = Notifier::from_environment();
     let listeners = listen(&args)?;

@@ -12,7 +12,7 @@ use crate::agent::Serving;
 use crate::fuse::{self, Fuse};
 use crate::memory::{Layout, fail_for_ever, memory};
 use crate::stranger::{OwnNamespaces, Runc, Strangers, mount, open_directory, pause, root_only};
-use crate::support::{Scratch, c_path, errno, fork, rmdir, wait_for};
+use crate::support::{Forked, Scratch, c_path, errno, fork, rmdir, signal, wait_for};
 use crate::watched::{Runtime, Watched, honest};
 
 const ENOUGH: Duration = Duration::from_secs(4);
@@ -175,9 +175,23 @@ fn arguments_in_a_silent_file_system_keep_nobody_waiting() {
     watched.end(silent);
 }
 
-/// One process reads its own memory through `/proc/self/mem`, which is in a file that is never read: it holds the lock
-/// of that memory meanwhile. Another one that shares it wants to change it, so that all others wait as well, also those
-/// who only want to know its command line.
+/// In a forked process: one that shares its memory reads it through `/proc/self/mem`, which is in a file that is never
+/// read: it holds the lock of that memory meanwhile. Another one that shares it wants to change it, so that all others
+/// wait as well, also those who only want to know its command line. It goes on to fail calls.
+fn fail_with_locked_memory(file: &std::ffi::CStr, missing: &std::ffi::CStr) -> i32 {
+    let place = match mapped(file) {
+        Ok(place) => place,
+        Err(error) => return error,
+    };
+    // Once it is locked there is no more to be had.
+    let stacks = [memory(STACK), memory(STACK)];
+    share_memory(hold_lock, place, stacks[0]);
+    pause(Duration::from_millis(200));
+    share_memory(want_lock, place, stacks[1]);
+    pause(Duration::from_millis(200));
+    fail_for_ever(missing, Duration::from_millis(50))
+}
+
 #[test]
 fn memory_that_is_locked_for_ever_keeps_nobody_waiting() {
     let watched = Watched::start(&[]);
@@ -185,23 +199,70 @@ fn memory_that_is_locked_for_ever_keeps_nobody_waiting() {
     let mut silent = Silent::new(MANY);
     for system in &silent.systems {
         let file = c_path(system.path.join(fuse::FILE));
-        silent.strangers.act(|| {
-            let place = match mapped(&file) {
-                Ok(place) => place,
-                Err(error) => return error,
-            };
-            // Once it is locked there is no more to be had.
-            let stacks = [memory(STACK), memory(STACK)];
-            share_memory(hold_lock, place, stacks[0]);
-            pause(Duration::from_millis(200));
-            share_memory(want_lock, place, stacks[1]);
-            pause(Duration::from_millis(200));
-            fail_for_ever(&missing, Duration::from_millis(50))
-        });
+        silent.strangers.act(|| fail_with_locked_memory(&file, &missing));
     }
     watched.endures(ENOUGH);
     assert_eq!(silent.strangers.ended(), Vec::<i32>::new(), "none of them failed");
     watched.end(silent);
+}
+
+/// Processes of root's that are killed when this is dropped.
+struct Hung(Vec<Forked>);
+
+impl Drop for Hung {
+    fn drop(&mut self) {
+        for hung in self.0.drain(..) {
+            signal(hung.0 as u32, libc::SIGKILL);
+            hung.wait();
+        }
+    }
+}
+
+/// What a removal that waits for ever makes of a host: the first process hangs, so that the agent's messages to it are
+/// not taken, and whoever reads `/proc` of it or of other processes of root's hangs as well.
+#[test]
+fn a_first_process_that_hangs_and_its_like_keep_neither_the_answers_nor_the_record_waiting() {
+    let traces = tempfile::tempdir().unwrap();
+    let manager = traces.path().join("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&manager).unwrap();
+    let environment = [("NOTIFY_SOCKET", manager.to_str().unwrap()), ("WATCHDOG_USEC", "20000")];
+    let record = traces.path().join("traces");
+    std::fs::create_dir(&record).unwrap();
+    let arguments = ["--history", "0", "--record", record.to_str().unwrap()];
+    let watched = Watched::over(Instant::now(), Box::new(Serving::with_environment(&environment, &arguments)));
+    let missing = c_path(watched.scratch.path.join("missing"));
+    let silent = Silent::new(4);
+    let hung: Vec<Forked> = silent
+        .systems
+        .iter()
+        .map(|system| {
+            let file = c_path(system.path.join(fuse::FILE));
+            fork(|| {
+                // SAFETY: calls without memory but the string, which is constant.
+                unsafe {
+                    libc::prctl(libc::PR_SET_NAME, c"systemd".as_ptr());
+                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                }
+                fail_with_locked_memory(&file, &missing)
+            })
+        })
+        .collect();
+    watched.endures(ENOUGH);
+    // Nobody who only wants to know the command line of these comes back.
+    let file = format!("/proc/{}/cmdline", hung[0].0);
+    let (asked, answered) = std::sync::mpsc::channel();
+    std::thread::spawn(move || _ = asked.send(std::fs::read(file)));
+    assert!(answered.recv_timeout(Duration::from_secs(1)).is_err(), "/proc answers");
+    let made = watched.beats();
+    watched.endures(ENOUGH);
+    watched.end((silent, Hung(hung)));
+    // The socket was full long before.
+    socket.set_nonblocking(true).unwrap();
+    assert!(std::iter::from_fn(|| socket.recv(&mut [0; 4_096]).ok()).count() > 1);
+    let recorded = recorded(&record);
+    let is_beat = |line: &&str| line.contains("\"change\":\"created\"") && line.contains(".beat.scope");
+    let told = recorded.lines().filter(is_beat).count();
+    assert!(told > made, "{told} cgroups recorded, {made} made before /proc was asked");
 }
 
 const STACK: usize = 1 << 16;

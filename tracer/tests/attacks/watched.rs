@@ -186,6 +186,11 @@ impl Watched {
         findings_of(self.agent.address(), id).unwrap_or_default()
     }
 
+    /// How many cgroups the metronome has made.
+    pub fn beats(&self) -> usize {
+        self.shared.seen().beats.len()
+    }
+
     /// What it and all that it has started hold now.
     pub fn memory_kib(&self) -> u64 {
         family(self.agent.pid()).into_iter().map(resident_kib).sum()

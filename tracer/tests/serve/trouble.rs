@@ -1,11 +1,14 @@
 //! What goes wrong around an agent, and does not stop it.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::agent::{Serving, demo, refused};
-use crate::support::{Scratch, c_path, fork, mkdir, rmdir, signal, wait_for};
+use crate::agent::{Serving, ask, demo, refused};
+use crate::support::{CGTRACE, DEADLINE, Scratch, c_path, fork, mkdir, rmdir, signal, wait_for};
 
 #[test]
 fn an_address_that_cannot_be_listened_on_is_said_at_once() {
@@ -22,13 +25,42 @@ fn an_address_that_cannot_be_listened_on_is_said_at_once() {
 
 #[test]
 fn without_the_rights_it_says_which_ones_are_missing() {
-    let done = std::process::Command::new("setpriv")
-        .args(["--reuid", "65534", "--clear-groups", crate::support::CGTRACE, "serve", "--listen", "127.0.0.1:0"])
+    let done = Command::new("setpriv")
+        .args(["--reuid", "65534", "--clear-groups", CGTRACE, "serve", "--listen", "127.0.0.1:0"])
         .output()
         .unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert_eq!(done.status.code(), Some(2), "{said}");
     assert!(said.contains("CAP_BPF"), "{said}");
+}
+
+/// As of a journal that hangs: what the agent says is taken no more.
+#[test]
+fn messages_that_nobody_takes_hold_up_neither_the_answers_nor_the_end() {
+    let mut agent = Command::new(CGTRACE)
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(agent.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("the thread that traces:") {
+        assert!(stderr.read_line(&mut said).unwrap() > 0, "cgtrace serve ended: {said}");
+    }
+    let address = said.lines().find_map(|line| line.strip_prefix("serving: http://")).unwrap().parse().unwrap();
+    let end = format!("/proc/{}/fd/2", agent.id());
+    let mut pipe = File::options().write(true).custom_flags(libc::O_NONBLOCK).open(end).unwrap();
+    while pipe.write(&[b'x'; 4_096]).is_ok() {}
+    assert_eq!(ask(address, "/healthz", DEADLINE).unwrap().0, 200);
+    // Its last word is on stderr.
+    signal(agent.id(), libc::SIGTERM);
+    let status = wait_for("its end", || agent.try_wait().unwrap());
+    assert!(status.success(), "{status}");
+    drop(pipe);
+    let mut rest = String::new();
+    stderr.read_to_string(&mut rest).unwrap();
+    assert!(!rest.contains("ended: "), "there was room for it");
 }
 
 #[test]
@@ -54,7 +86,7 @@ fn malformed_requests_are_refused_and_nothing_else_happens() {
         let _ = stream.write_all(request);
         let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut answer = Vec::new();
-        let _ = std::io::Read::read_to_end(&mut stream, &mut answer);
+        let _ = stream.read_to_end(&mut answer);
         let answer = String::from_utf8_lossy(&answer).into_owned();
         let head = answer.lines().next().unwrap_or_default().to_owned();
         assert!(head.is_empty() || head.starts_with("HTTP/1.1 4") || head.starts_with("HTTP/1.1 200"), "{head}");
@@ -147,8 +179,7 @@ fn a_directory_that_others_can_write_to_is_refused_unless_it_is_said() {
 #[test]
 fn a_clock_that_jumps_changes_no_duration() {
     // Nobody may set the clock of the test's host: a time namespace moves the boot-time clock of the agent alone.
-    let script =
-        format!("exec unshare --time --boottime 1000000 {} serve --listen 127.0.0.1:0", crate::support::CGTRACE);
+    let script = format!("exec unshare --time --boottime 1000000 {} serve --listen 127.0.0.1:0", CGTRACE);
     let agent = Serving::from_script(&script);
     let scratch = Scratch::new();
     let of = |phase: &str, what: &str| agent.sample(&format!("cgtrace_{phase}_seconds_{what}"));

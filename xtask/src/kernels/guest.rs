@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 
 use super::fetch::Kernel;
-use super::matrix::{Architecture, Expectation, Row};
+use super::matrix::{self, Architecture, Expectation, Row};
 use super::verdict::Stop;
 use crate::root;
 
@@ -155,6 +155,7 @@ fn command_line(row: &Row, word: &str, cgtrace: &Path, accelerator: Accelerator)
         ("BACKEND", row.backend.as_str()),
         ("DO", if row.expected == Expectation::Passes { "tests" } else { "live" }),
         ("LEAVE_OUT", &row.left_out().join(",")),
+        ("LAST", if row.hangs_at_last() { matrix::LAST } else { "" }),
         ("CGTRACE_TEST_BACKEND", row.backend.as_str()),
         ("CGTRACE_TEST_PATIENCE", &patience.to_string()),
     ];
@@ -167,7 +168,6 @@ fn command_line(row: &Row, word: &str, cgtrace: &Path, accelerator: Accelerator)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::matrix;
 
     #[test]
     fn the_command_line_fits_the_kernel_and_says_what_to_do() {

@@ -4,7 +4,7 @@
 #
 # OUT: what is written to   WORD: the mark of this boot   LAYOUT: v2, hybrid   DO: tests, live   BACKEND: auto, trampoline, tracepoint
 # HIDE: btf, tracefs   FTRACE: off   LEAVE_OUT: tests with one of these in their names are not run
-# CGTRACE_TEST_…: for the tests
+# LAST: tests with this in their names are run after the others   CGTRACE_TEST_…: for the tests
 
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/busybox.d HOME=/root LC_ALL=C TERM=dumb
 
@@ -92,6 +92,7 @@ tests)
     section list /kernel-tests --list
     for word in $(echo "$LEAVE_OUT" | tr , ' '); do set -- "$@" --skip "$word"; done
     section tests setsid /kernel-tests --test-threads=1 --nocapture "$@"
+    [ -z "$LAST" ] || section last setsid /kernel-tests --test-threads=1 --nocapture --include-ignored "$LAST"
     ;;
 live)
     cat > /calls <<END

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::matrix::{Expectation, Sight};
+use super::matrix::{Expectation, LAST, Row, Sight};
 
 /// The cgroup of the calls that are looked at, and the two that never were: the guest's first process names them so.
 const MADE: &str = "/probe-made";
@@ -167,8 +167,8 @@ pub enum Stop {
     TimeOver,
 }
 
-/// Whether what a guest wrote is what a row expects. Tests whose names have `left_out` are not run with its layout.
-pub fn judge(expected: Expectation, written: &Written<'_>, stop: Stop, left_out: &[&str]) -> Verdict {
+/// Whether what a guest wrote is what its row expects.
+pub fn judge(row: &Row, written: &Written<'_>, stop: Stop) -> Verdict {
     if !written.complete || stop == Stop::TimeOver {
         let how = match stop {
             Stop::Off => "the guest died",
@@ -183,12 +183,14 @@ pub fn judge(expected: Expectation, written: &Written<'_>, stop: Stop, left_out:
             None => how.to_owned(),
         });
     }
-    match expected {
-        Expectation::Passes => match (written.section("list"), written.section("tests")) {
-            (Some(list), Some(tests)) => {
-                let absent = written.absent();
-                let left_out: Vec<&str> = left_out.iter().chain(&absent).copied().collect();
-                judge_tests(tests, &listed(list.text), &left_out).without(&absent)
+    match row.expected {
+        Expectation::Passes => match (written.section("list"), written.section("tests"), written.section("last")) {
+            (Some(list), Some(tests), last) if last.is_some() == row.hangs_at_last() => {
+                let (listed, absent) = (listed(list.text), written.absent());
+                let left_out = [row.left_out(), absent.clone()].concat();
+                let usual = judge_tests(tests, &listed, &|name| !left_out.iter().any(|word| name.contains(word)));
+                let last = last.map(|last| judge_tests(last, &listed, &|name| name.contains(LAST)));
+                of_tests(usual, last).without(&absent)
             }
             _ => Verdict::Wrong("the tests were not run".to_owned()),
         },
@@ -245,17 +247,27 @@ fn listed(text: &str) -> Vec<&str> {
     text.lines().filter_map(|line| line.strip_suffix(": test")).collect()
 }
 
-/// `running 44 tests`, then `test result: ok. 44 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; …`
-fn judge_tests(tests: &Section<'_>, listed: &[&str], left_out: &[&str]) -> Verdict {
-    let is_left_out = |name: &&&str| left_out.iter().any(|word| name.contains(word));
-    let left_out = listed.iter().filter(is_left_out).count();
+/// In the words of the table: how many tests passed, and how many that leave a guest hanging, where they were run.
+fn of_tests(usual: Result<usize, String>, last: Option<Result<usize, String>>) -> Verdict {
+    match (usual, last.transpose()) {
+        (Ok(passed), Ok(None)) => Verdict::AsExpected(format!("{passed} tests passed")),
+        (Ok(passed), Ok(Some(last))) => Verdict::AsExpected(format!("{passed} tests passed, then {last} for ever")),
+        (Err(wrong), _) | (_, Err(wrong)) => Verdict::Wrong(wrong),
+    }
+}
+
+/// How many tests passed, or what is wrong. They say `running 44 tests`, then
+/// `test result: ok. 44 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; …`
+fn judge_tests(tests: &Section<'_>, listed: &[&str], is_run: &dyn Fn(&str) -> bool) -> Result<usize, String> {
+    let wanted = listed.iter().filter(|name| is_run(name)).count();
+    let left_out = listed.len() - wanted;
     let running = tests.text.lines().find_map(|line| {
         let rest = line.strip_prefix("running ")?;
         rest.strip_suffix(" tests").or(rest.strip_suffix(" test"))?.parse::<usize>().ok()
     });
     let result = tests.text.lines().rev().find_map(|line| line.strip_prefix("test result: "));
     let (Some(running), Some(result)) = (running, result) else {
-        return Verdict::Wrong("the tests ended without a result".to_owned());
+        return Err("the tests ended without a result".to_owned());
     };
     let number = |word: &str| -> Option<usize> {
         let part = result.split([';', '.']).find(|part| part.trim_end().ends_with(word))?;
@@ -263,19 +275,18 @@ fn judge_tests(tests: &Section<'_>, listed: &[&str], left_out: &[&str]) -> Verdi
     };
     let numbers = ["passed", "failed", "ignored", "filtered out"].map(number);
     let [Some(passed), Some(failed), Some(ignored), Some(filtered)] = numbers else {
-        return Verdict::Wrong(format!("the tests ended with a result that cannot be read: {result}"));
+        return Err(format!("the tests ended with a result that cannot be read: {result}"));
     };
     if failed > 0 {
-        return Verdict::Wrong(format!("{passed} passed, {failed} failed: {}", failures(tests.text).join(", ")));
+        return Err(format!("{passed} passed, {failed} failed: {}", failures(tests.text).join(", ")));
     }
-    let wanted = listed.len() - left_out;
     if ignored > 0 || filtered != left_out || passed != running || passed != wanted || passed == 0 {
         let others = format!("{ignored} were ignored, {filtered} filtered out");
-        return Verdict::Wrong(format!("{passed} of {wanted} tests passed: {others}"));
+        return Err(format!("{passed} of {wanted} tests passed: {others}"));
     }
     match tests.status {
-        Some(0) => Verdict::AsExpected(format!("{passed} tests passed")),
-        status => Verdict::Wrong(format!("{passed} tests passed, and the status is {status:?}")),
+        Some(0) => Ok(passed),
+        status => Err(format!("{passed} tests passed, and the status is {status:?}")),
     }
 }
 
@@ -305,6 +316,7 @@ fn seen(lines: &str) -> Sight {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernels::matrix::{self, Layout};
 
     const RESULT: &str = "test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 1s";
 
@@ -318,8 +330,14 @@ mod tests {
         of(&format!("{LIST}W begin tests\n{text}\nW end tests {status}\n"))
     }
 
+    /// A row that expects this.
+    fn row(expected: Expectation) -> Row {
+        let row = matrix::rows().into_iter().find(|row| row.layout == Layout::Hybrid && !row.hangs_at_last());
+        Row { expected, ..row.expect("there is one") }
+    }
+
     fn check(expected: Expectation, text: &str, wanted: Result<&str, &str>) {
-        let verdict = judge(expected, &Written::parse(text, "W"), Stop::Off, &[]);
+        let verdict = judge(&row(expected), &Written::parse(text, "W"), Stop::Off);
         match (&verdict, wanted) {
             (Verdict::AsExpected(what), Ok(wanted)) => assert_eq!(what, wanted),
             (Verdict::Wrong(what), Err(wanted)) => assert!(what.contains(wanted), "{what:?} lacks {wanted:?}"),
@@ -363,11 +381,39 @@ mod tests {
         let filtered = RESULT.replace("2 passed", "1 passed").replace("0 filtered", "1 filtered");
         let text = tests(&format!("running 1 test\n{filtered}"), 0);
         check(Expectation::Passes, &text, Err("1 of 2 tests passed: 0 were ignored, 1 filtered out"));
-        let left_out = |word| judge(Expectation::Passes, &Written::parse(&text, "W"), Stop::Off, &[word]);
-        assert!(left_out("v1").is_as_expected(), "{}", left_out("v1"));
-        assert!(!left_out("v2").is_as_expected());
+        let with = |layout| judge(&Row { layout, ..row(Expectation::Passes) }, &Written::parse(&text, "W"), Stop::Off);
+        assert!(with(Layout::V2).is_as_expected(), "{}", with(Layout::V2));
+        assert!(!with(Layout::Hybrid).is_as_expected());
         let none = RESULT.replace("2 passed", "0 passed");
         check(Expectation::Passes, &tests(&format!("running 0 tests\n{none}"), 0), Err("0 of 2 tests passed"));
+    }
+
+    #[test]
+    fn what_leaves_a_guest_hanging_is_run_where_it_can_be_and_nowhere_else() {
+        let rows = matrix::rows();
+        let of = |hangs| rows.iter().find(|row| row.layout == Layout::Hybrid && row.hangs_at_last() == hangs);
+        let (hangs, others) = (of(true).expect("one"), of(false).expect("one"));
+        let list = "W begin list\na: test\nb_for_ever: test\n\n2 tests, 0 benchmarks\nW end list 0\n";
+        let one = RESULT.replace("2 passed", "1 passed").replace("0 filtered", "1 filtered");
+        let section = |name: &str, result: &str| {
+            format!("W begin {name}\nrunning 1 test\ntest it ... ok\n\n{result}\nW end {name} 0\n")
+        };
+        let judged = |row: &Row, sections: &[String]| {
+            judge(row, &Written::parse(&of_sections(list, sections), "W"), Stop::Off).to_string()
+        };
+        let (usual, last) = (section("tests", &one), section("last", &one));
+        let both = [usual.clone(), last.clone()];
+        assert_eq!(judged(others, &both[..1]), "1 tests passed");
+        assert_eq!(judged(hangs, &both), "1 tests passed, then 1 for ever");
+        assert_eq!(judged(others, &both), "FAILED: the tests were not run");
+        assert_eq!(judged(hangs, &both[..1]), "FAILED: the tests were not run");
+        let ignored = one.replace("1 passed", "0 passed").replace("0 ignored", "1 ignored");
+        let wrong = judged(hangs, &[usual, section("last", &ignored)]);
+        assert!(wrong.contains("0 of 1 tests passed: 1 were ignored"), "{wrong}");
+    }
+
+    fn of_sections(list: &str, sections: &[String]) -> String {
+        of(&format!("{list}{}", sections.concat()))
     }
 
     #[test]
@@ -381,7 +427,7 @@ mod tests {
     #[test]
     fn a_guest_that_dies_or_hangs_has_failed_whatever_it_said_before() {
         let written = "W begin tests\nrunning 2 tests\ntest a ... ended\nok\ntest b ... begun\n";
-        let verdict = |stop| judge(Expectation::Passes, &Written::parse(written, "W"), stop, &[]).to_string();
+        let verdict = |stop| judge(&row(Expectation::Passes), &Written::parse(written, "W"), stop).to_string();
         assert_eq!(verdict(Stop::Off), "FAILED: the guest died in its section tests, at b");
         assert_eq!(verdict(Stop::TimeOver), "FAILED: the guest did not end in time in its section tests, at b");
         check(Expectation::Passes, "", Err("the guest died"));
