@@ -17,15 +17,13 @@ pub enum Purpose {
 
 /// Those that do something at once, tell of something or belong to the hierarchy; all others that are written to set
 /// what may be used.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 12] = [
     "cgroup.clone_children",
     "cgroup.event_control",
-    "cgroup.freeze",
     "cgroup.kill",
     "cgroup.pressure",
     "cgroup.sane_behavior",
     "cpu.pressure",
-    "freezer.state",
     "io.pressure",
     "irq.pressure",
     "memory.force_empty",
@@ -284,6 +282,8 @@ mod tests {
         assert_eq!(of("cpuset.cpus.partition"), (Purpose::Limit, some("cpuset")));
         assert_eq!(of("cgroup.max.depth"), (Purpose::Limit, None));
         assert_eq!(of("memory.reclaim"), (Purpose::Other, some("memory")));
+        assert_eq!(of("cgroup.freeze"), (Purpose::Limit, None));
+        assert_eq!(of("freezer.state"), (Purpose::Limit, some("freezer")));
         assert_eq!(purpose(&Name::new([0xff])), Purpose::Other);
     }
 

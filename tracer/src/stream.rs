@@ -16,6 +16,8 @@ enum Opening {
     Facts,
     /// So many cgroups, all of one time; then that these are all.
     Cgroups(BootTime, u64),
+    /// Calls that have not returned.
+    Calls,
 }
 
 /// A stream, from its header to its end.
@@ -158,10 +160,12 @@ impl<'a> Stream<'a> {
             {
                 Some(Opening::Cgroups(at, count + 1))
             }
+            (Input::Facts(Facts { about: About::Walked { again: None, .. }, .. }), _) => Some(Opening::Calls),
+            (Input::Stuck(stuck), _) if stuck.took_ns.is_none() => Some(Opening::Calls),
             _ => None,
         };
         self.opening = next;
-        next.is_some() || matches!(input, Input::Facts(Facts { about: About::Walked { again: None, .. }, .. }))
+        next.is_some()
     }
 
     /// Whether an input only restates what is known. What nobody has said yet is news wherever it is told: where parts
@@ -177,7 +181,9 @@ impl<'a> Stream<'a> {
                 About::State { .. } | About::Failure { .. } | About::Unread(_) => false,
                 About::Unanswered { .. } | About::Occupants(_) | About::Circumstances(_) => false,
             },
-            Input::Attempt(_) | Input::Change(_) | Input::Stuck(_) | Input::Lost(_) | Input::Tick(_) => false,
+            // One that has not returned is told once.
+            Input::Stuck(stuck) => opens && self.tracker.knows_call(stuck.call()),
+            Input::Attempt(_) | Input::Change(_) | Input::Lost(_) | Input::Tick(_) => false,
         }
     }
 
@@ -202,7 +208,7 @@ impl<'a> Stream<'a> {
 fn is_whole(opening: Option<Opening>, input: &Input) -> bool {
     let told = match opening {
         Some(Opening::Cgroups(_, count)) => count,
-        Some(Opening::Facts) | None => 0,
+        Some(Opening::Facts | Opening::Calls) | None => 0,
     };
     matches!(input, Input::Facts(Facts { about: About::Walked { cgroups, again: None, .. }, .. }) if *cgroups == told)
 }

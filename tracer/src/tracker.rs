@@ -27,7 +27,7 @@ use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, Attempt, BootTime, Cgroup, CgroupId, Change, ContainerFacts, Device, Directory, Event, Exit, Facts,
+    About, Attempt, BootTime, CallId, Cgroup, CgroupId, Change, ContainerFacts, Device, Directory, Event, Exit, Facts,
     HierarchyId, Input, Mount, NamespaceId, Operation, Pid, Process, ProcessChange, Question, Seq, Stuck, WalkedAgain,
     Written,
 };
@@ -180,8 +180,19 @@ impl Tracker {
     /// from it: what is known keeps its place in the order that things are forgotten in, and the time at which it was
     /// last seen.
     pub fn restated(&mut self, input: &mut Input) {
-        if let Input::Event(event) = input {
-            event.container = self.container_in(event);
+        match input {
+            Input::Event(event) => event.container = self.container_in(event),
+            Input::Stuck(stuck) => {
+                if let Some(told) = self.in_flight.get(stuck.call()) {
+                    *stuck = told.clone();
+                }
+            }
+            Input::Attempt(_)
+            | Input::Change(_)
+            | Input::Process(_)
+            | Input::Facts(_)
+            | Input::Lost(_)
+            | Input::Tick(_) => {}
         }
     }
 
@@ -292,7 +303,14 @@ impl Tracker {
         let facts = self.tables.all().chain(containers).chain(dying).map(fact);
         // If there was no room for all, a reader is not told that these are.
         let walked = self.cgroups.is_whole().then(|| fact((at, walked)));
-        facts.chain(processes).chain(existing).chain(walked).collect()
+        // The cgroups that they are on are known by then.
+        let in_flight = self.in_flight.all().map(|call| Input::Stuck((*call.stuck).clone()));
+        facts.chain(processes).chain(existing).chain(walked).chain(in_flight).collect()
+    }
+
+    /// Whether it was told that a call does not return, and not that it has.
+    pub fn knows_call(&self, call: CallId) -> bool {
+        self.in_flight.get(call).is_some()
     }
 
     /// How many cgroups exist, of those that there is room for.

@@ -177,12 +177,16 @@ fn on_v1() -> Vec<String> {
     names.take(LEVELS).map(str::to_owned).collect()
 }
 
-/// Which files have to do with a write to another one: in its cgroup, in the one around it, in the others there.
+/// Which files have to do with a write to another one: in its cgroup, in the one around it, in the others there, in
+/// those in it.
 struct Related {
     own: &'static [&'static str],
     around: &'static [&'static str],
     beside: &'static [&'static str],
+    inside: &'static [&'static str],
 }
+
+const NONE: Related = Related { own: &[], around: &[], beside: &[], inside: &[] };
 
 /// By the beginning of the file's name; the first that fits. The file itself is always looked at, in its cgroup and in
 /// the one around it.
@@ -193,6 +197,7 @@ const RELATED: &[(&str, Related)] = &[
             own: &["cpuset.cpus", "cpuset.cpu_exclusive", "cpuset.cpus.effective", "cpuset.cpus.partition"],
             around: &["cpuset.cpus", "cpuset.effective_cpus", "cpuset.cpus.effective", "cpuset.cpu_exclusive"],
             beside: &["cpuset.cpus", "cpuset.cpu_exclusive", "cpuset.cpus.exclusive"],
+            inside: &["cpuset.cpus"],
         },
     ),
     (
@@ -201,6 +206,7 @@ const RELATED: &[(&str, Related)] = &[
             own: &["cpuset.cpus"],
             around: &["cpuset.cpus", "cpuset.cpu_exclusive"],
             beside: &["cpuset.cpus", "cpuset.cpu_exclusive"],
+            inside: &["cpuset.cpu_exclusive"],
         },
     ),
     (
@@ -209,25 +215,20 @@ const RELATED: &[(&str, Related)] = &[
             own: &["cpuset.mems", "cpuset.mems.effective"],
             around: &["cpuset.mems", "cpuset.effective_mems", "cpuset.mems.effective"],
             beside: &["cpuset.mems", "cpuset.mem_exclusive"],
+            inside: &["cpuset.mems"],
         },
     ),
-    (
-        "memory.memsw.limit_in_bytes",
-        Related { own: &["memory.limit_in_bytes", "memory.memsw.usage_in_bytes"], around: &[], beside: &[] },
-    ),
-    (
-        "memory.limit_in_bytes",
-        Related { own: &["memory.memsw.limit_in_bytes", "memory.usage_in_bytes"], around: &[], beside: &[] },
-    ),
+    ("memory.memsw.limit_in_bytes", Related { own: &["memory.limit_in_bytes", "memory.memsw.usage_in_bytes"], ..NONE }),
+    ("memory.limit_in_bytes", Related { own: &["memory.memsw.limit_in_bytes", "memory.usage_in_bytes"], ..NONE }),
     (
         "cpu.cfs_",
         Related {
             own: &["cpu.cfs_quota_us", "cpu.cfs_period_us"],
             around: &["cpu.cfs_quota_us", "cpu.cfs_period_us"],
-            beside: &[],
+            ..NONE
         },
     ),
-    ("cpu.rt_", Related { own: &["cpu.rt_runtime_us"], around: &["cpu.rt_runtime_us"], beside: &[] }),
+    ("cpu.rt_", Related { own: &["cpu.rt_runtime_us"], around: &["cpu.rt_runtime_us"], ..NONE }),
 ];
 
 fn values(cgroup: &OwnedFd, subject: &Subject, children: &[Name]) -> Vec<FileValue> {
@@ -267,6 +268,10 @@ fn values(cgroup: &OwnedFd, subject: &Subject, children: &[Name]) -> Vec<FileVal
     let Some((_, related)) = RELATED.iter().find(|(beginning, _)| file.starts_with(beginning)) else { return values };
     related.own.iter().for_each(|file| tell(cgroup, &subject.path, file));
     related.around.iter().for_each(|file| tell(&around, &around_path, file));
+    for name in children.iter().take(CHILDREN).filter(|_| !related.inside.is_empty()) {
+        let Ok(child) = openat(cgroup, name.as_bytes(), directory_flags(), Mode::empty()) else { continue };
+        related.inside.iter().for_each(|file| tell(&child, &below(&subject.path, name), file));
+    }
     if related.beside.is_empty() {
         return values;
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::arguments::FormArgs;
 use crate::cgroupfs;
 use crate::hierarchy::{Hierarchy, Preemption, Probe, Setup};
-use crate::kernel::{BackendChoice, Feature, Found, Options, PROBES, Plan, ProbeSpec, Support, Tracefs, Tracer};
+use crate::kernel::{Backend, BackendChoice, Feature, Found, Missed, Options, PROBES, Plan, Support, Tracefs, Tracer};
 use crate::output::{ColorChoice, Palette};
 use crate::phrases::count;
 use crate::process::Capability;
@@ -21,8 +21,8 @@ use crate::sandbox;
 struct Diagnosis {
     checks: Vec<Check>,
     probes: Vec<Probe>,
-    /// Calls that the backend does not look at, and the functions that only trampolines can.
-    not_watched: Vec<&'static str>,
+    /// What the backend does not look at.
+    not_watched: Vec<NotWatched>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backend: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,6 +35,16 @@ struct Diagnosis {
     setup: Option<Setup>,
     hierarchies: Vec<Hierarchy>,
     can_trace: bool,
+}
+
+/// Calls and functions that the backend does not look at, for one reason.
+#[derive(Serialize)]
+struct NotWatched {
+    names: Vec<&'static str>,
+    /// What is not seen.
+    cost: &'static str,
+    /// What would see it.
+    hint: &'static str,
 }
 
 /// One thing that was looked at.
@@ -125,8 +135,7 @@ fn examine(args: &Doctor) -> Diagnosis {
                 diagnosis.checks.push(worse("programs", "not all work", &super::instead_of_trampolines(why)));
             }
             diagnosis.probes = tracer.probes().to_vec();
-            let is_missed = |probe: &&ProbeSpec| probe.is_missed_by(tracer.backend());
-            diagnosis.not_watched = PROBES.iter().filter(is_missed).map(|probe| probe.name).collect();
+            diagnosis.not_watched = not_watched(tracer.backend());
             diagnosis.backend = Some(tracer.backend().to_string());
             diagnosis.can_trace = diagnosis.setup.is_some();
         }
@@ -137,6 +146,18 @@ fn examine(args: &Doctor) -> Diagnosis {
         }
     }
     diagnosis
+}
+
+fn not_watched(backend: Backend) -> Vec<NotWatched> {
+    let mut all: Vec<NotWatched> = Vec::new();
+    for probe in PROBES {
+        let Some(Missed { cost, seen_with }) = probe.missed_by(backend) else { continue };
+        match all.iter_mut().find(|one| (one.cost, one.hint) == (cost, seen_with)) {
+            Some(one) => one.names.push(probe.name),
+            None => all.push(NotWatched { names: vec![probe.name], cost, hint: seen_with }),
+        }
+    }
+    all
 }
 
 /// What was found out before anything is decided.
@@ -305,22 +326,9 @@ fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Resu
             }
         }
     }
-    if !report.not_watched.is_empty() {
-        let is_on_function = |probe: &ProbeSpec| probe.is_on_function() || probe.function_in_flight().is_some();
-        let is_function = |name: &str| PROBES.iter().any(|probe| probe.name == name && is_on_function(probe));
-        let (functions, calls): (Vec<&str>, Vec<&str>) = report.not_watched.iter().partition(|name| is_function(name));
-        for (names, hint) in [
-            (calls, "programs make these calls all the time: only --backend tracepoint looks at those that fail"),
-            (
-                functions,
-                "only trampolines can look at these: writes that succeed, and calls that do not return, are not seen",
-            ),
-        ] {
-            if !names.is_empty() {
-                writeln!(out, "{}  {}", mark(Verdict::Worse), names.join(", "))?;
-                writeln!(out, "{:<6}{}", "", palette.dim(hint))?;
-            }
-        }
+    for NotWatched { names, cost, hint } in &report.not_watched {
+        writeln!(out, "{}  {:<24} {cost}", mark(Verdict::Worse), names.join(", "))?;
+        writeln!(out, "{:<31}{}", "", palette.dim(hint))?;
     }
     writeln!(out)?;
     match &report.backend {
@@ -388,6 +396,21 @@ mod tests {
             "part kernel.ftrace_enabled is 0: they would not run | the tracepoint on all system calls' exit is used \
              instead",
         );
+    }
+
+    #[test]
+    fn what_a_backend_does_not_look_at_is_said_with_what_that_costs() {
+        let said = |backend| {
+            let all = not_watched(backend);
+            all.iter().map(|one| format!("{}: {}", one.names.join(" "), one.cost)).collect::<Vec<_>>()
+        };
+        let removed = "write pwrite64 writev: writes to a file of a cgroup that was removed meanwhile (ENODEV) are not \
+                       seen";
+        let read = "read: failed read calls are not seen";
+        assert_eq!(said(Backend::Trampoline)[..2], [removed, read]);
+        let function = "cgroup_file_write: writes to control files that succeed are not seen: who overwrote a limit is \
+                        not told";
+        assert_eq!(said(Backend::TracepointBtf)[2..], [function]);
     }
 
     #[test]

@@ -96,6 +96,20 @@ pub const PROBES: &[ProbeSpec] = &{
     all
 };
 
+/// What a backend does not see, and how it can be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missed {
+    /// What is not seen.
+    pub cost: &'static str,
+    /// Which backend sees it.
+    pub seen_with: &'static str,
+}
+
+/// `kernfs_fop_write_iter` refuses those before it calls `cgroup_file_write`.
+const OF_REMOVED: &str = "writes to a file of a cgroup that was removed meanwhile (ENODEV) are not seen";
+const BY_TRACEPOINT: &str = "programs make this call all the time: only --backend tracepoint looks at it";
+const BY_TRAMPOLINES: &str = "only trampolines can look at it";
+
 impl ProbeSpec {
     /// The system call it watches.
     pub fn syscall(&self) -> Option<Syscall> {
@@ -114,12 +128,18 @@ impl ProbeSpec {
         self.exists_here() && is_there && !self.syscall().is_some_and(|syscall| is_left_out(syscall.row()))
     }
 
-    /// Whether what it would tell is not told by any other probe of that backend.
-    pub fn is_missed_by(&self, backend: Backend) -> bool {
-        // Writes end in one function, which tells of all of them.
-        let is_told = backend == Backend::Trampoline
-            && self.syscall().is_some_and(|syscall| syscall.row().operation == Operation::Write);
-        self.exists_here() && !self.is_watched_by(backend) && !is_told
+    /// What that backend does not see because it does not watch it. `None` if it watches it.
+    pub fn missed_by(&self, backend: Backend) -> Option<Missed> {
+        if !self.exists_here() || self.is_watched_by(backend) {
+            return None;
+        }
+        // Writes end in one function, which tells of all of them but those that do not come so far.
+        let is_write = self.syscall().is_some_and(|syscall| syscall.row().operation == Operation::Write);
+        Some(match backend {
+            Backend::Trampoline if is_write => Missed { cost: OF_REMOVED, seen_with: BY_TRACEPOINT },
+            Backend::Trampoline => Missed { cost: self.cost, seen_with: BY_TRACEPOINT },
+            Backend::TracepointBtf | Backend::TracepointRaw => Missed { cost: self.cost, seen_with: BY_TRAMPOLINES },
+        })
     }
 
     /// Whether it is on the kernel's function behind several system calls.
@@ -437,12 +457,16 @@ mod tests {
     #[test]
     fn writes_are_told_by_one_function_where_trampolines_are_and_what_no_backend_tells_is_known() {
         let missed = |backend| {
-            let missed = PROBES.iter().filter(move |probe| probe.is_missed_by(backend)).map(|probe| probe.name);
-            missed.collect::<Vec<_>>()
+            let missed = |probe: &ProbeSpec| Some((probe.name, probe.missed_by(backend)?.cost));
+            PROBES.iter().filter_map(missed).collect::<Vec<_>>()
         };
-        assert_eq!(missed(Backend::Trampoline), ["read", "pread64"]);
+        let calls = ["write", "pwrite64", "writev"].map(|call| (call, OF_REMOVED));
+        assert_eq!(missed(Backend::Trampoline)[..3], calls);
+        let reads = [("read", "failed read calls are not seen"), ("pread64", "failed pread64 calls are not seen")];
+        assert_eq!(missed(Backend::Trampoline)[3..], reads);
         let by_functions = ["enter_cgroup_mkdir", "enter_cgroup_rmdir", "cgroup_file_write"];
-        assert_eq!(missed(Backend::TracepointBtf), by_functions);
+        let names: Vec<&str> = missed(Backend::TracepointBtf).iter().map(|(name, _)| *name).collect();
+        assert_eq!(names, by_functions);
         let in_flight: Vec<&str> = PROBES.iter().filter_map(ProbeSpec::function_in_flight).collect();
         assert_eq!(in_flight, tracer_ebpf::FUNCTIONS_IN_FLIGHT);
         let of_writes = PROBES.iter().find(|probe| probe.is_on_function()).expect("there is one");

@@ -56,10 +56,10 @@ pub(super) const RULE: Rule = Rule {
 
 const NOT_A_SUBSET: Cause = Cause {
     word: "not-a-subset",
-    meaning: "More was asked for than the cgroup around it has, or what another one has for itself alone: processors, \
-              memory nodes, real-time or CPU bandwidth (v1).",
-    advice: "Ask for what the cgroup around it has, or widen that first, from the outside in. Where a cgroup beside it \
-             has processors exclusively, that one must give them up.",
+    meaning: "More was asked for than the cgroup around it has, or what another one has for itself alone; or less than \
+              a cgroup in it has, on v1. It is about processors, memory nodes, real-time or CPU bandwidth.",
+    advice: "Ask for what the cgroup around it has, or widen that first, from the outside in; narrow it from the inside \
+             out. Where a cgroup beside it has processors exclusively, that one must give them up.",
     is_routine: true,
 };
 const USAGE_ABOVE: Cause = Cause {
@@ -145,11 +145,11 @@ fn why(refused: &Refused, file: &Name) -> (Cause, String, bool) {
             (NOT_A_SUBSET, "the cgroup around it does not allow that device".to_owned(), false)
         }
         (Errno::EPERM, _) => (NOT_DELEGATED, "it may not change that there".to_owned(), false),
+        (Errno::ERANGE | Errno::E2BIG | Errno::EOVERFLOW, _) => invalid(),
         (_, "cpuset") => cpuset(refused, name).unwrap_or_else(|| match refused.errno() {
-            Errno::ERANGE | Errno::EOVERFLOW | Errno::E2BIG => invalid(),
+            Errno::EINVAL if refused.call().value.as_ref().is_some_and(|value| is_malformed(name, value)) => invalid(),
             _ => unknown(),
         }),
-        (Errno::ERANGE | Errno::E2BIG | Errno::EOVERFLOW, _) => invalid(),
         (Errno::EBUSY, "memory") if !refused.is_on_v2() => {
             let usage = name.replace("limit_in_bytes", "usage_in_bytes");
             let used = refused.value(&refused.note.place.path, &usage);
@@ -160,7 +160,10 @@ fn why(refused: &Refused, file: &Name) -> (Cause, String, bool) {
         (Errno::EINVAL, "devices") if refused.said.and_then(|said| said.children).is_some_and(|count| count > 0) => {
             (UNKNOWN, "with cgroups in it not all devices can be allowed or denied at once".to_owned(), false)
         }
-        (Errno::EINVAL, "cpu") if !refused.is_on_v2() => cpu(refused, name).unwrap_or_else(unknown),
+        (Errno::EINVAL, "cpu") if !refused.is_on_v2() => cpu(refused, name).unwrap_or_else(|| {
+            let takes = refused.call().value.as_ref().is_none_or(|value| takes_on_v1(name, value));
+            if takes { unknown() } else { invalid() }
+        }),
         (Errno::EINVAL, _) => invalid(),
         (Errno::EACCES, _) => (NOT_DELEGATED, "it may not change that there".to_owned(), false),
         _ => unknown(),
@@ -176,6 +179,20 @@ fn parse(list: &Name) -> Option<Vec<(u32, u32)>> {
         (first <= last).then_some((first, last))
     });
     ranges.collect()
+}
+
+/// Whether a file of cpuset takes such a value nowhere: `cpulist_parse` and `nodelist_parse` (lib/bitmap.c) know numbers,
+/// `all` and `N`, and the words of a partition are three.
+fn is_malformed(name: &str, value: &Name) -> bool {
+    let Some(value) = value.to_str().map(str::trim) else { return true };
+    match name {
+        "cpuset.cpus" | "cpuset.mems" | "cpuset.cpus.exclusive" => {
+            let is_of_list = |c: char| c.is_ascii_digit() || c.is_ascii_whitespace() || "alN,-:/".contains(c);
+            !value.chars().all(is_of_list)
+        }
+        "cpuset.cpus.partition" => !["member", "root", "isolated"].contains(&value),
+        _ => false,
+    }
 }
 
 fn is_subset(of: &[(u32, u32)], whole: &[(u32, u32)]) -> bool {
@@ -209,6 +226,10 @@ fn cpuset(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
     if asked.is_empty() && refused.errno() == Errno::ENOSPC {
         return Some((NOT_A_SUBSET, "there are processes in it, which need some".to_owned(), false));
     }
+    // `validate_change_legacy`: what is in it comes first, and is the only reason for this error.
+    if refused.errno() == Errno::EBUSY && !refused.is_on_v2() {
+        return Some((NOT_A_SUBSET, inside(refused, name, list, &asked), false));
+    }
     let around = refused.around().map(|around| &around.path);
     if let Some(around) = around
         && name.ends_with("_exclusive")
@@ -224,8 +245,9 @@ fn cpuset(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
         let has = if whole.is_empty() { "has none".to_owned() } else { format!("has only {whole}") };
         return Some((NOT_A_SUBSET, format!("{around} around it {has}"), true));
     }
+    let is_beside = |path: &Name| path != own && !around_is(refused, path) && !is_inside(refused, path);
     for file in exclusive {
-        for (path, value) in refused.values(file).filter(|(path, _)| *path != own && !around_is(refused, path)) {
+        for (path, value) in refused.values(file).filter(|(path, _)| is_beside(path)) {
             let theirs = refused.value(path, list).unwrap_or(value);
             if control::keeps_for_itself(file, value) && parse(theirs).is_some_and(|theirs| overlaps(&asked, &theirs)) {
                 return Some((NOT_A_SUBSET, format!("{path} beside it has {theirs} for itself alone"), true));
@@ -234,6 +256,28 @@ fn cpuset(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
     }
     (refused.errno() == Errno::EACCES)
         .then(|| (NOT_A_SUBSET, "the cgroup around it does not have all of that".to_owned(), false))
+}
+
+/// Which cgroups in it have more than it is to have.
+fn inside(refused: &Refused, name: &str, list: &str, asked: &[(u32, u32)]) -> String {
+    let inside = refused.values(name).filter(|(path, _)| is_inside(refused, path));
+    let has_more = |value: &Name| match name == list {
+        true => parse(value).is_some_and(|theirs| !is_subset(&theirs, asked)),
+        false => control::keeps_for_itself(name, value),
+    };
+    let named: Vec<String> = inside
+        .filter(|(_, value)| has_more(value))
+        .map(|(path, value)| match name == list {
+            true => format!("{path} in it has {value}"),
+            false => format!("{path} in it has its own for itself alone"),
+        })
+        .collect();
+    if named.is_empty() { "a cgroup in it has more than that".to_owned() } else { refusal::list(&named) }
+}
+
+fn is_inside(refused: &Refused, path: &Name) -> bool {
+    let own = refused.note.place.path.as_bytes();
+    path.as_bytes().strip_prefix(own).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 fn around_is(refused: &Refused, path: &Name) -> bool {
@@ -278,6 +322,19 @@ fn cpu(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
         return Some((NOT_A_SUBSET, format!("{around} around it has {file} {has}"), true));
     }
     None
+}
+
+/// Whether a file of v1's cpu controller may take such a value (`tg_set_cfs_bandwidth`): all take a number, and those
+/// of the bandwidth, in microseconds, not every one.
+fn takes_on_v1(name: &str, value: &Name) -> bool {
+    const SHORTEST: i64 = 1_000;
+    const LONGEST_PERIOD: i64 = 1_000_000;
+    match (name, value.to_str().and_then(|value| value.trim().parse::<i64>().ok())) {
+        (_, None) => false,
+        ("cpu.cfs_quota_us", Some(asked)) => !(0..SHORTEST).contains(&asked),
+        ("cpu.cfs_period_us", Some(asked)) => (SHORTEST..=LONGEST_PERIOD).contains(&asked),
+        (_, Some(_)) => true,
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::engine;
 use crate::errno::Errno;
 use crate::findings::{Finding, FindingAttempt, Job};
-use crate::input::{Actor, Circumstances, Exit, HierarchyId, Occupant, Operation, Pid};
+use crate::input::{Actor, Circumstances, Exit, HierarchyId, Occupant, Operation, Pid, Stuck};
 use crate::name::{Name, components};
 use crate::oci::RuntimeCommand;
 use crate::runtimes;
@@ -98,6 +98,11 @@ impl<'a> Shape<'a> {
     pub fn circumstances(&self) -> Option<&Circumstances> {
         let said = self.story.members.first()?.circumstances.as_ref();
         said.map(|(_, said)| said.as_ref())
+    }
+
+    /// The call that does not return, or has after all, as it was told last.
+    pub fn stuck(&self) -> Option<&Stuck> {
+        self.story.stuck.as_deref()
     }
 
     /// Where the story's first process was moved to.

@@ -4,6 +4,8 @@
 //! kernel that the thread sleeps in, by what the file is that is written to, and by other calls that do not return. It
 //! is told again when the call has returned. One story is of one call.
 
+mod known;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,7 +52,7 @@ pub(super) const RULE: Rule = Rule {
             "A runtime that waits for the thaw of a container is not in a call that hangs: it asks again and again.",
         ],
     },
-    known: &[],
+    known: known::KNOWN,
     call: None,
     failed_start: None,
     stuck: Some(begins),
@@ -278,4 +280,4 @@ fn holding(holder: &Stuck, what: &str, world: &World) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -1,7 +1,7 @@
 //! Traces in parts, as they are written and as they are read.
 
 use super::*;
-use crate::input::{Cgroup, CgroupId, Event, HierarchyId, LossReason, Lost, WalkedAgain};
+use crate::input::{Actor, Cgroup, CgroupId, Event, HierarchyId, LossReason, Lost, Operation, Pid, Stuck, WalkedAgain};
 use crate::recording::TraceLine;
 use crate::tracker::tests::header;
 
@@ -172,4 +172,55 @@ fn what_there_is_no_room_for_is_counted_once_however_often_it_is_found() {
     // One that is found where all are known is news.
     feed(&mut stream, &[event(START + 2, Change::Existing, 2, "/a/2"), walked(START + 3, 2, Some(START + 1))]);
     assert_eq!(stream.counts.events["existing"], 2);
+}
+
+/// An rmdir of cgroup 1 that does not return, or has after so long.
+fn rmdir(at: u64, took_ns: Option<u64>) -> Input {
+    Input::Stuck(Stuck {
+        at: BootTime(at),
+        began: BootTime(START + 1),
+        operation: Operation::Rmdir,
+        file: None,
+        name: None,
+        hierarchy: HierarchyId(0),
+        id: CgroupId(1),
+        cgroup: None,
+        container: None,
+        actor: Actor::new(Pid(30), 30, "manager".into(), Some(0)),
+        waits_in: Some("cgroup_drain_dying".to_owned()),
+        exiting: Vec::new(),
+        took_ns,
+        errno: None,
+    })
+}
+
+#[test]
+fn a_part_stands_alone_and_tells_again_of_calls_that_have_not_returned() {
+    let (mut parts, header) = (Parts::default(), header(&[]));
+    let mut stream = begin(&header, &mut parts);
+    feed(&mut stream, &[rmdir(START + 2_000_000_000, None)]);
+    stream.begin_part(&header).expect("kept");
+    feed(&mut stream, &[rmdir(START + 9_000_000_000, Some(8_999_999_999))]);
+    stream.begin_part(&header).expect("kept");
+    let counted = stream.end(BootTime(START + 10_000_000_000)).expect("kept");
+    assert_eq!((counted.findings["stuck-call"], counted.stuck), (1, 2), "that it hangs, and that it has returned");
+    let Parts(parts) = parts;
+    let told = |part: &[(Seq, Input, bool)]| {
+        let stuck = part.iter().filter_map(|(_, input, known)| match input {
+            Input::Stuck(stuck) => Some((stuck.at.0 - START, stuck.took_ns.is_some(), stuck.cgroup.is_some(), *known)),
+            _ => None,
+        });
+        stuck.collect::<Vec<_>>()
+    };
+    assert_eq!(told(&parts[0]), [(2_000_000_000, false, true, false)]);
+    assert_eq!(told(&parts[1]), [(2_000_000_000, false, true, true), (9_000_000_000, true, true, false)]);
+    assert_eq!(told(&parts[2]), [], "it has returned");
+    let mut whole = Parts::default();
+    read(&parts, &mut whole);
+    assert_eq!(whole.0, [parts.concat()], "what was told again live is told again in a replay");
+    // Without the part before it: then it is news.
+    let mut alone = Parts::default();
+    let stream = read(&parts[1..2], &mut alone);
+    assert_eq!((stream.counts.findings["stuck-call"], stream.counts.stuck), (1, 2));
+    assert_eq!(told(&alone.0[0])[0], (2_000_000_000, false, true, false));
 }

@@ -4,8 +4,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/replay.rs"]
+mod replayed;
+
 mod attempts;
 mod busy;
+mod cells;
 mod contested;
 mod denied;
 mod descriptors;

@@ -4,32 +4,38 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use cgtrace::kernel::Backend;
 use serde_json::Value;
 
 use crate::support::{Agent, Scratch, c_path, fork, of_type, rmdir};
+use crate::{cells, plan};
 
 const LIMIT: &str = "refused-limit";
 
 /// What is told of some steps, each a shell of its own in the directory of the scratch cgroup, in the last words of
 /// each story: the kind, the cause, and the sentence from `could not` on. A step that begins with `!` is refused: what
-/// comes next waits until it was read what the cgroup was like. `$s` is a process that does nothing.
-fn told(scratch: &Scratch, steps: &[&str]) -> Vec<(String, String, String)> {
+/// comes next waits until it was read what the cgroup was like; one that begins with `?` is refused on a cgroup that is gone,
+/// of which nothing can be read. `$s` is a process that does nothing, and `$spawn` a program of Python's that makes one in
+/// a cgroup. All of it is the recording of that name.
+fn told(recording: &str, scratch: &Scratch, steps: &[&str]) -> Vec<(String, String, String)> {
     let agent = Agent::start(&["--benign"]);
     let mut idle = Command::new("sleep").arg("1000").spawn().unwrap();
     for step in steps {
-        let (script, is_refused) = step.strip_prefix('!').map_or((*step, false), |script| (script, true));
+        let script = step.trim_start_matches(['!', '?']);
+        let (is_refused, is_looked_at) = (script != *step, step.starts_with('!'));
         // Who was refused stays until it was read what the cgroup was like.
-        let held = if is_refused { "; x=$?; read line; exit $x" } else { "" };
+        let held = if is_looked_at { "; x=$?; read line; exit $x" } else { "" };
         let script = format!("s={}; e() {{ printf '%s\\n' \"$1\" > \"$2\"; }}; {script}{held}", idle.id());
         let mut shell = Command::new("sh")
             .args(["-c", &script])
+            .env("spawn", include_str!("spawn.py"))
             .current_dir(&scratch.path)
             .stdin(std::process::Stdio::piped())
             .stderr(std::process::Stdio::null())
             .spawn()
             .unwrap();
         let pid = shell.id();
-        if is_refused {
+        if is_looked_at {
             agent.wait_for(step, |line| line["about"] == "circumstances" && line["pid"] == pid);
         }
         drop(shell.stdin.take());
@@ -45,6 +51,7 @@ fn told(scratch: &Scratch, steps: &[&str]) -> Vec<(String, String, String)> {
     assert_eq!(fork(|| i32::from(rmdir(&last) != libc::ENOENT)).wait(), 0);
     agent.wait_for("the last attempt", |line| line["type"] == "attempt" && line["path"] == last.to_str().unwrap());
     let lines = agent.finish();
+    cells::keep(recording, scratch, &lines);
     let mut last: Vec<&Value> = Vec::new();
     let is_one = |line: &&Value| scratch.has(line) && line["summary"].as_str().unwrap().contains(" could not ");
     for finding in of_type(&lines, "finding").into_iter().filter(is_one) {
@@ -97,11 +104,14 @@ fn on_cgroup2_beside_v1_each_refusal_has_its_culprit() {
         "!e 1 b/hugetlb.2MB.max",
         "!e 1 b/pids.max",
         "!e 1 b/memory.limit_in_bytes",
+        "!e 2 b/cgroup.freeze",
+        "!e one cgroup.procs",
+        "!e 2 cgroup.procs",
     ];
     let (attach, control) = ("refused-attach", "refused-control");
     let (limit, missing) = (LIMIT, "missing-controller");
     check(
-        &told(&scratch, &steps),
+        &told("beside-v1", &scratch, &steps),
         &[
             (control, "controller-missing", "/S/a: the cgroup around it, /S, has hugetlb and does not hand it on"),
             (
@@ -133,6 +143,61 @@ fn on_cgroup2_beside_v1_each_refusal_has_its_culprit() {
             (missing, "not-enabled", "the cgroup around it, /S, has hugetlb and does not hand it on"),
             (missing, "bound-to-v1", "the controller pids; the error comes from O_CREAT"),
             (missing, "other-version", "it is a file of cgroup v1, and this is one of v2"),
+            (limit, "invalid-value", "set cgroup.freeze of cgroup /S/b to \"2\": the file does not take that (ERANGE)"),
+            (attach, "unknown", "put process \"one\" into cgroup /S: \"one\" is no process number (EINVAL)"),
+            (attach, "unknown", "put kthreadd[2] into cgroup /S: it is a thread of the kernel's own (EINVAL)"),
+        ],
+    );
+}
+
+/// What is told of a process that puts itself into a cgroup which was removed after it had opened the file.
+fn told_of_removed(recording: &str, scratch: &Scratch) {
+    let steps = ["mkdir gone", "?exec 3> gone/cgroup.procs; rmdir gone; printf 0 >&3"];
+    let told = told(recording, scratch, &steps);
+    // Such a write does not come to the function that trampolines look at.
+    let is_seen = plan().backend != Backend::Trampoline;
+    let expected = [("refused-attach", "removed", "put itself into cgroup /S/gone: rmdir[")];
+    check(&told, if is_seen { &expected } else { &[] });
+}
+
+#[test]
+fn who_had_removed_a_cgroup_is_named() {
+    told_of_removed("removed", &Scratch::new());
+}
+
+#[test]
+fn who_had_removed_a_cgroup_of_v1_is_named() {
+    told_of_removed("v1-removed", &Scratch::on_v1("pids"));
+}
+
+/// As crun, newer runc and systemd start what they put into a cgroup.
+#[test]
+fn on_cgroup2_beside_v1_a_process_that_cannot_begin_there_is_told_with_what_is_in_the_way() {
+    let scratch = Scratch::new();
+    let steps = [
+        "e +hugetlb ../cgroup.subtree_control; mkdir a threaded gone own; chown 65534 own own/cgroup.procs",
+        "!exec /usr/bin/python3 -c \"import os; exec(os.environ['spawn'])\" own user",
+        "?exec /usr/bin/python3 -c \"import os; exec(os.environ['spawn'])\" gone removed",
+        "e threaded threaded/cgroup.type",
+        "!exec /usr/bin/python3 -c \"import os; exec(os.environ['spawn'])\" a",
+        "rmdir a threaded; e +hugetlb cgroup.subtree_control; mkdir a a/b; e +hugetlb a/cgroup.subtree_control",
+        "!exec /usr/bin/python3 -c \"import os; exec(os.environ['spawn'])\" a",
+    ];
+    let of = |cause, holds| ("refused-attach", cause, holds);
+    check(
+        &told("spawn", &scratch, &steps),
+        &[
+            of(
+                "not-delegated",
+                "make a process in cgroup /S/own: that takes the right to write to cgroup.procs of /, the cgroup around",
+            ),
+            of("removed", "make a process in cgroup /S/gone: python3["),
+            of("threaded", "its type is `domain invalid`, below /S, which has threaded cgroups in it"),
+            of(
+                "inner-processes",
+                "make a process in cgroup /S/a: controllers (hugetlb) are enabled for the cgroups in it, of which \
+                 there is one; such a cgroup can have no processes of its own (EBUSY)",
+            ),
         ],
     );
 }
@@ -147,15 +212,32 @@ fn on_v1_cpuset_each_refusal_has_its_culprit() {
         "e 0 a/cpuset.cpus",
         "!e 1 a/cpuset.cpu_exclusive",
         "!e x a/cpuset.mems",
+        "!e 99999 a/cpuset.cpus",
+        "e 0 a/cpuset.mems; e $s a/tasks",
+        "!e '' a/cpuset.cpus",
+        "!e '' cpuset.cpus",
+        "!e 2 a/tasks",
     ];
     let (attach, limit) = ("refused-attach", LIMIT);
     check(
-        &told(&cpuset, &steps),
+        &told("v1-cpuset", &cpuset, &steps),
         &[
             (limit, "not-a-subset", "set cpuset.cpus of cgroup /S/a to \"0-1\": /S around it has only 0 (EACCES)"),
             (attach, "cpuset-empty", "into cgroup /S/a: its cpuset.cpus and cpuset.mems are empty (ENOSPC)"),
             (limit, "not-a-subset", "/S around it does not have its own for itself alone (EACCES)"),
-            (limit, "unknown", "set cpuset.mems of cgroup /S/a to \"x\": why is not known (EINVAL)"),
+            (limit, "invalid-value", "set cpuset.mems of cgroup /S/a to \"x\": the file does not take that (EINVAL)"),
+            (
+                limit,
+                "invalid-value",
+                "set cpuset.cpus of cgroup /S/a to \"99999\": the file does not take that (ERANGE)",
+            ),
+            (
+                limit,
+                "not-a-subset",
+                "set cpuset.cpus of cgroup /S/a to \"\": there are processes in it, which need some",
+            ),
+            (limit, "not-a-subset", "set cpuset.cpus of cgroup /S to \"\": /S/a in it has 0 (EBUSY)"),
+            (attach, "unknown", "put kthreadd[2] into cgroup /S/a: it is a thread of the kernel's own (EINVAL)"),
         ],
     );
 }
@@ -168,13 +250,20 @@ fn on_v1_memory_each_refusal_has_its_culprit() {
         "!e 10M memory.memsw.limit_in_bytes",
         "!e much memory.limit_in_bytes",
         "!e 1 memory.max",
+        // What is locked in memory cannot be reclaimed, wherever there is room to swap.
+        "/usr/bin/python3 -c 'import ctypes, time; ctypes.CDLL(None).mlockall(3); open(\"tasks\", \"w\").write(\"0\"); \
+         all = bytearray(40 << 20); time.sleep(1000)' & until [ $(cat memory.usage_in_bytes) -gt 40000000 ]; do \
+         sleep 0.05; done",
+        "!e 8M memory.limit_in_bytes",
+        "kill -9 $(cat tasks)",
     ];
     check(
-        &told(&memory, &steps),
+        &told("v1-memory", &memory, &steps),
         &[
             (LIMIT, "invalid-value", "memory.limit_in_bytes of the same cgroup was 104857600 (EINVAL)"),
             (LIMIT, "invalid-value", "to \"much\": the file does not take that (EINVAL)"),
             ("missing-controller", "other-version", "it is a file of cgroup v2, and this is one of v1"),
+            (LIMIT, "usage-above", "more is used than that, and could not be reclaimed: memory.usage_in_bytes was 4"),
         ],
     );
 }
@@ -182,14 +271,87 @@ fn on_v1_memory_each_refusal_has_its_culprit() {
 #[test]
 fn on_v1_blkio_and_devices_each_refusal_has_its_culprit() {
     let blkio = Scratch::on_v1("blkio");
-    check(
-        &told(&blkio, &["!e '250:77 1000' blkio.throttle.read_bps_device"]),
-        &[(LIMIT, "device", "there is no such device (ENODEV)")],
-    );
+    let steps = ["!e '250:77 1000' blkio.throttle.read_bps_device", "!e much blkio.throttle.read_bps_device"];
+    // A guest has no disk, and not every kernel has that scheduler.
+    let has_bfq = blkio.path.join("blkio.bfq.weight_device").exists() && PathBuf::from("/sys/dev/block/7:0").exists();
+    let of_bfq = ["!e '7:0 100' blkio.bfq.weight_device", "!e 5000 blkio.bfq.weight"];
+    let steps: Vec<&str> = steps.into_iter().chain(of_bfq.into_iter().filter(|_| has_bfq)).collect();
+    let told_of_bfq = [
+        (LIMIT, "not-supported", "the kernel does not support it there (EOPNOTSUPP)"),
+        (LIMIT, "invalid-value", "set blkio.bfq.weight of cgroup /S to \"5000\": the file does not take that (ERANGE)"),
+    ];
+    let expected = [
+        (LIMIT, "device", "there is no such device (ENODEV)"),
+        (LIMIT, "invalid-value", "to \"much\": the file does not take that (EINVAL)"),
+    ];
+    let expected: Vec<_> = expected.into_iter().chain(told_of_bfq.into_iter().filter(|_| has_bfq)).collect();
+    check(&told("v1-blkio", &blkio, &steps), &expected);
     let devices = Scratch::on_v1("devices");
+    let steps =
+        ["e a devices.deny; mkdir a", "!e 'c 1:3 rwm' a/devices.allow", "!e x a/devices.allow", "!e a devices.allow"];
     check(
-        &told(&devices, &["e a devices.deny; mkdir a", "!e 'c 1:3 rwm' a/devices.allow"]),
-        &[(LIMIT, "not-a-subset", "the cgroup around it does not allow that device (EPERM)")],
+        &told("v1-devices", &devices, &steps),
+        &[
+            (LIMIT, "not-a-subset", "the cgroup around it does not allow that device (EPERM)"),
+            (LIMIT, "invalid-value", "set devices.allow of cgroup /S/a to \"x\": the file does not take that (EINVAL)"),
+            (LIMIT, "unknown", "with cgroups in it not all devices can be allowed or denied at once (EINVAL)"),
+        ],
+    );
+}
+
+#[test]
+fn on_v1_cpu_each_refusal_has_its_culprit() {
+    let cpu = Scratch::on_v1("cpu");
+    let steps = [
+        "mkdir a; e 10000 cpu.cfs_quota_us",
+        "!e 50000 a/cpu.cfs_quota_us",
+        "!e 999 cpu.cfs_quota_us",
+        "!e 1000001 cpu.cfs_period_us",
+        "!e many cpu.shares",
+    ];
+    // Of a kernel with RT_GROUP_SCHED.
+    let has_budget = cpu.path.join("cpu.rt_runtime_us").exists();
+    let in_real_time = ["!e 500000 a/cpu.rt_runtime_us", "chrt -f -p 1 $s", "!e $s a/cgroup.procs"];
+    let steps: Vec<&str> = steps.into_iter().chain(in_real_time.into_iter().filter(|_| has_budget)).collect();
+    let told_of_real_time = [
+        (LIMIT, "not-a-subset", "/S around it has cpu.rt_runtime_us 0 (EINVAL)"),
+        ("refused-attach", "real-time", "it is scheduled in real time, and the cgroup has no budget for that (EINVAL)"),
+    ];
+    let expected = [
+        (LIMIT, "not-a-subset", "/S around it has cpu.cfs_quota_us 10000 (EINVAL)"),
+        (LIMIT, "invalid-value", "set cpu.cfs_quota_us of cgroup /S to \"999\": the file does not take that (EINVAL)"),
+        (LIMIT, "invalid-value", "to \"1000001\": the file does not take that (EINVAL)"),
+        (LIMIT, "invalid-value", "set cpu.shares of cgroup /S to \"many\": the file does not take that (EINVAL)"),
+    ];
+    let expected: Vec<_> = expected.into_iter().chain(told_of_real_time.into_iter().filter(|_| has_budget)).collect();
+    check(&told("v1-cpu", &cpu, &steps), &expected);
+}
+
+#[test]
+fn on_v1_pids_and_freezer_each_refusal_has_its_culprit() {
+    let pids = Scratch::on_v1("pids");
+    let steps = [
+        "mkdir own; chown 65534 own own/tasks",
+        "!exec setpriv --reuid 65534 --clear-groups sh -c \"printf '%s\\n' $s > own/tasks; read line; exit 1\"",
+        "!e one tasks",
+        "!e -1 pids.max",
+        "kill -9 $s",
+        "!e $s tasks",
+    ];
+    let attach = "refused-attach";
+    check(
+        &told("v1-pids", &pids, &steps),
+        &[
+            (attach, "not-delegated", "into cgroup /S/own: user 65534 may move only processes of its own (EACCES)"),
+            (attach, "unknown", "put process \"one\" into cgroup /S: \"one\" is no process number (EINVAL)"),
+            (LIMIT, "invalid-value", "set pids.max of cgroup /S to \"-1\": the file does not take that (EINVAL)"),
+            (attach, "process-gone", "there is no such process (ESRCH)"),
+        ],
+    );
+    let freezer = Scratch::on_v1("freezer");
+    check(
+        &told("v1-freezer", &freezer, &["!e COLD freezer.state"]),
+        &[(LIMIT, "invalid-value", "set freezer.state of cgroup /S to \"COLD\": the file does not take that (EINVAL)")],
     );
 }
 
@@ -202,7 +364,7 @@ fn a_user_is_told_which_cgroup_around_both_belongs_to_whom() {
          1\"",
     ];
     check(
-        &told(&scratch, &steps),
+        &told("other-user", &scratch, &steps),
         &[(
             "refused-attach",
             "not-delegated",
@@ -288,9 +450,13 @@ fn on_v2_alone_each_refusal_of_a_limit_has_its_culprit() {
     });
     let mut expected: Vec<_> = invalid.iter().map(|sentence| (LIMIT, "invalid-value", sentence.as_str())).collect();
     expected.extend([
-        (LIMIT, "unknown", "set cpuset.cpus of cgroup /S/a to \"x\": why is not known (EINVAL)"),
+        (LIMIT, "invalid-value", "set cpuset.cpus of cgroup /S/a to \"x\": the file does not take that (EINVAL)"),
         (LIMIT, "unknown", "set cpuset.mems of cgroup /S/a to \"7\": why is not known (EINVAL)"),
-        (LIMIT, "unknown", "set cpuset.cpus.partition of cgroup /S/a to \"none\": why is not known (EINVAL)"),
+        (
+            LIMIT,
+            "invalid-value",
+            "set cpuset.cpus.partition of cgroup /S/a to \"none\": the file does not take that (EINVAL)",
+        ),
         (LIMIT, "device", "set io.max of cgroup /S/a to \"250:77 rbps=1000\": there is no such device (ENODEV)"),
         (
             LIMIT,
@@ -300,7 +466,7 @@ fn on_v2_alone_each_refusal_of_a_limit_has_its_culprit() {
     ]);
     let taken = "set cpuset.cpus.exclusive of cgroup /S/b to \"0\": /S/a beside it has 0 for itself alone (EINVAL)";
     expected.extend(has_exclusive.then_some((LIMIT, "not-a-subset", taken)));
-    check(&told(&scratch, &steps), &expected);
+    check(&told("v2-limits", &scratch, &steps), &expected);
 }
 
 #[test]
@@ -333,7 +499,7 @@ fn on_v2_alone_each_refusal_of_a_controller_and_of_a_process_has_its_culprit() {
     ];
     let (attach, control, missing) = ("refused-attach", "refused-control", "missing-controller");
     check(
-        &told(&scratch, &steps),
+        &told("v2-controllers", &scratch, &steps),
         &[
             (
                 control,
@@ -407,7 +573,7 @@ fn on_v2_alone_nobody_changes_the_root_of_a_namespace_from_inside_or_moves_out_o
     let inside =
         |script: &str| format!("!echo $$ > a/cgroup.procs; exec unshare -C sh -c '{script}; x=$?; read line; exit $x'");
     let steps = ["mkdir a b".to_owned(), inside("printf 5 > a/cgroup.max.depth"), inside("printf 0 > b/cgroup.procs")];
-    let told = told(&scratch, &steps.each_ref().map(String::as_str));
+    let told = told("v2-namespace", &scratch, &steps.each_ref().map(String::as_str));
     remount("rw");
     check(
         &told,

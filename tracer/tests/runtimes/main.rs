@@ -8,6 +8,7 @@ mod leaked;
 mod likeness;
 mod matrix;
 mod partial;
+mod refused;
 mod stale;
 #[path = "../support/mod.rs"]
 mod support;

@@ -54,6 +54,58 @@ fn the_limit_above_and_the_sibling_are_named() {
 }
 
 #[test]
+fn on_v1_a_cgroup_in_it_keeps_what_it_has() {
+    let inside = |said: &mut Circumstances| {
+        said.values = vec![
+            file_value("/a", "cpuset.cpus", "0-3"),
+            file_value("/a/web", "cpuset.cpus", "0-1"),
+            file_value("/a/web/x", "cpuset.cpus", "1"),
+            file_value("/a/web/x", "cpuset.cpu_exclusive", "1"),
+            file_value("/a/web/y", "cpuset.cpus", "0"),
+            file_value("/a/web/y", "cpuset.cpu_exclusive", "0"),
+        ];
+    };
+    let told = limit(V1, "cpuset.cpus", "0", Errno::EBUSY, inside);
+    assert_eq!(told, ("not-a-subset", Certainty::Certain, "/a/web/x in it has 1 (EBUSY)".into()));
+    let told = limit(V1, "cpuset.cpu_exclusive", "0", Errno::EBUSY, inside);
+    let why = "/a/web/x in it has its own for itself alone (EBUSY)".to_owned();
+    assert_eq!(told, ("not-a-subset", Certainty::Certain, why));
+    let told = limit(V1, "cpuset.cpus", "0", Errno::EBUSY, |said| said.values.clear());
+    assert_eq!(told.2, "a cgroup in it has more than that (EBUSY)");
+    // What is in it is not beside it.
+    assert_eq!(limit(V1, "cpuset.cpus", "1", Errno::EINVAL, inside).0, "unknown");
+}
+
+#[test]
+fn a_value_that_no_such_file_takes_is_told_apart_from_one_that_is_refused_here() {
+    let invalid = [
+        (V2, "cpuset.cpus", "x"),
+        (V2, "cpuset.mems", "0;1"),
+        (V2, "cpuset.cpus.partition", "none"),
+        (V1, "cpu.shares", "x"),
+        (V1, "cpu.cfs_quota_us", "999"),
+        (V1, "cpu.cfs_period_us", "1000001"),
+        (V1, "freezer.state", "COLD"),
+        (V2, "cgroup.freeze", "x"),
+    ];
+    for (hierarchy, file, value) in invalid {
+        assert_eq!(limit(hierarchy, file, value, Errno::EINVAL, |_| {}).0, "invalid-value", "{file} {value}");
+    }
+    let unknown = [
+        (V2, "cpuset.cpus", "0-7:1/2"),
+        (V2, "cpuset.cpus", "all"),
+        (V2, "cpuset.cpus.partition", "root"),
+        (V1, "cpu.cfs_quota_us", "1000"),
+        (V1, "cpu.cfs_quota_us", "-1"),
+        (V1, "cpu.rt_runtime_us", "1"),
+        (V1, "cpuset.sched_relax_domain_level", "99"),
+    ];
+    for (hierarchy, file, value) in unknown {
+        assert_eq!(limit(hierarchy, file, value, Errno::EINVAL, |_| {}).0, "unknown", "{file} {value}");
+    }
+}
+
+#[test]
 fn each_error_has_its_cause() {
     let check = |hierarchy, file, value, errno, cause: &'static str| {
         assert_eq!(limit(hierarchy, file, value, errno, |_| {}).0, cause, "{file} {errno}");
@@ -93,7 +145,7 @@ fn lists_are_compared_as_sets() {
 #[test]
 fn what_is_no_limit_and_no_refusal_is_not_told() {
     let silent = |file, errno| Scene::new(V2, "sh -c true").writes(file, "1", errno).exits(1).is_silent();
-    assert!(silent("memory.pressure", Errno::EBUSY) && silent("freezer.state", Errno::EINVAL));
+    assert!(silent("memory.pressure", Errno::EBUSY) && silent("cgroup.kill", Errno::EINVAL));
     assert!(silent("memory.max", Errno::ENOMEM) && silent("memory.max", Errno::ENODEV));
     let gone = Scene::new(V2, "sh -c true").removed().writes("io.max", "8:0 rbps=1", Errno::ENODEV);
     assert!(gone.exits(1).is_silent(), "the cgroup is gone, not the device");

@@ -7,13 +7,15 @@ use crate::errno::Errno;
 use crate::findings::{Finding, Kind};
 use crate::hierarchy::Header;
 use crate::input::{
-    About, BootTime, Change, ContainerFacts, Exit, Facts, Input, NamespaceId, OccupantState, Pid, Syscall,
+    About, BootTime, Change, ContainerFacts, Exit, Exiting, Facts, Input, NamespaceId, OccupantState, Operation, Pid,
+    Stuck, Syscall, Unreaped,
 };
 use crate::release::RmdirClass;
 use crate::rules;
 use crate::rules::contested_cgroup::tests::Scene as Contested;
 use crate::rules::refusal::tests::{Scene as Refusal, file_value, moved, occupant, words};
 use crate::rules::scene::{MAKER, REMOVER, Scene, V1, V2};
+use crate::rules::stuck_call::tests::{CALLER, Scene as Hanging};
 use crate::tracker::Tracker;
 use crate::tracker::tests::{Play, UNREAD, header};
 
@@ -103,6 +105,12 @@ fn linger(kernel: &str, hierarchy: u32, around: &str) -> Scene {
 /// Who was refused something exits 1.
 fn refused(scene: Refusal) -> Scene {
     Scene::played(scene.exits(1).play)
+}
+
+/// A call does not return.
+fn hangs(mut scene: Hanging, call: Stuck) -> Scene {
+    scene.play.feed(Input::Stuck(call));
+    Scene::played(scene.play)
 }
 
 /// gVisor's runtime puts a process into the cgroup of a pod, or of a container in it.
@@ -395,6 +403,22 @@ const STORIES: &[(&str, Story)] = &[
     ("kubernetes#104289", |is_it| {
         let path = if is_it { "/system.slice" } else { "/runtime.slice" };
         Scene::played(Contested::of_kubelet((SYSTEMD, "systemd"), path).play)
+    }),
+    ("cockpit-project/bots#8970", |is_it| {
+        let mut scene = Hanging::new();
+        let call = scene.call(if is_it { SYSTEMD } else { CALLER }, 7, Operation::Rmdir, None);
+        let unreaped = Some(Unreaped { pid: Pid(42), comm: "catatonit".into() });
+        let waits_in = Some("zap_pid_ns_processes".to_owned());
+        let exiting = vec![Exiting { pid: Pid(41), comm: "podman".into(), waits_in, unreaped }];
+        hangs(scene, Stuck { waits_in: Some("cgroup_drain_dying".to_owned()), exiting, ..call })
+    }),
+    ("kubernetes#141609", |is_it| {
+        let mut scene = Hanging::new();
+        let path = if is_it { "/kubepods.slice" } else { POD };
+        scene.play.event(Change::Existing, V2, 9, path, SYSTEMD);
+        scene.play.exec(CALLER, "/usr/bin/kubelet --config=/var/lib/kubelet/config.yaml");
+        let call = scene.call(CALLER, 9, Operation::Write, Some("memory.max"));
+        hangs(scene, call)
     }),
     ("moby#29638", |is_it| linger(if is_it { OLD } else { NEW }, V1, "/docker")),
     ("oomd#117", |is_it| linger(if is_it { OLD } else { NEW }, V2, "/pods")),

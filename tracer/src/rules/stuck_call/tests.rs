@@ -6,24 +6,25 @@ use crate::input::{Actor, BootTime, CgroupId, Change, Exiting, HierarchyId, Inpu
 use crate::tracker::tests::Play;
 
 const V2: u32 = 0;
-const CALLER: u32 = 30;
+pub(in crate::rules) const CALLER: u32 = 30;
 const OTHER: u32 = 31;
 const SECOND: u64 = 1_000_000_000;
 
-struct Scene {
-    play: Play,
+/// Two cgroups, `/web` (7) and `/db` (8), and calls on them.
+pub(in crate::rules) struct Scene {
+    pub play: Play,
     began: u64,
 }
 
 impl Scene {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let mut play = Play::new();
         play.event(Change::Existing, V2, 7, "/web", 1);
         play.event(Change::Existing, V2, 8, "/db", 1);
         Self { play, began: 5 }
     }
 
-    fn call(&mut self, pid: u32, id: u64, operation: Operation, file: Option<&str>) -> Stuck {
+    pub fn call(&mut self, pid: u32, id: u64, operation: Operation, file: Option<&str>) -> Stuck {
         self.began += 1;
         Stuck {
             at: BootTime(0),

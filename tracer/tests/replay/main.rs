@@ -7,12 +7,16 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use cgtrace::output::Json;
-use cgtrace::recording::TraceLine;
-use cgtrace::stream::Stream;
+#[path = "../support/replay.rs"]
+mod replayed;
 
-fn recordings() -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings");
+mod refusals;
+
+use replayed::replay;
+
+/// Those in `recordings/`, or in a directory below it.
+fn recordings_in(below: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings").join(below);
     let mut paths: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
     paths.sort();
@@ -20,32 +24,13 @@ fn recordings() -> Vec<PathBuf> {
     paths
 }
 
-fn replay(recording: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    let mut json = Json::new(&mut out);
-    let mut lines = recording
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty())
-        .map(|line| TraceLine::parse(line).unwrap());
-    let Some(TraceLine::Header(header)) = lines.next() else { panic!("a recording begins with its header") };
-    let mut stream = Stream::begin(&header, &mut json).unwrap();
-    for line in lines {
-        match line {
-            TraceLine::Input(seq, mut input) => stream.replay(seq, &mut input).unwrap(),
-            TraceLine::End(at) => {
-                stream.end(at).unwrap();
-                break;
-            }
-            TraceLine::Other => {}
-            TraceLine::Header(_) => panic!("a second header"),
-        }
-    }
-    out
+fn recordings() -> Vec<PathBuf> {
+    recordings_in("")
 }
 
 #[test]
 fn every_recording_replays_to_the_very_same_lines() {
-    for path in recordings() {
+    for path in recordings().into_iter().chain(recordings_in("refusals")) {
         let recorded = fs::read(&path).unwrap();
         let replayed = replay(&recorded);
         assert_eq!(replay(&recorded), replayed, "{}: a replay is deterministic", path.display());
@@ -57,6 +42,7 @@ fn every_recording_replays_to_the_very_same_lines() {
             panic!("{}: {differing:#?}", path.display());
         }
     }
+    refusals::check_page();
 }
 
 #[test]
