@@ -16,7 +16,7 @@ const SCRIPT: &str = include_str!("remover.py");
 /// So many hang at once, until they are helped.
 const REMOVERS: usize = 10;
 /// So many hang at once, and nobody can help them.
-const FOR_EVER: usize = 100;
+const WITHOUT_END: usize = 100;
 /// A call is old enough to be told of after two seconds. It is looked for twice a second.
 const TOLD_WITHIN: Duration = Duration::from_secs(4);
 
@@ -134,11 +134,11 @@ fn a_removal_that_waits_is_told_while_it_hangs_and_again_when_it_has_returned() 
 /// What hangs here hangs until the kernel is started again: it is for a guest that ends with this test.
 #[test]
 #[ignore = "it leaves processes behind that nothing ends, and directories of cgroupfs that nobody can list"]
-fn a_remover_that_waits_for_ever_for_whom_it_is_to_reap_is_a_fault() {
+fn a_remover_that_waits_without_end_for_whom_it_is_to_reap_is_a_fault() {
     let agent = Agent::start(&[]);
     let scratch = Scratch::new();
     assert!(is_seen(&agent), "this kernel does not wait in rmdir, or trampolines are not used");
-    let removers: Vec<Remover> = (0..FOR_EVER).map(|number| Remover::start(&scratch, number, "alone")).collect();
+    let removers: Vec<Remover> = (0..WITHOUT_END).map(|number| Remover::start(&scratch, number, "alone")).collect();
     let hung: Vec<_> = removers.iter().filter_map(|remover| told(&agent, remover)).collect();
     assert!(!hung.is_empty(), "nothing was read of any of them");
     for (stuck, finding) in hung {
@@ -147,7 +147,7 @@ fn a_remover_that_waits_for_ever_for_whom_it_is_to_reap_is_a_fault() {
     }
     let lines = agent.finish();
     let findings = of_type(&lines, "finding").into_iter().filter(|line| line["kind"] == "stuck-call");
-    assert_eq!(findings.count(), FOR_EVER);
+    assert_eq!(findings.count(), WITHOUT_END);
     // Nobody can remove it.
     std::mem::forget(scratch);
 }

@@ -32,7 +32,7 @@ pub const ON_V2_ALONE: &str = "v2_alone";
 /// many programs are started.
 const LONG: [&str; 4] = ["scale::", "refusals::", "_flood_", "_storm_"];
 /// Tests with this in their names leave processes behind that nothing ends: they are the last ones in a guest.
-pub const LAST: &str = "for_ever";
+pub const LAST: &str = "without_end";
 /// Kernels whose newest package waits in `rmdir` until the last task has left: these tests are of that.
 const WAITS: [&str; 1] = ["6.19"];
 

@@ -251,7 +251,7 @@ fn listed(text: &str) -> Vec<&str> {
 fn of_tests(usual: Result<usize, String>, last: Option<Result<usize, String>>) -> Verdict {
     match (usual, last.transpose()) {
         (Ok(passed), Ok(None)) => Verdict::AsExpected(format!("{passed} tests passed")),
-        (Ok(passed), Ok(Some(last))) => Verdict::AsExpected(format!("{passed} tests passed, then {last} for ever")),
+        (Ok(passed), Ok(Some(last))) => Verdict::AsExpected(format!("{passed} tests passed, then {last} without end")),
         (Err(wrong), _) | (_, Err(wrong)) => Verdict::Wrong(wrong),
     }
 }
@@ -393,7 +393,7 @@ mod tests {
         let rows = matrix::rows();
         let of = |hangs| rows.iter().find(|row| row.layout == Layout::Hybrid && row.hangs_at_last() == hangs);
         let (hangs, others) = (of(true).expect("one"), of(false).expect("one"));
-        let list = "W begin list\na: test\nb_for_ever: test\n\n2 tests, 0 benchmarks\nW end list 0\n";
+        let list = "W begin list\na: test\nb_without_end: test\n\n2 tests, 0 benchmarks\nW end list 0\n";
         let one = RESULT.replace("2 passed", "1 passed").replace("0 filtered", "1 filtered");
         let section = |name: &str, result: &str| {
             format!("W begin {name}\nrunning 1 test\ntest it ... ok\n\n{result}\nW end {name} 0\n")
@@ -404,7 +404,7 @@ mod tests {
         let (usual, last) = (section("tests", &one), section("last", &one));
         let both = [usual.clone(), last.clone()];
         assert_eq!(judged(others, &both[..1]), "1 tests passed");
-        assert_eq!(judged(hangs, &both), "1 tests passed, then 1 for ever");
+        assert_eq!(judged(hangs, &both), "1 tests passed, then 1 without end");
         assert_eq!(judged(others, &both), "FAILED: the tests were not run");
         assert_eq!(judged(hangs, &both[..1]), "FAILED: the tests were not run");
         let ignored = one.replace("1 passed", "0 passed").replace("0 ignored", "1 ignored");
