@@ -975,6 +975,10 @@ pub struct Circumstances {
     /// Controllers that are bound to hierarchies of cgroup v1.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<_, _, 64>")]
     pub on_v1: Vec<String>,
+    /// Of a write to a list of processors or memory nodes: those that this kernel can ever have, by the file `possible`
+    /// in `/sys/devices/system/cpu` or `/sys/devices/system/node`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub possible: Option<Name>,
 }
 
 /// A cgroup on the way to the root.
@@ -1275,7 +1279,7 @@ weigh! {
     Cgroup: path;
     Occupants: occupants;
     Occupant: comm;
-    Circumstances: file, levels, values, occupants, moved, real_time, on_v1;
+    Circumstances: file, levels, values, occupants, moved, real_time, on_v1, possible;
     Level: path, kind, controllers, subtree_control;
     FileValue: path, file, value;
     Moved: comm, cgroup;

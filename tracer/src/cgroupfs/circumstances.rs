@@ -73,6 +73,7 @@ pub fn look(subject: &Subject) -> Option<Circumstances> {
             .flatten(),
         real_time: Vec::new(),
         on_v1: on_v1(),
+        possible: file.and_then(possible),
     };
     if file.is_some_and(|file| file == "cgroup.subtree_control") {
         circumstances.real_time = real_time(&cgroup, children.as_deref().unwrap_or_default());
@@ -175,6 +176,16 @@ fn on_v1() -> Vec<String> {
     let lists = own.lines().filter(|line| !line.starts_with("0:")).filter_map(|line| line.split(':').nth(1));
     let names = lists.flat_map(|list| list.split(',')).filter(|name| !name.is_empty() && !name.contains('='));
     names.take(LEVELS).map(str::to_owned).collect()
+}
+
+/// What this kernel can ever have of what a list of cpuset names.
+fn possible(file: &Name) -> Option<Name> {
+    let path = match file.to_str()? {
+        "cpuset.cpus" | "cpuset.cpus.exclusive" => "/sys/devices/system/cpu/possible",
+        "cpuset.mems" => "/sys/devices/system/node/possible",
+        _ => return None,
+    };
+    Some(std::fs::read_to_string(path).ok()?.trim_end().into())
 }
 
 /// Which files have to do with a write to another one: in its cgroup, in the one around it, in the others there, in

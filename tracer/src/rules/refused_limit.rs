@@ -148,7 +148,7 @@ fn why(refused: &Refused, file: &Name) -> (Cause, String, bool) {
         (Errno::ERANGE | Errno::E2BIG | Errno::EOVERFLOW, _) => invalid(),
         (_, "cpuset") => cpuset(refused, name).unwrap_or_else(|| match refused.errno() {
             Errno::EINVAL if refused.call().value.as_ref().is_some_and(|value| is_malformed(name, value)) => invalid(),
-            _ => unknown(),
+            _ => (UNKNOWN, format!("why is not known{}", partition(refused)), false),
         }),
         (Errno::EBUSY, "memory") if !refused.is_on_v2() => {
             let usage = name.replace("limit_in_bytes", "usage_in_bytes");
@@ -226,6 +226,14 @@ fn cpuset(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
     if asked.is_empty() && refused.errno() == Errno::ENOSPC {
         return Some((NOT_A_SUBSET, "there are processes in it, which need some".to_owned(), false));
     }
+    // On cgroup2 that is looked at first, and what the cgroup around it has is not.
+    if let Some(possible) = refused.said.and_then(|said| said.possible.as_ref()).filter(|_| name == list)
+        && refused.is_on_v2()
+        && refused.errno() == Errno::EINVAL
+        && parse(possible).is_some_and(|all| !is_subset(&asked, &all))
+    {
+        return Some((NOT_A_SUBSET, format!("this kernel can have only {possible}"), true));
+    }
     // `validate_change_legacy`: what is in it comes first, and is the only reason for this error.
     if refused.errno() == Errno::EBUSY && !refused.is_on_v2() {
         return Some((NOT_A_SUBSET, inside(refused, name, list, &asked), false));
@@ -256,6 +264,13 @@ fn cpuset(refused: &Refused, name: &str) -> Option<(Cause, String, bool)> {
     }
     (refused.errno() == Errno::EACCES)
         .then(|| (NOT_A_SUBSET, "the cgroup around it does not have all of that".to_owned(), false))
+}
+
+/// What the kernel says of a partition that does not hold: `root invalid (Cpu list in cpuset.cpus not exclusive)`.
+fn partition(refused: &Refused) -> String {
+    let said = refused.value(&refused.note.place.path, "cpuset.cpus.partition").and_then(Name::to_str);
+    let said = said.filter(|said| said.contains("invalid"));
+    said.map(|said| format!("; its cpuset.cpus.partition says \"{said}\"")).unwrap_or_default()
 }
 
 /// Which cgroups in it have more than it is to have.

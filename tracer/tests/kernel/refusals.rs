@@ -451,7 +451,7 @@ fn on_v2_alone_each_refusal_of_a_limit_has_its_culprit() {
     let mut expected: Vec<_> = invalid.iter().map(|sentence| (LIMIT, "invalid-value", sentence.as_str())).collect();
     expected.extend([
         (LIMIT, "invalid-value", "set cpuset.cpus of cgroup /S/a to \"x\": the file does not take that (EINVAL)"),
-        (LIMIT, "unknown", "set cpuset.mems of cgroup /S/a to \"7\": why is not known (EINVAL)"),
+        (LIMIT, "not-a-subset", "set cpuset.mems of cgroup /S/a to \"7\": this kernel can have only "),
         (
             LIMIT,
             "invalid-value",

@@ -14,9 +14,9 @@ mod refusals;
 
 use replayed::replay;
 
-/// Those in `recordings/`, or in a directory below it.
-fn recordings_in(below: &str) -> Vec<PathBuf> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/recordings").join(below);
+/// Those in `recordings/`, and in `refusals/` those of refused calls.
+fn recordings_in(directory: &str) -> Vec<PathBuf> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(directory);
     let mut paths: Vec<PathBuf> = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
     paths.sort();
@@ -25,7 +25,7 @@ fn recordings_in(below: &str) -> Vec<PathBuf> {
 }
 
 fn recordings() -> Vec<PathBuf> {
-    recordings_in("")
+    recordings_in("recordings")
 }
 
 #[test]

@@ -14,7 +14,7 @@ const INTRODUCTION: &str = "# Refused calls that are tried
 
 Each row is a call on a control file that a real kernel refused, and what cgtrace told of it. The kind and its cause are
 explained in [findings.md](findings.md). A test makes each call again, on a real kernel, and holds what is told to what
-stands here. The recording of it is in `tracer/tests/recordings/refusals`; `cgtrace report FILE` shows the sentences.
+stands here. The recording of it is in `tracer/tests/refusals`; `cgtrace report FILE` shows the sentences.
 
 | call | file | error | what is told | cgroup | recording |
 |---|---|---|---|---|---|

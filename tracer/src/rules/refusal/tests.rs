@@ -130,6 +130,7 @@ impl Scene {
             moved: None,
             real_time: Vec::new(),
             on_v1: Vec::new(),
+            possible: None,
         };
         change(&mut circumstances);
         let about = About::Circumstances(Box::new(circumstances));

@@ -77,6 +77,22 @@ fn on_v1_a_cgroup_in_it_keeps_what_it_has() {
 }
 
 #[test]
+fn on_v2_what_the_kernel_cannot_have_and_what_it_says_of_a_partition_is_told() {
+    let told = limit(V2, "cpuset.mems", "0,7", Errno::EINVAL, |said| said.possible = Some("0-3".into()));
+    assert_eq!(told, ("not-a-subset", Certainty::Certain, "this kernel can have only 0-3 (EINVAL)".into()));
+    let within = limit(V2, "cpuset.cpus", "0,3", Errno::EINVAL, |said| said.possible = Some("0-3".into()));
+    assert_eq!(within.0, "unknown");
+    // There the cgroup around it decides.
+    assert_eq!(limit(V1, "cpuset.mems", "7", Errno::EINVAL, |said| said.possible = Some("0".into())).0, "unknown");
+    let told = limit(V2, "cpuset.cpus", "0", Errno::EINVAL, |said| {
+        said.values =
+            vec![file_value("/a/web", "cpuset.cpus.partition", "root invalid (Parent is not a partition root)")];
+    });
+    let why = "why is not known; its cpuset.cpus.partition says \"root invalid (Parent is not a partition root)\"";
+    assert_eq!(told, ("unknown", Certainty::Certain, format!("{why} (EINVAL)")));
+}
+
+#[test]
 fn a_value_that_no_such_file_takes_is_told_apart_from_one_that_is_refused_here() {
     let invalid = [
         (V2, "cpuset.cpus", "x"),
