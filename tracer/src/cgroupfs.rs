@@ -11,12 +11,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use anyhow::{Context, bail};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, openat, statat};
 
+use crate::cgroup_namespace::{self, CgroupNamespace};
 use crate::hierarchy::{Hierarchy, Setup};
 use crate::input::{BootTime, Cgroup, CgroupId, Change, Event, HierarchyId, Mount, Pid};
 use crate::mounts;
 use crate::name::Name;
 use crate::process;
 
+/// The root of a cgroup namespace is looked for so far down.
+const LEVELS: usize = 64;
+/// A list of processes that is longer, in bytes, is not read to its end.
+const LONGEST_LIST: usize = 64 << 10;
 /// Directories deeper than this are counted as unreadable: each level of the walk holds a descriptor.
 const DEEPEST: usize = 4_096;
 
@@ -52,33 +57,115 @@ fn controllers(mount: &Name) -> Option<Vec<String>> {
 
 /// Joins `/proc/PID/cgroup` (which hierarchies there are) with mountinfo (where they are mounted).
 fn parse_hierarchies(own: &str, mountinfo: &[u8]) -> Vec<Hierarchy> {
-    let lines: Vec<&[u8]> = mountinfo.split(|byte| *byte == b'\n').collect();
-    let parsed = |line: &&[u8]| mounts::parse_mountinfo(line).last().map(|mount| (mount, super_options(line)));
-    let mounted: Vec<(Mount, Vec<String>)> = lines.iter().filter_map(parsed).collect();
-    own.lines()
-        .filter_map(|line| {
-            let mut fields = line.splitn(3, ':');
-            let id = HierarchyId(fields.next()?.parse().ok()?);
-            let controllers: Vec<String> =
-                fields.next()?.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
-            let version = if id == HierarchyId(0) { 2 } else { 1 };
-            let is_here = |(mount, options): &&(Mount, Vec<String>)| match version {
-                2 => mount.file_system == "cgroup2",
-                _ => mount.file_system == "cgroup" && controllers.iter().all(|name| options.contains(name)),
-            };
-            // The one mounted from the hierarchy's root shows all of it.
-            let mut candidates: Vec<&(Mount, Vec<String>)> = mounted.iter().filter(is_here).collect();
-            candidates.sort_by_key(|(mount, _)| mount.root != "/");
-            let mount = candidates.first().map(|(mount, _)| mount);
-            Some(Hierarchy {
-                id,
-                version,
-                controllers,
-                mount: mount.map(|mount| mount.mount_point.clone()),
-                device: mount.map(|mount| mount.device),
-            })
-        })
+    let mounted = parse_mounts(mountinfo);
+    let hierarchy = |Own { id, controllers, .. }: Own<'_>| {
+        // The one mounted from the hierarchy's root shows all of it.
+        let mut candidates: Vec<&Mount> = mounts_of(&mounted, id, &controllers).collect();
+        candidates.sort_by_key(|mount| mount.root != "/");
+        let mount = candidates.first();
+        Hierarchy {
+            id,
+            version: version(id),
+            controllers,
+            mount: mount.map(|mount| mount.mount_point.clone()),
+            device: mount.map(|mount| mount.device),
+        }
+    };
+    parse_own(own).map(hierarchy).collect()
+}
+
+/// A line of `/proc/PID/cgroup`.
+struct Own<'a> {
+    id: HierarchyId,
+    controllers: Vec<String>,
+    /// The cgroup, as the reader's cgroup namespace calls it.
+    path: &'a str,
+}
+
+fn parse_own(own: &str) -> impl Iterator<Item = Own<'_>> {
+    own.lines().filter_map(|line| {
+        let mut fields = line.splitn(3, ':');
+        let id = HierarchyId(fields.next()?.parse().ok()?);
+        let controllers = fields.next()?.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        Some(Own { id, controllers, path: fields.next()? })
+    })
+}
+
+fn version(id: HierarchyId) -> u8 {
+    if id == HierarchyId(0) { 2 } else { 1 }
+}
+
+/// Every mount, by its whole path, and the options of its superblock.
+fn parse_mounts(mountinfo: &[u8]) -> Vec<(Mount, Vec<String>)> {
+    let lines = mountinfo.split(|byte| *byte == b'\n');
+    lines
+        .filter_map(|line| Some((process::whole(mounts::parse_mountinfo(line).last()?), super_options(line))))
         .collect()
+}
+
+/// Those of a hierarchy.
+fn mounts_of<'a>(
+    mounted: &'a [(Mount, Vec<String>)],
+    id: HierarchyId,
+    controllers: &[String],
+) -> impl DoubleEndedIterator<Item = &'a Mount> {
+    let is_here = move |(mount, options): &&(Mount, Vec<String>)| match version(id) {
+        2 => mount.file_system == "cgroup2",
+        _ => mount.file_system == "cgroup" && controllers.iter().all(|name| options.contains(name)),
+    };
+    mounted.iter().filter(is_here).map(|(mount, _)| mount)
+}
+
+/// This process's cgroup namespace, and whether it is known in every hierarchy that is mounted.
+///
+/// Where its root lies in a hierarchy cannot be read anywhere. A mount of the whole hierarchy tells how deep it lies, and
+/// among the cgroups of that depth it is the one that this process is in.
+pub fn own_namespace() -> (CgroupNamespace, bool) {
+    let (mut namespace, mut whole) = (CgroupNamespace::default(), true);
+    if process::is_in_first_cgroup_namespace() != Some(false) {
+        return (namespace, whole);
+    }
+    let mounted = parse_mounts(&process::own_mounts().unwrap_or_default());
+    for Own { id, controllers, path: own } in parse_own(&process::own_cgroups().unwrap_or_default()) {
+        // The last one that is mounted somewhere is the one that is seen there.
+        let top = mounts_of(&mounted, id, &controllers).rev().find_map(|mount| {
+            let levels = cgroup_namespace::levels_above(mount.root.as_bytes()).filter(|levels| *levels <= LEVELS)?;
+            let directory = open_mount(&mount.mount_point).ok()?;
+            (is_root(directory.as_fd(), version(id)) == Some(true)).then_some((mount.device, levels, directory))
+        });
+        let mut path = Vec::new();
+        let found = top.filter(|(_, levels, directory)| leads_here(directory, *levels, own, &mut path));
+        match found {
+            Some((device, ..)) if path.is_empty() => namespace.add(id, device, Name::from("/")),
+            Some((device, ..)) => namespace.add(id, device, Name::from(path)),
+            None => whole &= mounts_of(&mounted, id, &controllers).next().is_none(),
+        }
+    }
+    (namespace, whole)
+}
+
+/// Looks for the cgroup so many levels down in which, at `own`, this process is. Writes its path.
+fn leads_here(directory: &OwnedFd, levels: usize, own: &str, path: &mut Vec<u8>) -> bool {
+    if levels == 0 {
+        let own = match own.trim_start_matches('/') {
+            "" => ".",
+            below => below,
+        };
+        let cgroup = openat(directory, own, directory_flags(), Mode::empty()).ok();
+        let list = cgroup.and_then(|cgroup| read(&cgroup, "cgroup.procs", LONGEST_LIST));
+        return list.is_some_and(|list| pids(&list).any(|pid| pid.0 == std::process::id()));
+    }
+    children(directory).unwrap_or_default().into_iter().any(|name| {
+        let Ok(child) = openat(directory, name.as_bytes(), directory_flags(), Mode::empty()) else { return false };
+        let length = path.len();
+        path.push(b'/');
+        path.extend_from_slice(name.as_bytes());
+        let leads = leads_here(&child, levels - 1, own, path);
+        if !leads {
+            path.truncate(length);
+        }
+        leads
+    })
 }
 
 fn super_options(line: &[u8]) -> Vec<String> {
@@ -210,13 +297,13 @@ impl<F: Fn() -> BootTime> Walk<'_, F> {
 }
 
 /// Whether a directory is the root of its hierarchy: v1's alone has a release agent, and all but v2's have events.
-fn is_root(directory: BorrowedFd<'_>, hierarchy: &Hierarchy) -> Option<bool> {
+fn is_root(directory: BorrowedFd<'_>, version: u8) -> Option<bool> {
     let has = |file: &str| match statat(directory, file, AtFlags::empty()) {
         Ok(_) => Some(true),
         Err(rustix::io::Errno::NOENT) => Some(false),
         Err(_) => None,
     };
-    if hierarchy.version == 1 { has("release_agent") } else { has("cgroup.events").map(|has| !has) }
+    if version == 1 { has("release_agent") } else { has("cgroup.events").map(|has| !has) }
 }
 
 /// How many cgroups of cgroup2 were removed and not released, by the kernel's own count. `None` if cgroup2 is not
@@ -224,7 +311,7 @@ fn is_root(directory: BorrowedFd<'_>, hierarchy: &Hierarchy) -> Option<bool> {
 pub fn dying(hierarchies: &[Hierarchy]) -> Option<u64> {
     let hierarchy = hierarchies.iter().find(|hierarchy| hierarchy.version == 2)?;
     let root = open_mount(hierarchy.mount.as_ref()?).ok()?;
-    if is_root(root.as_fd(), hierarchy) != Some(true) {
+    if is_root(root.as_fd(), hierarchy.version) != Some(true) {
         return None;
     }
     let stat = read(&root, "cgroup.stat", 1 << 16)?;
@@ -249,11 +336,9 @@ pub struct Members {
 /// Who is in the cgroup at a path: the first `most`. `None` if it is gone, or without the right or the mount to ask.
 /// Nothing that a stranger holds is waited for.
 pub fn members(hierarchies: &[Hierarchy], hierarchy: &Hierarchy, path: &Name, most: usize) -> Option<Members> {
-    /// A longer list is not read to its end.
-    const LONGEST: usize = 64 << 10;
     let (cgroup, id) = open(hierarchy, path)?;
     // A threaded cgroup has threads only.
-    let list = read(&cgroup, "cgroup.procs", LONGEST).or_else(|| read(&cgroup, "cgroup.threads", LONGEST))?;
+    let list = read(&cgroup, "cgroup.procs", LONGEST_LIST).or_else(|| read(&cgroup, "cgroup.threads", LONGEST_LIST))?;
     // Who is in a pid namespace that this process does not see has no number.
     let first: Vec<Pid> = pids(&list).filter(|pid| pid.0 != 0).take(most).collect();
     let frozen = match hierarchy.version {
@@ -289,9 +374,8 @@ fn pids(list: &str) -> impl Iterator<Item = Pid> {
 
 /// Whether v1's freezer has stopped the cgroup at this path, and this process is in that.
 fn is_frozen(freezer: &Hierarchy, path: &Name, member: Pid) -> Option<bool> {
-    const LONGEST: usize = 64 << 10;
     let (cgroup, _) = open(freezer, path)?;
-    if !pids(&read(&cgroup, "cgroup.procs", LONGEST)?).any(|pid| pid == member) {
+    if !pids(&read(&cgroup, "cgroup.procs", LONGEST_LIST)?).any(|pid| pid == member) {
         return None;
     }
     Some(is_freezer_at_work(&read(&cgroup, "freezer.state", 64)?))

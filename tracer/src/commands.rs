@@ -23,12 +23,14 @@ use anyhow::Context;
 
 use arguments::{FormArgs, WideArgs};
 
+use crate::cgroupfs;
 use crate::filter::{Class, Filter};
 use crate::kernel::{BackendChoice, Options, Plan, Support, Tracefs};
 use crate::line::Output;
 use crate::memory;
 use crate::output::{ColorChoice, Json, Palette, Text};
 use crate::phrases::count;
+use crate::process;
 use crate::reader::Readers;
 use crate::recording::Written;
 use crate::session::Session;
@@ -36,6 +38,12 @@ use crate::session::Session;
 /// Attaches to this kernel and says on stderr what works less well than it could.
 fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
     memory::keep_little();
+    if !know_cgroup_namespace() {
+        say!(
+            "warning: this process is in a cgroup namespace, and the host's /sys/fs/cgroup is not mounted here: cgroups \
+             of others may be shown by wrong paths\nhint: mount the host's /sys/fs/cgroup read-only at the same place"
+        );
+    }
     // Before there is anything that they should not have.
     let readers = Readers::start()?;
     let tracefs = Tracefs::ensure();
@@ -53,6 +61,14 @@ fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
         say!("note: {} is not attached: {reason}", probe.name);
     }
     Ok(session)
+}
+
+/// Finds out from where on this process is told paths of cgroups: in a container, not from the root of the host's.
+/// Returns whether that is known.
+fn know_cgroup_namespace() -> bool {
+    let (own, whole) = cgroupfs::own_namespace();
+    process::know_cgroup_namespace(own);
+    whole
 }
 
 fn instead_of_trampolines(why: &str) -> String {

@@ -21,6 +21,7 @@ mod state;
 
 pub mod argv;
 pub mod bundle;
+pub mod cgroup_namespace;
 pub mod cgroupfs;
 pub mod cli;
 pub mod client;

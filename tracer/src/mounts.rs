@@ -177,7 +177,8 @@ impl MountTable {
     }
 }
 
-fn is_cgroupfs(mount: &Mount) -> bool {
+/// Whether it is one of cgroups, of either version.
+pub fn is_cgroupfs(mount: &Mount) -> bool {
     mount.file_system == "cgroup2" || mount.file_system == "cgroup"
 }
 

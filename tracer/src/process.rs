@@ -16,9 +16,10 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 use crate::argv;
+use crate::cgroup_namespace::CgroupNamespace;
 use crate::hierarchy::{Clock, Hierarchy};
 use crate::input::{
-    BootTime, Exiting, HierarchyId, Mount, Moved, NamespaceId, Occupant, OccupantState, Parent, Pid, Process,
+    BootTime, Device, Exiting, HierarchyId, Mount, Moved, NamespaceId, Occupant, OccupantState, Parent, Pid, Process,
     ProcessChange, Unreaped,
 };
 use crate::mounts;
@@ -217,6 +218,37 @@ pub fn is_in_first_pid_namespace() -> Option<bool> {
     Some(number == FIRST)
 }
 
+/// Whether this process is told paths of cgroups as they are. `None` if `/proc` is not there.
+pub fn is_in_first_cgroup_namespace() -> Option<bool> {
+    /// `PROC_CGROUP_INIT_INO`
+    const FIRST: NamespaceId = NamespaceId(0xefff_fffb);
+    Some(namespace(Pid(std::process::id()), "cgroup")? == FIRST)
+}
+
+/// This process's own cgroup namespace, once it is known. All paths of cgroups that are read here are made whole with
+/// it.
+static CGROUP_NAMESPACE: OnceLock<CgroupNamespace> = OnceLock::new();
+
+/// Tells how this process's own cgroup namespace calls cgroups. It counts once, and also for processes that are forked
+/// later.
+pub fn know_cgroup_namespace(own: CgroupNamespace) {
+    let _ = CGROUP_NAMESPACE.set(own);
+}
+
+fn cgroup_namespace() -> &'static CgroupNamespace {
+    static FIRST: OnceLock<CgroupNamespace> = OnceLock::new();
+    CGROUP_NAMESPACE.get().unwrap_or_else(|| FIRST.get_or_init(CgroupNamespace::default))
+}
+
+/// A mount with the whole path of the cgroup that is mounted; as it was told if that cannot be known.
+pub fn whole(mount: Mount) -> Mount {
+    if !mounts::is_cgroupfs(&mount) {
+        return mount;
+    }
+    let root = cgroup_namespace().whole_on(mount.device, mount.root.as_bytes());
+    Mount { root: root.unwrap_or(mount.root), ..mount }
+}
+
 /// `kernel.ftrace_enabled`: whether trampolines run. `None` on a kernel that cannot switch them off.
 pub fn is_ftrace_enabled() -> Option<bool> {
     Some(fs::read_to_string("/proc/sys/kernel/ftrace_enabled").ok()?.trim() != "0")
@@ -384,7 +416,7 @@ pub fn is_real_time(pid: Pid) -> bool {
     Stat::read(pid).is_some_and(|stat| stat.real_time)
 }
 
-/// The path behind a hierarchy's number in `/proc/PID/cgroup`. `None` if it leads out of what this process sees.
+/// The whole path behind a hierarchy's number in `/proc/PID/cgroup`. `None` if it leads out of what this process sees.
 fn cgroup_in(text: &[u8], hierarchy: HierarchyId) -> Option<Name> {
     let lines = text.split(|byte| *byte == b'\n');
     let mut paths = lines.filter_map(|line| {
@@ -392,7 +424,7 @@ fn cgroup_in(text: &[u8], hierarchy: HierarchyId) -> Option<Name> {
         let number = std::str::from_utf8(fields.next()?).ok()?;
         fields.nth(1).filter(|_| number.parse() == Ok(hierarchy.0))
     });
-    paths.next().filter(|path| !path.starts_with(b"/..")).map(Name::new)
+    cgroup_namespace().whole_in(hierarchy, paths.next()?)
 }
 
 /// When a process was forked.
@@ -427,7 +459,7 @@ pub fn mounts_of(pid: Pid, longest: u64) -> Option<SeenMounts> {
     }
     let (mounts, too_many) = match text.len() as u64 > longest {
         true => (Vec::new(), memchr::memchr_iter(b'\n', &text).count() as u64),
-        false => mounts::relevant(mounts::parse_mountinfo(&text)),
+        false => mounts::relevant(mounts::parse_mountinfo(&text).map(whole)),
     };
     Some(SeenMounts { namespace, mounts, too_many })
 }
@@ -435,15 +467,30 @@ pub fn mounts_of(pid: Pid, longest: u64) -> Option<SeenMounts> {
 /// Whether the root directory of a process is that of the host, seen by its mounts alone: to look at the directory
 /// itself is to ask its file system.
 pub fn has_root_of_host(pid: Pid) -> bool {
+    root_mount(pid).is_some_and(|found| Some(found) == root_mount(Pid(1)))
+}
+
+/// Whether the root directory of this process is known to be another one than that of the host, as in a container that
+/// has the host's processes.
+pub fn has_root_of_its_own() -> bool {
+    root_mount(Pid(std::process::id())).zip(root_mount(Pid(1))).is_some_and(|(own, hosts)| own != hosts)
+}
+
+/// Processes that see what the host sees: the first one, and one of the kernel's own, for where the first one may not be
+/// looked into.
+pub fn of_host() -> impl Iterator<Item = Pid> {
+    let kernels = (is_in_first_pid_namespace() == Some(true)).then_some(Pid(2));
+    std::iter::once(Pid(1)).chain(kernels.filter(|pid| has_root_of_host(*pid)))
+}
+
+/// What a process has mounted as its root directory.
+fn root_mount(pid: Pid) -> Option<(Device, Name)> {
     const LONGEST: u64 = 4 << 20;
     // Which namespace it is of is not asked: of pid 1, not every root may know that.
-    let root = |pid: Pid| {
-        let mut text = Vec::new();
-        fs::File::open(format!("/proc/{pid}/mountinfo")).ok()?.take(LONGEST + 1).read_to_end(&mut text).ok()?;
-        let is_root = |mount: &Mount| text.len() as u64 <= LONGEST && mount.mount_point == "/";
-        mounts::parse_mountinfo(&text).filter(is_root).last().map(|mount| (mount.device, mount.root))
-    };
-    root(pid).is_some_and(|found| Some(found) == root(Pid(1)))
+    let mut text = Vec::new();
+    fs::File::open(format!("/proc/{pid}/mountinfo")).ok()?.take(LONGEST + 1).read_to_end(&mut text).ok()?;
+    let is_root = |mount: &Mount| text.len() as u64 <= LONGEST && mount.mount_point == "/";
+    mounts::parse_mountinfo(&text).filter(is_root).last().map(|mount| (mount.device, mount.root))
 }
 
 /// All mount namespaces that a process is in, and one process in each.

@@ -51,7 +51,7 @@ const MOST_STATES: usize = 1 << 14;
 
 /// Reads what there is.
 pub fn read() -> Records {
-    let Some(root) = Root::own() else { return Records::default() };
+    let Some(root) = Root::of_host() else { return Records::default() };
     let mut records = Records {
         whole: true,
         systemd: root.has(Path::new("/run/systemd/system")) == Some(true),

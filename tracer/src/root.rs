@@ -117,6 +117,15 @@ impl Root {
         Some(Self::new(process::root(pid)?, rights))
     }
 
+    /// That of the host. In a container that has the host's processes, this process's own is another one. `None` if the
+    /// host's may not be looked into: what a container has is not what the host has.
+    pub fn of_host() -> Option<Self> {
+        match process::has_root_of_its_own() {
+            true => process::of_host().find_map(|pid| Self::of(pid, Rights::Own)),
+            false => Self::own(),
+        }
+    }
+
     /// This process's own.
     pub fn own() -> Option<Self> {
         Self::at(Path::new("/"), Rights::Own)

@@ -221,6 +221,11 @@ impl Session {
         self.wants_part = Box::new(wanted);
     }
 
+    /// Names this host.
+    pub fn set_host(&mut self, host: Name) {
+        self.header.host = host;
+    }
+
     /// Names the process that is traced, `live -- CMD`.
     pub fn set_command(&mut self, command: Option<Pid>) {
         self.header.command = command;

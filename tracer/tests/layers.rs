@@ -7,9 +7,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Files of the core, and directories whose files all are.
-const CORE: [&str; 35] = [
+const CORE: [&str; 36] = [
     "argv.rs",
     "budget.rs",
+    "cgroup_namespace.rs",
     "container.rs",
     "control.rs",
     "duration.rs",

@@ -97,9 +97,18 @@ pub enum Need {
     Optional,
 }
 
-/// Python's packages that the tests read exports with, and their versions.
-const PYTHON: [&str; 5] =
-    ["check-jsonschema==0.39.0", "duckdb==2.0.0", "jsonschema==4.26.0", "perfetto==0.59.1", "pydantic-sarif==0.1.1"];
+/// Python's packages that the tests read exports with, and what renders and checks what is deployed: Helm's own library,
+/// the schemas of Kubernetes and those of Prometheus' operator.
+const PYTHON: [&str; 8] = [
+    "check-jsonschema==0.39.0",
+    "cloudcoil.models.prometheus_operator==0.80.1.0",
+    "duckdb==2.0.0",
+    "helm-python-sdk==0.2.2",
+    "jsonschema==4.26.0",
+    "kubernetes-validate==1.37.0",
+    "perfetto==0.59.1",
+    "pydantic-sarif==0.1.1",
+];
 
 /// Brings what the tests run.
 pub fn tests() -> anyhow::Result<()> {

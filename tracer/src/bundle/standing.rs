@@ -34,7 +34,7 @@ impl Reader {
     /// stay with containers keep it, its runtime's state, and docker's own file; and of a machine, what LXC and systemd
     /// keep.
     pub fn read_standing(&mut self, id: &Name, runtime: &str) -> Said {
-        let Some(root) = Root::own() else { return Said::default() };
+        let Some(root) = Root::of_host() else { return Said::default() };
         let facts = self.standing(&root, id, runtime).map(|mut facts| {
             facts.leave_out_long();
             facts

@@ -8,7 +8,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::{directory_flags, is_root, open, open_mount, read};
+use super::{LONGEST_LIST, directory_flags, is_root, open, open_mount, read};
 use crate::control;
 use crate::hierarchy::Hierarchy;
 use crate::input::{CgroupId, Circumstances, FileValue, Level, Occupant, Pid};
@@ -24,9 +24,8 @@ const VALUES: usize = 48;
 const LOOKED_AT: usize = 32;
 const THREADS: usize = 64;
 const OCCUPANTS: usize = 8;
-/// The longest value that is told, and the longest list of processes that is read, in bytes.
+/// The longest value that is told, in bytes.
 const LONGEST_VALUE: usize = 256;
-const LONGEST_LIST: usize = 64 << 10;
 
 /// The call that failed.
 #[derive(Debug, Serialize, Deserialize)]
@@ -111,7 +110,7 @@ fn levels(cgroup: &OwnedFd, subject: &Subject) -> (Vec<Level>, bool) {
         let parent = path.as_bytes();
         let slash = parent.iter().rposition(|byte| *byte == b'/').filter(|_| parent.len() > 1);
         let Some(slash) = slash.filter(|_| levels.len() < LEVELS) else {
-            let to_root = path == "/" && is_root(directory.as_fd(), &subject.hierarchy) == Some(true);
+            let to_root = path == "/" && is_root(directory.as_fd(), subject.hierarchy.version) == Some(true);
             return (levels, to_root);
         };
         path = Name::new(&parent[..slash.max(1)]);

@@ -7,10 +7,9 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, openat, statat};
 use rustix::io::{Errno, read};
 
-use super::{directory_flags, is_root, open_mount, super_options, visit};
+use super::{directory_flags, is_root, open_mount, parse_mounts, visit};
 use crate::hierarchy::Hierarchy;
 use crate::input::{BootTime, HierarchyId, Mount};
-use crate::mounts;
 use crate::name::Name;
 use crate::process;
 use crate::tree::{Controllers, Details, Seen, View};
@@ -76,8 +75,7 @@ fn parse_counts(text: &str) -> HashMap<HierarchyId, u64> {
 fn mount_of(hierarchy: &Hierarchy, mountinfo: &[u8]) -> Option<(Mount, Vec<String>)> {
     let is =
         |mount: &Mount| Some(&mount.mount_point) == hierarchy.mount.as_ref() && Some(mount.device) == hierarchy.device;
-    let lines = mountinfo.split(|byte| *byte == b'\n');
-    let mut found = lines.filter_map(|line| Some((mounts::parse_mountinfo(line).last()?, super_options(line))));
+    let mut found = parse_mounts(mountinfo).into_iter();
     found.rfind(|(mount, _)| is(mount))
 }
 
@@ -130,7 +128,7 @@ impl Reader {
             // One that is gone is not left out: it is not there.
             let Ok(mut details) = self.details(directory, hierarchy) else { return };
             if level == 0 {
-                view.is_whole = is_root(directory, hierarchy).map(|is_root| is_root && view.root == "/");
+                view.is_whole = is_root(directory, hierarchy.version).map(|is_root| is_root && view.root == "/");
                 details.there_since = None;
             }
             let Some(id) = event.cgroup.id else { return };

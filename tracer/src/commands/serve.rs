@@ -46,6 +46,9 @@ pub(crate) struct Serve {
     /// given several times
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub allow_host: Vec<String>,
+    /// Call this host NAME in traces, where its own name is that of a container
+    #[arg(long, value_name = "NAME")]
+    pub host_name: Option<String>,
     /// Answer only clients that show the token in FILE (Authorization: Bearer TOKEN): all but /healthz and /readyz. A
     /// UNIX socket has its mode instead
     #[arg(long, value_name = "FILE")]
@@ -161,6 +164,9 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     let addresses: Vec<String> = listeners.iter().map(|listener| listener.address(&access)).collect();
     let mut session = super::start(args.backend, &Options::default())?;
     session.set_beat(BEAT);
+    if let Some(host) = &args.host_name {
+        session.set_host(host.as_str().into());
+    }
     let statistics = args.bpf_stats.then(enable_statistics).transpose();
     // What it costs to trace is worth knowing, and no reason not to trace.
     let statistics = statistics.unwrap_or_else(|error| {
@@ -251,6 +257,7 @@ fn settings(args: &Serve) -> String {
     let time = |time: Duration| quoted(format!("{:#}", jiff::SignedDuration::try_from(time).unwrap_or_default()));
     let names = args.allow_host.iter().map(|name| quoted(name.clone())).collect::<Vec<_>>();
     set("allow-host", (!names.is_empty()).then(|| format!("[{}]", names.join(", "))));
+    set("host-name", args.host_name.clone().map(quoted));
     set("token-file", args.token_file.as_ref().map(|path| quoted(path.display().to_string())));
     set("tls-cert", args.tls_cert.as_ref().map(|path| quoted(path.display().to_string())));
     set("tls-key", args.tls_key.as_ref().map(|path| quoted(path.display().to_string())));

@@ -55,6 +55,8 @@ enum Line {
 pub fn run(args: Tree) -> anyhow::Result<ExitCode> {
     let json = args.form.is_json()?;
     let filter = args.about.build()?;
+    // What is not known is told of each hierarchy below.
+    super::know_cgroup_namespace();
     // Before there is anything that they should not have.
     let mut readers = Readers::start()?;
     let (setup, hierarchies) = cgroupfs::hierarchies()?;

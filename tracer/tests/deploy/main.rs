@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod action;
+#[path = "../support/chart.rs"]
+mod chart;
+mod kubernetes;
 #[path = "../support/schema.rs"]
 mod schema;
 

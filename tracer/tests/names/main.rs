@@ -4,11 +4,16 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+#[path = "../support/chart.rs"]
+mod chart;
+#[path = "../support/schema.rs"]
+mod schema;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod engines;
 mod hostile;
+mod in_container;
 mod stand_in;
 mod standing;
 

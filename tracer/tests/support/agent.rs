@@ -196,7 +196,7 @@ impl Drop for Serving {
 }
 
 /// Status and body of a whole answer.
-fn parsed(answer: &str) -> Option<(u16, String)> {
+pub fn parsed(answer: &str) -> Option<(u16, String)> {
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split(' ').nth(1)?.parse().ok()?;
     let body = match head.to_lowercase().contains("transfer-encoding: chunked") {

@@ -296,6 +296,22 @@ fn a_part_of_a_hierarchy_and_a_cgroup_namespace_are_told_as_such() {
 }
 
 #[test]
+fn from_a_cgroup_namespace_paths_are_whole_where_the_root_is_mounted() {
+    let name = format!("cgtrace-tree-namespace-{}", std::process::id());
+    let printed = unified(&format!(
+        "own=/sys/fs/cgroup/{name}; mkdir $own $own/inner $own/beside; echo $$ > $own/inner/cgroup.procs
+         unshare --cgroup {CGTRACE} tree --json 2>&1
+         echo $$ > /sys/fs/cgroup/cgroup.procs; rmdir $own/inner $own/beside $own"
+    ));
+    let (said, rows): (Vec<&str>, Vec<&str>) = printed.lines().partition(|line| !line.starts_with('{'));
+    let rows = parse(rows.join("\n").as_bytes());
+    for cgroup in ["inner", "beside"] {
+        assert!(row(&rows, &format!("/{name}/{cgroup}")).is_some(), "{cgroup}: {printed}");
+    }
+    assert!(!said.iter().any(|line| line.contains("is not shown")), "{said:?}");
+}
+
+#[test]
 fn a_unit_is_systemds_where_it_runs_and_never_leaked() {
     let scratch = Scratch::new();
     let scope = format!("docker-{}.scope", "c3".repeat(32));
