@@ -2,8 +2,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod action;
+#[path = "../support/booted.rs"]
+mod booted;
+mod installed;
+mod packages;
 #[path = "../support/schema.rs"]
 mod schema;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
