@@ -212,7 +212,9 @@ fn packages(architecture: Architecture, program: &Path, place: &Path, age: &Age)
     rpm.args(["generate-rpm", "--package", "tracer", "--target", target(architecture), "--auto-req", "no"]);
     rpm.args(["--source-date", &age.seconds, "--output"]).arg(place);
     run(age.tell(rpm.env("PATH", setup::with_tools()?)))?;
-    image::write(architecture, program, &own.with_added_extension("oci.tar"), age)
+    step(&format!("making the image for {architecture}"));
+    let licences = root().join(ASSETS).join(LICENCES);
+    image::write(architecture, program, &licences, &own.with_added_extension("oci.tar"), age)
 }
 
 /// The checksums of everything else, as sha256sum(1) writes and reads them.

@@ -62,12 +62,45 @@ fn unite(list: &mut Value, key: &str, added: Vec<Value>) -> anyhow::Result<()> {
         if is_required {
             there["scope"] = "required".into();
         }
-        if let Some(on) = there["dependsOn"].as_array_mut() {
+        if !more.is_empty() {
+            let mut on = there["dependsOn"].as_array().cloned().unwrap_or_default();
             on.extend(more);
             on.sort_by_key(ToString::to_string);
             on.dedup();
+            there["dependsOn"] = on.into();
         }
     }
     list.extend(known.into_values());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn lists_are_one_list_in_order_that_says_all_of_both() {
+        let mut parts = json!([
+            { "bom-ref": "log", "scope": "excluded" },
+            { "bom-ref": "aya", "scope": "required" },
+        ]);
+        let added = vec![
+            json!({ "bom-ref": "log", "scope": "required" }),
+            json!({ "bom-ref": "core", "scope": "required" }),
+            json!({ "bom-ref": "aya", "scope": "excluded" }),
+        ];
+        unite(&mut parts, "bom-ref", added).expect("lists");
+        let required = |name| json!({ "bom-ref": name, "scope": "required" });
+        assert_eq!(parts, json!([required("aya"), required("core"), required("log")]));
+
+        let mut edges = json!([{ "ref": "aya", "dependsOn": ["log"] }, { "ref": "log" }]);
+        let added =
+            vec![json!({ "ref": "aya", "dependsOn": ["core", "log"] }), json!({ "ref": "log", "dependsOn": ["std"] })];
+        unite(&mut edges, "ref", added).expect("lists");
+        let wanted = json!([{ "ref": "aya", "dependsOn": ["core", "log"] }, { "ref": "log", "dependsOn": ["std"] }]);
+        assert_eq!(edges, wanted);
+        assert!(unite(&mut json!({}), "ref", Vec::new()).is_err());
+    }
 }
