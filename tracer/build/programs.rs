@@ -96,6 +96,9 @@ fn build(workspace: &Path, tools: &Path, toolchain: Option<&str>) -> anyhow::Res
         env::set_var("PATH", path);
         // A stable compiler builds core for the BPF target only if it is told that this is meant.
         env::set_var("RUSTC_BOOTSTRAP", "1");
+        // BTF names the sources. Without the directories of this machine they are the same wherever they are built.
+        env::set_var("CARGO_UNSTABLE_TRIM_PATHS", "true");
+        env::set_var("CARGO_PROFILE_RELEASE_TRIM_PATHS", "all");
     }
     let root = workspace.join("tracer-ebpf");
     let features: &[&str] = if env::var_os(LOG).is_some_and(|value| value == "1") { &["log"] } else { &[] };
@@ -110,6 +113,7 @@ fn build(workspace: &Path, tools: &Path, toolchain: Option<&str>) -> anyhow::Res
     )?;
     let object = PathBuf::from(env::var_os("OUT_DIR").context("cargo sets OUT_DIR")?).join("tracer-ebpf");
     leave_out_debug(&object).with_context(|| format!("failed to strip {}", object.display()))?;
+    pack(&object).with_context(|| format!("failed to pack {}", object.display()))?;
     println!("cargo:rustc-cfg=bpf_built");
     Ok(())
 }
@@ -129,4 +133,10 @@ fn leave_out_debug(path: &Path) -> anyhow::Result<()> {
     let mut stripped = Vec::new();
     object.write(&mut stripped)?;
     Ok(std::fs::write(path, stripped)?)
+}
+
+/// Most of it is names of types and lines of sources, which take a tenth of the room when they are compressed.
+fn pack(path: &Path) -> anyhow::Result<()> {
+    let packed = zstd::encode_all(&*std::fs::read(path)?, 19)?;
+    Ok(std::fs::write(path.with_added_extension("zst"), packed)?)
 }

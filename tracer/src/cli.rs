@@ -45,6 +45,11 @@ enum Command {
     Explain(commands::explain::Explain),
     /// Play real cgroup faults on this host, traced, and print what was found
     Demo(commands::demo::Demo),
+    /// Print the script with which a shell completes commands and options
+    Completions(commands::completions::Completions),
+    /// Write the manual pages
+    #[command(hide = true)]
+    Man(commands::completions::Man),
 }
 
 /// The program: reads its arguments, does as told, and says what went wrong in one message.
@@ -73,6 +78,8 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Explain(args) => commands::explain::run(&args),
         Command::Demo(args) => commands::demo::run(&args),
+        Command::Completions(args) => commands::completions::run(&args, definition()),
+        Command::Man(args) => commands::completions::man(&args, definition()),
     };
     match done {
         Ok(status) => status,

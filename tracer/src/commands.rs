@@ -2,6 +2,7 @@
 
 mod arguments;
 pub mod check;
+pub mod completions;
 pub mod demo;
 pub mod diff;
 pub mod doctor;

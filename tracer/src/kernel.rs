@@ -25,9 +25,9 @@ pub use plan::{Backend, BackendChoice, Missed, PROBES, Plan, ProbeSpec, Refusal}
 pub use support::{Support, kernel_version};
 pub use tracefs::{Found, Tracefs};
 
-/// The compiled kernel programs; `None` in a binary that was built without the BPF toolchain.
+/// The compiled kernel programs, compressed; `None` in a binary that was built without the BPF toolchain.
 #[cfg(bpf_built)]
-const OBJECT: Option<&[u8]> = Some(aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/tracer-ebpf")));
-/// The compiled kernel programs; `None` in a binary that was built without the BPF toolchain.
+const OBJECT: Option<&[u8]> = Some(include_bytes!(concat!(env!("OUT_DIR"), "/tracer-ebpf.zst")));
+/// The compiled kernel programs, compressed; `None` in a binary that was built without the BPF toolchain.
 #[cfg(not(bpf_built))]
 const OBJECT: Option<&[u8]> = None;

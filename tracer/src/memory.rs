@@ -1,4 +1,9 @@
-//! Memory that was needed for a while, given back.
+//! Memory: who hands it out, and that what was needed for a while is given back.
+
+/// A static program's C library (musl) hands memory out slowly, and gives little back.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Has what a burst took given back when it is over, and not kept for the next one. Before any other thread is there.
 pub fn keep_little() {
@@ -17,6 +22,11 @@ pub fn give_back() {
     // SAFETY: a call without memory of ours.
     unsafe {
         libc::malloc_trim(0);
+    }
+    #[cfg(target_env = "musl")]
+    // SAFETY: the same.
+    unsafe {
+        libmimalloc_sys::mi_collect(true);
     }
 }
 

@@ -234,6 +234,16 @@ const EVENTS: &[i64] = &[
     libc::SYS_epoll_wait,
 ];
 
+/// Looking at files by their paths: a static program's C library (musl) uses the older calls, where there are any.
+const LOOK: &[i64] = &[
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_lstat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_stat,
+];
+
 const TRACE: &[i64] = &[
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
@@ -241,11 +251,9 @@ const TRACE: &[i64] = &[
     libc::SYS_getrusage,
     libc::SYS_ioctl,
     libc::SYS_lseek,
-    libc::SYS_newfstatat,
     libc::SYS_open_by_handle_at,
     libc::SYS_pread64,
     libc::SYS_readlinkat,
-    libc::SYS_statx,
     libc::SYS_uname,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_readlink,
@@ -257,10 +265,10 @@ const RECORD: &[i64] = &[
     libc::SYS_ftruncate,
     libc::SYS_getrusage,
     libc::SYS_lseek,
-    libc::SYS_newfstatat,
     libc::SYS_openat,
-    libc::SYS_statx,
     libc::SYS_unlinkat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_open,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_unlink,
 ];
@@ -274,13 +282,11 @@ const READ: &[i64] = &[
     libc::SYS_geteuid,
     libc::SYS_getgroups,
     libc::SYS_lseek,
-    libc::SYS_newfstatat,
     libc::SYS_readlinkat,
     // Who looks at files, and not who this process is.
     libc::SYS_setfsgid,
     libc::SYS_setfsuid,
     libc::SYS_setgroups,
-    libc::SYS_statx,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_readlink,
 ];
@@ -293,10 +299,14 @@ const KEEP: &[i64] = &[
     libc::SYS_prctl,
     libc::SYS_prlimit64,
     libc::SYS_seccomp,
+    // What musl's fork does, which has a call of its own for it where the kernel has one.
+    libc::SYS_set_tid_address,
     libc::SYS_socketpair,
     libc::SYS_wait4,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_dup2,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_fork,
 ];
 
 const SERVE: &[i64] = &[
@@ -319,12 +329,12 @@ const PR_SET_NAME: u64 = 15;
 /// The filters for a role, and how many calls they let through.
 fn seccomp(role: &Role) -> anyhow::Result<(usize, [BpfProgram; 2])> {
     let own: &[&[i64]] = match role {
-        Role::Trace { .. } => &[EVENTS, TRACE],
-        Role::Record(_) => &[RECORD],
+        Role::Trace { .. } => &[EVENTS, LOOK, TRACE],
+        Role::Record(_) => &[LOOK, RECORD],
         Role::Remember => &[],
         Role::Serve => &[EVENTS, SERVE],
-        Role::Keep => &[EVENTS, READ, KEEP],
-        Role::Read => &[EVENTS, READ],
+        Role::Keep => &[EVENTS, LOOK, READ, KEEP],
+        Role::Read => &[EVENTS, LOOK, READ],
     };
     let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
         COMMON.iter().chain(own.iter().copied().flatten()).map(|call| (*call, Vec::new())).collect();
@@ -335,8 +345,12 @@ fn seccomp(role: &Role) -> anyhow::Result<(usize, [BpfProgram; 2])> {
     // A panic ends this process, and signals no other.
     rules.insert(libc::SYS_tgkill, vec![rule(&[(0, SeccompCmpOp::Eq, u64::from(std::process::id()))])?]);
     if let Role::Trace { .. } | Role::Keep | Role::Read = role {
-        let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
-        rules.insert(libc::SYS_openat, vec![rule(&[(2, SeccompCmpOp::MaskedEq(writing as u64), 0)])?]);
+        // musl's O_ACCMODE has O_PATH in it, which only looks.
+        let writing = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
+        let reading = |flags| rule(&[(flags, SeccompCmpOp::MaskedEq(writing as u64), 0)]);
+        rules.insert(libc::SYS_openat, vec![reading(2)?]);
+        #[cfg(target_arch = "x86_64")]
+        rules.insert(libc::SYS_open, vec![reading(1)?]);
     }
     if let Role::Keep = role {
         // Processes, but no namespaces.

@@ -18,7 +18,8 @@ use anyhow::{Context, bail};
 use crate::{cargo, output, processors, root, setup, step, test};
 use fetch::{Kernel, Store};
 use initramfs::Tested;
-use matrix::{Architecture, Expectation, Row, Series};
+pub use matrix::Architecture;
+use matrix::{Expectation, Row, Series};
 use page::Shown;
 use verdict::Written;
 

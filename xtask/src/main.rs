@@ -3,6 +3,7 @@
 mod agent;
 mod bench;
 mod chaos;
+mod dist;
 mod fuzz;
 mod kernels;
 mod load;
@@ -34,6 +35,14 @@ enum Task {
     Setup,
     /// Build cgtrace with its kernel programs, optimised: target/release/cgtrace
     Build,
+    /// Make what users install, in target/dist: static programs, packages, images, and what they are made of
+    Dist {
+        /// Only for these
+        architectures: Vec<kernels::Architecture>,
+        /// Make it again in another directory, and compare each byte
+        #[arg(long)]
+        check: bool,
+    },
     /// Build it and play real cgroup faults on this host, traced
     Demo {
         /// Passed on to `cgtrace demo`
@@ -124,6 +133,8 @@ fn main() -> ExitCode {
     let done = match Cli::parse().task {
         Task::Setup => setup::everything(),
         Task::Build => setup::toolchain().and_then(|()| build().map(|program| println!("{}", program.display()))),
+        Task::Dist { architectures, check: false } => dist::make(&architectures),
+        Task::Dist { architectures, check: true } => dist::check(&architectures),
         Task::Demo { arguments } => demo(&arguments),
         Task::Test { all } => test::everything(if all { test::Tests::All } else { test::Tests::Usual }),
         Task::Kernels { versions, only, jobs, brief } => kernels::by_hand(&versions, only.as_deref(), jobs, brief),
@@ -168,13 +179,14 @@ fn build() -> anyhow::Result<PathBuf> {
     step("building cgtrace with its kernel programs");
     run(cargo().args(["build", "--release", "--package", "cgtrace"]))?;
     let program = root().join("target/release/cgtrace");
-    split_debug(&program)?;
+    split_debug(&program, "")?;
     Ok(program)
 }
 
-/// Moves the debug information of a program to `PROGRAM.debug`, where debuggers look for it. Without binutils it stays.
-fn split_debug(program: &Path) -> anyhow::Result<()> {
-    let sections = output(Command::new("objdump").args(["--section-headers"]).arg(program));
+/// Moves the debug information of a program to `PROGRAM.debug`, where debuggers look for it. Without binutils, whose
+/// names begin with `tools`, it stays.
+fn split_debug(program: &Path, tools: &str) -> anyhow::Result<()> {
+    let sections = output(Command::new(format!("{tools}objdump")).args(["--section-headers"]).arg(program));
     if !sections.is_some_and(|sections| sections.contains(".debug_line")) {
         return Ok(());
     }
@@ -182,8 +194,9 @@ fn split_debug(program: &Path) -> anyhow::Result<()> {
     let link = format!("--add-gnu-debuglink={}", debug.display());
     // What cargo has linked stays as it is, in its own place: the program is a second name for it.
     let stripped = program.with_added_extension("stripped");
-    run(Command::new("objcopy").arg("--only-keep-debug").arg(program).arg(&debug))?;
-    run(Command::new("objcopy").args(["--strip-all", &link]).arg(program).arg(&stripped))?;
+    let objcopy = format!("{tools}objcopy");
+    run(Command::new(&objcopy).arg("--only-keep-debug").arg(program).arg(&debug))?;
+    run(Command::new(&objcopy).args(["--strip-all", &link]).arg(program).arg(&stripped))?;
     std::fs::rename(&stripped, program).with_context(|| format!("failed to replace {}", program.display()))
 }
 

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, bail};
 
+use crate::kernels::Architecture;
 use crate::{is_root, output, root, run, step};
 
 const LINKER: &str = "bpf-linker";
@@ -74,8 +75,14 @@ pub const KERNELS: [Package; 8] = [
     package("unshare", "util-linux"),
 ];
 /// What builds for arm64, and boots it.
-pub const ARM64: [Package; 2] =
-    [package("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu"), package("qemu-system-aarch64", "qemu-system-arm")];
+pub const ARM64: [Package; 2] = [ARM64_COMPILER, package("qemu-system-aarch64", "qemu-system-arm")];
+const ARM64_COMPILER: Package = package("aarch64-linux-gnu-gcc", "gcc-aarch64-linux-gnu");
+/// On a host of that kind it is the compiler itself.
+const X86_64_COMPILER: Package =
+    package("x86_64-linux-gnu-gcc", if cfg!(target_arch = "x86_64") { "gcc" } else { "gcc-x86-64-linux-gnu" });
+/// What makes packages, of crates.io.
+const DIST: [(&str, &str); 3] =
+    [("cargo-deb", "3.8.0"), ("cargo-generate-rpm", "0.21.1"), ("cargo-cyclonedx", "0.5.9")];
 /// What builds the fuzzer.
 pub const FUZZ: [Package; 1] = [package("c++", "g++")];
 /// What the benchmark compares with.
@@ -170,6 +177,24 @@ fn python() -> anyhow::Result<()> {
     std::fs::write(done, PYTHON.join(" ")).context("failed to note what is installed")
 }
 
+/// Brings what makes the things that users install.
+pub fn dist(architectures: &[Architecture]) -> anyhow::Result<()> {
+    let compiler = |architecture: &Architecture| match architecture {
+        Architecture::X86_64 => X86_64_COMPILER,
+        Architecture::Arm64 => ARM64_COMPILER,
+    };
+    packages(&architectures.iter().map(compiler).collect::<Vec<_>>(), Need::Required)?;
+    DIST.into_iter().try_for_each(|(name, version)| tool(name, version, &[]))
+}
+
+/// `PATH`, with `target/tools` before it.
+pub fn with_tools() -> anyhow::Result<std::ffi::OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let tools = root().join("target/tools/bin");
+    std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))
+        .context("failed to put target/tools on PATH")
+}
+
 /// Brings everything.
 pub fn everything() -> anyhow::Result<()> {
     toolchain()?;
@@ -245,7 +270,9 @@ fn linker() -> anyhow::Result<()> {
 /// Brings a program from crates.io to `target/tools`.
 fn tool(name: &str, wanted: &str, features: &[&str]) -> anyhow::Result<()> {
     let own = root().join("target/tools");
-    let version = |program: PathBuf| output(Command::new(program).arg("--version").stderr(Stdio::null()));
+    // A part of cargo is told its own name, as cargo does.
+    let part = name.strip_prefix("cargo-");
+    let version = |program: PathBuf| output(Command::new(program).args(part).arg("--version").stderr(Stdio::null()));
     let is_right = |version: String| version.split_whitespace().any(|word| word == wanted);
     if version(own.join("bin").join(name)).is_some_and(is_right) || version(name.into()).is_some_and(is_right) {
         return Ok(());

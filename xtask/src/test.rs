@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail};
 
-use crate::{cargo, fuzz, is_root, kernels, output, root, run, setup, soak, step};
+use crate::kernels::Architecture;
+use crate::{as_root, cargo, dist, fuzz, is_root, kernels, output, root, run, setup, soak, step};
 use suites::Suite;
 
 /// The fuzz targets are no member of the workspace: they are built with other flags.
@@ -74,6 +75,10 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
         let linted = lint();
         installing.join().map_err(|_| anyhow!("the thread that installs packages has panicked"))?.and(linted)
     })?;
+    let installed = match which {
+        Tests::Usual => None,
+        Tests::All => Some(installed()?),
+    };
     step("building the tests");
     let programs = programs(&["--workspace"])?;
     let mut tally = Tally::default();
@@ -83,7 +88,12 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
         let name = name.rsplit_once('-').map_or(name.as_str(), |(name, _)| name).to_owned();
         step(&format!("testing: {name}"));
         let left_out = (name == "kernel").then(kernels::left_out_here);
-        run_tests(&program, Suite::called(&name)?, which, left_out, &mut tally)?;
+        let suite = Suite::called(&name)?;
+        run_tests(as_root(&program)?, suite, which, left_out, &mut tally)?;
+        if let Some(installed) = installed.as_deref().filter(|_| suite.is_of_the_agent()) {
+            step(&format!("testing: {name}, with the program that users install"));
+            run_tests(instead(&program, installed)?, suite, which, left_out, &mut tally)?;
+        }
     }
     if let Some(seconds) = which.fuzzed() {
         let (passed, failed) = fuzz::all(seconds)?;
@@ -117,6 +127,26 @@ pub fn everything(which: Tests) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Makes what users install, twice, and says where the program for this machine is.
+fn installed() -> anyhow::Result<PathBuf> {
+    let own = Architecture::own()?;
+    dist::check(&[own])?;
+    dist::program(own)
+}
+
+/// Runs tests with another program in the place of the one that they were built with: one with another C library, which
+/// makes other system calls.
+fn instead(tests: &Path, program: &Path) -> anyhow::Result<Command> {
+    let script = r#"mount --bind "$1" "$2"; shift 2; exec "$@""#;
+    let mut command = as_root(Path::new("unshare"))?;
+    command
+        .args(["--mount", "sh", "-ec", script, "sh"])
+        .arg(program)
+        .arg(root().join("target/debug/cgtrace"))
+        .arg(tests);
+    Ok(command)
+}
+
 /// Brings what the tests run.
 fn install(which: Tests) -> anyhow::Result<()> {
     setup::tests()?;
@@ -145,9 +175,6 @@ pub fn lint() -> anyhow::Result<()> {
         "warnings",
     ]))?;
     step("cargo clippy (kernel programs)");
-    let tools = root().join("target/tools/bin");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path = std::env::join_paths(std::iter::once(tools).chain(std::env::split_paths(&path)))?;
     let mut kernel = kernel_cargo();
     kernel
         .args([
@@ -162,7 +189,7 @@ pub fn lint() -> anyhow::Result<()> {
         ])
         .args(["--bins", "--target-dir", "target/lint-bpf", "--", "-D", "warnings"])
         .env("RUSTC_BOOTSTRAP", "1")
-        .env("PATH", path)
+        .env("PATH", setup::with_tools()?)
         .env(
             "RUSTFLAGS",
             format!("--cfg bpf_target_arch=\"{}\" -C debuginfo=2 -C link-arg=--btf", std::env::consts::ARCH),
@@ -215,15 +242,15 @@ pub fn built(cargo: &mut Command) -> anyhow::Result<Vec<PathBuf>> {
     Ok(programs)
 }
 
-/// Runs one test program as root. Tests with `left_out` in their names are not run, which is said.
+/// Runs one test program, by a command that is run as root. Tests with `left_out` in their names are not run, which is
+/// said.
 fn run_tests(
-    program: &Path,
+    mut command: Command,
     suite: &Suite,
     which: Tests,
     left_out: Option<&str>,
     tally: &mut Tally,
 ) -> anyhow::Result<()> {
-    let mut command = crate::as_root(program)?;
     if let Some(word) = left_out {
         println!(
             "left out: tests with {word} in their names, because this host has other hierarchies; guests run them"
@@ -262,7 +289,7 @@ fn count(command: &mut Command, patience: Duration, tally: &mut Tally) -> anyhow
                 }
                 // A failed test may leave something running that holds the pipe: it would never end by itself.
                 let group = format!("-{}", child.id());
-                let _ = crate::as_root(Path::new("kill"))?.args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
+                let _ = as_root(Path::new("kill"))?.args(["-KILL", "--", &group]).stderr(Stdio::null()).status();
                 if !is_over {
                     println!("{line}FAILED: it took longer than {} minutes, and was ended", patience.as_secs() / 60);
                     child.wait().context("failed to wait for the tests")?;
@@ -325,7 +352,7 @@ fn summary(line: &str) -> Option<(u64, u64)> {
 /// What the tests were run on: the kernel, the backend, the runtimes.
 fn report() -> anyhow::Result<()> {
     let program = root().join("target/debug/cgtrace");
-    let doctor = crate::as_root(&program)?.args(["doctor", "--json"]).output().context("failed to run the doctor")?;
+    let doctor = as_root(&program)?.args(["doctor", "--json"]).output().context("failed to run the doctor")?;
     let doctor: serde_json::Value =
         serde_json::from_slice(&doctor.stdout).context("failed to read the doctor's report")?;
     let checked = |what: &str| {

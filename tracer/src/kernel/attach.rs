@@ -171,6 +171,7 @@ impl Tracer {
 
     fn start_as_planned(plan: &Plan, options: &Options) -> anyhow::Result<Self> {
         let object = super::OBJECT.context("this binary was built without its kernel programs")?;
+        let object = zstd::decode_all(object).context("failed to unpack the kernel programs")?;
         let mut config = [0u64; config::COUNT];
         config[config::SELF] = u64::from(std::process::id());
         config[config::BURST] = u64::from(options.burst.max(1));
@@ -194,7 +195,7 @@ impl Tracer {
             .map_max_entries("BEGUN", if tells_changes { tracer_ebpf::BEGUN as u32 } else { 1 })
             .map_max_entries("TOLD", if plan.twice { tracer_ebpf::TOLD as u32 } else { 1 })
             .map_max_entries("SCRATCHES", if plan.twice { slot::OF_TWO } else { slot::OF_ONE })
-            .load(object)
+            .load(&object)
             .context("failed to load the kernel programs' maps")?;
         let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("the programs have no map {name}"));
         let lifecycle = RingBuf::try_from(take("LIFECYCLE")?).context("failed to open the lifecycle ring")?;

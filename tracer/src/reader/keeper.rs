@@ -291,7 +291,7 @@ fn leave_open_only(socket: OwnedFd) -> OwnedFd {
         let kept =
             if socket.as_raw_fd() == KEPT { KEPT } else { libc::dup3(socket.as_raw_fd(), KEPT, libc::O_CLOEXEC) };
         std::mem::forget(socket);
-        libc::close_range(KEPT as u32 + 1, u32::MAX, 0);
+        libc::syscall(libc::SYS_close_range, KEPT as u32 + 1, u32::MAX, 0);
         OwnedFd::from_raw_fd(kept)
     }
 }

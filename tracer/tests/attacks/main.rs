@@ -8,6 +8,8 @@
 
 #[path = "../support/agent.rs"]
 mod agent;
+#[path = "../support/booted.rs"]
+mod booted;
 mod clock;
 mod files;
 mod fuse;

@@ -5,8 +5,14 @@ mod action;
 #[path = "../support/chart.rs"]
 mod chart;
 mod kubernetes;
+#[path = "../support/booted.rs"]
+mod booted;
+mod installed;
+mod packages;
 #[path = "../support/schema.rs"]
 mod schema;
+#[path = "../support/mod.rs"]
+mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -61,15 +61,37 @@ impl fmt::Display for Series {
 }
 
 /// A processor's architecture.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Architecture {
     /// 64-bit x86.
+    #[value(name = "x86_64")]
     X86_64,
-    /// 64-bit ARM, always emulated here.
+    /// 64-bit ARM.
     Arm64,
 }
 
+impl fmt::Display for Architecture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::X86_64 => "x86_64",
+            Self::Arm64 => "arm64",
+        })
+    }
+}
+
 impl Architecture {
+    /// All that there is a cgtrace for.
+    pub const ALL: [Self; 2] = [Self::X86_64, Self::Arm64];
+
+    /// That of this machine.
+    pub fn own() -> anyhow::Result<Self> {
+        match std::env::consts::ARCH {
+            "x86_64" => Ok(Self::X86_64),
+            "aarch64" => Ok(Self::Arm64),
+            other => anyhow::bail!("there is no cgtrace for {other}"),
+        }
+    }
+
     /// Debian's word.
     pub fn debian(self) -> &'static str {
         match self {

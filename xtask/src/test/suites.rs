@@ -56,6 +56,11 @@ impl Suite {
         })
     }
 
+    /// Whether it tests what the agent's filters let through.
+    pub fn is_of_the_agent(&self) -> bool {
+        ["attacks", "serve"].contains(&self.name)
+    }
+
     /// How many of its tests run at a time.
     pub fn at_once(&self) -> NonZero<usize> {
         match self.needs {
