@@ -98,8 +98,17 @@ pub enum Need {
 }
 
 /// Python's packages that the tests read exports with, and their versions.
-const PYTHON: [&str; 5] =
-    ["check-jsonschema==0.39.0", "duckdb==2.0.0", "jsonschema==4.26.0", "perfetto==0.59.1", "pydantic-sarif==0.1.1"];
+const PYTHON: [&str; 9] = [
+    "check-jsonschema==0.39.0",
+    "duckdb==2.0.0",
+    "googleapis-common-protos==1.76.0",
+    "grpcio==1.85.3",
+    "jsonschema==4.26.0",
+    "opentelemetry-proto==1.45.2",
+    "opentelemetry-semantic-conventions==0.66b2",
+    "perfetto==0.59.1",
+    "pydantic-sarif==0.1.1",
+];
 
 /// Brings what the tests run.
 pub fn tests() -> anyhow::Result<()> {
