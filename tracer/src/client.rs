@@ -6,7 +6,6 @@ use std::future::poll_fn;
 use std::io::Write;
 use std::path::PathBuf;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -15,17 +14,14 @@ use hyper::header::{AUTHORIZATION, CONNECTION, HOST};
 use hyper::http::uri::Scheme;
 use hyper::{Request, Response, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::crypto::ring;
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::name::Name;
 use crate::serve::{ADDRESS, SOCKET, Token};
+use crate::trust::Trust;
 
 /// An agent must have been reached within this.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -199,23 +195,8 @@ impl Agent {
 
     /// The handshake of TLS: the agent must have a certificate of its name that this host trusts.
     async fn greet(&self, stream: TcpStream, authority: &str) -> anyhow::Result<TlsStream<TcpStream>> {
-        let found = rustls_native_certs::load_native_certs();
-        let mut trusted = RootCertStore::empty();
-        trusted.add_parsable_certificates(found.certs);
-        if trusted.is_empty() {
-            bail!(
-                "this host has no certificates that it trusts\nhint: SSL_CERT_FILE=FILE in the environment names some"
-            );
-        }
-        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .context("failed to set TLS up")?
-            .with_root_certificates(trusted)
-            .with_no_client_auth();
         let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        let name = ServerName::try_from(host.to_owned()).with_context(|| format!("{host:?} is no name for TLS"))?;
-        let greeted = timeout(CONNECT, TlsConnector::from(Arc::new(config)).connect(name, stream)).await;
+        let greeted = timeout(CONNECT, Trust::of_host()?.greet(host, stream)).await;
         greeted.map_err(|_| self.slow(CONNECT))?.with_context(|| format!("failed to speak TLS with {self}"))
     }
 

@@ -46,6 +46,20 @@ const SAID: usize = 4_096;
 /// Numbers that must be asked for are asked for this often.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
+words! {
+    /// Why a record that was to be sent to a collector was not.
+    pub enum Unsent {
+        /// Too many waited, and it was the oldest.
+        QueueFull = "queue-full",
+        /// The collector took the request, and not this record of it.
+        Rejected = "rejected",
+        /// The collector refused the request, for good.
+        Refused = "refused",
+        /// The agent ended.
+        Shutdown = "shutdown",
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfRuntime {
     runtime: &'static str,
@@ -181,6 +195,10 @@ pub struct Metrics {
     http_refused: Counter,
     listeners: Gauge,
     listeners_dropped: Counter,
+    otlp_sent: Counter,
+    otlp_dropped: Family<OfReason, Counter>,
+    otlp_failures: Counter,
+    otlp_waiting: Gauge,
     build: Family<OfBuild, Gauge>,
     process: OwnProcess,
     text: Arc<Registry>,
@@ -226,6 +244,10 @@ impl Default for Metrics {
             http_refused: Counter::default(),
             listeners: Gauge::default(),
             listeners_dropped: Counter::default(),
+            otlp_sent: Counter::default(),
+            otlp_dropped: Family::default(),
+            otlp_failures: Counter::default(),
+            otlp_waiting: Gauge::default(),
             build: Family::default(),
             process: OwnProcess::default(),
             text: Arc::default(),
@@ -283,6 +305,12 @@ impl Metrics {
         r.register("cgtrace_http_listeners", "Clients that listen to new findings", self.listeners.clone());
         let help = "Clients that listened to new findings and were too slow";
         r.register("cgtrace_http_listeners_dropped", help, self.listeners_dropped.clone());
+        r.register("cgtrace_otlp_sent", "Records of findings that the collector has", self.otlp_sent.clone());
+        let help = "Records of findings that the collector does not get";
+        r.register("cgtrace_otlp_dropped", help, self.otlp_dropped.clone());
+        let help = "Requests to the collector that are made again";
+        r.register("cgtrace_otlp_failures", help, self.otlp_failures.clone());
+        r.register("cgtrace_otlp_waiting", "Records that wait to be sent", self.otlp_waiting.clone());
         r.register("cgtrace_build_info", "Always 1", self.build.clone());
         let own = &self.process;
         r.register("process_cpu_seconds", "Processor time of the agent", own.cpu.clone());
@@ -351,6 +379,9 @@ impl Metrics {
         for reason in Emptied::ALL.map(Emptied::as_str) {
             drop(self.history_emptied.get_or_create(&OfReason { reason }));
         }
+        for reason in Unsent::ALL.map(Unsent::as_str) {
+            drop(self.otlp_dropped.get_or_create(&OfReason { reason }));
+        }
         for question in Question::ALL.map(Question::as_str) {
             for reason in Unanswered::ALL.map(Unanswered::as_str) {
                 drop(self.unanswered.get_or_create(&OfQuestion { question, reason }));
@@ -377,6 +408,26 @@ impl Metrics {
     /// Somebody who listened was too slow.
     pub fn dropped_listener(&self) {
         self.listeners_dropped.inc();
+    }
+
+    /// A collector has so many records more.
+    pub fn otlp_sent(&self, count: u64) {
+        self.otlp_sent.inc_by(count);
+    }
+
+    /// It does not get so many.
+    pub fn otlp_dropped(&self, why: Unsent, count: u64) {
+        self.otlp_dropped.get_or_create(&OfReason { reason: why.as_str() }).inc_by(count);
+    }
+
+    /// A request to it is to be made again.
+    pub fn otlp_failed(&self) {
+        self.otlp_failures.inc();
+    }
+
+    /// So many wait to be sent, or are on their way.
+    pub fn otlp_waits(&self, count: usize) {
+        self.otlp_waiting.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 }
 

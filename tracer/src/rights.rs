@@ -32,8 +32,13 @@ impl Rights {
                 let now = process::credentials(process.pid).filter(|now| now.uid == uid);
                 Self::User(now.unwrap_or(Credentials { uid, gid: NOBODY, groups: Vec::new() }))
             }
-            None => Self::User(Credentials { uid: NOBODY, gid: NOBODY, groups: Vec::new() }),
+            None => Self::of_nobody(),
         }
+    }
+
+    /// Those that anybody has.
+    pub fn of_nobody() -> Self {
+        Self::User(Credentials { uid: NOBODY, gid: NOBODY, groups: Vec::new() })
     }
 
     /// Those of a user.

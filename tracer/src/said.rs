@@ -2,6 +2,11 @@
 
 use std::collections::{HashMap, VecDeque};
 
+use crate::findings::Finding;
+
+/// Findings that are remembered, so that a later word of one is told too.
+const TOLD: usize = 1_024;
+
 /// What was last said of each of the findings that were said last.
 #[derive(Debug)]
 pub struct LastSaid<T> {
@@ -35,6 +40,28 @@ impl<T> LastSaid<T> {
             self.of.remove(&oldest);
         }
         None
+    }
+}
+
+/// Which findings are told where nobody has asked for them: in a journal, or to a collector.
+#[derive(Debug)]
+pub struct Telling(LastSaid<()>);
+
+impl Default for Telling {
+    fn default() -> Self {
+        Self(LastSaid::new(TOLD))
+    }
+}
+
+impl Telling {
+    /// Whether this word of a finding is told. What is routine is not, unless the finding was told before it turned out
+    /// to be.
+    pub fn tells(&mut self, finding: &Finding) -> bool {
+        if finding.is_routine() && self.0.of(&finding.id).is_none() {
+            return false;
+        }
+        self.0.say(&finding.id, ());
+        true
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Capabilities, Landlock domains and seccomp filters are a thread's own, and each thread needs little: the one that
 //! traces reads other processes' `/proc`, the one that records writes to one directory, the one that serves only talks
-//! to who connects. The readers ([`crate::reader`]) are processes of their own.
+//! to who connects, and the one that sends findings only to a collector. The readers ([`crate::reader`]) are processes
+//! of their own.
 //!
 //! The thread that traces and the readers cannot be in a Landlock domain: from within one the kernel refuses to tell of
 //! any process outside it (`/proc/PID/ns`, `exe`, `cwd` and `root` fail with EACCES, whatever the capabilities), and
@@ -14,13 +15,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, anyhow};
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset, RulesetAttr,
-    RulesetCreatedAttr, RulesetStatus,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, NetPort, PathBeneath, PathFd, Ruleset,
+    RulesetAttr, RulesetCreatedAttr, RulesetStatus,
 };
 use rustix::thread::{CapabilitySet, CapabilitySets};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
 };
+
+use crate::rights::Rights;
 
 /// The newest Landlock that is asked for; an older kernel gives what it has.
 const LANDLOCK: ABI = ABI::V5;
@@ -39,6 +42,11 @@ pub enum Role {
     Remember,
     /// It answers whoever connects.
     Serve,
+    /// It sends findings to a collector.
+    Push {
+        /// The port that it connects to.
+        port: u16,
+    },
     /// A process of its own, which makes readers.
     Keep,
     /// A process of its own, which reads what others name.
@@ -52,6 +60,7 @@ impl Role {
             Self::Record(_) => "records",
             Self::Remember => "remembers",
             Self::Serve => "serves",
+            Self::Push { .. } => "sends findings",
             Self::Keep => "keeps readers",
             Self::Read => "reads files that other users name",
         }
@@ -70,8 +79,16 @@ impl Role {
                     | CapabilitySet::SETUID
                     | CapabilitySet::SETGID
             }
-            Self::Record(_) | Self::Remember | Self::Serve => CapabilitySet::empty(),
+            Self::Record(_) | Self::Remember | Self::Serve | Self::Push { .. } => CapabilitySet::empty(),
         }
+    }
+}
+
+/// Says what a thread has given up, or why it has not.
+pub fn say_confined(confined: anyhow::Result<String>) {
+    match confined {
+        Ok(line) => say!("{line}"),
+        Err(error) => say!("warning: not confined: {error:#}"),
     }
 }
 
@@ -88,16 +105,22 @@ pub fn needs_bpf_for_maps(kernel: (u32, u32), unprivileged_bpf_disabled: bool) -
 /// When capabilities cannot be given up, or the seccomp filter cannot be installed: then the thread is as it was, or
 /// less.
 pub fn confine(role: &Role) -> anyhow::Result<String> {
+    let of_nobody = match role {
+        Role::Push { .. } => read_as_nobody(),
+        Role::Trace { .. } | Role::Record(_) | Role::Remember | Role::Serve | Role::Keep | Role::Read => None,
+    };
     let mut words = vec![give_up_capabilities(role.capabilities())?];
     rustix::thread::set_no_new_privs(true).context("failed to set no_new_privs")?;
     words.push("no new privileges".to_owned());
-    if let Role::Record(_) | Role::Remember | Role::Serve = role {
+    words.extend(of_nobody.map(str::to_owned));
+    if let Role::Record(_) | Role::Remember | Role::Serve | Role::Push { .. } = role {
         leave_signals()?;
     }
     match role {
         Role::Trace { .. } | Role::Keep | Role::Read => words.push("no Landlock, which would hide /proc".to_owned()),
-        Role::Record(directory) => words.push(landlock(Some(directory))?),
-        Role::Remember | Role::Serve => words.push(landlock(None)?),
+        Role::Record(directory) => words.push(landlock(Allowed::Writing(directory))?),
+        Role::Remember | Role::Serve => words.push(landlock(Allowed::Nothing)?),
+        Role::Push { port } => words.push(landlock(Allowed::Connecting(*port))?),
     }
     let (calls, filters) = seccomp(role)?;
     for filter in &filters {
@@ -142,8 +165,36 @@ fn leave_signals() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Forbids every file and every connection, save files in `directory`.
-fn landlock(directory: Option<&Path>) -> anyhow::Result<String> {
+/// Looks at files as anybody, as far as this thread still may become somebody else. `None` if it may not; then
+/// Landlock alone is in the way.
+fn read_as_nobody() -> Option<&'static str> {
+    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
+    if !rustix::thread::capabilities(None).is_ok_and(|held| held.effective.contains(needed)) {
+        return None;
+    }
+    // It is never put back.
+    std::mem::forget(Rights::of_nobody().assume()?);
+    Some("files as anybody may read them")
+}
+
+/// What a Landlock domain lets a thread do.
+#[derive(Clone, Copy)]
+enum Allowed<'a> {
+    Nothing,
+    /// To write files in a directory.
+    Writing(&'a Path),
+    /// To connect to a port, and to look up which addresses a name has.
+    Connecting(u16),
+}
+
+/// The port of name servers.
+const DNS: u16 = 53;
+/// Where it is said how names are looked up. Files there are replaced by others of their name, so that a rule for the
+/// file alone would not do for long.
+const NAMES: [&str; 4] = ["/etc", "/run/systemd/resolve", "/run/resolvconf", "/run/NetworkManager"];
+
+/// Forbids every file and every connection, save what is allowed.
+fn landlock(allowed: Allowed<'_>) -> anyhow::Result<String> {
     let writing: BitFlags<AccessFs> =
         AccessFs::WriteFile | AccessFs::MakeReg | AccessFs::RemoveFile | AccessFs::Truncate;
     let ruleset = Ruleset::default()
@@ -152,15 +203,26 @@ fn landlock(directory: Option<&Path>) -> anyhow::Result<String> {
         .handle_access(AccessNet::BindTcp | AccessNet::ConnectTcp)?
         .create()
         .context("failed to make a Landlock ruleset")?;
-    let ruleset = match directory {
-        Some(directory) => {
+    let (ruleset, but) = match allowed {
+        Allowed::Nothing => (ruleset, String::new()),
+        Allowed::Writing(directory) => {
             let fd = PathFd::new(directory).with_context(|| format!("failed to open {}", directory.display()))?;
-            ruleset.add_rule(PathBeneath::new(fd, writing))?
+            let but = format!(" but in {}", directory.display());
+            (ruleset.add_rule(PathBeneath::new(fd, writing))?, but)
         }
-        None => ruleset,
+        Allowed::Connecting(port) => {
+            let mut ruleset = ruleset;
+            for port in [port, DNS] {
+                ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
+            }
+            // Not every host has all of them.
+            for fd in NAMES.iter().filter_map(|directory| PathFd::new(directory).ok()) {
+                ruleset = ruleset.add_rule(PathBeneath::new(fd, AccessFs::ReadFile))?;
+            }
+            (ruleset, format!(" but those that say how names are looked up, and TCP but to ports {port} and {DNS}"))
+        }
     };
     let status = ruleset.restrict_self().context("failed to enter a Landlock domain")?;
-    let but = directory.map(|directory| format!(" but in {}", directory.display())).unwrap_or_default();
     Ok(match status.ruleset {
         RulesetStatus::NotEnforced => "no Landlock here".to_owned(),
         RulesetStatus::FullyEnforced | RulesetStatus::PartiallyEnforced => format!("Landlock forbids all files{but}"),
@@ -319,6 +381,22 @@ const SERVE: &[i64] = &[
     libc::SYS_shutdown,
 ];
 
+/// Connections outward, over sockets of the internet alone, and what a library does to look a name up.
+const PUSH: &[i64] = &[
+    libc::SYS_bind,
+    libc::SYS_connect,
+    libc::SYS_getpeername,
+    libc::SYS_getsockname,
+    libc::SYS_getsockopt,
+    libc::SYS_ioctl,
+    libc::SYS_lseek,
+    libc::SYS_pread64,
+    libc::SYS_sendmmsg,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_uname,
+];
+
 /// bpf(2): look a map up, update one, take something out of one, go through one, ask for a program's numbers, and
 /// attach a program that was loaded before to its tracepoint: one that takes over from trampolines that the kernel does
 /// not run any more.
@@ -333,6 +411,7 @@ fn seccomp(role: &Role) -> anyhow::Result<(usize, [BpfProgram; 2])> {
         Role::Record(_) => &[LOOK, RECORD],
         Role::Remember => &[],
         Role::Serve => &[EVENTS, SERVE],
+        Role::Push { .. } => &[EVENTS, LOOK, PUSH],
         Role::Keep => &[EVENTS, LOOK, READ, KEEP],
         Role::Read => &[EVENTS, LOOK, READ],
     };
@@ -344,7 +423,11 @@ fn seccomp(role: &Role) -> anyhow::Result<(usize, [BpfProgram; 2])> {
     }
     // A panic ends this process, and signals no other.
     rules.insert(libc::SYS_tgkill, vec![rule(&[(0, SeccompCmpOp::Eq, u64::from(std::process::id()))])?]);
-    if let Role::Trace { .. } | Role::Keep | Role::Read = role {
+    if let Role::Push { .. } = role {
+        let families = [libc::AF_INET, libc::AF_INET6].map(|family| rule(&[(0, SeccompCmpOp::Eq, family as u64)]));
+        rules.insert(libc::SYS_socket, families.into_iter().collect::<Result<_, _>>()?);
+    }
+    if let Role::Trace { .. } | Role::Keep | Role::Read | Role::Push { .. } = role {
         // musl's O_ACCMODE has O_PATH in it, which only looks.
         let writing = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
         let reading = |flags| rule(&[(flags, SeccompCmpOp::MaskedEq(writing as u64), 0)]);
@@ -410,7 +493,8 @@ mod tests {
     #[test]
     fn every_role_has_its_filter() {
         let record = Role::Record("/tmp".into());
-        for role in [Role::Trace { bpf: false }, record, Role::Remember, Role::Serve, Role::Keep, Role::Read] {
+        let push = Role::Push { port: 4_317 };
+        for role in [Role::Trace { bpf: false }, record, Role::Remember, Role::Serve, push, Role::Keep, Role::Read] {
             let (calls, filters) = seccomp(&role).expect("a filter");
             assert!((30..70).contains(&calls), "{role:?}: {calls}");
             assert!(filters.iter().all(|filter| !filter.is_empty()));

@@ -7,6 +7,7 @@ mod config;
 mod http;
 pub mod journal;
 mod page;
+pub mod push;
 pub mod systemd;
 
 use std::collections::VecDeque;

@@ -104,15 +104,19 @@ pub enum Need {
     Optional,
 }
 
-/// Python's packages that the tests read exports with, and what renders and checks what is deployed: Helm's own library,
-/// the schemas of Kubernetes and those of Prometheus' operator.
-const PYTHON: [&str; 8] = [
+/// Python's packages that the tests read exports and pushes with, and what renders and checks what is deployed: Helm's own
+/// library, the schemas of Kubernetes and those of Prometheus' operator.
+const PYTHON: [&str; 12] = [
     "check-jsonschema==0.39.0",
     "cloudcoil.models.prometheus_operator==0.80.1.0",
     "duckdb==2.0.0",
+    "googleapis-common-protos==1.76.0",
+    "grpcio==1.85.3",
     "helm-python-sdk==0.2.2",
     "jsonschema==4.26.0",
     "kubernetes-validate==1.37.0",
+    "opentelemetry-proto==1.45.2",
+    "opentelemetry-semantic-conventions==0.66b2",
     "perfetto==0.59.1",
     "pydantic-sarif==0.1.1",
 ];

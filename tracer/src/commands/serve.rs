@@ -18,10 +18,10 @@ use crate::kernel::{BackendChoice, Options, enable_statistics, kernel_version};
 use crate::metrics::{Metrics, Sampling};
 use crate::process;
 use crate::recording::{Destination, History, Recording, default_name, remember};
-use crate::sandbox::{Role, confine, needs_bpf_for_maps};
-use crate::say;
-use crate::serve::agent::{Agent, Beat, say_confined, start_server};
+use crate::sandbox::{Role, confine, needs_bpf_for_maps, say_confined};
+use crate::serve::agent::{Agent, Beat, start_server};
 use crate::serve::journal::Journal;
+use crate::serve::push::{Collector, Protocol, Pusher, Pushing, Wanted};
 use crate::serve::systemd::{Notifier, stderr_is_journal};
 use crate::serve::{Access, Address, Board, Listener, Names, Tls, Token, is_loopback};
 use crate::stream::Stream;
@@ -76,6 +76,19 @@ pub(crate) struct Serve {
     /// Write findings to systemd's journal
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub journal: ToJournal,
+    /// Send findings to a collector of OpenTelemetry: http://HOST:4318, or https://HOST:4317 for gRPC. Variables as
+    /// OTEL_EXPORTER_OTLP_ENDPOINT say the same
+    #[arg(long, value_name = "ENDPOINT")]
+    pub otlp: Option<String>,
+    /// How the collector is spoken to; without it, gRPC at port 4317, and http/protobuf elsewhere
+    #[arg(long, value_name = "PROTOCOL", value_enum)]
+    pub otlp_protocol: Option<Protocol>,
+    /// Send the collector the headers in FILE, a `NAME: VALUE` each line, such as one with a token
+    #[arg(long, value_name = "FILE")]
+    pub otlp_headers_file: Option<PathBuf>,
+    /// Trust the certificates in FILE (PEM), and not those that this host trusts
+    #[arg(long, value_name = "FILE")]
+    pub otlp_ca: Option<PathBuf>,
     /// How to watch failing calls
     #[arg(long, value_enum, default_value_t)]
     pub backend: BackendChoice,
@@ -141,6 +154,7 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         Address::Tcp(tcp) => Some(*tcp),
         Address::Unix(_) => None,
     });
+    let collector = Collector::find(&wanted(&args), &variable)?;
     if args.check_config {
         refuse_exposed(&args, given.filter(|address| !is_loopback(*address)))?;
         writeln!(io::stdout(), "{}", settings(&args))?;
@@ -190,13 +204,15 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     // Every series is there before anybody can ask.
     let clock = session.header().clock;
     let sampling = Sampling::new(metrics.clone(), clock, all_written, history.clone(), session.kernel());
+    let pusher = collector.map(|collector| push(collector, session.header(), &metrics)).transpose()?;
+    let (pusher, pushing) = pusher.unzip();
     let board = Board::new(metrics.clone(), history);
     let (stop, stopped) = watch::channel(false);
     let server = start_server(listeners, board.clone(), access, stopped)?;
     say!("{}", super::begin_line(&session));
     say!("serving: {}", addresses.join(", "));
 
-    let mut agent = Agent::new(metrics, board.clone(), journal, recordings);
+    let mut agent = Agent::new(metrics, board.clone(), journal, pushing, recordings);
     let status = super::runtime()?.block_on(async {
         let mut terminate = signal(SignalKind::terminate()).context("failed to listen for signals")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("failed to listen for signals")?;
@@ -224,6 +240,9 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
     });
     drop(statistics);
     let _ = stop.send(true);
+    if let Some(pusher) = pusher {
+        pusher.end();
+    }
     if server.join().is_err() {
         say!("warning: the thread that serves has died");
     }
@@ -274,6 +293,10 @@ fn settings(args: &Serve) -> String {
     set("flight-on", (!on.is_empty()).then(|| format!("[{}]", on.join(", "))));
     let word = |value: Option<PossibleValue>| value.map(|value| quoted(value.get_name().to_owned()));
     set("journal", word(args.journal.to_possible_value()));
+    set("otlp", args.otlp.clone().map(quoted));
+    set("otlp-protocol", word(args.otlp_protocol.and_then(|protocol| protocol.to_possible_value())));
+    set("otlp-headers-file", args.otlp_headers_file.as_ref().map(|path| quoted(path.display().to_string())));
+    set("otlp-ca", args.otlp_ca.as_ref().map(|path| quoted(path.display().to_string())));
     set("backend", word(args.backend.to_possible_value()));
     set("bpf-stats", Some(args.bpf_stats.to_string()));
     lines.join("\n")
@@ -292,6 +315,30 @@ fn refuse_exposed(args: &Serve, mut exposed: impl Iterator<Item = SocketAddr>) -
              127.0.0.1:9464, or --insecure"
         ),
     }
+}
+
+/// A variable of the environment.
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+/// The collector that was asked for.
+fn wanted(args: &Serve) -> Wanted {
+    Wanted {
+        endpoint: args.otlp.clone(),
+        protocol: args.otlp_protocol,
+        headers: args.otlp_headers_file.clone(),
+        ca: args.otlp_ca.clone(),
+    }
+}
+
+/// Starts to send findings to a collector.
+fn push(collector: Collector, header: &Header, metrics: &Metrics) -> anyhow::Result<(Pusher, Pushing)> {
+    say!("findings go to {collector}");
+    if let Some(caution) = collector.caution(&variable) {
+        say!("warning: {caution}");
+    }
+    Pusher::start(collector, header, metrics.clone())
 }
 
 /// The journal, if findings go there.

@@ -8,12 +8,13 @@ use anyhow::Context;
 use tokio::sync::watch;
 
 use super::journal::Journal;
+use super::push::Pushing;
 use super::systemd::Notifier;
 use super::{Access, Board, Listener, Posting, http};
 use crate::line::{Line, Output};
 use crate::metrics::{Counting, Metrics, Sampling};
 use crate::recording::Recording;
-use crate::sandbox::{Role, confine};
+use crate::sandbox::{Role, confine, say_confined};
 use crate::session::Turn;
 
 /// Starts the thread that serves. It has given up its rights when this returns.
@@ -50,14 +51,6 @@ pub fn start_server(
     Ok(thread)
 }
 
-/// Says what a thread has given up, or why it has not.
-pub fn say_confined(confined: anyhow::Result<String>) {
-    match confined {
-        Ok(line) => say!("{line}"),
-        Err(error) => say!("warning: not confined: {error:#}"),
-    }
-}
-
 /// What is done at every turn.
 pub struct Beat {
     notifier: Notifier,
@@ -90,19 +83,26 @@ impl Beat {
     }
 }
 
-/// Counts, posts, records, and writes to the journal.
+/// Counts, posts, records, writes to the journal, and puts findings into the queue for a collector.
 pub struct Agent {
     counting: Counting,
     posting: Posting,
     journal: Option<Journal>,
+    pushing: Option<Pushing>,
     recordings: Vec<Recording>,
 }
 
 impl Agent {
-    /// Counts to `metrics`, posts on `board`, writes findings to the journal if there is one, and records: in memory,
-    /// into files, both, or not at all.
-    pub fn new(metrics: Metrics, board: Arc<Board>, journal: Option<Journal>, recordings: Vec<Recording>) -> Self {
-        Self { counting: Counting::new(metrics), posting: Posting::new(board), journal, recordings }
+    /// Counts to `metrics`, posts on `board`, writes findings to the journal and to the queue for a collector if there
+    /// is one, and records: in memory, into files, both, or not at all.
+    pub fn new(
+        metrics: Metrics,
+        board: Arc<Board>,
+        journal: Option<Journal>,
+        pushing: Option<Pushing>,
+        recordings: Vec<Recording>,
+    ) -> Self {
+        Self { counting: Counting::new(metrics), posting: Posting::new(board), journal, pushing, recordings }
     }
 }
 
@@ -111,6 +111,7 @@ impl Output for Agent {
         self.counting.line(line)?;
         self.posting.line(line)?;
         self.journal.iter_mut().try_for_each(|journal| journal.line(line))?;
+        self.pushing.iter_mut().try_for_each(|pushing| pushing.line(line))?;
         self.recordings.iter_mut().try_for_each(|recording| recording.line(line))
     }
 

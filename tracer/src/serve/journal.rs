@@ -17,7 +17,7 @@ use crate::hierarchy::Clock;
 use crate::line::{Line, Output};
 use crate::name::Name;
 use crate::phrases;
-use crate::said::LastSaid;
+use crate::said::Telling;
 
 /// Where the journal listens.
 const SOCKET: &str = "/run/systemd/journal/socket";
@@ -25,14 +25,12 @@ const SOCKET: &str = "/run/systemd/journal/socket";
 const WAITING: usize = 256;
 /// Bytes of a field: an entry stays far below what a datagram may have.
 const FIELD: usize = 4 << 10;
-/// Findings that are remembered, so that a later revision of one is told too.
-const TOLD: usize = 1_024;
 
 /// Writes findings to the journal.
 pub struct Journal {
     socket: UnixDatagram,
     clock: Clock,
-    told: LastSaid<()>,
+    telling: Telling,
     waiting: VecDeque<Vec<u8>>,
     lost: u64,
 }
@@ -45,15 +43,13 @@ impl Journal {
     pub fn connect() -> anyhow::Result<Self> {
         let socket = systemd::connect(SOCKET).with_context(|| format!("failed to connect to {SOCKET}"))?;
         let clock = Clock { boot_ns: 0, unix_ns: 0 };
-        Ok(Self { socket, clock, told: LastSaid::new(TOLD), waiting: VecDeque::new(), lost: 0 })
+        Ok(Self { socket, clock, telling: Telling::default(), waiting: VecDeque::new(), lost: 0 })
     }
 
     fn finding(&mut self, finding: &Finding) {
-        // What is routine is told only to those who ask, unless it was told before it turned out to be.
-        if finding.is_routine() && self.told.of(&finding.id).is_none() {
+        if !self.telling.tells(finding) {
             return;
         }
-        self.told.say(&finding.id, ());
         if self.waiting.len() == WAITING {
             self.waiting.pop_front();
             self.lost += 1;
@@ -200,7 +196,7 @@ mod tests {
         let (socket, other) = UnixDatagram::pair().expect("a pair of sockets");
         socket.set_nonblocking(true).expect("a socket");
         let clock = Clock { boot_ns: 0, unix_ns: 0 };
-        let mut journal = Journal { socket, clock, told: LastSaid::new(TOLD), waiting: VecDeque::new(), lost: 0 };
+        let mut journal = Journal { socket, clock, telling: Telling::default(), waiting: VecDeque::new(), lost: 0 };
         let mut play = Play::new();
         play.incident(Exit::Code(1));
         let told = |number: usize| Finding { id: format!("id{number}"), ..play.only().clone() };

@@ -2,12 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
 mod action;
-#[path = "../support/chart.rs"]
-mod chart;
-mod kubernetes;
 #[path = "../support/booted.rs"]
 mod booted;
+#[path = "../support/chart.rs"]
+mod chart;
 mod installed;
+mod kubernetes;
 mod packages;
 #[path = "../support/schema.rs"]
 mod schema;
@@ -401,6 +401,36 @@ fn the_example_of_the_configuration_has_every_key() {
     for key in keys {
         assert!(page.contains(&format!("| `{key}` |")), "{key} is not in docs/operations.md");
     }
+}
+
+/// Prints a configuration of the Collector as JSON, and says which of its parts are not there that its pipelines name.
+const COLLECTOR: &str = r#"
+import json, sys
+from ruamel.yaml import YAML
+config = YAML(typ="safe", pure=True).load(open(sys.argv[1]))
+for signal, pipeline in config["service"]["pipelines"].items():
+    for part in ("receivers", "processors", "exporters"):
+        assert pipeline[part] and set(pipeline[part]) <= set(config[part]), (signal, part)
+print(json.dumps(config))
+"#;
+
+#[test]
+fn the_collectors_configuration_is_whole_and_what_the_page_shows_of_it_is_in_it() {
+    let path = root().join("deploy/opentelemetry/collector.yml");
+    let config: Value = serde_json::from_slice(&schema::python(COLLECTOR, &[&path])).unwrap();
+    // Port 4317 alone is taken for gRPC by an agent that is not told otherwise.
+    let protocols = &config["receivers"]["otlp"]["protocols"];
+    assert_eq!(protocols["grpc"]["endpoint"], "0.0.0.0:4317");
+    assert_eq!(protocols["http"]["endpoint"], "0.0.0.0:4318");
+    let scraped = &config["receivers"]["prometheus"]["config"]["scrape_configs"][0];
+    assert_eq!(scraped["job_name"], "cgtrace", "the rules go by it");
+    assert_eq!(scraped["static_configs"][0]["targets"], json!([cgtrace::serve::ADDRESS]));
+    assert_eq!(config["service"]["pipelines"]["logs"]["receivers"], json!(["otlp"]));
+    let page = read("docs/otlp.md");
+    let (_, shown) = page.split_once("```yaml\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let shown: Vec<&str> = shown.lines().map(|line| line.strip_prefix("   ").unwrap_or(line)).collect();
+    assert!(read("deploy/opentelemetry/collector.yml").contains(&shown.join("\n").trim_end().to_owned()));
 }
 
 /// The configuration of node-problem-detector's custom plugin monitor, as its `pkg/custompluginmonitor/types` reads it.

@@ -52,6 +52,70 @@ fn otlp_has_one_record_a_finding_with_its_host_and_container() {
     assert_eq!(find(&record["attributes"], "cgtrace.finding.kind")["stringValue"], "missing-path-teardown");
     assert_eq!(find(&record["attributes"], "cgtrace.known_issues")["stringValue"], "runc#4518");
     assert!(find(&record["attributes"], "container.id")["stringValue"].is_string());
+    assert!(find(&record["attributes"], "process.pid")["intValue"].is_string(), "as all 64-bit numbers");
+}
+
+/// Reads requests by OTLP's own definitions, and looks every name up in the semantic conventions: an attribute is one
+/// of theirs that is not deprecated, or our own. Prints the names that were used.
+const OTLP: &str = r#"
+import ast, importlib, json, pkgutil, sys
+from google.protobuf import json_format
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.semconv import _incubating, attributes, schemas
+from opentelemetry.semconv._incubating.attributes import host_attributes, os_attributes
+known, used = {}, set()
+for package in ("opentelemetry.semconv.attributes", "opentelemetry.semconv._incubating.attributes"):
+    for module in pkgutil.iter_modules(importlib.import_module(package).__path__):
+        source = open(importlib.import_module(f"{package}.{module.name}").__file__).read()
+        body = ast.parse(source).body
+        for one, behind in zip(body, body[1:]):
+            if isinstance(one, ast.AnnAssign) and isinstance(one.value, ast.Constant):
+                known.setdefault(one.value.value, behind.value.value.strip().startswith("Deprecated:"))
+assert known["container.runtime"] and not known["container.runtime.name"] and len(known) > 300
+urls = {schema.value for schema in schemas.Schemas}
+values = {"host.arch": {v.value for v in host_attributes.HostArchValues},
+          "os.type": {v.value for v in os_attributes.OsTypeValues}}
+def check(pairs):
+    for pair in pairs:
+        used.add(pair.key)
+        own = pair.key.startswith("cgtrace.")
+        assert own or known.get(pair.key) is False, pair.key
+        assert pair.key not in values or pair.value.string_value in values[pair.key], pair
+    assert len({pair.key for pair in pairs}) == len(pairs)
+for path in sys.argv[1:]:
+    request = json_format.Parse(open(path).read(), ExportLogsServiceRequest())
+    for of_resource in request.resource_logs:
+        check(of_resource.resource.attributes)
+        for scope in of_resource.scope_logs:
+            assert scope.schema_url == of_resource.schema_url and scope.schema_url in urls, scope.schema_url
+            for record in scope.log_records:
+                check(record.attributes)
+                assert record.time_unix_nano and record.observed_time_unix_nano and record.event_name
+print(json.dumps(sorted(used)))
+"#;
+
+#[test]
+fn otlp_is_what_its_definitions_allow_and_its_names_are_those_of_the_semantic_conventions() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for entry in fs::read_dir(recording("")).unwrap() {
+        let trace = entry.unwrap().path();
+        if trace.extension().is_some_and(|extension| extension == "jsonl") {
+            let out = directory.path().join(trace.file_name().unwrap());
+            let done = export(&trace, "otlp-json", out.to_str().unwrap());
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            files.push(out);
+        }
+    }
+    let used: Vec<String> = serde_json::from_slice(&python(OTLP, &files)).unwrap();
+    for name in ["service.version", "host.arch", "container.runtime.name", "process.exit.code", "log.record.uid"] {
+        assert!(used.iter().any(|one| one == name), "no {name} in {used:?}");
+    }
+    // What may be sent is on the page.
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/otlp.md")).unwrap();
+    for name in used {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in docs/otlp.md");
+    }
 }
 
 /// Reads SARIF by a model that is made of the standard's schema, with all that it requires and allows. What is wrong

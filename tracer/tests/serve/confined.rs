@@ -171,9 +171,31 @@ fn the_threads_that_serve_and_remember_open_nothing() {
 }
 
 #[test]
+fn the_thread_that_sends_findings_connects_to_one_port_and_reads_what_anybody_may() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, other) = (listener.local_addr().unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
+    let elsewhere = other.local_addr().unwrap();
+    within(Role::Push { port: address.port() }, move || {
+        TcpStream::connect(address).unwrap();
+        fs::read("/etc/hosts").unwrap();
+        refused("another port", TcpStream::connect(elsewhere).map(drop));
+        refused("a secret", fs::read("/etc/shadow"));
+        refused("a file elsewhere", fs::read("/usr/bin/env"));
+        refused("reading of a process", fs::read("/proc/self/status"));
+        refused("writing to a file", fs::OpenOptions::new().write(true).open("/etc/hosts").map(drop));
+        refused("listening", TcpListener::bind("127.0.0.1:0").map(drop));
+        refused("a UNIX socket", std::os::unix::net::UnixDatagram::unbound().map(drop));
+        refused("running a program", Command::new("/bin/true").spawn().map(drop));
+        refused("a process", call(libc::SYS_fork, [0; 4]));
+        refused("becoming another user", call(libc::SYS_setfsuid, [0; 4]));
+    });
+}
+
+#[test]
 fn every_thread_of_a_running_agent_has_given_up_what_it_said() {
     let directory = tempfile::tempdir().unwrap();
-    let agent = Serving::start(&["--record", directory.path().to_str().unwrap()]);
+    let otlp = "http://127.0.0.1:9";
+    let agent = Serving::start(&["--record", directory.path().to_str().unwrap(), "--otlp", otlp]);
     let mut seen = Vec::new();
     for task in fs::read_dir(format!("/proc/{}/task", agent.pid())).unwrap() {
         let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
@@ -196,7 +218,7 @@ fn every_thread_of_a_running_agent_has_given_up_what_it_said() {
         seen.push(field("Name"));
     }
     seen.sort();
-    assert_eq!(seen, ["cgtrace", "history", "record", "serve"]);
+    assert_eq!(seen, ["cgtrace", "history", "otlp", "record", "serve"]);
     agent.end();
 }
 

@@ -9,6 +9,7 @@ mod check;
 mod confined;
 mod history;
 mod journal;
+mod otlp;
 mod page;
 mod settings;
 #[path = "../support/mod.rs"]

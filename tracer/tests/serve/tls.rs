@@ -9,7 +9,7 @@ use crate::agent::{Serving, refused};
 use crate::support::{CGTRACE, wait_for};
 
 /// A certificate of a name, and its key. It vouches for itself.
-fn certificate(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
+pub fn certificate(directory: &Path, name: &str) -> (PathBuf, PathBuf) {
     let (cert, key) = (directory.join(format!("{name}.pem")), directory.join(format!("{name}.key")));
     let done = Command::new("openssl")
         .args(["req", "-x509", "-nodes", "-days", "2", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
