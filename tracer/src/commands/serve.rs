@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, Sampling};
 use crate::process;
 use crate::recording::{Destination, History, Recording, default_name, remember};
 use crate::sandbox::{Role, confine, needs_bpf_for_maps, say_confined};
+use crate::say;
 use crate::serve::agent::{Agent, Beat, start_server};
 use crate::serve::journal::Journal;
 use crate::serve::push::{Collector, Protocol, Pusher, Pushing, Wanted};
