@@ -1,14 +1,14 @@
 //! Paths of cgroups as another cgroup namespace tells them.
 //!
-//! `/proc` tells a cgroup's path from the root of the *reader's* cgroup namespace on: what is not below that begins with
-//! `/..` (cgroup_namespaces(7)). The kernel programs tell whole paths. A process in a container has such a namespace, so
-//! what it reads is made whole here, before anybody compares the two.
+//! `/proc` tells a cgroup's path from the root of the *reader's* cgroup namespace on: what is not below that begins
+//! with `/..` (cgroup_namespaces(7)). The kernel programs tell whole paths. A process in a container has such a
+//! namespace, so what it reads is made whole here, before anybody compares the two.
 
 use crate::input::{Device, HierarchyId};
 use crate::name::Name;
 
-/// What a cgroup namespace calls `/`, in each hierarchy. Without any it is the first one, which calls all by their whole
-/// paths.
+/// What a cgroup namespace calls `/`, in each hierarchy. Without any it is the first one, which calls all by their
+/// whole paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CgroupNamespace(Vec<Root>);
 

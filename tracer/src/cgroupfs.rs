@@ -118,8 +118,8 @@ fn mounts_of<'a>(
 
 /// This process's cgroup namespace, and whether it is known in every hierarchy that is mounted.
 ///
-/// Where its root lies in a hierarchy cannot be read anywhere. A mount of the whole hierarchy tells how deep it lies, and
-/// among the cgroups of that depth it is the one that this process is in.
+/// Where its root lies in a hierarchy cannot be read anywhere. A mount of the whole hierarchy tells how deep it lies,
+/// and among the cgroups of that depth it is the one that this process is in.
 pub fn own_namespace() -> (CgroupNamespace, bool) {
     let (mut namespace, mut whole) = (CgroupNamespace::default(), true);
     if process::is_in_first_cgroup_namespace() != Some(false) {

@@ -41,8 +41,9 @@ fn start(backend: BackendChoice, options: &Options) -> anyhow::Result<Session> {
     memory::keep_little();
     if !know_cgroup_namespace() {
         say!(
-            "warning: this process is in a cgroup namespace, and the host's /sys/fs/cgroup is not mounted here: cgroups \
-             of others may be shown by wrong paths\nhint: mount the host's /sys/fs/cgroup read-only at the same place"
+            "warning: this process is in a cgroup namespace, and the host's /sys/fs/cgroup is not mounted here: \
+             cgroups of others may be shown by wrong paths\n\
+             hint: mount the host's /sys/fs/cgroup read-only at the same place"
         );
     }
     // Before there is anything that they should not have.

@@ -476,8 +476,8 @@ pub fn has_root_of_its_own() -> bool {
     root_mount(Pid(std::process::id())).zip(root_mount(Pid(1))).is_some_and(|(own, hosts)| own != hosts)
 }
 
-/// Processes that see what the host sees: the first one, and one of the kernel's own, for where the first one may not be
-/// looked into.
+/// Processes that see what the host sees: the first one, and one of the kernel's own, for where the first one may not
+/// be looked into.
 pub fn of_host() -> impl Iterator<Item = Pid> {
     let kernels = (is_in_first_pid_namespace() == Some(true)).then_some(Pid(2));
     std::iter::once(Pid(1)).chain(kernels.filter(|pid| has_root_of_host(*pid)))

@@ -104,8 +104,8 @@ pub enum Need {
     Optional,
 }
 
-/// Python's packages that the tests read exports and pushes with, and what renders and checks what is deployed: Helm's own
-/// library, the schemas of Kubernetes and those of Prometheus' operator.
+/// Python's packages that the tests read exports and pushes with, and what renders and checks what is deployed: Helm's
+/// own library, the schemas of Kubernetes and those of Prometheus' operator.
 const PYTHON: [&str; 12] = [
     "check-jsonschema==0.39.0",
     "cloudcoil.models.prometheus_operator==0.80.1.0",

@@ -25,8 +25,11 @@ print(json.dumps({'charts': report['total_charts_linted'], 'said': [it for it in
 
 /// Holds objects against the schemas of some versions of Kubernetes, without any key that is not known.
 const KUBERNETES: &str = "
-import json, sys
+import functools, json, sys
 import kubernetes_validate
+from kubernetes_validate import utils
+# Each version's definitions are large, and would be read for every object.
+utils.schema_contents = functools.cache(utils.schema_contents)
 for version in json.loads(sys.argv[2]):
     for thing in json.loads(sys.argv[1]):
         if kubernetes_validate.validate(thing, version, strict=True) != version:
