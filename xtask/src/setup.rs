@@ -63,6 +63,8 @@ pub const TESTS: [Package; 23] = [
 /// What makes the machine that the agent is tested in as a service, and boots it.
 pub const MACHINE: [Package; 2] =
     [package("systemd-nspawn", "systemd-container"), package("debootstrap", "debootstrap")];
+/// What Spark runs on.
+pub const JAVA: [Package; 1] = [package("java", "default-jre-headless")];
 /// What boots kernels, and what their guests have on board.
 pub const KERNELS: [Package; 8] = [
     package("qemu-system-x86_64", "qemu-system-x86"),
@@ -121,16 +123,19 @@ const PYTHON: [&str; 12] = [
     "pydantic-sarif==0.1.1",
 ];
 
+/// The same for Spark, which is large: only a slow test needs it.
+const SPARK: [&str; 1] = ["pyspark==4.0.1"];
+
 /// Brings what the tests run.
 pub fn tests() -> anyhow::Result<()> {
     packages(&TESTS, Need::Required)?;
     packages(&FUZZ, Need::Required)?;
     tool(YOUKI, YOUKI_VERSION, &YOUKI_FEATURES)?;
-    python()
+    python("python", &PYTHON)
 }
 
 /// Makes the machine: Debian's smallest system with systemd, of the release and from the mirror that apt uses here.
-pub fn machine() -> anyhow::Result<()> {
+fn machine() -> anyhow::Result<()> {
     let place = root().join("target/machine");
     // It is there when it is whole.
     if place.join("usr/lib/systemd/systemd").exists() {
@@ -161,24 +166,32 @@ pub fn debian(label: &str) -> Option<(String, String)> {
     Some((release.to_owned(), mirror.to_owned()))
 }
 
-/// Puts Python's packages where only the tests see them: target/python.
-fn python() -> anyhow::Result<()> {
-    let place = root().join("target/python");
+/// Puts Python's packages where only the tests see them: a directory below `target`.
+fn python(name: &str, packages: &[&str]) -> anyhow::Result<()> {
+    let place = root().join("target").join(name);
     let done = place.join("installed");
-    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == PYTHON.join(" ")) {
+    if std::fs::read_to_string(&done).is_ok_and(|installed| installed == packages.join(" ")) {
         return Ok(());
     }
-    step(&format!("installing {} to target/python", PYTHON.join(", ")));
+    step(&format!("installing {} to target/{name}", packages.join(", ")));
     let environment = || run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&place).stdout(Stdio::null()));
     if environment().is_err() {
         install(&["python3-venv"])?;
         environment()?;
     }
-    let pip = run(Command::new(place.join("bin/pip"))
-        .args(["install", "--quiet", "--disable-pip-version-check"])
-        .args(PYTHON));
+    // Not by the script `pip`: in a directory that was copied, that installs to where it was copied from.
+    let pip = run(Command::new(place.join("bin/python3"))
+        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+        .args(packages));
     pip.context("failed to install Python's packages\nhint: pip needs a package index")?;
-    std::fs::write(done, PYTHON.join(" ")).context("failed to note what is installed")
+    std::fs::write(done, packages.join(" ")).context("failed to note what is installed")
+}
+
+/// Brings what the slow tests run besides.
+pub fn slow_tests() -> anyhow::Result<()> {
+    machine()?;
+    packages(&JAVA, Need::Required)?;
+    python("spark", &SPARK)
 }
 
 /// Brings what makes the things that users install.
@@ -203,7 +216,7 @@ pub fn with_tools() -> anyhow::Result<std::ffi::OsString> {
 pub fn everything() -> anyhow::Result<()> {
     toolchain()?;
     tests()?;
-    machine()?;
+    slow_tests()?;
     packages(&BENCH, Need::Optional)
 }
 

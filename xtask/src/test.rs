@@ -152,7 +152,7 @@ fn install(which: Tests) -> anyhow::Result<()> {
     setup::tests()?;
     match which {
         Tests::Usual => Ok(()),
-        Tests::All => setup::machine(),
+        Tests::All => setup::slow_tests(),
     }
 }
 

@@ -22,7 +22,7 @@ use crate::sandbox::{Role, confine, needs_bpf_for_maps, say_confined};
 use crate::say;
 use crate::serve::agent::{Agent, Beat, start_server};
 use crate::serve::journal::Journal;
-use crate::serve::push::{Collector, Protocol, Pusher, Pushing, Wanted};
+use crate::serve::push::{Collector, Endpoint, Protocol, Pusher, Pushing, Wanted};
 use crate::serve::systemd::{Notifier, stderr_is_journal};
 use crate::serve::{Access, Address, Board, Listener, Names, Tls, Token, is_loopback};
 use crate::stream::Stream;
@@ -155,13 +155,14 @@ pub fn run(args: Serve) -> anyhow::Result<ExitCode> {
         Address::Tcp(tcp) => Some(*tcp),
         Address::Unix(_) => None,
     });
-    let collector = Collector::find(&wanted(&args), &variable)?;
     if args.check_config {
+        Endpoint::find(&wanted(&args), &variable)?;
         refuse_exposed(&args, given.filter(|address| !is_loopback(*address)))?;
         writeln!(io::stdout(), "{}", settings(&args))?;
         return Ok(ExitCode::SUCCESS);
     }
     say::wait_for_nobody();
+    let collector = Collector::find(&wanted(&args), &variable)?;
     go_first();
     let notifier = Notifier::from_environment();
     let listeners = listen(&args)?;
@@ -335,7 +336,7 @@ fn wanted(args: &Serve) -> Wanted {
 
 /// Starts to send findings to a collector.
 fn push(collector: Collector, header: &Header, metrics: &Metrics) -> anyhow::Result<(Pusher, Pushing)> {
-    say!("findings go to {collector}");
+    say!("findings go to {}", collector.endpoint());
     if let Some(caution) = collector.caution(&variable) {
         say!("warning: {caution}");
     }

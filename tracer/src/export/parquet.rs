@@ -73,6 +73,12 @@ const LIFE: &[(&str, Type)] = &[
     ("released", Time),
     ("created_by", Number),
     ("removed_by", Number),
+    ("image", Text),
+    // From creation to removal, from the last emptying to release, and from removal to release. Engines have no common
+    // way to subtract times.
+    ("lifetime_us", Number),
+    ("teardown_us", Number),
+    ("release_us", Number),
 ];
 
 const FINDINGS: &[(&str, Type)] = &[
@@ -92,6 +98,7 @@ const FINDINGS: &[(&str, Type)] = &[
     ("comm", Text),
     ("exit_code", Number),
     ("known_issues", Text),
+    ("image", Text),
 ];
 
 /// One value.
@@ -361,8 +368,18 @@ impl Parquet {
         row.extend(life.times.map(|at| Cell::or_null(at.map(|at| self.time(at)))));
         row.push(Cell::or_null(life.created_by.map(Cell::number)));
         row.push(Cell::or_null(life.removed_by.map(Cell::number)));
+        row.push(Cell::or_null(life.container.as_deref().and_then(image)));
+        let [created, _, emptied, removed, released] = life.times;
+        row.extend([(created, removed), (emptied, released), (removed, released)].map(|(from, to)| {
+            let took = from.zip(to).and_then(|(from, to)| to.0.checked_sub(from.0));
+            Cell::or_null(took.map(|ns| Cell::number(ns / 1_000)))
+        }));
         self.lives.push(&self.root, &date, row)
     }
+}
+
+fn image(container: &Container) -> Option<Cell> {
+    container.image.as_ref().map(|image| Cell::text(image.to_json_text()))
 }
 
 /// The cells of an input by the names of the columns.
@@ -500,6 +517,7 @@ impl Parquet {
                     Some(Exit::Signal(_)) | None => Cell::Null,
                 },
             ),
+            ("image", Cell::or_null(container.and_then(|container| image(container)))),
             ("known_issues", if issues.is_empty() { Cell::Null } else { Cell::text(issues.join(" ")) }),
         ];
         self.findings.push(&self.root, &date, in_order(FINDINGS, row))

@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tokio::sync::watch;
 
-pub use collector::{Collector, Protocol, Wanted};
+pub use collector::{Collector, Endpoint, Protocol, Wanted};
 
 use self::answer::Answer;
 use self::queue::{Queue, RECORDS};
@@ -108,7 +108,7 @@ impl Pusher {
                     return drop(started.send(Err(error)));
                 }
             };
-            say_confined(confine(&Role::Push { port: sending.collector.port() }));
+            say_confined(confine(&Role::Push { port: sending.collector.endpoint.port }));
             let _ = started.send(Ok(()));
             runtime.block_on(sending.run());
             let _ = end.send(());
@@ -190,7 +190,7 @@ impl Sending {
                 self.metrics.otlp_failed();
                 self.queue.give_back();
                 if !std::mem::replace(&mut self.is_late, true) {
-                    say!("warning: findings do not reach {}: {why}; the last {RECORDS} wait", self.collector);
+                    say!("warning: findings do not reach {}: {why}; the last {RECORDS} wait", self.collector.endpoint);
                 }
                 match after {
                     // Whoever asks for time is given it, even at the end.
@@ -203,7 +203,7 @@ impl Sending {
         }
         self.pause = FIRST_PAUSE;
         if std::mem::replace(&mut self.is_late, false) {
-            say!("findings reach {} again", self.collector);
+            say!("findings reach {} again", self.collector.endpoint);
         }
     }
 

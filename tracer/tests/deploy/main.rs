@@ -58,6 +58,20 @@ fn prometheus_takes_the_configuration_and_the_rules() {
 }
 
 #[test]
+fn prometheus_takes_what_the_page_on_fleets_keeps() {
+    let page = read("docs/fleet.md");
+    let (_, kept) = page.split_once("```yaml\n").unwrap();
+    let (kept, _) = kept.split_once("```").unwrap();
+    let kept: String = kept.lines().map(|line| format!("    {line}\n")).collect();
+    let config = tempfile::NamedTempFile::new().unwrap();
+    fs::write(config.path(), format!("scrape_configs:\n  - job_name: cgtrace\n{kept}")).unwrap();
+    succeeds(&["check", "config", config.path().to_str().unwrap()]);
+    for runtime in ["runc", "containerd"] {
+        assert!(RUNTIMES.iter().any(|known| known.name == runtime), "{runtime}");
+    }
+}
+
+#[test]
 fn every_rule_does_what_its_tests_say() {
     succeeds(&["test", "rules", RULE_TESTS]);
 }

@@ -1,6 +1,7 @@
 //! Exports, read by those they are for.
 #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
 
+mod fleet;
 mod rotated;
 #[path = "../support/schema.rs"]
 mod schema;

@@ -20,14 +20,15 @@ use serde_json::Value;
 use super::{export, python, recording};
 
 /// What a recording of a real run holds.
-struct Recorded {
-    header: Header,
-    inputs: Vec<Input>,
+#[derive(Clone)]
+pub struct Recorded {
+    pub header: Header,
+    pub inputs: Vec<Input>,
     end: BootTime,
 }
 
 impl Recorded {
-    fn read(name: &str) -> Self {
+    pub fn read(name: &str) -> Self {
         let text = fs::read_to_string(recording(name)).unwrap();
         let mut lines = text.lines().map(|line| TraceLine::parse(line.as_bytes()).unwrap());
         let Some(TraceLine::Header(header)) = lines.next() else { panic!("{name}: a header is first") };
@@ -43,7 +44,7 @@ impl Recorded {
     }
 
     /// As it was traced, in one part.
-    fn in_one(&self, output: &mut dyn Output) {
+    pub fn in_one(&self, output: &mut dyn Output) {
         let mut stream = Stream::begin(&self.header, output).unwrap();
         self.inputs.iter().for_each(|input| stream.feed(&mut input.clone()).unwrap());
         stream.end(self.end).unwrap();

@@ -50,12 +50,19 @@ pub struct Wanted {
 }
 
 /// Where findings are sent.
-pub struct Collector {
+pub struct Endpoint {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) authority: String,
     pub(super) path: String,
     pub(super) protocol: Protocol,
+    pub(super) is_tls: bool,
+}
+
+/// What is there, and what it is shown.
+pub struct Collector {
+    pub(super) endpoint: Endpoint,
+    /// Whom to trust, if TLS is spoken.
     pub(super) tls: Option<Trust>,
     /// What each request has besides.
     pub(super) headers: HeaderMap,
@@ -65,9 +72,9 @@ pub struct Collector {
     pub(super) resource: Vec<(String, String)>,
 }
 
-impl fmt::Display for Collector {
+impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        let scheme = self.scheme();
         match self.protocol {
             Protocol::Grpc => write!(f, "{scheme}://{} by gRPC", self.authority),
             Protocol::HttpProtobuf => write!(f, "{scheme}://{}{}", self.authority, self.path),
@@ -91,11 +98,15 @@ impl Environment<'_> {
     }
 }
 
-impl Collector {
-    /// The one that was asked for, if any: by `wanted`, or by the environment. Files are read now.
+impl Endpoint {
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+
+    /// The one that was asked for, if any: by `wanted`, or by the environment.
     ///
     /// # Errors
-    /// When what was said of it cannot be understood, or a file cannot be read.
+    /// When what was said of it cannot be understood.
     pub fn find(wanted: &Wanted, environment: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Option<Self>> {
         let environment = Environment(environment);
         let found = match &wanted.endpoint {
@@ -140,7 +151,22 @@ impl Collector {
             authority: authority.to_string(),
             path,
             protocol,
-            tls: is_tls.then(|| trust(wanted, &environment, protocol)).transpose()?,
+            is_tls,
+        }))
+    }
+}
+
+impl Collector {
+    /// The one that was asked for, if any: by `wanted`, or by the environment. Files are read now.
+    ///
+    /// # Errors
+    /// When what was said of it cannot be understood, or a file cannot be read.
+    pub fn find(wanted: &Wanted, environment: &dyn Fn(&str) -> Option<String>) -> anyhow::Result<Option<Self>> {
+        let Some(endpoint) = Endpoint::find(wanted, environment)? else { return Ok(None) };
+        let environment = Environment(environment);
+        Ok(Some(Self {
+            tls: endpoint.is_tls.then(|| trust(wanted, &environment, endpoint.protocol)).transpose()?,
+            endpoint,
             headers: headers(wanted, &environment)?,
             timeout: match environment.exporter("TIMEOUT") {
                 Some((name, text)) => {
@@ -154,16 +180,16 @@ impl Collector {
         }))
     }
 
-    /// The port that is connected to.
-    pub fn port(&self) -> u16 {
-        self.port
+    /// Where it is.
+    pub fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// What is said at the start of how it is asked, if there is something to be said.
     pub fn caution(&self, environment: &dyn Fn(&str) -> Option<String>) -> Option<String> {
-        let is_own = matches!(self.host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
+        let is_own = matches!(self.endpoint.host.as_str(), "localhost" | "127.0.0.1" | "[::1]");
         if self.tls.is_none() && !self.headers.is_empty() && !is_own {
-            return Some(format!("headers go to {} in the clear\nhint: https://", self.authority));
+            return Some(format!("headers go to {} in the clear\nhint: https://", self.endpoint.authority));
         }
         let (name, word) = Environment(environment).exporter("COMPRESSION")?;
         (word != "none").then(|| format!("{name}={word}: findings are sent as they are, not compressed"))
@@ -258,7 +284,8 @@ mod tests {
     fn the_address_says_how_it_is_spoken_to_and_where() {
         let check = |endpoint: &str, variables: &[(&str, &str)], expected: &str| {
             let flag = (!endpoint.is_empty()).then_some(endpoint);
-            let found = find(flag, variables).expect("understood").map_or("nothing".into(), |found| found.to_string());
+            let found =
+                find(flag, variables).expect("understood").map_or("nothing".into(), |found| found.endpoint.to_string());
             assert_eq!(found, expected, "{endpoint} {variables:?}");
         };
         check("http://c:4318", &[], "http://c:4318/v1/logs");

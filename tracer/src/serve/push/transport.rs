@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::answer::{Answer, of_grpc, of_http};
-use super::collector::{Collector, Protocol};
+use super::collector::{Collector, Endpoint, Protocol};
 use crate::otlp::messages::LogsRequest;
 
 /// An answer of more bytes is not read on.
@@ -38,7 +38,7 @@ impl Collector {
         let stream = self.connect().await?;
         match &self.tls {
             Some(trust) => {
-                let greeted = trust.greet(&self.host, stream).await;
+                let greeted = trust.greet(&self.endpoint.host, stream).await;
                 self.ask(greeted.context("failed to speak TLS")?, message, now).await
             }
             None => self.ask(stream, message, now).await,
@@ -47,9 +47,11 @@ impl Collector {
 
     /// Connects to the first address of the host that lets it.
     async fn connect(&self) -> anyhow::Result<TcpStream> {
-        let host = self.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.host);
+        let host =
+            self.endpoint.host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(&self.endpoint.host);
         // It waits, and there is nobody else in this thread.
-        let found = (host, self.port).to_socket_addrs().with_context(|| format!("failed to look {host:?} up"))?;
+        let found =
+            (host, self.endpoint.port).to_socket_addrs().with_context(|| format!("failed to look {host:?} up"))?;
         let mut failed = anyhow::anyhow!("{host:?} has no address");
         for address in found {
             match TcpStream::connect(address).await {
@@ -65,26 +67,26 @@ impl Collector {
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
         let stream = TokioIo::new(stream);
-        let mut request = match self.protocol {
+        let mut request = match self.endpoint.protocol {
             Protocol::Grpc => {
                 // It is not compressed, and so long.
                 let length = u32::try_from(message.len()).context("the request is too long")?;
                 let framed = [&[0][..], &length.to_be_bytes(), &message].concat();
-                let scheme = if self.tls.is_some() { "https" } else { "http" };
-                Request::post(format!("{scheme}://{}{}", self.authority, self.path))
+                let Endpoint { authority, path, .. } = &self.endpoint;
+                Request::post(format!("{}://{authority}{path}", self.endpoint.scheme()))
                     .header(CONTENT_TYPE, "application/grpc")
                     .header(TE, "trailers")
                     .body(Full::new(Bytes::from(framed)))?
             }
-            Protocol::HttpProtobuf => Request::post(&self.path)
-                .header(HOST, &self.authority)
+            Protocol::HttpProtobuf => Request::post(&self.endpoint.path)
+                .header(HOST, &self.endpoint.authority)
                 .header(CONTENT_TYPE, "application/x-protobuf")
                 .header(CONNECTION, "close")
                 .body(Full::new(Bytes::from(message)))?,
         };
         request.headers_mut().insert(USER_AGENT, AGENT.parse()?);
         request.headers_mut().extend(self.headers.clone());
-        match self.protocol {
+        match self.endpoint.protocol {
             Protocol::Grpc => {
                 let (mut asking, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
                 let connection = tokio::spawn(connection);
