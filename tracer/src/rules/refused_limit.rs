@@ -58,8 +58,8 @@ const NOT_A_SUBSET: Cause = Cause {
     word: "not-a-subset",
     meaning: "More was asked for than the cgroup around it has, or what another one has for itself alone; or less than \
               a cgroup in it has, on v1. It is about processors, memory nodes, real-time or CPU bandwidth.",
-    advice: "Ask for what the cgroup around it has, or widen that first, from the outside in; narrow it from the inside \
-             out. Where a cgroup beside it has processors exclusively, that one must give them up.",
+    advice: "Ask for what the cgroup around it has, or widen that first, from the outside in; narrow it from the \
+             inside out. Where a cgroup beside it has processors exclusively, that one must give them up.",
     is_routine: true,
 };
 const USAGE_ABOVE: Cause = Cause {
@@ -181,8 +181,8 @@ fn parse(list: &Name) -> Option<Vec<(u32, u32)>> {
     ranges.collect()
 }
 
-/// Whether a file of cpuset takes such a value nowhere: `cpulist_parse` and `nodelist_parse` (lib/bitmap.c) know numbers,
-/// `all` and `N`, and the words of a partition are three.
+/// Whether a file of cpuset takes such a value nowhere: `cpulist_parse` and `nodelist_parse` (lib/bitmap-str.c) know
+/// numbers, `all` and `N`, and the words of a partition are three.
 fn is_malformed(name: &str, value: &Name) -> bool {
     let Some(value) = value.to_str().map(str::trim) else { return true };
     match name {

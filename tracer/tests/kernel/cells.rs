@@ -1,7 +1,7 @@
 //! Recordings of refused calls: of a test's trace what is about its own cgroup, without anything of this machine.
 //!
-//! They are what `docs/refusals.md` is made of. With `CGTRACE_RECORDINGS=DIRECTORY` they are written there, on this host
-//! or in a guest.
+//! They are what `docs/refusals.md` is made of. With `CGTRACE_RECORDINGS=DIRECTORY` they are written there, on this
+//! host or in a guest.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -17,18 +17,17 @@ const CGROUP: &str = "/cells";
 /// Fields that tell of this machine, of its users, or of what the test was started by.
 const OWN: [&str; 5] = ["command", "cwd", "parent", "parents", "cgroup_id"];
 
-/// Holds the findings of a trace against those of its recording, and writes that if it is wanted.
+/// Writes the recording of a trace if it is wanted, and holds what it tells against what was told.
 pub fn keep(name: &str, scratch: &Scratch, lines: &[Value]) {
+    let Some(directory) = std::env::var_os("CGTRACE_RECORDINGS") else { return };
     let recording = replay(&recording(scratch, lines));
     let live = findings(&lines.iter().map(|line| of_cells(scratch, line)).collect::<Vec<_>>());
     assert_eq!(findings(&parse(&recording)), live, "{name}: what the recording tells, and what was told");
-    if let Some(directory) = std::env::var_os("CGTRACE_RECORDINGS") {
-        let text = String::from_utf8_lossy(&recording);
-        for place in [env!("CARGO_MANIFEST_DIR"), "/home/", "/root/"] {
-            assert!(!text.contains(place), "{name}: a recording tells nothing of this machine, and not of {place}");
-        }
-        fs::write(PathBuf::from(directory).join(format!("{name}.jsonl")), recording).unwrap();
+    let text = String::from_utf8_lossy(&recording);
+    for place in [env!("CARGO_MANIFEST_DIR"), "/home/", "/root/"] {
+        assert!(!text.contains(place), "{name}: a recording tells nothing of this machine, and not of {place}");
     }
+    fs::write(PathBuf::from(directory).join(format!("{name}.jsonl")), recording).unwrap();
 }
 
 /// What is compared of each finding of a refusal, in the order in which they were told.

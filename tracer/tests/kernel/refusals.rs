@@ -14,9 +14,9 @@ const LIMIT: &str = "refused-limit";
 
 /// What is told of some steps, each a shell of its own in the directory of the scratch cgroup, in the last words of
 /// each story: the kind, the cause, and the sentence from `could not` on. A step that begins with `!` is refused: what
-/// comes next waits until it was read what the cgroup was like; one that begins with `?` is refused on a cgroup that is gone,
-/// of which nothing can be read. `$s` is a process that does nothing, and `$spawn` a program of Python's that makes one in
-/// a cgroup. All of it is the recording of that name.
+/// comes next waits until it was read what the cgroup was like. One that begins with `?` is refused on a cgroup that is
+/// gone, of which nothing can be read. `$s` is a process that does nothing, and `$spawn` a program in Python that makes
+/// one in a cgroup. All of it is the recording of that name.
 fn told(recording: &str, scratch: &Scratch, steps: &[&str]) -> Vec<(String, String, String)> {
     let agent = Agent::start(&["--benign"]);
     let mut idle = Command::new("sleep").arg("1000").spawn().unwrap();
@@ -189,7 +189,7 @@ fn on_cgroup2_beside_v1_a_process_that_cannot_begin_there_is_told_with_what_is_i
         &[
             of(
                 "not-delegated",
-                "make a process in cgroup /S/own: that takes the right to write to cgroup.procs of /, the cgroup around",
+                "make a process in cgroup /S/own: that takes the right to write to cgroup.procs of /, the cgroup",
             ),
             of("removed", "make a process in cgroup /S/gone: python3["),
             of("threaded", "its type is `domain invalid`, below /S, which has threaded cgroups in it"),

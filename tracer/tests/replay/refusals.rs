@@ -39,7 +39,8 @@ const ABSENT: &[[&str; 4]] = &[
         "write",
         "`cpuset.cpu_exclusive`, `cpuset.cpus`",
         "EINVAL",
-        "a cgroup beside it is exclusive (v1): no cgroup can be made so while others beside it have the same processors",
+        "a cgroup beside it is exclusive (v1): no cgroup can be made so while others beside it have the \
+         same processors",
     ],
     ["write", "`cgroup.procs`", "EINVAL", "the process is ending: it does so for too short a time to be met"],
     ["write", "`io.max`, `io.weight`, `io.bfq.weight`", "EOPNOTSUPP", "guests with all controllers in v2 have no disk"],

@@ -185,6 +185,6 @@ fn what_is_no_number_is_said() {
 #[test]
 fn other_files_and_errors_are_none_of_it() {
     let silent = |file, errno| Scene::new(V2, "sh -c true").writes(file, "1", errno).exits(1).is_silent();
-    assert!(silent("cgroup.freeze", Errno::EINVAL) && silent("cgroup.kill", Errno::EOPNOTSUPP));
+    assert!(silent("cgroup.pressure", Errno::EINVAL) && silent("cgroup.kill", Errno::EOPNOTSUPP));
     assert!(silent("cgroup.procs", Errno::ENOMEM) && silent("memory.reclaim", Errno::EINVAL));
 }

@@ -9,8 +9,8 @@ pub(super) const KNOWN: &[Pattern] = &[
     Pattern {
         issue: KnownIssue {
             id: "cockpit-project/bots#8970",
-            title: "systemd hangs in the removal of a cgroup, because it is to reap itself what it waits for there: ps, \
-                    new logins and all that asks systemd hang as well",
+            title: "systemd hangs in the removal of a cgroup, because it is to reap itself what it waits for there: \
+                    ps, new logins and all that asks systemd hang as well",
             affects: "Linux 6.19.12 to 7.0.8, after rootless containers of podman and the logout of their user, by a \
                       thread of April 2026",
             fixed_in: Some("Linux 7.0.9"),
