@@ -151,14 +151,12 @@ impl Pod {
         parsed(&answer).unwrap_or_else(|| panic!("no answer: {answer:?}"))
     }
 
-    /// The fault of a kind that is told of a container of that name.
-    fn fault(&self, kind: &str, container: &str) -> Value {
-        wait_for(&format!("{kind} of {container}"), || {
+    /// The finding of a kind that is as wanted.
+    fn finding(&self, kind: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        wait_for(kind, || {
             let (status, text) = self.get(&format!("/findings?kind={kind}"), Some(TOKEN));
             assert_eq!(status, 200);
-            let findings: Vec<Value> = serde_json::from_str(&text).unwrap();
-            let is = |finding: &Value| finding["container"]["name"] == container && finding["severity"] == "fault";
-            findings.into_iter().find(is)
+            serde_json::from_str::<Vec<Value>>(&text).unwrap().into_iter().find(|finding| wanted(finding))
         })
     }
 }
@@ -186,7 +184,7 @@ impl Sleeping {
         };
         sleeping.shell(&format!(
             "tar -C rootfs -c . | {PODMAN} import - localhost/$name:1
-             {PODMAN} run --detach --name $name {LIMITS} localhost/$name:1 /bin/sleep 600 > $name.id"
+             {PODMAN} run --detach --cgroupns=private --name $name {LIMITS} localhost/$name:1 /bin/sleep 600 > $name.id"
         ));
         sleeping
     }
@@ -200,6 +198,14 @@ impl Sleeping {
             self.name
         );
         shell(&format!("{begin}\n{script}"), &self.directory, &[]);
+    }
+
+    /// A process in it tries to remove a cgroup that was never there, by the path that its cgroup namespace has.
+    fn fails_within(&self) {
+        self.shell(&format!(
+            "within='cd /sys/fs/cgroup; if test -d pids; then cd pids; fi; /bin/busybox rmdir nothing'
+             ! {PODMAN} exec $name /bin/sh -c \"$within\""
+        ));
     }
 
     /// Podman removes it, and cannot remove its cgroups.
@@ -242,15 +248,19 @@ fn from_its_container_the_agent_sees_the_host_and_names_its_containers() {
     let after = Sleeping::start(name("after"), directory.path());
     let both = [&before, &after];
     for sleeping in both {
+        sleeping.fails_within();
         sleeping.remove();
     }
     for Sleeping { name, .. } in both {
-        let finding = pod.fault("busy-teardown", name);
+        let is_fault = |it: &Value| it["container"]["name"] == name.as_str() && it["severity"] == "fault";
+        let finding = pod.finding("busy-teardown", is_fault);
         assert_eq!(finding["cause"], "live-processes");
         let container = &finding["container"];
         assert_eq!(container["image"], format!("localhost/{name}:1"), "{finding:#}");
         let path = finding["cgroup"]["path"].as_str().unwrap();
         assert!(path.ends_with(&format!("/libpod-{}", container["id"].as_str().unwrap())), "{path}");
-        assert!(!path.contains(".."), "a whole path: {path}");
+        // To another cgroup namespace, this one's root is not where the host's is.
+        let within = pod.finding("missing-path-teardown", |it| it["cgroup"]["path"] == format!("{path}/nothing"));
+        assert_eq!(within["container"]["name"], name.as_str());
     }
 }
