@@ -30,6 +30,20 @@ const SMALL: [&str; 5] = [
 const PLACE: &str = "target/dist";
 /// What is generated for packages: their metadata in `tracer/Cargo.toml` names these files.
 const ASSETS: &str = "target/assets";
+/// The sources that are packed as they are: `tracer/Cargo.toml` names them.
+const PACKED: [&str; 11] = [
+    "CHANGELOG.md",
+    "LICENSE-APACHE",
+    "LICENSE-MIT",
+    "README.md",
+    "deploy/grafana/cgtrace.json",
+    "deploy/node-problem-detector/cgtrace.json",
+    "deploy/prometheus/cgtrace.rules.yml",
+    "deploy/systemd/cgtrace.catalog",
+    "deploy/systemd/cgtrace.service",
+    "deploy/systemd/cgtrace.socket",
+    "deploy/systemd/cgtrace.toml",
+];
 /// The licences of what the program is made of, there.
 const LICENCES: &str = "THIRD-PARTY-LICENCES.txt";
 /// Completions: which shell's, and the name that it looks for.
@@ -47,6 +61,11 @@ pub fn make(architectures: &[Architecture]) -> anyhow::Result<()> {
     let assets = root().join(ASSETS);
     empty(&assets)?;
     let age = Age::of_sources()?;
+    // rpm keeps when a file of the sources came here, if that is before the commit.
+    run(Command::new("touch")
+        .args(["--no-create", &format!("--date=@{}", age.seconds)])
+        .args(PACKED)
+        .current_dir(root()))?;
     licences::write(architectures, &assets.join(LICENCES))?;
     // The pages are written by a program that runs here.
     documents(&program(Architecture::own()?)?, &assets)?;
@@ -228,4 +247,19 @@ fn sums(place: &Path) -> anyhow::Result<String> {
     names.sort();
     let sums = output(Command::new("sha256sum").arg("--").args(&names).current_dir(place));
     Ok(sums.context("sha256sum fails")? + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_source_that_is_packed_gets_the_age_of_the_commit() {
+        let manifest = fs::read_to_string(root().join("tracer/Cargo.toml")).expect("read");
+        let sources = manifest.lines().filter_map(|line| line.trim().strip_prefix("{ source = \""));
+        let sources = sources.map(|rest| rest.split('"').next().expect("a path"));
+        let mut sources: Vec<&str> = sources.filter(|source| !source.starts_with("target/")).collect();
+        sources.sort_unstable();
+        assert_eq!(sources, PACKED);
+    }
 }
