@@ -240,13 +240,17 @@ pub fn run(bench: &Bench) -> anyhow::Result<String> {
     ];
     let ok = [Tracer::Cgtrace, Tracer::Empty].map(|tracer| added(Call::OpenOk, tracer));
     let above = match ok {
-        [own, empty] if own.low < 0.0 || empty.low < 0.0 => "It is too noisy to tell whether it adds more",
-        [own, empty] if own.is_apart_from(&empty) && own.middle > empty.middle => "It adds more",
-        _ => "It adds no more",
+        [own, empty] if own.low < 0.0 || empty.low < 0.0 => {
+            "Whether it adds more to an open and a close that succeed than an empty program does is too noisy to tell."
+        }
+        [own, empty] if own.is_apart_from(&empty) && own.middle > empty.middle => {
+            "To an open and a close that succeed it adds more than an empty program does."
+        }
+        _ => "To an open and a close that succeed it adds no more than an empty program does.",
     };
     Ok(format!(
         "### Calls\n\n{}\nAims: 0.20 of what bpftrace adds, or less, for an open that fails outside cgroupfs; 0.18 or \
-         less for an open and a\nclose that succeed. {above} to these than an empty program does.\n\n{}",
+         less for an open and a\nclose that succeed.\n{above}\n\n{}",
         table(&head, &rows),
         counted(bench)?
     ))
