@@ -203,8 +203,8 @@ impl Sleeping {
     /// A process in it tries to remove a cgroup that was never there, by the path that its cgroup namespace has.
     fn fails_within(&self) {
         self.shell(&format!(
-            "within='cd /sys/fs/cgroup; if test -d pids; then cd pids; fi; /bin/busybox rmdir nothing'
-             ! {PODMAN} exec $name /bin/sh -c \"$within\""
+            "own=/sys/fs/cgroup; if test -d $own/pids; then own=$own/pids; fi
+             ! {PODMAN} exec $name /bin/busybox rmdir $own/nothing"
         ));
     }
 
