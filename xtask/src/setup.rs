@@ -105,6 +105,7 @@ const PYTHON: [&str; 5] =
 pub fn tests() -> anyhow::Result<()> {
     packages(&TESTS, Need::Required)?;
     packages(&FUZZ, Need::Required)?;
+    packages(&KERNELS, Need::Required)?;
     tool(YOUKI, YOUKI_VERSION, &YOUKI_FEATURES)?;
     python()
 }
