@@ -9,7 +9,7 @@ mod verdict;
 
 use std::fs;
 use std::num::NonZero;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 
@@ -59,9 +59,29 @@ pub fn by_hand(
     conclude(&ran)
 }
 
+/// Fetches the kernels of the few rows, or fails where they cannot be had.
+pub fn fetch_pair() -> anyhow::Result<()> {
+    fetch::check()?;
+    for row in matrix::in_brief() {
+        let store = Store::open(&directory()?, row.series.architecture)?;
+        store.kernel(&row.series).with_context(|| format!("kernel {} cannot be had", row.series))?;
+    }
+    Ok(())
+}
+
+/// Runs a few rows without the tests that take longest, and leaves the page as it is. Returns how many were as
+/// expected, and how many were not.
+pub fn pair() -> anyhow::Result<(u64, u64)> {
+    count(&matrix::in_brief())
+}
+
 /// Runs all rows, and leaves the page as it is. Returns how many were as expected, and how many were not.
 pub fn all() -> anyhow::Result<(u64, u64)> {
-    let ran = run(&matrix::rows(), processors(), |_| Ok(()))?;
+    count(&matrix::rows())
+}
+
+fn count(rows: &[Row]) -> anyhow::Result<(u64, u64)> {
+    let ran = run(rows, processors(), |_| Ok(()))?;
     let failed = ran.iter().filter(|ran| !ran.is_as_expected).count();
     Ok(((ran.len() - failed) as u64, failed as u64))
 }
@@ -105,8 +125,7 @@ fn run(
     fetch::check()?;
     setup::toolchain()?;
     setup::packages(&setup::KERNELS, setup::Need::Required)?;
-    let directory = root().join("target/kernels");
-    fs::create_dir_all(&directory).context("failed to make target/kernels")?;
+    let directory = directory()?;
     let (ran, shown) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
     for architecture in [Architecture::X86_64, Architecture::Arm64] {
         let own: Vec<Row> = rows.iter().copied().filter(|row| row.series.architecture == architecture).collect();
@@ -175,6 +194,13 @@ fn boot(row: &Row, kernel: &Kernel, place: &Place<'_>) -> anyhow::Result<(Shown,
         date: today()?,
     };
     Ok((shown, verdict.is_as_expected()))
+}
+
+/// Where kernels, guests and their logs are.
+fn directory() -> anyhow::Result<PathBuf> {
+    let directory = root().join("target/kernels");
+    fs::create_dir_all(&directory).context("failed to make target/kernels")?;
+    Ok(directory)
 }
 
 fn today() -> anyhow::Result<String> {

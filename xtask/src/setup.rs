@@ -130,6 +130,7 @@ const SPARK: [&str; 1] = ["pyspark==4.0.1"];
 pub fn tests() -> anyhow::Result<()> {
     packages(&TESTS, Need::Required)?;
     packages(&FUZZ, Need::Required)?;
+    packages(&KERNELS, Need::Required)?;
     tool(YOUKI, YOUKI_VERSION, &YOUKI_FEATURES)?;
     python("python", &PYTHON)
 }
