@@ -53,8 +53,8 @@ impl Tests {
         })
     }
 
-    /// How long each target is fuzzed, in seconds. Usually not at all: building the targets takes minutes, and the suites
-    /// `damaged` and `attacks` read what strangers may hand over.
+    /// How long each target is fuzzed, in seconds. Usually not at all: building the targets takes minutes, and the
+    /// suites `damaged` and `attacks` read what strangers may hand over.
     fn fuzzed(self) -> Option<u32> {
         match self {
             Self::Usual => None,
