@@ -51,8 +51,8 @@ pub(crate) const COMMAND: usize = TOTAL / 64;
 pub(crate) const PLACINGS: usize = TOTAL / 128;
 /// Who set what in control files: of some two hundred and fifty containers.
 pub(crate) const SETTINGS: usize = TOTAL / 64;
-/// Calls that do not return: some two hundred.
-pub(crate) const IN_FLIGHT: usize = TOTAL / 256;
+/// Calls that do not return: more than a hundred, each with the processes that it waits for.
+pub(crate) const IN_FLIGHT: usize = 3 * TOTAL / 256;
 /// Cgroups whose container is not known yet, which are numbers only.
 pub(crate) const NAMELESS: usize = TOTAL / 256;
 
