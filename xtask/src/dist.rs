@@ -176,7 +176,8 @@ pub fn program(architecture: Architecture) -> anyhow::Result<PathBuf> {
     cargo.env(format!("CC_{variable}"), format!("{tools}gcc"));
     cargo.env(format!("CFLAGS_{variable}"), "-U_FORTIFY_SOURCE -fno-stack-protector -DMI_LIBC_MUSL=1");
     cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), format!("{tools}gcc"));
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", neutral_paths()?.join("\u{1f}"));
+    let flags: Vec<String> = neutral_paths()?.into_iter().chain(linker()?).collect();
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}"));
     run(&mut cargo)?;
     let program = root().join("target").join(target).join("release/cgtrace");
     split_debug(&program, tools)?;
@@ -194,6 +195,19 @@ fn neutral_paths() -> anyhow::Result<[String; 3]> {
     let home = home.context("CARGO_HOME and HOME are not set")?;
     let renamed = |from: &Path, to: &str| format!("--remap-path-prefix={}={to}", from.display());
     Ok([renamed(&root(), "/cgtrace"), renamed(&home.join("registry/src"), "/crates"), renamed(&sysroot()?, "/rust")])
+}
+
+/// The linker that comes with the compiler. It keeps one of equal functions, and packs what is to be relocated at the
+/// start of the program: without both, the program has 370 KB more.
+fn linker() -> anyhow::Result<[String; 3]> {
+    let host = output(Command::new("rustc").args(["--print", "host-tuple"]).current_dir(root()));
+    let host = host.context("rustc does not say what it runs on")?;
+    let place = sysroot()?.join("lib/rustlib").join(host).join("bin/gcc-ld");
+    Ok([
+        "-Clink-arg=-fuse-ld=lld".to_owned(),
+        format!("-Clink-arg=-B{}", place.display()),
+        "-Clink-arg=-Wl,--icf=all,--pack-dyn-relocs=relr".to_owned(),
+    ])
 }
 
 /// Where the compiler has its library.
