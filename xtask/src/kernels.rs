@@ -180,6 +180,7 @@ fn boot(row: &Row, kernel: &Kernel, place: &Place<'_>) -> anyhow::Result<(Shown,
     let logs = guest::logs(place.directory, row);
     let boot = guest::boot(row, kernel, place.initramfs, place.cgtrace, &logs)?;
     let written = Written::parse(&boot.written, &boot.word);
+    keep(&written, &logs.join("recordings"))?;
     let verdict = verdict::judge(row, &written, boot.stop);
     let is_brief = row.is_brief && row.expected == Expectation::Passes;
     let verdict = if is_brief { verdict.in_brief() } else { verdict }.because_of(&boot.console);
@@ -201,6 +202,15 @@ fn directory() -> anyhow::Result<PathBuf> {
     let directory = root().join("target/kernels");
     fs::create_dir_all(&directory).context("failed to make target/kernels")?;
     Ok(directory)
+}
+
+/// Keeps the recordings of refused calls, which a guest makes of those that only its kernel can refuse.
+fn keep(written: &Written<'_>, place: &Path) -> anyhow::Result<()> {
+    for (name, lines) in written.recordings() {
+        fs::create_dir_all(place).context("failed to make a place for recordings")?;
+        fs::write(place.join(name), format!("{lines}\n")).with_context(|| format!("failed to write {name}"))?;
+    }
+    Ok(())
 }
 
 fn today() -> anyhow::Result<String> {

@@ -91,8 +91,11 @@ tests)
     LEAVE_OUT=$LEAVE_OUT,$absent
     section list /kernel-tests --list
     for word in $(echo "$LEAVE_OUT" | tr , ' '); do set -- "$@" --skip "$word"; done
+    export CGTRACE_RECORDINGS=/tmp/recordings
+    mkdir "$CGTRACE_RECORDINGS"
     section tests setsid /kernel-tests --test-threads=1 --nocapture "$@"
     [ -z "$LAST" ] || section last setsid /kernel-tests --test-threads=1 --nocapture --include-ignored "$LAST"
+    for file in "$CGTRACE_RECORDINGS"/*.jsonl; do [ ! -e "$file" ] || section "${file##*/}" cat "$file"; done
     ;;
 live)
     cat > /calls <<END

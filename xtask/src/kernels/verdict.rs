@@ -63,6 +63,14 @@ impl<'a> Written<'a> {
         self.sections.iter().find(|section| section.name == name)
     }
 
+    /// The recordings of refused calls that the tests have left: the name of each file, and its lines.
+    pub fn recordings(&self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let is_file = |section: &&Section<'a>| {
+            section.name.ends_with(".jsonl") && !section.name.contains('/') && section.status == Some(0)
+        };
+        self.sections.iter().filter(is_file).map(|section| (section.name, section.text.trim_end()))
+    }
+
     /// What the guest's kernel is called by itself.
     pub fn release(&self) -> Option<&'a str> {
         self.section("release").map(|section| section.text.trim()).filter(|release| !release.is_empty())
@@ -349,6 +357,14 @@ mod tests {
     fn tests_that_pass_are_counted() {
         let passed = tests(&format!("running 2 tests\ntest a ... said\nok\ntest b ... ok\n\n{RESULT}"), 0);
         check(Expectation::Passes, &passed, Ok("2 tests passed"));
+    }
+
+    #[test]
+    fn recordings_are_files_that_were_written_whole() {
+        let text = "W begin a.jsonl\n{}\n{}\n\nW end a.jsonl 0\nW begin b.jsonl\n{}\nW end b.jsonl 1\n\
+                    W begin ../c.jsonl\n{}\nW end ../c.jsonl 0\nW begin d.jsonl\n{}";
+        let written = Written::parse(text, "W");
+        assert_eq!(written.recordings().collect::<Vec<_>>(), [("a.jsonl", "{}\n{}")]);
     }
 
     #[test]
