@@ -48,29 +48,6 @@ const ABSENT: &[[&str; 4]] = &[
     ["write", "`memory.max`, `memory.high`", "EBUSY", "the kernel never answers so on v2: it takes long instead"],
 ];
 
-/// What is made in guests with all controllers in v2: the recording, and what is in it. A row goes once it is there.
-const IN_GUESTS: &[(&str, [&str; 4])] = &[
-    ("v2-limits", ["write", "limits of v2", "EINVAL, ERANGE, ENODEV", "asserted in guests, and not recorded yet"]),
-    (
-        "v2-controllers",
-        [
-            "write",
-            "`cgroup.procs`, `cgroup.threads`, `cgroup.subtree_control` with v2's own controllers",
-            "all",
-            "asserted in guests, and not recorded yet",
-        ],
-    ),
-    (
-        "v2-namespace",
-        [
-            "write",
-            "`cgroup.procs`, limits, at the root of a namespace with nsdelegate",
-            "ENOENT, EPERM",
-            "asserted in guests, and not recorded yet",
-        ],
-    ),
-];
-
 fn row(finding: &Value, lines: &[Value], name: &str) -> String {
     let seq = &finding["attempts"][0]["seq"];
     let first = lines.iter().find(|line| line["type"] == "attempt" && line["seq"] == *seq).unwrap();
@@ -84,17 +61,15 @@ fn row(finding: &Value, lines: &[Value], name: &str) -> String {
 
 /// The page has every recorded refusal, as the recordings tell it now.
 pub fn check_page() {
-    let (mut rows, mut names) = (BTreeSet::new(), BTreeSet::new());
+    let mut rows = BTreeSet::new();
     for path in recordings_in("refusals") {
         let name = path.file_stem().unwrap().to_str().unwrap();
-        names.insert(name.to_owned());
         let lines = fs::read_to_string(&path).unwrap();
         let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         rows.extend(lines.iter().filter(|line| line["type"] == "finding").map(|finding| row(finding, &lines, name)));
     }
     let rows: String = rows.into_iter().collect();
-    let in_guests = IN_GUESTS.iter().filter(|(name, _)| !names.contains(*name)).map(|(_, row)| row);
-    let absent: String = ABSENT.iter().chain(in_guests).map(|row| format!("| {} |\n", row.join(" | "))).collect();
+    let absent: String = ABSENT.iter().map(|row| format!("| {} |\n", row.join(" | "))).collect();
     let page = format!("{INTRODUCTION}{rows}{NOT_MADE}{absent}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("docs/refusals.md");
     if std::env::var_os("CGTRACE_BLESS").is_some() {
