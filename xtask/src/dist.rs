@@ -14,7 +14,7 @@ use std::process::Command;
 use anyhow::{Context, bail};
 
 use crate::kernels::Architecture;
-use crate::{cargo, output, root, run, setup, split_debug, step};
+use crate::{bare_cargo, cargo, host, output, root, run, setup, split_debug, step};
 
 /// A stripped program is no larger than this.
 const LARGEST: u64 = 10 << 20;
@@ -68,9 +68,12 @@ pub fn make(architectures: &[Architecture]) -> anyhow::Result<()> {
         .current_dir(root()))?;
     licences::write(architectures, &assets.join(LICENCES))?;
     // The pages are written by a program that runs here.
-    documents(&program(Architecture::own()?)?, &assets)?;
+    let own = Architecture::own()?;
+    let here = program(own)?;
+    documents(&here, &assets)?;
     for architecture in architectures {
-        packages(*architecture, &program(*architecture)?, &place, &age)?;
+        let program = if *architecture == own { here.clone() } else { program(*architecture)? };
+        packages(*architecture, &program, &place, &age)?;
     }
     materials::write(architectures, &place.join(named("cdx.json")), &age)?;
     fs::copy(assets.join(LICENCES), place.join(LICENCES)).context("failed to copy the licences")?;
@@ -85,7 +88,7 @@ pub fn check(architectures: &[Architecture]) -> anyhow::Result<()> {
     let age = Age::of_sources()?;
     let other = other_sources()?;
     step(&format!("making it again in {}", other.display()));
-    let mut again = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut again = bare_cargo();
     again.args(["xtask", "dist"]).args(architectures.iter().map(ToString::to_string)).current_dir(&other);
     // The copy has no history, and needs the tools that are here.
     run(age.tell(&mut again).env_remove("CARGO_TARGET_DIR").env("PATH", setup::with_tools()?))?;
@@ -152,21 +155,11 @@ fn target(architecture: Architecture) -> &'static str {
     }
 }
 
-/// The beginning of the names of an architecture's compiler and binutils.
-fn tools(architecture: Architecture) -> &'static str {
-    match architecture {
-        Architecture::X86_64 => "x86_64-linux-gnu-",
-        Architecture::Arm64 => "aarch64-linux-gnu-",
-    }
-}
-
 /// Builds the static program, and leaves its debug information beside it.
 pub fn program(architecture: Architecture) -> anyhow::Result<PathBuf> {
-    let (target, tools) = (target(architecture), tools(architecture));
+    let (target, tools) = (target(architecture), architecture.tools());
     step(&format!("building cgtrace for {target}"));
-    let added = run(Command::new("rustup").args(["target", "add", target]).current_dir(root()));
-    added
-        .with_context(|| format!("failed to install Rust's library for {target}\nhint: rustup target add {target}"))?;
+    setup::library(target)?;
     let mut cargo = cargo();
     cargo.args(["build", "--release", "--package", "cgtrace", "--target", target]);
     let variable = target.replace('-', "_");
@@ -200,9 +193,7 @@ fn neutral_paths() -> anyhow::Result<[String; 3]> {
 /// The linker that comes with the compiler. It keeps one of equal functions, and packs what is to be relocated at the
 /// start of the program: without both, the program has 370 KB more.
 fn linker() -> anyhow::Result<[String; 3]> {
-    let host = output(Command::new("rustc").args(["--print", "host-tuple"]).current_dir(root()));
-    let host = host.context("rustc does not say what it runs on")?;
-    let place = sysroot()?.join("lib/rustlib").join(host).join("bin/gcc-ld");
+    let place = sysroot()?.join("lib/rustlib").join(host()?).join("bin/gcc-ld");
     Ok([
         "-Clink-arg=-fuse-ld=lld".to_owned(),
         format!("-Clink-arg=-B{}", place.display()),

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 use clap::ValueEnum;
 
-use crate::{output, root, run, setup, step};
+use crate::{bare_cargo, host, root, run, setup, step};
 
 /// What the compiler is told for libFuzzer to see which way an input went; as cargo-fuzz does, but for its sanitizer.
 const FLAGS: [&str; 8] = [
@@ -96,13 +96,12 @@ fn fuzz_all(place: &Path, targets: &[Target], seconds: u32) -> anyhow::Result<(u
 fn build() -> anyhow::Result<PathBuf> {
     setup::packages(&setup::FUZZ, setup::Need::Required)?;
     step("building the fuzz targets (some minutes)");
-    let version = output(Command::new("rustc").arg("-vV").current_dir(root())).context("failed to ask the compiler")?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: ")).context("the compiler names no host")?;
+    let host = host()?;
     let place = root().join("target/fuzz");
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = bare_cargo();
     // With a target that is named, build scripts are built without the flags.
     cargo
-        .args(["build", "--quiet", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target", host])
+        .args(["build", "--quiet", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target", &host])
         .arg("--target-dir")
         .arg(&place)
         .current_dir(root())

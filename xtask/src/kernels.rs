@@ -229,19 +229,18 @@ fn build(architecture: Architecture) -> anyhow::Result<Tested> {
     let programs = test::built(&mut cargo)?;
     let tests = programs.into_iter().next().context("cargo built no kernel tests")?;
     let target = if is_own { root().join("target") } else { root().join("target").join(architecture.target()) };
-    let objcopy = if is_own { "objcopy" } else { "aarch64-linux-gnu-objcopy" };
-    Ok(Tested { tests, cgtrace: target.join("release/cgtrace"), objcopy })
+    let tools = if is_own { "" } else { architecture.tools() };
+    Ok(Tested { tests, cgtrace: target.join("release/cgtrace"), objcopy: format!("{tools}objcopy") })
 }
 
 /// Has a cargo build for another architecture.
 fn cross(architecture: Architecture, cargo: &mut Command) -> anyhow::Result<()> {
     setup::packages(&setup::ARM64, setup::Need::Required)?;
     let target = architecture.target();
-    let added = crate::run(Command::new("rustup").args(["target", "add", target]).current_dir(root()));
-    added
-        .with_context(|| format!("failed to install Rust's library for {target}\nhint: rustup target add {target}"))?;
-    let compiler = "aarch64-linux-gnu-gcc";
+    setup::library(target)?;
+    let (variable, compiler) = (target.replace('-', "_"), format!("{}gcc", architecture.tools()));
     cargo.args(["--target", target]);
-    cargo.env("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER", compiler).env("CC_aarch64_unknown_linux_gnu", compiler);
+    cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), &compiler);
+    cargo.env(format!("CC_{variable}"), compiler);
     Ok(())
 }

@@ -164,9 +164,20 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map_or_else(|| PathBuf::from("."), Path::to_path_buf)
 }
 
-/// The cargo that runs this.
+/// What the compiler calls this machine.
+fn host() -> anyhow::Result<String> {
+    let host = output(Command::new("rustc").args(["--print", "host-tuple"]).current_dir(root()));
+    host.context("rustc does not say what it runs on")
+}
+
+/// The cargo that runs this, as it is.
+fn bare_cargo() -> Command {
+    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// The cargo that runs this, in the workspace, with what the build of the kernel programs needs.
 fn cargo() -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut command = bare_cargo();
     command.current_dir(root());
     for (name, value) in setup::build_environment() {
         command.env(name, value);

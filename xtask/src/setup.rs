@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, bail};
 
 use crate::kernels::Architecture;
-use crate::{is_root, output, root, run, step};
+use crate::{bare_cargo, is_root, output, root, run, step};
 
 const LINKER: &str = "bpf-linker";
 /// Later ones need an LLVM of the system; this one borrows that of the compiler.
@@ -213,6 +213,12 @@ pub fn with_tools() -> anyhow::Result<std::ffi::OsString> {
         .context("failed to put target/tools on PATH")
 }
 
+/// Brings Rust's library for a target.
+pub fn library(target: &str) -> anyhow::Result<()> {
+    let added = run(Command::new("rustup").args(["target", "add", target]).current_dir(root()));
+    added.with_context(|| format!("failed to install Rust's library for {target}\nhint: rustup target add {target}"))
+}
+
 /// Brings everything.
 pub fn everything() -> anyhow::Result<()> {
     toolchain()?;
@@ -296,7 +302,7 @@ fn tool(name: &str, wanted: &str, features: &[&str]) -> anyhow::Result<()> {
         return Ok(());
     }
     step(&format!("installing {name} {wanted} to target/tools"));
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let mut cargo = bare_cargo();
     // What takes its time in the linker is LLVM, which comes compiled, and a runtime does little: optimised, each would
     // take a minute more to build.
     cargo.args(["--config", "profile.dev.debug=false", "install", "--debug"]);

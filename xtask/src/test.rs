@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, bail};
 
 use crate::kernels::Architecture;
-use crate::{as_root, cargo, dist, fuzz, is_root, kernels, output, root, run, setup, soak, step};
+use crate::{as_root, bare_cargo, cargo, dist, fuzz, is_root, kernels, output, root, run, setup, soak, step};
 use suites::Suite;
 
 /// The fuzz targets are no member of the workspace: they are built with other flags.
@@ -215,7 +215,7 @@ fn kernel_cargo() -> Command {
             command.args(["run", toolchain, "cargo"]);
             command
         }
-        None => Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into())),
+        None => bare_cargo(),
     };
     command.current_dir(root()).envs(environment);
     command

@@ -48,7 +48,7 @@ pub struct Tested {
     /// cgtrace, where the tests look for it.
     pub cgtrace: PathBuf,
     /// What takes the symbols out of them.
-    pub objcopy: &'static str,
+    pub objcopy: String,
 }
 
 /// Makes the archive of one architecture in `directory`, and returns where it is.
@@ -104,7 +104,7 @@ fn stage(own: &Path, tested: &Tested, system: &Path, busybox: &Path) -> anyhow::
     fs::create_dir_all(inside(&root().join("tracer")))?;
     for (from, to) in [(&tested.tests, own.join("kernel-tests")), (&tested.cgtrace, inside(&tested.cgtrace))] {
         fs::create_dir_all(to.parent().context("a program lies in a directory")?)?;
-        run(Command::new(tested.objcopy).arg("--strip-all").arg(from).arg(to))?;
+        run(Command::new(&tested.objcopy).arg("--strip-all").arg(from).arg(to))?;
     }
     Ok(())
 }

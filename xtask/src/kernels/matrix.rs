@@ -107,6 +107,14 @@ impl Architecture {
             Self::Arm64 => "aarch64-unknown-linux-gnu",
         }
     }
+
+    /// The beginning of the names of its compiler and binutils.
+    pub fn tools(self) -> &'static str {
+        match self {
+            Self::X86_64 => "x86_64-linux-gnu-",
+            Self::Arm64 => "aarch64-linux-gnu-",
+        }
+    }
 }
 
 /// Where a guest has its cgroups.
