@@ -7,9 +7,8 @@
 use crate::input::{Device, HierarchyId};
 use crate::name::Name;
 
-/// What a cgroup namespace calls `/`, in each hierarchy. Without any it is the first one, which calls all by their
-/// whole paths.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// What a cgroup namespace calls `/`, in each hierarchy.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupNamespace(Vec<Root>);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +19,11 @@ struct Root {
 }
 
 impl CgroupNamespace {
+    /// The first one: it calls all by their whole paths. Others are that one, with what they call `/`.
+    pub const fn first() -> Self {
+        Self(Vec::new())
+    }
+
     /// Adds the whole path of its root in a hierarchy, and the device of that one's superblock.
     pub fn add(&mut self, hierarchy: HierarchyId, device: Device, path: Name) {
         self.0.push(Root { hierarchy, device, path });
@@ -69,7 +73,7 @@ mod tests {
 
     #[test]
     fn a_path_that_climbs_out_of_the_namespace_is_made_whole() {
-        let mut namespace = CgroupNamespace::default();
+        let mut namespace = CgroupNamespace::first();
         namespace.add(HierarchyId(0), V2, "/kubepods.slice/pod1/agent".into());
         let check = |told: &str, whole: Option<&str>| {
             assert_eq!(namespace.whole_on(V2, told.as_bytes()), whole.map(Name::from), "{told}");
@@ -86,7 +90,7 @@ mod tests {
 
     #[test]
     fn the_first_namespace_tells_whole_paths() {
-        let first = CgroupNamespace::default();
+        let first = CgroupNamespace::first();
         assert_eq!(first.whole_on(V2, b"/a/b"), Some("/a/b".into()));
         assert_eq!(first.whole_in(HierarchyId(0), b"/"), Some("/".into()));
         assert_eq!(first.whole_in(HierarchyId(0), b"/../x"), None, "it is told by another one");
@@ -94,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_hierarchy_has_a_root_of_its_own() {
-        let mut namespace = CgroupNamespace::default();
+        let mut namespace = CgroupNamespace::first();
         namespace.add(HierarchyId(0), V2, "/agent".into());
         assert_eq!(namespace.whole_on(OTHER, b"/web"), Some("/web".into()));
         assert_eq!(namespace.whole_in(HierarchyId(4), b"/../web"), None);

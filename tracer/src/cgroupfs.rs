@@ -121,7 +121,7 @@ fn mounts_of<'a>(
 /// Where its root lies in a hierarchy cannot be read anywhere. A mount of the whole hierarchy tells how deep it lies,
 /// and among the cgroups of that depth it is the one that this process is in.
 pub fn own_namespace() -> (CgroupNamespace, bool) {
-    let (mut namespace, mut whole) = (CgroupNamespace::default(), true);
+    let (mut namespace, mut whole) = (CgroupNamespace::first(), true);
     if process::is_in_first_cgroup_namespace() != Some(false) {
         return (namespace, whole);
     }

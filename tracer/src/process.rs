@@ -236,8 +236,8 @@ pub fn know_cgroup_namespace(own: CgroupNamespace) {
 }
 
 fn cgroup_namespace() -> &'static CgroupNamespace {
-    static FIRST: OnceLock<CgroupNamespace> = OnceLock::new();
-    CGROUP_NAMESPACE.get().unwrap_or_else(|| FIRST.get_or_init(CgroupNamespace::default))
+    static FIRST: CgroupNamespace = CgroupNamespace::first();
+    CGROUP_NAMESPACE.get().unwrap_or(&FIRST)
 }
 
 /// A mount with the whole path of the cgroup that is mounted; as it was told if that cannot be known.

@@ -26,6 +26,21 @@ fn export(trace: &Path, to: &str, output: &str) -> Output {
         .unwrap()
 }
 
+fn recordings() -> impl Iterator<Item = PathBuf> {
+    fs::read_dir(recording(".")).unwrap().map(|entry| entry.unwrap().path())
+}
+
+/// Every recording in another form, each in a file of that directory.
+fn all_exported(to: &str, directory: &Path) -> Vec<PathBuf> {
+    let exported = |path: PathBuf| {
+        let out = directory.join(path.file_name().unwrap());
+        let done = export(&path, to, out.to_str().unwrap());
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        out
+    };
+    recordings().map(exported).collect()
+}
+
 #[test]
 fn jsonl_is_what_live_printed() {
     let path = recording("incident.jsonl");
@@ -98,16 +113,7 @@ print(json.dumps(sorted(used)))
 #[test]
 fn otlp_is_what_its_definitions_allow_and_its_names_are_those_of_the_semantic_conventions() {
     let directory = tempfile::tempdir().unwrap();
-    let mut files = Vec::new();
-    for entry in fs::read_dir(recording("")).unwrap() {
-        let trace = entry.unwrap().path();
-        if trace.extension().is_some_and(|extension| extension == "jsonl") {
-            let out = directory.path().join(trace.file_name().unwrap());
-            let done = export(&trace, "otlp-json", out.to_str().unwrap());
-            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-            files.push(out);
-        }
-    }
+    let files = all_exported("otlp-json", directory.path());
     let used: Vec<String> = serde_json::from_slice(&python(OTLP, &files)).unwrap();
     for name in ["service.version", "host.arch", "container.runtime.name", "process.exit.code", "log.record.uid"] {
         assert!(used.iter().any(|one| one == name), "no {name} in {used:?}");
@@ -146,14 +152,7 @@ print(len(sys.argv) - 1)
 #[test]
 fn sarif_is_valid_by_its_schema_and_has_one_result_a_finding() {
     let directory = tempfile::tempdir().unwrap();
-    let mut files = Vec::new();
-    for entry in fs::read_dir(recording(".")).unwrap() {
-        let path = entry.unwrap().path();
-        let out = directory.path().join(path.file_name().unwrap());
-        let done = export(&path, "sarif", out.to_str().unwrap());
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        files.push(out);
-    }
+    let files = all_exported("sarif", directory.path());
     let count = String::from_utf8_lossy(&python(SARIF, &files)).trim().parse::<usize>().unwrap();
     assert!(count == files.len() && count > 10, "{count}");
 
@@ -412,7 +411,7 @@ fn fresh_lines(directory: &Path) -> Vec<PathBuf> {
 #[test]
 fn every_line_is_as_the_published_schema_says() {
     let directory = tempfile::tempdir().unwrap();
-    let mut files: Vec<PathBuf> = fs::read_dir(recording(".")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> = recordings().collect();
     files.extend(fresh_lines(directory.path()));
     let lost = json!({ "type": "lost", "seq": 1, "at": 1, "ring": "x" });
     let wrong = json!([{ "type": "event", "seq": 1 }, { "type": "tick", "at": 1 }, lost, {}]);
