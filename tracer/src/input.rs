@@ -1216,7 +1216,8 @@ words! {
         RateLimited = "rate-limited",
         /// The trace file could not be written.
         NotWritten = "not-written",
-        /// The agent did not run for a while. Counted are the cgroups that came or went unseen meanwhile.
+        /// The agent did not run for a while: counted are the cgroups that came or went unseen meanwhile. Or a record
+        /// in the ring was not finished for two seconds, which hides all that came after it: counted is that record.
         Stall = "stall",
         /// The kernel skipped a program, because it was running already on that processor, for another task that had
         /// been preempted. It is the most that was lost: a call may have been of no interest, or told by the first of

@@ -20,7 +20,7 @@ use crate::cgroupfs;
 use crate::container;
 use crate::gather::{Arrived, Gatherer};
 use crate::hierarchy::{Clock, Header, Hierarchy, Probe, Setup};
-use crate::input::{About, BootTime, CallId, Event, Facts, Input, Pid, Ring};
+use crate::input::{About, BootTime, CallId, Event, Facts, Input, LossReason, Lost, Pid, Ring};
 use crate::kernel::{self, Look};
 use crate::line::Counts;
 use crate::memory;
@@ -71,9 +71,15 @@ pub struct Session {
     sleeps: bool,
     /// So it was before: all that only the start needed is let go.
     has_slept: bool,
+    /// The ring in which a record is not finished.
+    behind: Option<Ring>,
+    /// It is waited for no longer, and that was told.
+    is_disordered: bool,
     /// Why cgroupfs is to be walked again.
     again: Option<WalkReason>,
-    /// When it may be.
+    /// It was walked because the agent did not run, and what that has shown is to come.
+    stalled: bool,
+    /// When it may be walked again.
     not_before: Instant,
     /// Mount points of cgroupfs that cannot be watched, as far as that was said.
     unwatched: BTreeSet<Name>,
@@ -141,7 +147,10 @@ impl Session {
             beat: BEAT,
             sleeps: false,
             has_slept: false,
+            behind: None,
+            is_disordered: false,
             again: None,
+            stalled: false,
             not_before: Instant::now(),
             unwatched: BTreeSet::new(),
             notes: plan.notes.clone(),
@@ -292,7 +301,9 @@ impl Session {
             }
             self.look_at_calls(&mut stream, now)?;
             let is_quiet = !self.gather(Some(stream.tracker()))?;
+            self.look_behind(&mut stream, now)?;
             feed_all(&mut stream, self.merge.take(now))?;
+            self.look_unseen(&mut stream, now)?;
             for (hierarchy, path) in stream.take_looks() {
                 let found = self.gatherer.look(hierarchy, path);
                 self.merge.extend(found.into_iter().map(Arrived::Input).collect(), process::boot_time(), now);
@@ -328,8 +339,15 @@ impl Session {
         self.look(&mut stream, cut)?;
         self.tracer.detach();
         self.gather(Some(stream.tracker()))?;
-        self.losses(&mut stream, cut)?;
         let asked = Instant::now();
+        while self.behind.is_some() && asked.elapsed() < HOLD {
+            std::thread::sleep(LAG);
+            self.gather(Some(stream.tracker()))?;
+        }
+        self.losses(&mut stream, cut)?;
+        if let Some(ring) = self.behind {
+            stream.feed(&mut unfinished(ring, cut))?;
+        }
         while self.gatherer.is_waiting() && asked.elapsed() < HOLD {
             self.gatherer.wait(LAG);
             self.take_answers();
@@ -345,7 +363,8 @@ impl Session {
     /// For how long there is nothing to be done, unless something wakes us.
     fn rest(&mut self, stream: &Stream<'_>, is_quiet: bool, is_ending: bool) -> anyhow::Result<Duration> {
         let slept = self.sleeps;
-        self.sleeps = is_quiet && self.merge.is_empty() && !self.gatherer.is_waiting() && !is_ending;
+        self.sleeps =
+            is_quiet && self.behind.is_none() && self.merge.is_empty() && !self.gatherer.is_waiting() && !is_ending;
         let longest = match (self.sleeps, slept) {
             (true, true) => {
                 if !std::mem::replace(&mut self.has_slept, true) {
@@ -421,6 +440,16 @@ impl Session {
         Ok(())
     }
 
+    /// What comes late because a record before it is not finished may be missing in what is told meanwhile.
+    fn look_behind(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
+        let behind = self.behind.filter(|_| self.merge.is_disordered(now));
+        let was_told = std::mem::replace(&mut self.is_disordered, behind.is_some());
+        if let Some(ring) = behind.filter(|_| !was_told) {
+            stream.feed(&mut unfinished(ring, now))?;
+        }
+        Ok(())
+    }
+
     fn losses(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
         for mut lost in self.tracer.losses(now) {
             if matches!(&lost, Input::Lost(lost) if lost.ring == Ring::Lifecycle) {
@@ -437,7 +466,11 @@ impl Session {
         let now = process::boot_time();
         // Before there is a tracker, it will be told of all tables.
         let knows = |namespace| tracker.is_none_or(|tracker| tracker.knows_mounts(namespace));
-        let arrived = self.tracer.arrived();
+        let (arrived, behind) = self.tracer.arrived(now).context("failed to look into the kernel's rings")?;
+        self.behind = behind;
+        if behind.is_none() {
+            self.merge.is_complete(now);
+        }
         let has_arrived = !arrived.is_empty();
         for input in arrived {
             let at = input.at();
@@ -483,6 +516,11 @@ impl Session {
         }
         Ok(())
     }
+}
+
+/// A record that a program has not finished is one at least that was not told.
+fn unfinished(ring: Ring, at: BootTime) -> Input {
+    Input::Lost(Lost::some(at, ring, LossReason::Stall, 1))
 }
 
 /// How many cgroups of cgroup2 are dying now, by the kernel's count.

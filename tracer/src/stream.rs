@@ -54,6 +54,11 @@ impl<'a> Stream<'a> {
         self.tracker.take_looks()
     }
 
+    /// See [`Tracker::take_unseen`].
+    pub fn take_unseen(&mut self) -> Option<u64> {
+        self.tracker.take_unseen()
+    }
+
     /// Takes one input in. An attempt that turns out to be on another file system is none, and is dropped.
     ///
     /// # Errors

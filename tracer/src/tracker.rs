@@ -88,6 +88,7 @@ pub struct Tracker {
     spans: Vec<Span>,
     /// Cgroups that it is to be looked into.
     looks: Vec<(HierarchyId, Name)>,
+    unseen: Option<u64>,
 }
 
 /// A phase of a cgroup's life.
@@ -149,6 +150,7 @@ impl Tracker {
             findings: Vec::new(),
             spans: Vec::new(),
             looks: Vec::new(),
+            unseen: None,
         }
     }
 
@@ -336,9 +338,9 @@ impl Tracker {
         self.cgroups.has_room_again()
     }
 
-    /// In how many cgroups a walk that found these, in those hierarchies, and what is known differ.
-    pub fn differences(&self, found: &[Cgroup], hierarchies: &[HierarchyId]) -> u64 {
-        self.cgroups.differences(found, hierarchies)
+    /// If cgroupfs was walked again since this was last asked: how many cgroups had come unseen, or gone.
+    pub fn take_unseen(&mut self) -> Option<u64> {
+        self.unseen.take()
     }
 
     /// What was dropped, or not remembered, for want of room. A claim that needs it is degraded. What can be worked out
@@ -635,12 +637,15 @@ impl Tracker {
             About::Dying { count } => self.cgroups.dying_counted(*count),
             About::Walked { cgroups: _, unreadable, again } => {
                 self.coverage.walked(*unreadable);
-                self.cgroups.walked();
+                let came = self.cgroups.walked();
+                let Some(WalkedAgain { began, hierarchies }) = again else { return };
                 // What could not be read may hold what was not found.
-                if let Some(WalkedAgain { began, hierarchies }) = again.as_ref().filter(|_| *unreadable == 0) {
-                    let gone = self.cgroups.forget_unconfirmed(*began, hierarchies);
-                    self.vanished(&gone);
-                }
+                let gone = match unreadable {
+                    0 => self.cgroups.forget_unconfirmed(*began, hierarchies),
+                    _ => Vec::new(),
+                };
+                self.vanished(&gone);
+                self.unseen = Some(came + gone.len() as u64);
             }
         }
     }

@@ -9,6 +9,7 @@ use anyhow::{Context, bail};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
 use aya::programs::{BtfTracePoint, FEntry, FExit, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::io::unix::AsyncFd;
 
 use super::bpf;
@@ -435,20 +436,37 @@ impl Tracer {
         Array::<_, u32>::try_from(map)?.set(0, 1, 0).context("failed to tell the kernel programs that nobody looks")
     }
 
-    /// Takes out what has arrived: of each ring in order, but one ring after the other.
-    pub fn arrived(&mut self) -> Vec<Input> {
+    /// Takes out what has arrived: of each ring in order, but one ring after the other. Returns also the first ring
+    /// that is not known to hold nothing anymore of the time before `now`: a record that a program has begun and not
+    /// finished, because it was preempted or its processor stands still, hides all that came after it.
+    ///
+    /// # Errors
+    /// When the rings cannot be asked whether they hold anything.
+    pub fn arrived(&mut self, now: BootTime) -> std::io::Result<(Vec<Input>, Option<Ring>)> {
         self.messages.iter_mut().for_each(Messages::print);
         let mut inputs = Vec::new();
+        let mut behind = None;
         let rings = [&mut self.lifecycle, &mut self.attempts, &mut self.changes];
-        for (ring, malformed) in rings.into_iter().zip(&mut self.malformed) {
-            while let Some(record) = ring.next() {
-                match ring::decode(&record, self.emptied_by_next) {
-                    Some(input) => inputs.push(input),
-                    None => *malformed += 1,
+        for ((ring, malformed), of) in rings.into_iter().zip(&mut self.malformed).zip(RINGS) {
+            loop {
+                let before = inputs.len();
+                while let Some(record) = ring.next() {
+                    match ring::decode(&record, self.emptied_by_next) {
+                        Some(input) => inputs.push(input),
+                        None => *malformed += 1,
+                    }
+                }
+                let last = inputs[before..].last();
+                if last.is_some_and(|last| last.at() >= now) || !has_more(ring)? {
+                    break;
+                }
+                if last.is_none() {
+                    behind = behind.or(Some(of));
+                    break;
                 }
             }
         }
-        inputs
+        Ok((inputs, behind))
     }
 
     /// What was lost since this was last asked.
@@ -698,6 +716,12 @@ fn is_leaving(program: &str) -> bool {
 }
 
 /// Whether it looks at the exit of one system call's function.
+/// Whether a ring holds anything, finished or not.
+fn has_more(ring: &RingBuf<MapData>) -> std::io::Result<bool> {
+    let mut waiter = [PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)];
+    Ok(poll(&mut waiter, Some(&Timespec::default()))? > 0)
+}
+
 fn is_trampoline(program: &str) -> bool {
     program.strip_prefix(SECOND).unwrap_or(program).starts_with("exit_")
 }

@@ -171,7 +171,7 @@ impl<W: Write> Text<W> {
         let why = match lost.reason {
             crate::input::LossReason::RingFull => "the ring was full",
             crate::input::LossReason::RateLimited => "one process exceeded its rate limit",
-            crate::input::LossReason::Stall => "the agent did not run meanwhile",
+            crate::input::LossReason::Stall => "the agent, or its program in the kernel, did not run meanwhile",
             crate::input::LossReason::NotWritten => "the trace file could not be written",
             crate::input::LossReason::Silent => {
                 "the kernel does not run the program that tells them; what else failed is not known"

@@ -11,7 +11,7 @@ use super::{Judgement, Rule, Weighed, World, gone, severity, wording};
 use crate::duration;
 use crate::errno::Errno;
 use crate::findings::{Cause, Deed, Explanation, Rival};
-use crate::input::Operation;
+use crate::input::{BootTime, Operation};
 use crate::state::{Note, Participant, Renaming};
 
 pub(super) const RULE: Rule = Rule {
@@ -107,7 +107,13 @@ fn judge(weighed: &Weighed, world: &World) -> Option<Judgement> {
         None if read_only => READ_ONLY_MOUNT,
         None => NEVER_CREATED,
     };
-    let mut because = gaps(weighed, main, world, creation, cause);
+    let proof = proof(weighed, main, world, creation);
+    // It did exist, which was told too late to know it when the call failed.
+    let late = world.cgroups.removal(&weighed.member.place).filter(|removal| removal.at <= story.began);
+    if late.is_some_and(|removal| proof.is_none_or(|since| since < removal.at)) {
+        return None;
+    }
+    let mut because = gaps(weighed, world, proof, cause);
     because.extend(weighed.gaps_in_processes(world, None));
     if !world.cgroups.is_whole() {
         because.push("not all cgroups could be remembered: it may be one of them".to_owned());
@@ -176,8 +182,9 @@ fn renamed(weighed: &Weighed, main: &Participant, world: &World, renaming: &Rena
     Judgement { cause: RENAMED, because, summary, rival: Some(rival) }
 }
 
-fn gaps(weighed: &Weighed, main: &Participant, world: &World, creation: Option<&Note>, cause: Cause) -> Vec<String> {
-    let (story, member) = (weighed.story, weighed.member);
+/// Since when it cannot have been there unseen.
+fn proof(weighed: &Weighed, main: &Participant, world: &World, creation: Option<&Note>) -> Option<BootTime> {
+    let member = weighed.member;
     // Whoever starts a container means the one that it would have made: nothing was there when it began, or it would be
     // known.
     let began = || {
@@ -186,11 +193,16 @@ fn gaps(weighed: &Weighed, main: &Participant, world: &World, creation: Option<&
         (main.job.is_start() && was_traced).then_some(started)
     };
     let around = || world.cgroups.covered_since(&member.place).filter(|since| *since <= main.at);
-    let proof = match creation {
+    match creation {
         Some(creation) => Some(creation.attempt.at),
         // What is around it may have been made anew since. The latest proof depends on the least.
         None => member.since.max(around()).max(began()),
-    };
+    }
+}
+
+/// Why it may have been there all the same.
+fn gaps(weighed: &Weighed, world: &World, proof: Option<BootTime>, cause: Cause) -> Vec<String> {
+    let (story, member) = (weighed.story, weighed.member);
     let Some(since) = proof else {
         let mut because = vec![format!(
             "tracing began {} before: it may have been there earlier, and removed before that",

@@ -16,9 +16,15 @@ pub(super) const LAG: Duration = Duration::from_millis(10);
 pub(super) const HOLD: Duration = Duration::from_millis(500);
 const MOST_HELD: usize = 8 << 20;
 
+/// So long it is waited for a record that a program has begun and not finished, while there is room for what comes
+/// meanwhile.
+const UNFINISHED: Duration = Duration::from_secs(2);
+
 /// Puts what came from several rings and processors in order of time.
 #[derive(Default)]
 pub(super) struct Merge {
+    /// Nothing is left in a ring of the time before.
+    complete: BootTime,
     held: Vec<Held>,
     /// The places of what is still being asked: what comes behind them is held back a while.
     awaited: HashMap<Ticket, Awaited>,
@@ -76,6 +82,23 @@ impl Merge {
         }
     }
 
+    /// The rings hold nothing anymore of the time before `now`.
+    pub fn is_complete(&mut self, now: BootTime) {
+        self.complete = now;
+    }
+
+    /// Whether a ring may hold something of the time before what is handed out: it is waited for no longer.
+    pub fn is_disordered(&self, now: BootTime) -> bool {
+        self.complete < now && self.until(now) == now
+    }
+
+    /// The time by which all has arrived that will, as far as it is waited for.
+    fn until(&self, now: BootTime) -> BootTime {
+        let longest = if self.bytes <= MOST_HELD { UNFINISHED } else { HOLD };
+        let waits = now.since(self.complete) <= longest;
+        if waits { now.min(self.complete) } else { now }
+    }
+
     /// Keeps a place for which nothing is held back.
     pub fn expect(&mut self, ticket: Ticket, at: BootTime) {
         self.order += 1;
@@ -113,13 +136,14 @@ impl Merge {
     /// Up to when all was handed out, once that is taken which is old enough at `now`.
     pub fn watermark(&self, now: BootTime) -> BootTime {
         let before = |barrier: Position| BootTime(barrier.at.0.saturating_sub(1));
-        self.barrier(now).map_or(watermark(now), |barrier| before(barrier).min(watermark(now)))
+        let until = watermark(self.until(now));
+        self.barrier(now).map_or(until, |barrier| before(barrier).min(until))
     }
 
     /// What is old enough at `now`, in order.
     pub fn take(&mut self, now: BootTime) -> impl Iterator<Item = Input> {
         self.held.sort_by_key(|held| held.position);
-        let (until, barrier) = (watermark(now), self.barrier(now));
+        let (until, barrier) = (watermark(self.until(now)), self.barrier(now));
         let is_old = |held: &Held| held.position.at <= until && barrier.is_none_or(|barrier| held.position < barrier);
         self.hand_out(self.held.partition_point(is_old))
     }
@@ -172,7 +196,7 @@ fn after(time: BootTime, so_long: Duration) -> BootTime {
     BootTime(time.0.saturating_add(so_long.as_nanos() as u64))
 }
 
-/// Up to when inputs are handed out at `now`.
+/// Up to when inputs are handed out if all has arrived by `now`.
 fn watermark(now: BootTime) -> BootTime {
     BootTime(now.0.saturating_sub(LAG.as_nanos() as u64))
 }
@@ -181,6 +205,11 @@ fn watermark(now: BootTime) -> BootTime {
 mod tests {
     use super::*;
     use crate::input::{Pid, Process, ProcessChange, Tick};
+
+    /// Rings that are never behind.
+    fn complete() -> Merge {
+        Merge { complete: BootTime(u64::MAX), ..Merge::default() }
+    }
 
     fn tick(at: u64) -> Input {
         Input::Tick(Tick { at: BootTime(at) })
@@ -199,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_is_picked_comes_in_the_order_it_arrived_and_all_else_stays() {
-        let mut merge = Merge::default();
+        let mut merge = complete();
         extend(&mut merge, &[30, 7, 10]);
         assert_eq!(times(merge.pick(|input| input.at().0 >= 10)), [30, 10]);
         assert_eq!(times(merge.take_all()), [7]);
@@ -207,7 +236,7 @@ mod tests {
 
     #[test]
     fn only_failed_calls_and_processes_are_urgent() {
-        let mut merge = Merge::default();
+        let mut merge = complete();
         extend(&mut merge, &[10]);
         assert_eq!((merge.is_empty(), merge.next_urgent()), (false, None));
         for at in [40, 30] {
@@ -219,7 +248,7 @@ mod tests {
 
     #[test]
     fn inputs_are_held_until_nothing_earlier_can_come() {
-        let (mut merge, lag) = (Merge::default(), LAG.as_nanos() as u64);
+        let (mut merge, lag) = (complete(), LAG.as_nanos() as u64);
         extend(&mut merge, &[30, 10]);
         assert_eq!(merge.take(BootTime(9 + lag)).count(), 0);
         extend(&mut merge, &[5]);
@@ -229,10 +258,27 @@ mod tests {
     }
 
     #[test]
+    fn what_came_after_a_record_that_is_not_finished_is_waited_for() {
+        let (mut merge, lag, seconds) = (complete(), LAG.as_nanos() as u64, 1_000_000_000);
+        merge.is_complete(BootTime(20 + lag));
+        extend(&mut merge, &[10, 20, 30]);
+        assert_eq!(times(merge.take(BootTime(30 + lag))), [10, 20], "something of 25 may be behind it");
+        assert_eq!(merge.watermark(BootTime(seconds)), BootTime(20));
+        extend(&mut merge, &[25]);
+        merge.is_complete(BootTime(26 + lag));
+        assert_eq!(times(merge.take(BootTime(seconds))), [25]);
+        let late = BootTime(3 * seconds);
+        assert!(!merge.is_disordered(BootTime(seconds)) && merge.is_disordered(late));
+        assert_eq!(times(merge.take(late)), [30], "it is waited for no longer");
+        merge.is_complete(late);
+        assert!(!merge.is_disordered(late));
+    }
+
+    #[test]
     fn an_answer_has_the_place_of_its_question_and_is_waited_for_a_while() {
         let (lag, hold) = (LAG.as_nanos() as u64, HOLD.as_nanos() as u64);
         let [first, second] = [1, 2].map(Ticket::numbered);
-        let mut merge = Merge::default();
+        let mut merge = complete();
         let arrived = vec![Arrived::Input(tick(20)), Arrived::Awaited(first)];
         merge.extend(arrived, BootTime(20), BootTime(0));
         extend(&mut merge, &[20, 30, 10]);
@@ -252,7 +298,7 @@ mod tests {
     #[test]
     fn nothing_is_held_back_when_much_is_held_or_nobody_waits() {
         let now = BootTime(100 + LAG.as_nanos() as u64);
-        let mut merge = Merge::default();
+        let mut merge = complete();
         merge.expect(Ticket::numbered(1), BootTime(1));
         extend(&mut merge, &[10]);
         assert_eq!(times(merge.take(now)), [10]);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Session, feed_all};
 use crate::cgroupfs;
 use crate::gather::Arrived;
-use crate::input::{About, Cgroup, Facts, HierarchyId, Input, LossReason, Lost, Ring, WalkedAgain};
+use crate::input::{About, BootTime, Facts, HierarchyId, Input, LossReason, Lost, Ring, WalkedAgain};
 use crate::process;
 use crate::stream::Stream;
 
@@ -39,8 +39,8 @@ impl Session {
             return Ok(None);
         }
         let reason = self.again.take();
-        // What has arrived is told before what is found.
-        feed_all(stream, self.merge.take_all())?;
+        // What has arrived is told before what is found, but for the latest: something earlier may be on the way.
+        feed_all(stream, self.merge.take(process::boot_time()))?;
         let (began, begun) = (process::boot_time(), Instant::now());
         let hierarchies: Vec<HierarchyId> =
             self.header.hierarchies.iter().filter(|h| h.mount.is_some()).map(|h| h.id).collect();
@@ -48,12 +48,7 @@ impl Session {
         let walked = cgroupfs::walk(&self.header.hierarchies, process::boot_time, &mut |event| found.push(event));
         let took = begun.elapsed();
         self.not_before = Instant::now() + WALK_AGAIN.max(took * WALK_SHARE);
-        if reason == Some(WalkReason::Stall) {
-            let cgroups: Vec<Cgroup> = found.iter().map(|event| event.cgroup.clone()).collect();
-            let count = stream.tracker().differences(&cgroups, &hierarchies);
-            let lost = Lost::some(began, Ring::Lifecycle, LossReason::Stall, count);
-            stream.feed(&mut Input::Lost(lost))?;
-        }
+        self.stalled |= reason == Some(WalkReason::Stall);
         let about = About::Walked {
             cgroups: walked.cgroups,
             unreadable: walked.unreadable,
@@ -66,5 +61,14 @@ impl Session {
         let found = found.chain(super::dying(&self.header.hierarchies)).map(Arrived::Input);
         self.merge.extend(found.collect(), now, now);
         Ok(reason)
+    }
+
+    /// What a walk has found that should have been seen was missed while the agent did not run.
+    pub(super) fn look_unseen(&mut self, stream: &mut Stream<'_>, now: BootTime) -> anyhow::Result<()> {
+        let Some(count) = stream.take_unseen() else { return Ok(()) };
+        if std::mem::take(&mut self.stalled) && count > 0 {
+            stream.feed(&mut Input::Lost(Lost::some(now, Ring::Lifecycle, LossReason::Stall, count)))?;
+        }
+        Ok(())
     }
 }

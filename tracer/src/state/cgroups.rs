@@ -140,6 +140,8 @@ pub(crate) struct Cgroups {
     beyond: u64,
     /// All that exist have been told of once.
     walked: bool,
+    /// Those that were found and had not been known, since the last walk.
+    found: u64,
 }
 
 impl Default for Cgroups {
@@ -162,6 +164,7 @@ impl Default for Cgroups {
             overfull: None,
             beyond: 0,
             walked: false,
+            found: 0,
         }
     }
 }
@@ -177,8 +180,10 @@ impl Cgroups {
     }
 
     /// All that exist have been told of, those too that there was no room for.
-    pub fn walked(&mut self) {
+    /// All that a walk found has appeared. Returns how many of those had not been known.
+    pub fn walked(&mut self) -> u64 {
         self.walked = true;
+        std::mem::take(&mut self.found)
     }
 
     /// Whether it was told of before that this cgroup exists: it is known by this path; or it may be one of those that
@@ -264,6 +269,7 @@ impl Cgroups {
             return;
         }
         let is_news = created.is_some() || !self.is_told(cgroup);
+        self.found += u64::from(created.is_none() && is_news);
         self.forget(key);
         let live = Box::new(Live {
             path: cgroup.path.clone(),
@@ -600,15 +606,6 @@ impl Cgroups {
         // All that were found had room.
         self.overfull = self.overfull.filter(|at| *at >= than);
         gone
-    }
-
-    /// How many of the cgroups that a walk found are not known, and how many known ones it did not find.
-    pub fn differences(&self, found: &[Cgroup], hierarchies: &[HierarchyId]) -> u64 {
-        let found: HashSet<(HierarchyId, CgroupId)> =
-            found.iter().filter_map(|cgroup| Some((cgroup.hierarchy, cgroup.id?))).collect();
-        let unknown = found.iter().filter(|key| !self.live.contains_key(*key)).count();
-        let gone = self.live.keys().filter(|key| hierarchies.contains(&key.0) && !found.contains(*key)).count();
-        (unknown + gone) as u64
     }
 
     /// Removed cgroups that the kernel has not released, as far as is known.
@@ -1012,10 +1009,11 @@ mod tests {
         cgroups.appeared(BootTime(1), &cgroup(1, "/stays"), None, None);
         cgroups.appeared(BootTime(1), &cgroup(2, "/went"), creation(1), None);
         let found = [cgroup(1, "/stays"), cgroup(3, "/came")];
-        assert_eq!(cgroups.differences(&found, &[HierarchyId(0)]), 2);
+        cgroups.walked();
         found.iter().for_each(|found| cgroups.appeared(BootTime(10), found, None, None));
         // Made while it was walked, behind its back.
         cgroups.appeared(BootTime(11), &cgroup(4, "/new"), creation(11), None);
+        assert_eq!(cgroups.walked(), 1);
         assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(1)]), []);
         assert_eq!(cgroups.forget_unconfirmed(BootTime(10), &[HierarchyId(0)]).len(), 1);
         assert!(cgroups.at_path(&place("/went")).is_none() && cgroups.at_path(&place("/new")).is_some());

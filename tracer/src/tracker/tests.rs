@@ -820,6 +820,30 @@ fn a_loss_is_known_before_the_stories_are_told_that_fall_due_by_then() {
 }
 
 #[test]
+fn what_is_known_too_late_is_not_denied() {
+    let mut play = Play::new();
+    play.event(Change::Created, 0, 7, "/new", 20);
+    let made = play.now + 1;
+    let made_at = |play: &mut Play, change, at| {
+        let cgroup = Cgroup {
+            hierarchy: HierarchyId(0),
+            id: Some(CgroupId(8)),
+            path: "/new/made".into(),
+            level: Some(2),
+            truncated: false,
+        };
+        let (actor, at) = (Some(actor(20)), BootTime(at));
+        let event = Event { at, change, cgroup, requested: false, task: None, container: None, actor };
+        play.late(at.0, Input::Event(event));
+    };
+    play.rmdir(Errno::ENOENT, "/new/made", 20);
+    made_at(&mut play, Change::Created, made);
+    made_at(&mut play, Change::Removed, made + 1);
+    play.pass(Duration::from_secs(3));
+    assert!(play.findings.is_empty(), "{:?}", play.findings);
+}
+
+#[test]
 fn a_failed_creation_names_the_cause() {
     let mut play = Play::new();
     play.attempt(Syscall::Mkdir, Errno::EACCES, "/sys/fs/cgroup/unified/x", HOST, 20);

@@ -64,7 +64,7 @@ fn to_see_that_programs_run_costs_next_to_nothing_and_tells_nothing() {
     assert!(each < Duration::from_millis(5), "{each:?}");
     let own = std::process::id();
     let by_us = |input: &Input| matches!(input, Input::Attempt(attempt) if attempt.actor.pid.0 == own);
-    assert!(!kernel.tracer.arrived().iter().any(by_us));
+    assert!(!kernel.arrived().iter().any(by_us));
 }
 
 /// `kernel.ftrace_enabled`, put back at the end.

@@ -35,7 +35,8 @@ fn what_a_tiny_ring_cannot_hold_is_counted_to_the_last_one() {
         0
     });
     assert_eq!(child.wait(), 0);
-    kernel.inputs.extend(kernel.tracer.arrived());
+    let arrived = kernel.arrived();
+    kernel.inputs.extend(arrived);
     let ours = |input: &&Input| match input {
         Input::Event(event) => event.cgroup.path.to_str() == Some(&format!("{}/x", scratch.cgroup)),
         _ => false,

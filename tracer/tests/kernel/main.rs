@@ -30,7 +30,7 @@ use std::os::fd::AsRawFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use cgtrace::input::Input;
+use cgtrace::input::{BootTime, Input};
 use cgtrace::kernel::{Backend, BackendChoice, Options, Plan, Support, Tracefs, Tracer};
 
 use clap::ValueEnum;
@@ -84,11 +84,17 @@ impl Kernel {
         Self { tracer: Tracer::start(plan, options).unwrap(), inputs: Vec::new() }
     }
 
+    /// What has come, however much is still to come.
+    fn arrived(&mut self) -> Vec<Input> {
+        self.tracer.arrived(BootTime(0)).unwrap().0
+    }
+
     /// Waits until what has come so far is as wanted, and returns it.
     fn wait_until(&mut self, what: &str, wanted: impl Fn(&[Input]) -> bool) -> &[Input] {
         let begun = Instant::now();
         loop {
-            self.inputs.extend(self.tracer.arrived());
+            let arrived = self.arrived();
+            self.inputs.extend(arrived);
             if wanted(&self.inputs) {
                 return &self.inputs;
             }

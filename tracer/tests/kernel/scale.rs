@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::ffi::CString;
+use std::time::Duration;
 
 use cgtrace::input::Syscall;
 use serde_json::Value;
 
 use crate::descriptors::{call, open};
-use crate::support::{Agent, Gate, Scratch, c_path, errno, fork, mkdir, of_type, rmdir, write};
+use crate::support::{Agent, Gate, Scratch, c_path, errno, fork, mkdir, of_type, rmdir, signal, write};
 
 /// How often the kernel skipped a program. Nothing is lost in another way, and on other kernels nothing at all.
 fn missed(lines: &[Value]) -> u64 {
@@ -157,7 +158,9 @@ struct Churn {
 }
 
 impl Churn {
-    fn begin(directory: &std::path::Path) -> Self {
+    /// In a directory that it makes; so long after each round.
+    fn begin(directory: std::path::PathBuf, rest: Duration) -> Self {
+        std::fs::create_dir(&directory).unwrap();
         let rounds: Vec<Round> = (0..2_000)
             .map(|number| {
                 let around = directory.join(format!("around-{number}"));
@@ -184,9 +187,7 @@ impl Churn {
                 rmdir(&round.made);
                 rmdir(&round.never);
                 rmdir(&round.around);
-                // At a pace that a debug build keeps up with.
-                // SAFETY: a call without memory.
-                unsafe { libc::usleep(2_000) };
+                std::thread::sleep(rest);
             }
             0
         });
@@ -204,10 +205,36 @@ impl Churn {
     }
 }
 
+/// How many certain claims there are of what was never made, and of what was removed before, all of them true.
+fn certain(lines: &[Value], scratch: &Scratch, churns: &[Churn]) -> [usize; 2] {
+    let mut certain = [0; 2];
+    for finding in of_type(lines, "finding").into_iter().filter(|line| scratch.has(line)) {
+        if finding["certainty"] != "certain" {
+            continue;
+        }
+        let path = finding["cgroup"]["path"].as_str().unwrap();
+        let pid = &finding["actor"]["pid"];
+        let churn = churns.iter().find(|churn| *pid == churn.maker || *pid == churn.chaser);
+        let churn = churn.unwrap_or_else(|| panic!("nobody of ours: {finding:#}"));
+        if path.ends_with("/never") {
+            assert_eq!(finding["kind"], "missing-path-teardown", "{finding:#}");
+            assert_eq!(finding["cause"], "never-created", "{finding:#}");
+            certain[0] += 1;
+        } else {
+            assert_eq!(finding["kind"], "duplicate-teardown", "it was made: {finding:#}");
+            assert_eq!(finding["rival"]["actor"]["pid"], churn.maker, "{finding:#}");
+            let by_self = *pid == churn.maker;
+            assert_eq!(finding["cause"] == "removed-by-self", by_self, "{finding:#}");
+            certain[1] += 1;
+        }
+    }
+    certain
+}
+
 impl Drop for Churn {
     fn drop(&mut self) {
         for pid in [self.maker, self.chaser] {
-            crate::support::signal(pid, libc::SIGKILL);
+            signal(pid, libc::SIGKILL);
             // SAFETY: a child of ours, and no status is wanted.
             unsafe { libc::waitpid(pid as i32, std::ptr::null_mut(), 0) };
         }
@@ -220,15 +247,10 @@ fn tracing_that_starts_and_stops_in_the_middle_of_churn_makes_no_certain_claim_t
     const TIMES: usize = 20;
     const AT_ONCE: usize = 5;
     let scratch = Scratch::new();
-    let churns: Vec<Churn> = ["one", "two", "three"]
-        .iter()
-        .map(|name| {
-            let directory = scratch.path.join(name);
-            std::fs::create_dir(&directory).unwrap();
-            Churn::begin(&directory)
-        })
-        .collect();
-    let mut certain = [0; 2];
+    // At a pace that a debug build keeps up with.
+    let begin = |name| Churn::begin(scratch.path.join(name), Duration::from_millis(2));
+    let churns = ["one", "two", "three"].map(begin);
+    let mut all = [0; 2];
     for _ in 0..TIMES / AT_ONCE {
         let agents: Vec<_> = (0..AT_ONCE)
             .map(|number| {
@@ -240,32 +262,33 @@ fn tracing_that_starts_and_stops_in_the_middle_of_churn_makes_no_certain_claim_t
             })
             .collect();
         for lines in agents.into_iter().map(|agent| agent.join().unwrap()) {
-            for finding in of_type(&lines, "finding").into_iter().filter(|line| scratch.has(line)) {
-                if finding["certainty"] != "certain" {
-                    continue;
-                }
-                let path = finding["cgroup"]["path"].as_str().unwrap();
-                let churn = churns.iter().find(|churn| {
-                    let pid = &finding["actor"]["pid"];
-                    *pid == churn.maker || *pid == churn.chaser
-                });
-                let churn = churn.unwrap_or_else(|| panic!("nobody of ours: {finding:#}"));
-                if path.ends_with("/never") {
-                    assert_eq!(finding["kind"], "missing-path-teardown", "{finding:#}");
-                    assert_eq!(finding["cause"], "never-created", "{finding:#}");
-                    certain[0] += 1;
-                } else {
-                    assert_eq!(finding["kind"], "duplicate-teardown", "it was made: {finding:#}");
-                    assert_eq!(finding["rival"]["actor"]["pid"], churn.maker, "{finding:#}");
-                    let by_self = finding["actor"]["pid"] == churn.maker;
-                    assert_eq!(finding["cause"] == "removed-by-self", by_self, "{finding:#}");
-                    certain[1] += 1;
-                }
-            }
+            let more = certain(&lines, &scratch, &churns);
+            all = [all[0] + more[0], all[1] + more[1]];
         }
     }
-    println!("certain, and true: {certain:?}");
-    assert!(certain.iter().all(|count| *count > TIMES), "{certain:?}");
+    println!("certain, and true: {all:?}");
+    assert!(all.iter().all(|count| *count > TIMES), "{all:?}");
+}
+
+#[test]
+fn an_agent_that_stood_still_in_the_middle_of_churn_has_missed_nothing_that_the_rings_held() {
+    let _alone = crate::alone();
+    const MORE: usize = 200;
+    let scratch = Scratch::new();
+    // Many, each at a pace that leaves room in the rings, and that no rate limit holds back.
+    let begin = |number: usize| Churn::begin(scratch.path.join(number.to_string()), Duration::from_millis(80));
+    let churns: [Churn; 6] = std::array::from_fn(begin);
+    let agent = Agent::start(&["--only", "findings"]);
+    signal(agent.pid(), libc::SIGSTOP);
+    std::thread::sleep(Duration::from_millis(5_500));
+    signal(agent.pid(), libc::SIGCONT);
+    // Those of the meantime, and of what came after it.
+    agent.wait_for_all("findings", 5 * MORE, |line| line["type"] == "finding");
+    let lines = agent.finish();
+    let certain = certain(&lines, &scratch, &churns);
+    assert!(certain.iter().all(|count| *count > MORE), "{certain:?}");
+    let stalled = of_type(&lines, "lost").into_iter().find(|line| line["reason"] == "stall");
+    assert!(stalled.is_none(), "{stalled:?}");
 }
 
 #[test]

@@ -170,7 +170,7 @@ fn a_call_that_has_returned_is_in_flight_no_more() {
         });
         let pid = child.0 as u32;
         assert_eq!(child.wait(), 0);
-        kernel.tracer.arrived();
+        kernel.arrived();
         let left: Vec<_> = kernel.tracer.in_flight(BootTime(u64::MAX)).0;
         assert!(left.iter().all(|stuck| stuck.actor.pid.0 != pid), "{left:#?}");
     });

@@ -22,13 +22,13 @@ fn the_first_event_wakes_who_sleeps_each_time() {
         // What had come before may have woken it, and others may be at work.
         let begun = Instant::now();
         while is_woken(&mut kernel, Duration::from_millis(200)) && begun.elapsed() < DEADLINE / 6 {
-            kernel.tracer.arrived();
+            kernel.arrived();
             kernel.tracer.sleep().unwrap();
         }
         // This process is the agent: it is no actor, whose record would wake at once.
         assert_eq!(mkdir(&path), 0);
         assert!(is_woken(&mut kernel, DEADLINE), "round {round}");
-        assert!(!kernel.tracer.arrived().is_empty(), "round {round}");
+        assert!(!kernel.arrived().is_empty(), "round {round}");
         assert_eq!(rmdir(&path), 0);
     }
 }

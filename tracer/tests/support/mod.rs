@@ -134,6 +134,11 @@ impl Agent {
         });
     }
 
+    /// Who it is.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where its lines are written.
     pub fn results(&self) -> &Path {
         &self.results
