@@ -7,75 +7,54 @@
 //! later. A recording holds these facts, so that a replay needs no host. What cannot be read stays unknown; nothing is
 //! guessed.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+mod allowance;
+mod looks;
+mod mount_tables;
+
+use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
+use self::looks::{Looks, Whose};
+use self::mount_tables::{AHEAD, MountTables};
 use crate::budget::{self, Scale, Weigh};
 use crate::bundle;
 use crate::bundle::ending::{Ending, Left};
+use crate::cgroupfs;
 use crate::cgroupfs::circumstances::Subject;
-use crate::cgroupfs::{self, Members};
 use crate::control::{self, Purpose};
 use crate::errno::Errno;
 use crate::hierarchy::Hierarchy;
 use crate::input::{
-    About, Attempt, BootTime, CallId, CgroupId, Change, Device, Event, Facts, HierarchyId, Input, MountChanges,
-    NamespaceId, Occupant, Occupants, Operation, Pid, Process, ProcessChange, Question, Stuck, Unanswered, Unread,
-    UnreadReason,
+    About, Attempt, BootTime, CallId, CgroupId, Change, Event, Facts, HierarchyId, Input, NamespaceId, Operation, Pid,
+    Process, ProcessChange, Question, Stuck, Unanswered, Unread, UnreadReason,
 };
 use crate::machine::Machine;
-use crate::mounts::{self, MountTable, Watch};
+use crate::mounts::{self, Watch};
 use crate::name::Name;
 use crate::oci::{self, RuntimeCommand};
-use crate::process::{self, SeenMounts};
+use crate::process;
 use crate::reader::{Answer, Ask, Asker, Askers, Readers, Ticket};
 use crate::recent::{Parted, Recent};
 use crate::root::Refused;
 use crate::watcher;
 
-/// Reading mount tables may take one part in so many of the time, the host's own, and those of all other namespaces
-/// together: mounts come and go within a namespace, and the number of a namespace that is gone is given to the next
-/// one.
-const MOUNTS_SHARE: u32 = 10;
-/// A mount table is read up to so many bytes: a stranger's, and the host's own.
-const LONGEST_TABLE: u64 = 4 << 20;
-const LONGEST_HOSTS_TABLE: u64 = 64 << 20;
-/// A namespace of which nothing is known yet, or whose mounts were changed, is read before its time, up to this.
-const AHEAD: Duration = Duration::from_secs(2);
 /// Runtimes whose end is waited for with a state to look for.
 const RUNTIMES: usize = 4_096;
 /// Containers that are remembered to have been read, at most.
 const CONTAINERS: usize = 65_536;
-/// Namespaces remembered at most that nothing could be read of.
-const NAMESPACES: usize = 4_096;
 /// Processes that stay with containers, of which it is asked at most when tracing begins.
 const WATCHERS: usize = 4_096;
 /// Askers whose files could not be used that are remembered at most.
 const UNREAD: usize = 256;
 /// Long paths remembered at most.
 const LONG_PATHS: usize = 4_096;
-/// Who is in a cgroup whose removal is refused again and again is looked at so often.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Cgroups that were looked into just now are remembered up to this, and no more are looked into.
-const LOOKED: usize = 1_024;
-/// Of those who are in one, so many are looked at, and so many are told of; and so many threads of those whose first
-/// thread has ended.
-const LOOKED_AT: usize = 32;
-const THREADS: usize = 64;
-const OCCUPANTS: usize = 8;
 /// Processes remembered as known at most.
 const PROCESSES: usize = 65_536;
 
 /// Reads what is needed, and remembers what was read.
 pub struct Gatherer {
     hierarchies: Vec<Hierarchy>,
-    /// One that made room for others is read again when it matters, if it lives.
-    namespaces: Parted<NamespaceId, Table>,
-    /// Of the host's own namespaces, and of all others: strangers can make very many.
-    hosts_budget: Budget,
-    budget: Budget,
-    /// Namespaces that nothing was read of for want of time.
-    refused: HashSet<NamespaceId>,
+    mounts: MountTables,
     /// Processes that more is known of than number and name, and when they ended, if they did: their last calls may
     /// arrive after that.
     known: HashMap<Pid, Option<BootTime>>,
@@ -87,23 +66,14 @@ pub struct Gatherer {
     /// Whose files, and what was wrong with them, was said.
     unread: BTreeSet<(Asker, UnreadReason)>,
     readers: Readers,
-    /// The mount namespace of the agent, which may be one of its own.
-    own: Option<NamespaceId>,
     askers: Askers,
-    /// When it was last looked who is in a cgroup, and how much time that may take.
-    looked: Looked,
-    looking: Looking,
+    looks: Looks,
     /// What was asked and is not answered.
     pending: HashMap<Ticket, Pending>,
     /// Calls that are over although their ends were not seen.
     over: Vec<CallId>,
-    /// A call hangs: see [`Gatherer::look_into_none`].
-    looks_into_none: bool,
     /// Whole paths of cgroups whose path the kernel cut short: most such cgroups are made in another one.
     long_paths: Recent<(HierarchyId, CgroupId), Name>,
-    /// What the kernel side is to look for, and whether something is new in it since it was last asked for.
-    watch: Watch,
-    watch_is_new: bool,
 }
 
 /// What arrived, in the order that it has in the stream.
@@ -214,103 +184,6 @@ impl Read {
     }
 }
 
-struct Table {
-    read: Instant,
-    /// How long the reading took.
-    cost: Duration,
-    /// The process that it was read of.
-    through: Pid,
-    /// The mounts were read after so many changes.
-    changes: Option<MountChanges>,
-    mounts: MountTable,
-    /// How many mounts it has, if those are too many to be kept.
-    too_many: u64,
-}
-
-crate::budget::weigh! { Table: mounts; }
-
-/// How much time all readings together may take.
-struct Budget {
-    /// What was read so far is paid for by then.
-    paid_at: Instant,
-}
-
-impl Budget {
-    fn new() -> Self {
-        Self { paid_at: Instant::now() }
-    }
-
-    /// Whether something may be read now, if that may be paid for later by so much.
-    fn allows(&self, ahead: Duration) -> bool {
-        self.paid_at <= Instant::now() + ahead
-    }
-
-    fn charge(&mut self, cost: Duration) {
-        self.paid_at = self.paid_at.max(Instant::now()) + cost * MOUNTS_SHARE;
-    }
-}
-
-/// When it was last looked into cgroups.
-#[derive(Default)]
-struct Looked(HashMap<(HierarchyId, Name), Instant>);
-
-impl Looked {
-    /// Whether it may be looked into one again, or into another one.
-    fn allows(&mut self, key: &(HierarchyId, Name), now: Instant) -> bool {
-        let was_now = |looked: &Instant| now.duration_since(*looked) < LOOK_EVERY;
-        if self.0.len() >= LOOKED {
-            self.0.retain(|_, looked| was_now(looked));
-        }
-        self.0.len() < LOOKED && !self.0.get(key).is_some_and(was_now)
-    }
-}
-
-/// How much time looks into cgroups may take, by whose doing leads to them: no stranger can use up what there is for
-/// root on the host.
-struct Looking([Budget; 3]);
-
-#[derive(Clone, Copy)]
-enum Whose {
-    /// A refusal of root's on the host.
-    Roots,
-    /// Anybody else's.
-    Others,
-    /// What the tracker asks for.
-    Trackers,
-}
-
-impl Looking {
-    fn new() -> Self {
-        Self(std::array::from_fn(|_| Budget::new()))
-    }
-
-    fn of(&mut self, whose: Whose) -> &mut Budget {
-        let [roots, others, trackers] = &mut self.0;
-        match whose {
-            Whose::Roots => roots,
-            Whose::Others => others,
-            Whose::Trackers => trackers,
-        }
-    }
-}
-
-impl Table {
-    /// Whether it was read after these changes. Without the kernel's count it is taken for that.
-    fn has_seen(&self, changes: Option<MountChanges>) -> bool {
-        changes.is_none_or(|changes| self.changes.is_some_and(|seen| seen.has_seen(changes)))
-    }
-
-    fn is_fresh(&self) -> bool {
-        self.read.elapsed() < self.cost * MOUNTS_SHARE
-    }
-
-    /// What it says, for the tracker.
-    fn fact(&self, namespace: NamespaceId, host: bool, at: BootTime) -> Input {
-        let (mounts, too_many) = (self.mounts.mounts().to_vec(), self.too_many);
-        Input::Facts(Facts { at, about: About::Mounts { namespace, mounts, too_many, host } })
-    }
-}
-
 impl Gatherer {
     /// A gatherer for a host with these hierarchies.
     pub fn new(hierarchies: Vec<Hierarchy>, readers: Readers) -> Self {
@@ -318,38 +191,24 @@ impl Gatherer {
         let host = process::mount_namespace(Pid(1));
         Self {
             hierarchies,
-            namespaces: mounts::tables(),
-            hosts_budget: Budget::new(),
-            budget: Budget::new(),
-            refused: HashSet::new(),
+            mounts: MountTables::new([host, process::mount_namespace(Pid(std::process::id()))]),
             known: HashMap::new(),
             runtimes: Parted::new(RUNTIMES, budget::RUNTIMES, budget::RUNTIMES),
             forgotten: Vec::new(),
             read: Read(Recent::new(CONTAINERS, budget::READ)),
             unread: BTreeSet::new(),
             readers,
-            own: process::mount_namespace(Pid(std::process::id())),
             askers: Askers { host },
-            looked: Looked::default(),
-            looking: Looking::new(),
+            looks: Looks::new(),
             pending: HashMap::new(),
             over: Vec::new(),
-            looks_into_none: false,
             long_paths: Recent::new(LONG_PATHS, budget::LONG_PATHS),
-            watch: Watch::default(),
-            watch_is_new: false,
         }
     }
 
     /// The mounts of every mount namespace that exists now, this process's own included.
     pub fn at_start(&mut self, at: BootTime) -> Vec<Input> {
-        let mut namespaces: Vec<(NamespaceId, Pid)> = process::mount_namespaces().into_iter().collect();
-        namespaces.sort_by_key(|(namespace, _)| (!self.is_hosts(*namespace), *namespace));
-        namespaces.into_iter().filter_map(|(namespace, pid)| self.mounts(namespace, &[pid], at, None, AHEAD)).collect()
-    }
-
-    fn is_hosts(&self, namespace: NamespaceId) -> bool {
-        [self.askers.host, self.own].contains(&Some(namespace))
+        self.mounts.all(at)
     }
 
     /// Completes what just arrived, and puts the facts that belong to it before or behind it. All have its time.
@@ -385,7 +244,7 @@ impl Gatherer {
     /// Asks what the cgroup is like that a call has failed on which was to change something there, or to open a file.
     /// `None` for other calls, and if that was asked a moment ago: what fails again and again fails for one reason.
     fn ask_circumstances(&mut self, attempt: &Attempt) -> Option<Ticket> {
-        let (device, path) = self.leads(attempt)?;
+        let (device, path) = self.mounts.leads(attempt)?;
         let (path, file) = match attempt.operation {
             Operation::Write => mounts::split_file(&path),
             Operation::Spawn => (path, None),
@@ -401,10 +260,10 @@ impl Gatherer {
         let bytes = |name: &Option<Name>| name.as_ref().map(|name| name.as_bytes().to_vec()).unwrap_or_default();
         let about = [path.as_bytes(), b"\0", &bytes(&file), b"\0", &bytes(&attempt.value), &which].concat();
         let (key, now) = ((hierarchy.id, Name::from(about)), Instant::now());
-        if !self.looked.allows(&key, now) {
+        if !self.looks.allow(&key, now) {
             return None;
         }
-        self.looked.0.insert(key, now);
+        self.looks.remember(key, now);
         let opened = attempt.directory.as_ref().filter(|_| !attempt.syscall.takes_path()).map(|directory| directory.id);
         let moves = attempt.operation == Operation::Spawn
             || file.as_ref().is_some_and(|file| control::purpose(file) == Purpose::Attach);
@@ -459,65 +318,33 @@ impl Gatherer {
         if attempt.operation != Operation::Rmdir || attempt.errno != Errno::EBUSY {
             return None;
         }
-        let is_hosts = attempt.mount_namespace.is_some_and(|namespace| self.is_hosts(namespace));
+        let is_hosts = attempt.mount_namespace.is_some_and(|namespace| self.mounts.is_hosts(namespace));
         let whose = if is_hosts && attempt.actor.uid == Some(0) { Whose::Roots } else { Whose::Others };
-        self.within_budget(whose, |gatherer, begun| {
-            gatherer.cgroup_of(attempt).and_then(|cgroup| gatherer.look_into(cgroup, begun))
-        })
+        let (hierarchy, path) = self.cgroup_of(attempt)?;
+        self.looks.look(whose, &self.hierarchies, hierarchy, path)
     }
 
     /// Who is in a cgroup now, that the tracker wants to know of. `None` as for those of whom a refusal tells.
     pub fn look(&mut self, hierarchy: HierarchyId, path: Name) -> Option<Input> {
-        self.within_budget(Whose::Trackers, |gatherer, begun| gatherer.look_into((hierarchy, path), begun))
+        self.looks.look(Whose::Trackers, &self.hierarchies, hierarchy, path)
     }
 
     /// Whether a call hangs: who removes a cgroup holds the lock of its directory, and would hold anyone who looks into
     /// it. Then that is done for none.
     pub fn look_into_none(&mut self, is_so: bool) {
-        self.looks_into_none = is_so;
-    }
-
-    fn within_budget(&mut self, whose: Whose, look: impl FnOnce(&mut Self, Instant) -> Option<Input>) -> Option<Input> {
-        if self.looks_into_none || !self.looking.of(whose).allows(LOOK_EVERY) {
-            return None;
-        }
-        let begun = Instant::now();
-        let found = look(self, begun);
-        self.looking.of(whose).charge(begun.elapsed());
-        found
-    }
-
-    fn look_into(&mut self, key: (HierarchyId, Name), now: Instant) -> Option<Input> {
-        let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.id == key.0)?;
-        if !self.looked.allows(&key, now) {
-            return None;
-        }
-        let Members { id, first, count, frozen } = cgroupfs::members(&self.hierarchies, hierarchy, &key.1, LOOKED_AT)?;
-        self.looked.0.insert(key, now);
-        let mut threads = THREADS;
-        let mut occupants: Vec<Occupant> =
-            first.into_iter().filter_map(|pid| process::occupant(pid, &mut threads)).collect();
-        occupants.sort_by_key(|occupant| occupant.state);
-        occupants.truncate(OCCUPANTS);
-        let occupants = Occupants { hierarchy: hierarchy.id, id, count, occupants, frozen };
-        Some(Input::Facts(Facts { at: process::boot_time(), about: About::Occupants(occupants) }))
+        self.looks.are_into_none(is_so);
     }
 
     /// Where a failed call leads, by the mounts that its process sees.
     fn cgroup_of(&self, attempt: &Attempt) -> Option<(HierarchyId, Name)> {
-        let (device, path) = self.leads(attempt)?;
+        let (device, path) = self.mounts.leads(attempt)?;
         let hierarchy = self.hierarchies.iter().find(|hierarchy| hierarchy.device == Some(device))?;
         Some((hierarchy.id, path))
     }
 
-    fn leads(&self, attempt: &Attempt) -> Option<(Device, Name)> {
-        let table = attempt.mount_namespace.and_then(|namespace| Some(&self.namespaces.get(&namespace)?.mounts));
-        mounts::cgroup_of(attempt, table, |_| None)
-    }
-
     /// What the kernel side is to look for, if there is something new since this was last asked.
     pub fn take_watch(&mut self) -> Option<&Watch> {
-        std::mem::take(&mut self.watch_is_new).then_some(&self.watch)
+        self.mounts.take_watch()
     }
 
     fn event(&mut self, event: &mut Event) -> Vec<Arrived> {
@@ -549,14 +376,10 @@ impl Gatherer {
                 attempt.mount_namespace = process::mount_namespace(pid);
             }
             if let Some(namespace) = attempt.mount_namespace {
-                let new = self.mounts(namespace, &[pid], attempt.at, attempt.mounts, AHEAD);
-                let table = self.namespaces.get(&namespace);
-                let again = || {
-                    let table = table.filter(|_| !knows(namespace))?;
-                    Some(table.fact(namespace, self.is_hosts(namespace), attempt.at))
-                };
+                let new = self.mounts.read(namespace, &[pid], attempt.at, attempt.mounts, AHEAD);
+                let again = || (!knows(namespace)).then(|| self.mounts.known(namespace, attempt.at)).flatten();
                 facts.extend(new.or_else(again).map(Arrived::Input));
-                let is_current = table.is_some_and(|table| table.has_seen(attempt.mounts));
+                let is_current = self.mounts.have_seen(namespace, attempt.mounts);
                 // With other mounts than the table has, the path may lead elsewhere. In the usual place, where they are
                 // seldom changed, an older table is better than none.
                 let is_usual = attempt.path.as_bytes().starts_with(mounts::USUAL.as_bytes());
@@ -601,7 +424,7 @@ impl Gatherer {
             // A short-lived process is gone by now; its parents see the same mounts, or are of another namespace.
             let family: Vec<Pid> =
                 std::iter::once(process.pid).chain(process.parents.iter().map(|parent| parent.pid)).collect();
-            self.mounts(namespace, &family, process.at, process.mounts, AHEAD / 2)
+            self.mounts.read(namespace, &family, process.at, process.mounts, AHEAD / 2)
         });
         let mut arrived: Vec<Arrived> = mounts.map(Arrived::Input).into_iter().collect();
         if process.argv.is_none() || process.argv_truncated {
@@ -896,58 +719,6 @@ impl Gatherer {
         self.forgotten.extend(forgotten.into_iter().map(|(pid, _)| pid));
     }
 
-    /// The mount table of a namespace, if it says something new. `pids` may be in it. It may be read so long before its
-    /// time, if it is known to be out of date.
-    fn mounts(
-        &mut self,
-        namespace: NamespaceId,
-        pids: &[Pid],
-        at: BootTime,
-        changes: Option<MountChanges>,
-        ahead: Duration,
-    ) -> Option<Input> {
-        let known = self.namespaces.get(&namespace);
-        // Where it is known whether mounts were changed, that decides, and not how long ago the table was read.
-        let is_current = known.is_some_and(|table| table.has_seen(changes));
-        let is_surely = changes.is_some_and(MountChanges::is_unique);
-        if is_current && (is_surely || known.is_some_and(Table::is_fresh)) {
-            return None;
-        }
-        let ahead = if is_current { Duration::ZERO } else { ahead };
-        let is_hosts = self.is_hosts(namespace);
-        let budget = if is_hosts { &self.hosts_budget } else { &self.budget };
-        if !budget.allows(ahead) {
-            let is_new = known.is_none() && self.refused.len() < NAMESPACES && self.refused.insert(namespace);
-            let pid = is_new.then(|| pids.first().copied()).flatten()?;
-            let about = About::Unanswered { pid, question: Question::Mounts, reason: Unanswered::Refused };
-            return Some(Input::Facts(Facts { at, about }));
-        }
-        let read = Instant::now();
-        let longest = if is_hosts { LONGEST_HOSTS_TABLE } else { LONGEST_TABLE };
-        let of = |pid| {
-            let seen = process::mounts_of(pid, longest).filter(|seen| seen.namespace == namespace)?;
-            Some((pid, seen))
-        };
-        let likely = pids.iter().copied().chain(known.map(|table| table.through));
-        // A table that was read before is better than a search through all processes for each failed call.
-        let found = likely.filter_map(of).next().or_else(|| match known {
-            Some(_) => None,
-            None => process::pid_in_mount_namespace(namespace).and_then(of),
-        });
-        let cost = read.elapsed();
-        if is_hosts { &mut self.hosts_budget } else { &mut self.budget }.charge(cost);
-        let (through, SeenMounts { mounts, too_many, .. }) = found?;
-        let changed = known.is_none_or(|table| table.mounts.mounts() != mounts || table.too_many != too_many);
-        self.watch_is_new |= self.watch.learn(&mounts, is_hosts);
-        let changes = changes.or(known.and_then(|table| table.changes));
-        let mounts = MountTable::new(mounts);
-        let table = Table { read, cost, through, changes, mounts, too_many };
-        let fact = changed.then(|| table.fact(namespace, is_hosts, at));
-        self.namespaces.tell(namespace, is_hosts, table);
-        self.refused.remove(&namespace);
-        fact
-    }
-
     /// What `/proc` says of a process that the kernel side has told nothing of: its record was lost.
     fn identity(&mut self, pid: Pid, at: BootTime) -> Vec<Arrived> {
         if self.known.get(&pid).is_some_and(|ended| ended.is_none_or(|ended| at <= ended)) {
@@ -982,30 +753,5 @@ impl Gatherer {
             self.known.clear();
         }
         self.known.insert(pid, None);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_others_have_used_up_is_not_taken_from_root() {
-        let mut looking = Looking::new();
-        looking.of(Whose::Others).charge(Duration::from_secs(1));
-        assert!(!looking.of(Whose::Others).allows(LOOK_EVERY));
-        assert!(looking.of(Whose::Roots).allows(LOOK_EVERY) && looking.of(Whose::Trackers).allows(LOOK_EVERY));
-    }
-
-    #[test]
-    fn no_cgroup_is_looked_into_again_at_once_however_many_there_are() {
-        let (mut looked, now) = (Looked::default(), Instant::now());
-        let key = |number: usize| (HierarchyId(0), Name::from(format!("/{number}").into_bytes()));
-        for number in 0..LOOKED {
-            assert!(looked.allows(&key(number), now));
-            looked.0.insert(key(number), now);
-        }
-        assert!(!looked.allows(&key(0), now) && !looked.allows(&key(LOOKED), now));
-        assert!(looked.allows(&key(0), now + LOOK_EVERY) && looked.0.is_empty());
     }
 }

@@ -9,6 +9,7 @@ mod agent;
 mod calls;
 mod churn;
 mod flood;
+mod instructions;
 mod latency;
 mod lives;
 mod page;
@@ -35,6 +36,8 @@ use crate::{build, is_root, output, setup};
 pub enum Part {
     /// What tracing adds to a call
     Calls,
+    /// What tracing adds to a call with each backend, in instructions of a guest
+    Instructions,
     /// What it takes of cgroups made and removed as fast as can be
     Churn,
     /// How many containers a runtime runs a minute
@@ -54,6 +57,8 @@ pub enum Part {
 pub enum Measured {
     /// All calls, in slices
     Calls,
+    /// All calls with each backend, in a guest
+    Instructions,
     /// One call, very often
     Call,
     /// Pairs of mkdir and rmdir of a cgroup
@@ -72,6 +77,7 @@ impl Measured {
     fn word(self) -> &'static str {
         match self {
             Self::Calls => "calls",
+            Self::Instructions => "instructions",
             Self::Call => "call",
             Self::Churn => "churn",
             Self::ChurnContainers => "churn-containers",
@@ -83,8 +89,9 @@ impl Measured {
 }
 
 /// Does what one process of the benchmark is for.
-pub fn measure(what: Measured, number: usize, cgroup: &Path) -> anyhow::Result<()> {
+pub fn measure(what: Measured, number: usize, cgroup: &Path, program: &Path) -> anyhow::Result<()> {
     match what {
+        Measured::Instructions => instructions::measure(program, cgroup),
         Measured::Calls => calls::measure(cgroup),
         Measured::Call => calls::make(number, cgroup),
         Measured::Churn => churn::make(false, cgroup),
@@ -114,8 +121,9 @@ pub fn run(part: Option<Part>, rounds: usize) -> anyhow::Result<()> {
     setup::toolchain()?;
     setup::packages(&setup::BENCH, setup::Need::Required)?;
     let bench = Bench { program: build()?, rounds, scratch: Scratch::new()?, place: Place::new()? };
-    let sections: [(Part, Section); 6] = [
+    let sections: [(Part, Section); 7] = [
         (Part::Calls, calls::run),
+        (Part::Instructions, instructions::run),
         (Part::Churn, churn::run),
         (Part::Lives, lives::run),
         (Part::Flood, flood::run),

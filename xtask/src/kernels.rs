@@ -17,9 +17,10 @@ use anyhow::{Context, bail};
 
 use crate::{cargo, output, processors, root, setup, step, test};
 use fetch::{Kernel, Store};
+use guest::Job;
 use initramfs::Tested;
 pub use matrix::Architecture;
-use matrix::{Expectation, Row, Series};
+use matrix::{Backend, Expectation, Row, Series};
 use page::Shown;
 use verdict::Written;
 
@@ -178,7 +179,8 @@ struct Place<'a> {
 fn boot(row: &Row, kernel: &Kernel, place: &Place<'_>) -> anyhow::Result<(Shown, bool)> {
     step(&format!("{row}: {}", kernel.release));
     let logs = guest::logs(place.directory, row);
-    let boot = guest::boot(row, kernel, place.initramfs, place.cgtrace, &logs)?;
+    let job = if row.expected == Expectation::Passes { Job::Tests } else { Job::Live };
+    let boot = guest::boot(row, job, kernel, place.initramfs, place.cgtrace, &logs)?;
     let written = Written::parse(&boot.written, &boot.word);
     keep(&written, &logs.join("recordings"))?;
     let verdict = verdict::judge(row, &written, boot.stop);
@@ -195,6 +197,28 @@ fn boot(row: &Row, kernel: &Kernel, place: &Place<'_>) -> anyhow::Result<(Shown,
         date: today()?,
     };
     Ok((shown, verdict.is_as_expected()))
+}
+
+/// Has `program` measure the calls of the benchmark in a guest where each instruction takes a nanosecond, and where
+/// trampolines work. Returns the kernel's release, and what was printed.
+pub fn count_instructions(program: &Path) -> anyhow::Result<(String, String)> {
+    fetch::check()?;
+    setup::packages(&setup::KERNELS, setup::Need::Required)?;
+    let directory = directory()?;
+    let row = matrix::in_brief().into_iter().find(|row| row.backend == Backend::Trampoline);
+    let row = row.context("a row has trampolines")?;
+    let tested = Tested { others: vec![program.to_owned()], ..build(row.series.architecture)? };
+    let store = Store::open(&directory, row.series.architecture)?;
+    let kernel = store.kernel(&row.series)?;
+    let initramfs = initramfs::build(&directory, row.series.architecture, &tested, &store)?;
+    let logs = directory.join("logs/count");
+    step(&format!("counting instructions in a guest: {}", kernel.release));
+    let boot = guest::boot(&row, Job::Count(program), &kernel, &initramfs, &tested.cgtrace, &logs)?;
+    let written = Written::parse(&boot.written, &boot.word);
+    let Some(counted) = written.counted() else {
+        bail!("the guest counted nothing: its logs are in {}", logs.display());
+    };
+    Ok((kernel.release, counted.to_owned()))
 }
 
 /// Where kernels, guests and their logs are.
@@ -230,7 +254,8 @@ fn build(architecture: Architecture) -> anyhow::Result<Tested> {
     let tests = programs.into_iter().next().context("cargo built no kernel tests")?;
     let target = if is_own { root().join("target") } else { root().join("target").join(architecture.target()) };
     let tools = if is_own { "" } else { architecture.tools() };
-    Ok(Tested { tests, cgtrace: target.join("release/cgtrace"), objcopy: format!("{tools}objcopy") })
+    let cgtrace = target.join("release/cgtrace");
+    Ok(Tested { tests, cgtrace, others: Vec::new(), objcopy: format!("{tools}objcopy") })
 }
 
 /// Has a cargo build for another architecture.

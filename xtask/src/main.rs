@@ -123,6 +123,9 @@ enum Task {
         /// Where it makes its cgroups
         #[arg(long, hide = true)]
         cgroup: Option<PathBuf>,
+        /// The cgtrace that it runs
+        #[arg(long, hide = true)]
+        program: Option<PathBuf>,
     },
 }
 
@@ -145,8 +148,8 @@ fn main() -> ExitCode {
         }
         Task::Chaos { seconds, seed, again } => chaos::run_for(seconds, seed, again.as_deref()),
         Task::Soak { part, minutes, containers } => soak::run(part, soak::Times::long(minutes, containers)),
-        Task::Bench { measure: Some(what), number, cgroup, .. } => {
-            bench::measure(what, number, &cgroup.unwrap_or_default())
+        Task::Bench { measure: Some(what), number, cgroup, program, .. } => {
+            bench::measure(what, number, &cgroup.unwrap_or_default(), &program.unwrap_or_default())
         }
         Task::Bench { part, rounds, .. } => bench::run(part, rounds),
     };

@@ -32,7 +32,7 @@ const STRACE_BLOCKS: usize = 3;
 
 /// A call that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Call {
+pub enum Call {
     Getppid,
     OpenOk,
     OpenFails,
@@ -44,7 +44,8 @@ enum Call {
 }
 
 impl Call {
-    const ALL: [Self; 8] = [
+    /// Every one, as they are measured.
+    pub const ALL: [Self; 8] = [
         Self::Getppid,
         Self::OpenOk,
         Self::OpenFails,
@@ -55,7 +56,8 @@ impl Call {
         Self::WriteAgain,
     ];
 
-    fn name(self) -> &'static str {
+    /// What it is called in the tables.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Getppid => "getppid",
             Self::OpenOk => "open + close, succeeds",

@@ -17,6 +17,10 @@ pub enum Tracer {
     Nobody,
     Empty,
     Cgtrace,
+    /// With trampolines.
+    Trampolines,
+    /// With the tracepoint.
+    Tracepoint,
     Record,
     Bpftrace,
     /// It runs what it traces.
@@ -30,6 +34,8 @@ impl Tracer {
             Self::Nobody => "nothing",
             Self::Empty => "empty programs",
             Self::Cgtrace => "cgtrace",
+            Self::Trampolines => "trampolines",
+            Self::Tracepoint => "tracepoint",
             Self::Record => "cgtrace record",
             Self::Bpftrace => "bpftrace",
             Self::Strace => "strace -f",
@@ -66,12 +72,16 @@ impl Running {
         match tracer {
             Tracer::Nobody | Tracer::Strace => Ok(Self::Nobody),
             Tracer::Empty => Ok(Self::Empty(HOOKS.iter().map(|hook| attach_empty(hook)).collect::<Result<_, _>>()?)),
-            Tracer::Cgtrace | Tracer::Record => {
+            Tracer::Cgtrace | Tracer::Trampolines | Tracer::Tracepoint | Tracer::Record => {
                 let mut command = Command::new(program);
+                let live = ["live", "--json", "--only", "findings"];
                 match tracer {
-                    Tracer::Record => command.args(["record", "--output"]),
-                    _ => command.args(["live", "--json", "--only", "findings", "--output"]),
+                    Tracer::Record => command.arg("record"),
+                    Tracer::Trampolines => command.args(live).args(["--backend", "trampoline"]),
+                    Tracer::Tracepoint => command.args(live).args(["--backend", "tracepoint"]),
+                    _ => command.args(live),
                 };
+                command.arg("--output");
                 let mut child = command.arg(results).stderr(Stdio::piped()).spawn().context("failed to run cgtrace")?;
                 wait_for_line(child.stderr.as_mut(), "tracing ")?;
                 Self::begun(tracer, child)
@@ -113,7 +123,7 @@ impl Running {
         let number =
             |before: &str| said.split(before).next().and_then(|text| text.rsplit([' ', '\n']).next()?.parse().ok());
         match tracer {
-            Tracer::Cgtrace | Tracer::Record => Ok(Ended {
+            Tracer::Cgtrace | Tracer::Trampolines | Tracer::Tracepoint | Tracer::Record => Ok(Ended {
                 lost: number(" lost").context("cgtrace did not say what it lost")?,
                 events: number(" events, ").context("cgtrace did not say what it saw")?,
                 cpu,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, bail};
 
 use super::fetch::Kernel;
-use super::matrix::{self, Architecture, Expectation, Row};
+use super::matrix::{self, Architecture, Row};
 use super::verdict::Stop;
 use crate::root;
 
@@ -35,6 +35,27 @@ pub struct Boot {
     pub took: Duration,
 }
 
+/// What a guest does.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Job<'a> {
+    /// It runs the kernel tests.
+    Tests,
+    /// It traces a few calls.
+    Live,
+    /// This program measures the calls of the benchmark. Each instruction takes a nanosecond.
+    Count(&'a Path),
+}
+
+impl Job<'_> {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Tests => "tests",
+            Self::Live => "live",
+            Self::Count(_) => "count",
+        }
+    }
+}
+
 /// How a guest's instructions are run.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Accelerator {
@@ -42,11 +63,16 @@ enum Accelerator {
     Kvm,
     /// One by one, in software.
     Emulation,
+    /// So, and its clock counts them.
+    Counting,
 }
 
 impl Accelerator {
     /// The device alone proves nothing: a hypervisor may offer it where the processor does not help.
-    fn of(architecture: Architecture) -> Self {
+    fn of(architecture: Architecture, job: Job) -> Self {
+        if matches!(job, Job::Count(_)) {
+            return Self::Counting;
+        }
         let is_own = architecture.target().starts_with(std::env::consts::ARCH);
         let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let helps = architecture == Architecture::Arm64
@@ -59,18 +85,25 @@ impl Accelerator {
 }
 
 /// Boots a kernel for a row, and waits for its end. Logs stay in `place`.
-pub fn boot(row: &Row, kernel: &Kernel, initramfs: &Path, cgtrace: &Path, place: &Path) -> anyhow::Result<Boot> {
+pub fn boot(
+    row: &Row,
+    job: Job,
+    kernel: &Kernel,
+    initramfs: &Path,
+    cgtrace: &Path,
+    place: &Path,
+) -> anyhow::Result<Boot> {
     fs::create_dir_all(place).context("failed to make a place for a guest's logs")?;
     let [written, console, said] = ["written", "console", "qemu"].map(|name| place.join(name));
     let word = word();
-    let accelerator = Accelerator::of(row.series.architecture);
+    let accelerator = Accelerator::of(row.series.architecture, job);
     let mut qemu = machine(row.series.architecture, accelerator);
     qemu.args(["-m", &MEMORY_MB.to_string(), "-smp", "1", "-display", "none", "-nodefaults", "-no-user-config"]);
     qemu.args(["-no-reboot", "-serial", &format!("file:{}", console.display())]);
     qemu.args(["-chardev", &format!("file,id=written,path={}", written.display())]);
     qemu.args(lines(row.series.architecture).device);
     qemu.arg("-kernel").arg(&kernel.image).arg("-initrd").arg(initramfs);
-    qemu.args(["-append", &command_line(row, &word, cgtrace, accelerator)]);
+    qemu.args(["-append", &command_line(row, job, &word, cgtrace, accelerator)]);
     let log = fs::File::create(&said).context("failed to make QEMU's log")?;
     qemu.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
     let begun = Instant::now();
@@ -111,14 +144,21 @@ fn machine(architecture: Architecture, accelerator: Accelerator) -> Command {
     let (program, machine, processor) = match (architecture, accelerator) {
         (Architecture::X86_64, Accelerator::Kvm) => ("qemu-system-x86_64", "q35", "host"),
         // Without five levels of page tables, whose emulation is slower.
-        (Architecture::X86_64, Accelerator::Emulation) => ("qemu-system-x86_64", "q35", "max,la57=off"),
+        (Architecture::X86_64, Accelerator::Emulation | Accelerator::Counting) => {
+            ("qemu-system-x86_64", "q35", "max,la57=off")
+        }
         (Architecture::Arm64, Accelerator::Kvm) => ("qemu-system-aarch64", "virt", "host"),
         // Kernels lock up on `max` with QEMU 7.2.
-        (Architecture::Arm64, Accelerator::Emulation) => ("qemu-system-aarch64", "virt", "cortex-a72"),
+        (Architecture::Arm64, Accelerator::Emulation | Accelerator::Counting) => {
+            ("qemu-system-aarch64", "virt", "cortex-a72")
+        }
     };
     let mut command = Command::new(program);
     command.args(["-accel", if accelerator == Accelerator::Kvm { "kvm" } else { "tcg" }]);
     command.args(["-machine", machine, "-cpu", processor]);
+    if accelerator == Accelerator::Counting {
+        command.args(["-icount", "shift=0,sleep=off"]);
+    }
     command
 }
 
@@ -141,19 +181,19 @@ fn lines(architecture: Architecture) -> Lines {
 }
 
 /// What the kernel is told, and by it the guest's first process.
-fn command_line(row: &Row, word: &str, cgtrace: &Path, accelerator: Accelerator) -> String {
+fn command_line(row: &Row, job: Job, word: &str, cgtrace: &Path, accelerator: Accelerator) -> String {
     let Lines { console, out, .. } = lines(row.series.architecture);
     // A kernel that oopses or panics ends its guest.
     let mut words = ["quiet", "oops=panic", "panic=-1"].map(str::to_owned).to_vec();
     words.push(format!("console={console}"));
     words.extend(row.condition.parameters().iter().map(|parameter| (*parameter).to_owned()));
-    let patience = if accelerator == Accelerator::Emulation { PATIENCE } else { 1 };
+    let patience = if accelerator == Accelerator::Kvm { 1 } else { PATIENCE };
     let variables = [
         ("OUT", out),
         ("WORD", word),
         ("LAYOUT", row.layout.as_str()),
         ("BACKEND", row.backend.as_str()),
-        ("DO", if row.expected == Expectation::Passes { "tests" } else { "live" }),
+        ("DO", job.word()),
         ("LEAVE_OUT", &row.left_out().join(",")),
         ("LAST", if row.hangs_at_last() { matrix::LAST } else { "" }),
         ("CGTRACE_TEST_BACKEND", row.backend.as_str()),
@@ -161,6 +201,9 @@ fn command_line(row: &Row, word: &str, cgtrace: &Path, accelerator: Accelerator)
     ];
     words.extend(variables.map(|(name, value)| format!("{name}={value}")));
     words.push(format!("CGTRACE={}", cgtrace.display()));
+    if let Job::Count(program) = job {
+        words.push(format!("COUNT={}", program.display()));
+    }
     words.push(format!("DIRECTORY={}", root().join("tracer").display()));
     words.join(" ")
 }
@@ -172,12 +215,13 @@ mod tests {
     #[test]
     fn the_command_line_fits_the_kernel_and_says_what_to_do() {
         for row in matrix::rows() {
-            let line = command_line(&row, &word(), Path::new("/target/cgtrace"), Accelerator::Emulation);
-            assert!(line.len() < 2048, "{line}");
-            let does = if row.expected == Expectation::Passes { "DO=tests" } else { "DO=live" };
-            assert!(line.contains(does) && line.contains("PATIENCE=10"), "{line}");
-            // What has no dot is a variable; of these the kernel takes 32, its own among them.
-            assert!(line.split(' ').filter(|word| word.contains('=')).count() < 24, "{line}");
+            for job in [Job::Tests, Job::Live, Job::Count(Path::new("/target/xtask"))] {
+                let line = command_line(&row, job, &word(), Path::new("/target/cgtrace"), Accelerator::Emulation);
+                assert!(line.len() < 2048, "{line}");
+                assert!(line.contains(&format!("DO={} ", job.word())) && line.contains("PATIENCE=10"), "{line}");
+                // What has no dot is a variable; of these the kernel takes 32, its own among them.
+                assert!(line.split(' ').filter(|word| word.contains('=')).count() < 24, "{line}");
+            }
         }
     }
 }

@@ -2,7 +2,8 @@
 # The first process of a guest: makes the place, does what the kernel's command line asks for, writes what comes of it,
 # and switches the guest off. All in capitals comes from that command line.
 #
-# OUT: what is written to   WORD: the mark of this boot   LAYOUT: v2, hybrid   DO: tests, live   BACKEND: auto, trampoline, tracepoint
+# OUT: what is written to   WORD: the mark of this boot   LAYOUT: v2, hybrid   BACKEND: auto, trampoline, tracepoint
+# DO: tests, live, count   CGTRACE: its program   COUNT: the benchmark's program
 # HIDE: btf, tracefs   FTRACE: off   LEAVE_OUT: tests with one of these in their names are not run
 # LAST: tests with this in their names are run after the others   CGTRACE_TEST_…: for the tests
 
@@ -109,6 +110,9 @@ END
     section doctor "$CGTRACE" doctor
     section live "$CGTRACE" live --json --backend "$BACKEND" --output /tmp/lines -- sh /calls
     section lines cat /tmp/lines
+    ;;
+count)
+    section count "$COUNT" bench --measure instructions --cgroup "$cgroup2" --program "$CGTRACE"
     ;;
 esac
 echo "$WORD complete" > "$OUT"

@@ -47,6 +47,8 @@ pub struct Tested {
     pub tests: PathBuf,
     /// cgtrace, where the tests look for it.
     pub cgtrace: PathBuf,
+    /// Others, for a guest of this machine's own architecture.
+    pub others: Vec<PathBuf>,
     /// What takes the symbols out of them.
     pub objcopy: String,
 }
@@ -102,7 +104,9 @@ fn stage(own: &Path, tested: &Tested, system: &Path, busybox: &Path) -> anyhow::
     // The tests know cgtrace by its absolute path, and read files of the package that they are of.
     let inside = |path: &Path| own.join(path.strip_prefix("/").unwrap_or(path));
     fs::create_dir_all(inside(&root().join("tracer")))?;
-    for (from, to) in [(&tested.tests, own.join("kernel-tests")), (&tested.cgtrace, inside(&tested.cgtrace))] {
+    let tests = (&tested.tests, own.join("kernel-tests"));
+    let others = std::iter::once(&tested.cgtrace).chain(&tested.others).map(|program| (program, inside(program)));
+    for (from, to) in std::iter::once(tests).chain(others) {
         fs::create_dir_all(to.parent().context("a program lies in a directory")?)?;
         run(Command::new(&tested.objcopy).arg("--strip-all").arg(from).arg(to))?;
     }
@@ -118,6 +122,7 @@ fn of_host(tested: &Tested) -> anyhow::Result<BTreeSet<PathBuf>> {
     let is_kept = |name: &str| !LEFT_OUT.iter().any(|left_out| name.starts_with(left_out));
     let mut files = below(Path::new("/"), library.strip_prefix("/")?, &is_kept)?;
     programs.extend([tested.tests.clone(), tested.cgtrace.clone()]);
+    programs.extend(tested.others.iter().cloned());
     let is_library = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "so");
     programs.extend(files.iter().filter(|path| is_library(path)).map(|path| Path::new("/").join(path)));
     for program in &programs {

@@ -76,6 +76,11 @@ impl<'a> Written<'a> {
         self.section("release").map(|section| section.text.trim()).filter(|release| !release.is_empty())
     }
 
+    /// What the benchmark's calls take, if all were measured.
+    pub fn counted(&self) -> Option<&'a str> {
+        self.section("count").filter(|section| section.status == Some(0)).map(|section| section.text.trim())
+    }
+
     /// What tests have in their names that are of a controller which this kernel does not have on v1.
     fn absent(&self) -> Vec<&'a str> {
         let words = self.section("absent").map(|section| section.text.trim()).unwrap_or_default();
