@@ -127,6 +127,18 @@ pub struct Probe {
     pub reason: Option<String>,
 }
 
+/// Calls and functions that the backend does not look at, for one reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NotWatched {
+    /// Their names in the registry of probes.
+    #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
+    pub names: Vec<String>,
+    /// What is not seen.
+    pub cost: String,
+    /// What would see it.
+    pub hint: String,
+}
+
 words! {
     /// When the kernel takes the processor from a task that runs kernel code.
     pub enum Preemption {
@@ -170,6 +182,9 @@ pub struct Header {
     /// All kernel programs, attached or not.
     #[serde(deserialize_with = "at_most::<_, _, 1_024>")]
     pub probes: Vec<Probe>,
+    /// What the backend does not look at. None in older traces.
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<_, _, 1_024>")]
+    pub not_watched: Vec<NotWatched>,
     /// What `rmdir` does on this kernel to a cgroup that only exiting tasks are left in. `None` if its release does not
     /// tell, and in older traces.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "known_class")]

@@ -21,7 +21,7 @@ mod trampoline;
 
 pub use attach::{Look, Options, Stop, Tracer, enable_statistics};
 pub use features::{Feature, Need};
-pub use plan::{Backend, BackendChoice, Missed, PROBES, Plan, ProbeSpec, Refusal};
+pub use plan::{Backend, BackendChoice, PROBES, Plan, ProbeSpec, Refusal, not_watched};
 pub use support::{Support, kernel_version};
 pub use tracefs::{Found, Tracefs};
 

@@ -157,7 +157,7 @@ impl Session {
             wants_part: Box::new(|| false),
             calls: Calls { looked: at, next: None, told: BTreeSet::new() },
         };
-        session.header.backend = session.tracer.backend().as_str().to_owned();
+        session.watches_with_backend();
         session.header.preemption = plan.preemption;
         session.header.probes = session.tracer.probes().to_vec();
         // A runtime may be gone in a moment, and its bundle with it: what has come is looked at between the steps.
@@ -196,6 +196,13 @@ impl Session {
         session.merge.retain(|input| is_about_processes(input) || input.at() >= at);
         memory::give_back();
         Ok(session)
+    }
+
+    /// Names the backend, and what it does not look at.
+    fn watches_with_backend(&mut self) {
+        let backend = self.tracer.backend();
+        self.header.backend = backend.as_str().to_owned();
+        self.header.not_watched = kernel::not_watched(backend);
     }
 
     /// The probes, attached or not.
@@ -401,7 +408,7 @@ impl Session {
             Look::StaysSilent(lost) => lost,
             Look::Stopped(stop) => {
                 say!("{stop}");
-                self.header.backend = self.tracer.backend().as_str().to_owned();
+                self.watches_with_backend();
                 stop.lost
             }
         };
@@ -547,6 +554,7 @@ fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
         hierarchies,
         backend: String::new(),
         probes: Vec::new(),
+        not_watched: Vec::new(),
         preemption: None,
         command: None,
     }

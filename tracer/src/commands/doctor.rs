@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::arguments::FormArgs;
 use crate::cgroupfs;
-use crate::hierarchy::{Hierarchy, Preemption, Probe, Setup};
-use crate::kernel::{Backend, BackendChoice, Feature, Found, Missed, Options, PROBES, Plan, Support, Tracefs, Tracer};
+use crate::hierarchy::{Hierarchy, NotWatched, Preemption, Probe, Setup};
+use crate::kernel::{BackendChoice, Feature, Found, Options, PROBES, Plan, Support, Tracefs, Tracer, not_watched};
 use crate::output::{ColorChoice, Palette};
 use crate::phrases::count;
 use crate::process::Capability;
@@ -35,16 +35,6 @@ struct Diagnosis {
     setup: Option<Setup>,
     hierarchies: Vec<Hierarchy>,
     can_trace: bool,
-}
-
-/// Calls and functions that the backend does not look at, for one reason.
-#[derive(Serialize)]
-struct NotWatched {
-    names: Vec<&'static str>,
-    /// What is not seen.
-    cost: &'static str,
-    /// What would see it.
-    hint: &'static str,
 }
 
 /// One thing that was looked at.
@@ -146,18 +136,6 @@ fn examine(args: &Doctor) -> Diagnosis {
         }
     }
     diagnosis
-}
-
-fn not_watched(backend: Backend) -> Vec<NotWatched> {
-    let mut all: Vec<NotWatched> = Vec::new();
-    for probe in PROBES {
-        let Some(Missed { cost, seen_with }) = probe.missed_by(backend) else { continue };
-        match all.iter_mut().find(|one| (one.cost, one.hint) == (cost, seen_with)) {
-            Some(one) => one.names.push(probe.name),
-            None => all.push(NotWatched { names: vec![probe.name], cost, hint: seen_with }),
-        }
-    }
-    all
 }
 
 /// What was found out before anything is decided.
@@ -348,6 +326,7 @@ fn print(out: &mut impl Write, report: &Diagnosis, palette: Palette) -> io::Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Backend;
     use crate::process::Capabilities;
 
     /// What is said of one thing on a host that is different: how good it is, and all words.

@@ -6,7 +6,7 @@ use super::features::{Feature, Need};
 use super::preemption::preempts_programs;
 use super::support::Support;
 use super::tracefs::Found;
-use crate::hierarchy::Preemption;
+use crate::hierarchy::{NotWatched, Preemption};
 use crate::input::Syscall;
 use crate::process::Capability;
 use crate::release::{self, EmptiedIn};
@@ -98,11 +98,25 @@ pub const PROBES: &[ProbeSpec] = &{
 
 /// What a backend does not see, and how it can be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missed {
+struct Missed {
     /// What is not seen.
-    pub cost: &'static str,
+    cost: &'static str,
     /// Which backend sees it.
-    pub seen_with: &'static str,
+    seen_with: &'static str,
+}
+
+/// What a backend does not look at.
+pub fn not_watched(backend: Backend) -> Vec<NotWatched> {
+    let mut all: Vec<NotWatched> = Vec::new();
+    for probe in PROBES {
+        let Some(Missed { cost, seen_with }) = probe.missed_by(backend) else { continue };
+        let name = probe.name.to_owned();
+        match all.iter_mut().find(|one| (one.cost.as_str(), one.hint.as_str()) == (cost, seen_with)) {
+            Some(one) => one.names.push(name),
+            None => all.push(NotWatched { names: vec![name], cost: cost.to_owned(), hint: seen_with.to_owned() }),
+        }
+    }
+    all
 }
 
 /// `kernfs_fop_write_iter` refuses those before it calls `cgroup_file_write`.
@@ -129,7 +143,7 @@ impl ProbeSpec {
     }
 
     /// What that backend does not see because it does not watch it. `None` if it watches it.
-    pub fn missed_by(&self, backend: Backend) -> Option<Missed> {
+    fn missed_by(&self, backend: Backend) -> Option<Missed> {
         if !self.exists_here() || self.is_watched_by(backend) {
             return None;
         }

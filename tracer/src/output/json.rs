@@ -143,6 +143,7 @@ mod tests {
             hierarchies: Vec::new(),
             backend: "tracepoint".into(),
             probes: Vec::new(),
+            not_watched: Vec::new(),
             rmdir_class: None,
             emptied_in: None,
             preemption: None,

@@ -243,7 +243,7 @@ impl Container {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hierarchy::{Clock, Header, Setup};
+    use crate::hierarchy::{Clock, Header};
     use crate::input::{
         About, Actor, BootTime, Cgroup, CgroupId, Change, Event, Exit, Facts, HierarchyId, Input, Parent, Process,
         ProcessChange, Seq, Tick,
@@ -256,24 +256,9 @@ mod tests {
 
     impl Play {
         fn new() -> Self {
-            Self(Tracker::new(&Header {
-                format: 1,
-                tool: String::new(),
-                host: "host".into(),
-                kernel: String::new(),
-                arch: String::new(),
-                boot_id: String::new(),
-                started: String::new(),
-                clock: Clock { boot_ns: 1, unix_ns: 0 },
-                setup: Setup::Unified,
-                hierarchies: Vec::new(),
-                backend: String::new(),
-                probes: Vec::new(),
-                rmdir_class: None,
-                emptied_in: None,
-                preemption: None,
-                command: None,
-            }))
+            let clock = Clock { boot_ns: 1, unix_ns: 0 };
+            let header = Header { clock, hierarchies: Vec::new(), ..crate::tracker::tests::header(&[]) };
+            Self(Tracker::new(&header))
         }
 
         fn feed(&mut self, mut input: Input) -> Input {

@@ -271,6 +271,7 @@ pub(crate) fn header(missing: &[&str]) -> Header {
         hierarchies: vec![hierarchy(0, 2, 38), hierarchy(4, 1, 31), hierarchy(8, 1, 32)],
         backend: "tracepoint".into(),
         probes: missing.iter().map(probe).collect(),
+        not_watched: Vec::new(),
         rmdir_class: None,
         emptied_in: None,
         preemption: None,

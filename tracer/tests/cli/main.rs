@@ -122,7 +122,10 @@ fn doctor_finds_every_probe_on_this_host() {
     let probes = report["probes"].as_array().unwrap();
     assert!(probes.len() > 10 && probes.iter().all(|probe| probe["attached"] == true), "{probes:#?}");
     let (lines, _) = traced(&[], &["true"]);
-    assert_eq!(report.get("rmdir_class"), lines[0].get("rmdir_class"), "what is said is what a trace keeps");
+    for kept in ["rmdir_class", "not_watched"] {
+        assert_eq!(report.get(kept), lines[0].get(kept), "what is said is what a trace keeps");
+    }
+    assert!(!report["not_watched"].as_array().unwrap().is_empty(), "no backend looks at everything");
     let text = stdout(&run(&["doctor"]));
     let class = report.get("rmdir_class").map_or("unknown", |class| class.as_str().unwrap());
     assert!(text.contains(&format!("rmdir class          {class}: ")), "{text}");

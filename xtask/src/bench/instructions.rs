@@ -36,8 +36,8 @@ pub fn measure(program: &Path, cgroup: &Path) -> anyhow::Result<()> {
 pub fn run(_: &Bench) -> anyhow::Result<String> {
     let (release, counted) = kernels::count_instructions(&super::own()?)?;
     Ok(format!(
-        "### Instructions\n\nIn an emulated guest with Linux {release}, where trampolines work. Each figure is a number \
-         of instructions, not a time.\nThe empty programs are on the tracepoint.\n\n{}",
+        "### Instructions\n\nIn an emulated guest with Linux {release}, where trampolines work. Each figure\n\
+         is a number of instructions, not a time. The empty programs are on the tracepoint.\n\n{}",
         section(&counted)?
     ))
 }
