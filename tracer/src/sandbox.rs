@@ -316,6 +316,7 @@ const TRACE: &[i64] = &[
     libc::SYS_open_by_handle_at,
     libc::SYS_pread64,
     libc::SYS_readlinkat,
+    libc::SYS_timerfd_settime,
     libc::SYS_uname,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_readlink,

@@ -4,6 +4,7 @@
 //! kernel ─► gatherer (adds facts from the host) ─► merge (order of time) ─► stream: tracker ─► output
 //! ```
 
+mod alarm;
 mod merge;
 mod rewalk;
 
@@ -31,6 +32,7 @@ use crate::recording;
 use crate::release::{EmptiedIn, RmdirClass};
 use crate::stream::Stream;
 use crate::tracker::Tracker;
+use alarm::{Alarm, Timer};
 use merge::{HOLD, LAG, Merge};
 
 /// So long the start waits for what is said of the containers that are there already. What is answered later is told
@@ -88,6 +90,8 @@ pub struct Session {
     /// Whether a new part of the trace is wanted: its file is rotated.
     wants_part: Box<dyn Fn() -> bool>,
     calls: Calls,
+    /// What wakes it.
+    timer: Timer,
 }
 
 /// Calls that have not returned.
@@ -156,6 +160,7 @@ impl Session {
             notes: plan.notes.clone(),
             wants_part: Box::new(|| false),
             calls: Calls { looked: at, next: None, told: BTreeSet::new() },
+            timer: Timer::new().context("failed to make a timer")?,
         };
         session.watches_with_backend();
         session.header.preemption = plan.preemption;
@@ -275,6 +280,7 @@ impl Session {
         for mut input in std::mem::take(&mut self.existing) {
             stream.feed(&mut input)?;
         }
+        let alarm = Alarm::new(&self.timer).context("failed to wait for a timer")?;
         let mut stop = std::pin::pin!(stop);
         let mut rest = Duration::ZERO;
         let (mut asked, mut counted) = (process::boot_time(), BootTime(0));
@@ -287,7 +293,7 @@ impl Session {
                     last_words = Some((process::boot_time(), tokio::time::Instant::now() + LAST_WORDS));
                 }
                 ready = self.tracer.readable() => ready.context("failed to wait for the kernel's rings")?,
-                () = tokio::time::sleep(rest) => {}
+                rung = alarm.after(rest) => rung.context("failed to wait for a timer")?,
             }
             let now = process::boot_time();
             if now.since(turned) >= STALL {

@@ -444,26 +444,37 @@ impl Tracer {
     /// When the rings cannot be asked whether they hold anything.
     pub fn arrived(&mut self, now: BootTime) -> std::io::Result<(Vec<Input>, Option<Ring>)> {
         self.messages.iter_mut().for_each(Messages::print);
-        let mut inputs = Vec::new();
-        let mut behind = None;
-        let rings = [&mut self.lifecycle, &mut self.attempts, &mut self.changes];
-        for ((ring, malformed), of) in rings.into_iter().zip(&mut self.malformed).zip(RINGS) {
-            loop {
-                let before = inputs.len();
-                while let Some(record) = ring.next() {
-                    match ring::decode(&record, self.emptied_by_next) {
-                        Some(input) => inputs.push(input),
-                        None => *malformed += 1,
+        let (mut inputs, emptied_by_next) = (Vec::new(), self.emptied_by_next);
+        let mut rings = [&mut self.lifecycle, &mut self.attempts, &mut self.changes];
+        let mut take = |ring: &mut RingBuf<MapData>, malformed: &mut u64| {
+            let mut last = None;
+            while let Some(record) = ring.next() {
+                match ring::decode(&record, emptied_by_next) {
+                    Some(input) => {
+                        last = Some(input.at());
+                        inputs.push(input);
                     }
+                    None => *malformed += 1,
                 }
-                let last = inputs[before..].last();
-                if last.is_some_and(|last| last.at() >= now) || !has_more(ring)? {
+            }
+            last
+        };
+        let mut latest = [None; RINGS.len()];
+        for ((ring, malformed), latest) in rings.iter_mut().zip(&mut self.malformed).zip(&mut latest) {
+            *latest = take(ring, malformed);
+        }
+        let mut behind = None;
+        let have_more = have_more(rings.each_ref().map(|ring| &**ring))?;
+        for (at, (ring, malformed)) in rings.iter_mut().zip(&mut self.malformed).enumerate() {
+            let (mut latest, mut has_more) = (latest[at], have_more[at]);
+            // What came since is no sign of anything before it.
+            while has_more && latest.is_none_or(|latest| latest < now) {
+                latest = take(ring, malformed);
+                if latest.is_none() {
+                    behind = behind.or(Some(RINGS[at]));
                     break;
                 }
-                if last.is_none() {
-                    behind = behind.or(Some(of));
-                    break;
-                }
+                [has_more] = self::have_more([&**ring])?;
             }
         }
         Ok((inputs, behind))
@@ -716,10 +727,11 @@ fn is_leaving(program: &str) -> bool {
 }
 
 /// Whether it looks at the exit of one system call's function.
-/// Whether a ring holds anything, finished or not.
-fn has_more(ring: &RingBuf<MapData>) -> std::io::Result<bool> {
-    let mut waiter = [PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN)];
-    Ok(poll(&mut waiter, Some(&Timespec::default()))? > 0)
+/// Whether each of these holds anything, finished or not.
+fn have_more<const N: usize>(rings: [&RingBuf<MapData>; N]) -> std::io::Result<[bool; N]> {
+    let mut waiters = rings.map(|ring| PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN));
+    poll(&mut waiters, Some(&Timespec::default()))?;
+    Ok(waiters.map(|waiter| waiter.revents().contains(PollFlags::IN)))
 }
 
 fn is_trampoline(program: &str) -> bool {

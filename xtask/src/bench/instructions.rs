@@ -72,7 +72,7 @@ mod tests {
     fn what_a_guest_counted_is_told_as_what_each_adds() {
         let line = |number: u32| vec![number.to_string(); Call::ALL.len()].join(" ");
         let counted = [100, 110, 120, 130].map(line).join("\n");
-        let told = section(&counted).unwrap();
+        let told = section(&counted).expect("as many as there are calls");
         assert!(told.contains("| getppid | 100 | 10.0 | 20.0 | 30.0 |"), "{told}");
         assert!(section("1 2\n").is_err() && section("").is_err());
     }
