@@ -31,6 +31,9 @@ pub const ON_V2_ALONE: &str = "v2_alone";
 /// Tests with one of these in their names take longest in a guest: in most of their time very much happens, or very
 /// many programs are started.
 const LONG: [&str; 4] = ["scale::", "refusals::", "_flood_", "_storm_"];
+/// Tests with one of these in their names show the same with each backend. To attach trampolines takes an emulated
+/// machine some ten seconds, for each test: in brief, these are run with the tracepoint only.
+const OF_ANY_BACKEND: [&str; 3] = ["dying::", "names::", "processes::"];
 /// Tests with this in their names leave processes behind that nothing ends: they are the last ones in a guest.
 pub const LAST: &str = "without_end";
 /// Kernels whose newest package waits in `rmdir` until the last task has left: these tests are of that.
@@ -269,8 +272,10 @@ impl Row {
             Layout::V2 => ON_V1,
             Layout::Hybrid => ON_V2_ALONE,
         };
-        let long = if self.is_brief { &LONG[..] } else { &[] };
-        [of_other_layout, LAST].into_iter().chain(long.iter().copied()).collect()
+        let long = LONG.into_iter().filter(|_| self.is_brief);
+        let of_any_backend =
+            OF_ANY_BACKEND.into_iter().filter(|_| self.is_brief && self.backend == Backend::Trampoline);
+        [of_other_layout, LAST].into_iter().chain(long).chain(of_any_backend).collect()
     }
 
     /// Whether the tests are run, too, that leave a guest hanging: they need trampolines.
@@ -385,9 +390,10 @@ mod tests {
     fn the_brief_rows_are_there_and_run_the_tests() {
         assert_eq!(in_brief().len(), BRIEF.len());
         assert!(in_brief().iter().all(|row| row.expected == Expectation::Passes));
-        let left_out = |row: &Row| row.left_out();
-        let with_long = |layout| [&[layout, LAST], &LONG[..]].concat();
-        assert_eq!(in_brief().iter().map(left_out).collect::<Vec<_>>(), [ON_V1, ON_V2_ALONE].map(with_long));
+        let left_out: Vec<_> = in_brief().iter().map(Row::left_out).collect();
+        let trampolines = [&[ON_V1, LAST], &LONG[..], &OF_ANY_BACKEND].concat();
+        let tracepoint = [&[ON_V2_ALONE, LAST], &LONG[..]].concat();
+        assert_eq!(left_out, [trampolines, tracepoint]);
         assert!(rows().iter().all(|row| row.left_out().len() == 2), "in full, nothing is left out but what hangs");
     }
 
