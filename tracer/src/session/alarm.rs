@@ -1,5 +1,5 @@
-//! A timer of the kernel's own. The runtime's wakes on the way to a time that is farther off, too: an agent with nothing
-//! to do would be woken twice as often.
+//! A timer of the kernel's own. The runtime's wakes on the way to a time that is farther off, too: an agent with
+//! nothing to do would be woken twice as often.
 
 use std::io;
 use std::os::fd::OwnedFd;
