@@ -162,6 +162,7 @@ impl Session {
             calls: Calls { looked: at, next: None, told: BTreeSet::new() },
             timer: Timer::new().context("failed to make a timer")?,
         };
+        session.merge.is_complete(at);
         session.watches_with_backend();
         session.header.preemption = plan.preemption;
         session.header.probes = session.tracer.probes().to_vec();

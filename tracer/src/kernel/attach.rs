@@ -726,7 +726,6 @@ fn is_leaving(program: &str) -> bool {
     program.strip_prefix(SECOND).unwrap_or(program).starts_with("leave_")
 }
 
-/// Whether it looks at the exit of one system call's function.
 /// Whether each of these holds anything, finished or not.
 fn have_more<const N: usize>(rings: [&RingBuf<MapData>; N]) -> std::io::Result<[bool; N]> {
     let mut waiters = rings.map(|ring| PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN));
@@ -734,6 +733,7 @@ fn have_more<const N: usize>(rings: [&RingBuf<MapData>; N]) -> std::io::Result<[
     Ok(waiters.map(|waiter| waiter.revents().contains(PollFlags::IN)))
 }
 
+/// Whether it looks at the exit of one system call's function.
 fn is_trampoline(program: &str) -> bool {
     program.strip_prefix(SECOND).unwrap_or(program).starts_with("exit_")
 }
