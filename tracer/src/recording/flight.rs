@@ -87,6 +87,8 @@ impl Flight {
     /// Writes what is kept, and goes on writing until `until`.
     fn begin_file(&mut self, until: Instant) {
         self.tried = Instant::now();
+        // While little happens, parts are begun seldom.
+        self.drop_old();
         let mut before = Vec::new();
         for part in &mut self.parts {
             // A vector can be written.
@@ -103,6 +105,13 @@ impl Flight {
                 self.wanted = Some(until);
                 self.journal.say(&error);
             }
+        }
+    }
+
+    /// A part is dropped when the one after it is old enough by itself.
+    fn drop_old(&mut self) {
+        while self.parts.get(1).is_some_and(|next| next.begun.elapsed() >= self.window) {
+            self.parts.pop_front();
         }
     }
 
@@ -177,10 +186,7 @@ impl Sink for Flight {
         self.parts.push_back(Part { begun: Instant::now(), frames });
         self.take_own(&line);
         self.tell_loss(self.journal.last().0);
-        // A part is dropped when the one after it is old enough by itself.
-        while self.parts.get(1).is_some_and(|next| next.begun.elapsed() >= self.window) {
-            self.parts.pop_front();
-        }
+        self.drop_old();
     }
 
     fn lines(&mut self, batch: &Batch) {
