@@ -179,8 +179,8 @@ impl Cgroups {
         self.beyond + self.dying.evicted + self.removals.evicted + self.renamings.evicted
     }
 
-    /// All that exist have been told of, those too that there was no room for.
-    /// All that a walk found has appeared. Returns how many of those had not been known.
+    /// All that exist have been told of, those too that there was no room for. Returns how many of those that were
+    /// found had not been known.
     pub fn walked(&mut self) -> u64 {
         self.walked = true;
         std::mem::take(&mut self.found)

@@ -63,15 +63,14 @@ enum Accelerator {
     Kvm,
     /// One by one, in software.
     Emulation,
-    /// So, and its clock counts them.
-    Counting,
 }
 
 impl Accelerator {
     /// The device alone proves nothing: a hypervisor may offer it where the processor does not help.
     fn of(architecture: Architecture, job: Job) -> Self {
-        if matches!(job, Job::Count(_)) {
-            return Self::Counting;
+        // Only software can count them.
+        if let Job::Count(_) = job {
+            return Self::Emulation;
         }
         let is_own = architecture.target().starts_with(std::env::consts::ARCH);
         let processor = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -98,6 +97,9 @@ pub fn boot(
     let word = word();
     let accelerator = Accelerator::of(row.series.architecture, job);
     let mut qemu = machine(row.series.architecture, accelerator);
+    if let Job::Count(_) = job {
+        qemu.args(["-icount", "shift=0,sleep=off"]);
+    }
     qemu.args(["-m", &MEMORY_MB.to_string(), "-smp", "1", "-display", "none", "-nodefaults", "-no-user-config"]);
     qemu.args(["-no-reboot", "-serial", &format!("file:{}", console.display())]);
     qemu.args(["-chardev", &format!("file,id=written,path={}", written.display())]);
@@ -144,21 +146,14 @@ fn machine(architecture: Architecture, accelerator: Accelerator) -> Command {
     let (program, machine, processor) = match (architecture, accelerator) {
         (Architecture::X86_64, Accelerator::Kvm) => ("qemu-system-x86_64", "q35", "host"),
         // Without five levels of page tables, whose emulation is slower.
-        (Architecture::X86_64, Accelerator::Emulation | Accelerator::Counting) => {
-            ("qemu-system-x86_64", "q35", "max,la57=off")
-        }
+        (Architecture::X86_64, Accelerator::Emulation) => ("qemu-system-x86_64", "q35", "max,la57=off"),
         (Architecture::Arm64, Accelerator::Kvm) => ("qemu-system-aarch64", "virt", "host"),
         // Kernels lock up on `max` with QEMU 7.2.
-        (Architecture::Arm64, Accelerator::Emulation | Accelerator::Counting) => {
-            ("qemu-system-aarch64", "virt", "cortex-a72")
-        }
+        (Architecture::Arm64, Accelerator::Emulation) => ("qemu-system-aarch64", "virt", "cortex-a72"),
     };
     let mut command = Command::new(program);
     command.args(["-accel", if accelerator == Accelerator::Kvm { "kvm" } else { "tcg" }]);
     command.args(["-machine", machine, "-cpu", processor]);
-    if accelerator == Accelerator::Counting {
-        command.args(["-icount", "shift=0,sleep=off"]);
-    }
     command
 }
 
@@ -187,7 +182,7 @@ fn command_line(row: &Row, job: Job, word: &str, cgtrace: &Path, accelerator: Ac
     let mut words = ["quiet", "oops=panic", "panic=-1"].map(str::to_owned).to_vec();
     words.push(format!("console={console}"));
     words.extend(row.condition.parameters().iter().map(|parameter| (*parameter).to_owned()));
-    let patience = if accelerator == Accelerator::Kvm { 1 } else { PATIENCE };
+    let patience = if accelerator == Accelerator::Emulation { PATIENCE } else { 1 };
     let variables = [
         ("OUT", out),
         ("WORD", word),
