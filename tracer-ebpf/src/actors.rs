@@ -1,7 +1,7 @@
 //! The processes behind events and attempts: who they are, when they begin a program, how they end.
 //!
-//! Only those that matter are reported: known runtimes by name, and every thread group that made or removed a cgroup or
-//! caused an attempt. They are kept in [`ACTORS`] until they end.
+//! Only those that matter are reported: known runtimes by name, and every thread group that made, removed or renamed a
+//! cgroup, moved a process, or caused an attempt. They are kept in [`ACTORS`] until they end.
 
 use aya_ebpf::{
     helpers::{

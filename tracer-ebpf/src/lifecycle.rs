@@ -37,7 +37,9 @@ fn tell(said: &Said) {
     let tgid = (pid_tgid >> 32) as u32;
     // An event is told whoever is current: since 6.19 some come up in whatever task runs next.
     let is_own = u64::from(tgid) == maps::config(config::SELF);
-    if !is_own && matches!(said.kind, kind::MKDIR | kind::RMDIR | kind::RENAME) {
+    let is_deed = matches!(said.kind, kind::MKDIR | kind::RMDIR | kind::RENAME | kind::ATTACH_TASK);
+    // Who moves a process, a shell's `echo`, is often gone before the agent can look, or has only just begun.
+    if is_deed && !is_own {
         actors::saw(tgid, slot::LIFECYCLE);
     }
     let Some(scratch) = maps::scratch(slot::LIFECYCLE) else { return };

@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt;
 use std::process::Command;
 
-use cgtrace::input::{Exit, Input, Process, ProcessChange};
+use cgtrace::input::{Change, Exit, Input, Process, ProcessChange};
 use cgtrace::kernel::{Options, Plan};
 
 use crate::support::{Agent, Scratch, c_path, fork, rmdir};
@@ -78,6 +78,30 @@ fn whoever_fails_on_a_cgroup_is_told_once_and_then_its_end() {
     let changes: Vec<_> = told.iter().map(|process| process.change).collect();
     assert_eq!(changes, [ProcessChange::Seen, ProcessChange::Exit]);
     assert_eq!(told[1].exit, Some(Exit::Code(7)));
+}
+
+/// `echo $$ > cgroup.procs` and the like: the agent could not look in time.
+#[test]
+fn whoever_moves_a_process_is_told_before_the_move_and_then_its_end() {
+    let scratch = Scratch::new();
+    let mut kernel = Kernel::start(&plan(), &Options::default());
+    let moves = format!("echo $$ > {}", scratch.path.join("cgroup.procs").display());
+    let mut child = Command::new("sh").args(["-c", &moves, "an argument"]).spawn().unwrap();
+    let pid = child.id();
+    assert!(child.wait().unwrap().success());
+    let ended = |inputs: &[Input]| processes(inputs, pid).iter().any(|p| p.change == ProcessChange::Exit);
+    let inputs = kernel.wait_until("its end", ended);
+    let [seen, exit] = processes(inputs, pid)[..] else { panic!("{inputs:#?}") };
+    assert_eq!((seen.change, exit.change), (ProcessChange::Seen, ProcessChange::Exit));
+    let argv: Vec<&str> = seen.argv.as_ref().unwrap().iter().map(|argument| argument.to_str().unwrap()).collect();
+    assert_eq!(argv, ["sh", "-c", &moves, "an argument"]);
+    let is_its_move = |input: &Input| match input {
+        Input::Event(event) if event.change == Change::Attached => {
+            event.actor.as_ref().is_some_and(|actor| actor.pid.0 == pid) && seen.at <= event.at
+        }
+        _ => false,
+    };
+    assert!(inputs.iter().any(is_its_move), "{inputs:#?}");
 }
 
 #[test]
