@@ -134,17 +134,20 @@ impl Session {
         options: &kernel::Options,
         readers: Readers,
     ) -> anyhow::Result<Self> {
-        let tracer = kernel::Tracer::start(plan, options)?;
+        let mut tracer = kernel::Tracer::start(plan, options)?;
         // Back to the host's own mount namespace, before its mounts are read.
         drop(tracefs);
-        // All programs are in place: from here on everything is seen.
+        let (setup, hierarchies) = cgroupfs::hierarchies()?;
+        let (mut gatherer, mut unwatched) = (Gatherer::new(hierarchies.clone(), readers), BTreeSet::new());
+        let mut existing = gatherer.at_start(process::boot_time());
+        watch(&mut tracer, &mut gatherer, &mut unwatched)?;
+        // All programs are in place, and know where cgroupfs is mounted: from here on everything is seen.
         let clock = process::clock();
         let at = BootTime(clock.boot_ns);
-        let (setup, hierarchies) = cgroupfs::hierarchies()?;
         let dying = dying(&hierarchies);
         let mut session = Self {
             tracer,
-            gatherer: Gatherer::new(hierarchies.clone(), readers),
+            gatherer,
             merge: Merge::default(),
             header: header(clock, setup, hierarchies),
             existing: Vec::new(),
@@ -156,7 +159,7 @@ impl Session {
             again: None,
             stalled: false,
             not_before: Instant::now(),
-            unwatched: BTreeSet::new(),
+            unwatched,
             notes: plan.notes.clone(),
             wants_part: Box::new(|| false),
             calls: Calls { looked: at, next: None, told: BTreeSet::new() },
@@ -169,10 +172,8 @@ impl Session {
         // A runtime may be gone in a moment, and its bundle with it: what has come is looked at between the steps.
         session.gather(None)?;
         let is_mounts = |input: &Input| matches!(input, Input::Facts(Facts { about: About::Mounts { .. }, .. }));
-        let mut existing = session.merge.pick(is_mounts);
+        existing.extend(session.merge.pick(is_mounts));
         existing.extend(dying);
-        existing.extend(session.gatherer.at_start(at));
-        session.gather(None)?;
         let mut events = Vec::new();
         let hierarchies = session.header.hierarchies.clone();
         let (mut looked, mut failed) = (Instant::now(), None);
@@ -491,18 +492,7 @@ impl Session {
             self.merge.extend(self.gatherer.arrived(input, &knows), at, now);
         }
         self.take_answers();
-        let Some(watch) = self.gatherer.take_watch() else { return Ok(has_arrived) };
-        let told = self.tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted");
-        for mount_point in told? {
-            // Who may mount may mount very much.
-            if self.unwatched.len() < UNWATCHED && self.unwatched.insert(mount_point.clone()) {
-                let more = if self.unwatched.len() == UNWATCHED { "; further ones are not reported" } else { "" };
-                say!(
-                    "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, \
-                     or too long{more}"
-                );
-            }
-        }
+        watch(&mut self.tracer, &mut self.gatherer, &mut self.unwatched)?;
         Ok(has_arrived)
     }
 
@@ -544,6 +534,24 @@ fn dying(hierarchies: &[Hierarchy]) -> Option<Input> {
 }
 
 /// The stream's first line, without what the kernel side says of itself.
+/// Tells the kernel programs where cgroupfs is mounted, if that has changed. `unwatched`: mount points of which was
+/// said that they cannot be watched.
+fn watch(tracer: &mut kernel::Tracer, gatherer: &mut Gatherer, unwatched: &mut BTreeSet<Name>) -> anyhow::Result<()> {
+    let Some(watch) = gatherer.take_watch() else { return Ok(()) };
+    let told = tracer.watch(watch).context("failed to tell the kernel programs where cgroupfs is mounted")?;
+    for mount_point in told {
+        // Who may mount may mount very much.
+        if unwatched.len() < UNWATCHED && unwatched.insert(mount_point.clone()) {
+            let more = if unwatched.len() == UNWATCHED { "; further ones are not reported" } else { "" };
+            say!(
+                "note: failed calls with absolute paths below {mount_point} are not seen: too many mount points, or \
+                 too long{more}"
+            );
+        }
+    }
+    Ok(())
+}
+
 fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
     let system = process::system();
     Header {

@@ -1,9 +1,16 @@
-//! What it costs to begin.
+//! What it costs to begin, and what is seen from then on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use cgtrace::kernel::{Backend, Options, Plan, Support, Tracefs, Tracer, kernel_version};
+use cgtrace::process;
 
+use crate::support::{Agent, Scratch, c_path};
 use crate::{plan, plans};
 
 /// The kernel verifies one or two million instructions a second, at every start. Trampolines are ten programs for one,
@@ -64,5 +71,49 @@ fn where_a_trampoline_cannot_be_attached_the_tracepoint_does_instead() {
             let error = Tracer::start(&wanted(false), &Options::default()).err().unwrap().to_string();
             assert!(error.starts_with("failed to attach a trampoline: open: ") && error.len() < 400, "{error}");
         }
+    }
+}
+
+/// By a path that is recognised only by one who knows where cgroupfs is mounted. What fails unseen in the first moments
+/// makes "nobody was seen trying" a lie.
+#[test]
+fn from_the_time_that_the_header_says_every_failed_call_is_seen() {
+    for _ in 0..5 {
+        let scratch = Scratch::new();
+        let (above, is_over) = (File::open("/sys/fs").unwrap(), AtomicBool::new(false));
+        let below = scratch.path.strip_prefix("/sys/fs").unwrap();
+        let fail = |name: &str| {
+            let path = c_path(below.join(name));
+            // SAFETY: the path is a string, and the directory is open.
+            assert_eq!(unsafe { libc::unlinkat(above.as_raw_fd(), path.as_ptr(), libc::AT_REMOVEDIR) }, -1);
+        };
+        let (lines, called) = thread::scope(|scope| {
+            let caller = scope.spawn(|| {
+                let mut called = Vec::new();
+                while !is_over.load(Ordering::Relaxed) {
+                    called.push(process::boot_time().0);
+                    fail(&format!("call-{}", called.len()));
+                    thread::sleep(Duration::from_micros(500));
+                }
+                called
+            });
+            let agent = Agent::start(&["--only", "attempts"]);
+            is_over.store(true, Ordering::Relaxed);
+            let called = caller.join().unwrap();
+            fail("the last one");
+            agent.wait_for_text("the last one");
+            (agent.finish(), called)
+        });
+        let header = lines.iter().find(|line| line["type"] == "header").unwrap();
+        let began = header["clock"]["boot_ns"].as_u64().unwrap();
+        let seen: BTreeSet<&str> =
+            lines.iter().filter(|line| scratch.has(line)).filter_map(|line| line["cgroup"]["path"].as_str()).collect();
+        let is_missed = |number: &usize| {
+            let name = format!("{}/call-{number}", scratch.cgroup);
+            called[number - 1] >= began && !seen.contains(name.as_str())
+        };
+        let missed: Vec<usize> = (1..=called.len()).filter(is_missed).collect();
+        let since = called.iter().filter(|at| **at >= began).count();
+        assert!(since > 0 && missed.is_empty(), "missed {missed:?} of the last {since} of {}", called.len());
     }
 }
