@@ -1,38 +1,33 @@
 //! Loads and attaches what the plan says, and reads what comes.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray, PerCpuHashMap, RingBuf};
+use aya::maps::{Array, HashMap, PerCpuArray};
 use aya::programs::{BtfTracePoint, FEntry, FExit, RawTracePoint, TracePoint};
 use aya::{Btf, Ebpf, EbpfLoader};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::io::unix::AsyncFd;
 
-use super::bpf;
-use super::btf::{Excerpt, function_of};
+use super::btf::Excerpt;
 use super::firing;
+use super::hook::{Hook, is_on_calls};
+use super::losses::Losses;
 use super::messages::Messages;
 use super::plan::{Backend, Group, PROBES, Plan, ProbeSpec};
+use super::pod::Pod;
+use super::record;
 use super::refused::told;
-use super::ring;
+use super::rings::Rings;
 use super::tracefs;
 use super::trampoline::why_silent;
 use crate::hierarchy::Probe;
-use crate::input::{BootTime, CallId, Input, LossReason, Lost, Pid, Ring, Stuck};
+use crate::input::{BootTime, CallId, Input, LossReason, Lost, Ring, Stuck};
 use crate::mounts::Watch;
 use crate::name::Name;
 use crate::process;
-use tracer_ebpf::syscalls::TABLE;
-use tracer_ebpf::{Above, BEGINNINGS, Beginning, Begun, COMM, Denied, PREFIXES, Prefix, Watched, config, lost, slot};
-
-/// What comes by a ring of its own, in the order in which they are read.
-const RINGS: [Ring; 3] = [Ring::Lifecycle, Ring::Attempts, Ring::Changes];
-/// How many counts of [`lost`] there are.
-const COUNTS: usize = lost::COUNT as usize;
+use tracer_ebpf::{Above, BEGINNINGS, Beginning, Begun, COMM, PREFIXES, Prefix, Watched, config, slot};
 
 /// A call that has not returned after this is told of.
 const STUCK: Duration = Duration::from_secs(2);
@@ -118,11 +113,8 @@ pub struct Tracer {
     backend: Backend,
     /// Why a trampoline could not be attached.
     fell_back: Option<String>,
-    emptied_by_next: bool,
     probes: Vec<Probe>,
-    lifecycle: RingBuf<MapData>,
-    attempts: RingBuf<MapData>,
-    changes: RingBuf<MapData>,
+    rings: Rings,
     /// Dropping a link detaches its program.
     links: Vec<Link>,
     /// What watches failed calls if the kernel does not run the trampolines any more: loaded, and not attached. The
@@ -132,17 +124,10 @@ pub struct Tracer {
     sees_own_calls: bool,
     /// Whether the failed calls that are made to see it were seen when this was last looked at.
     runs: bool,
-    waiters: Option<[AsyncFd<OwnedFd>; 3]>,
     messages: Option<Messages>,
     /// All [`Beginning::bits`] that were ever set: file systems that are not told of any more may be asked for still.
     beginnings: u64,
-    malformed: [u64; RINGS.len()],
-    told_lost: [u64; COUNTS],
-    /// How often each program was skipped, as told.
-    told_missed: BTreeMap<String, u64>,
-    /// What of map `DENIED` was told, and how many calls of it were told before they were in the total.
-    told_denied: BTreeMap<(u32, u32), u64>,
-    told_early: i64,
+    losses: Losses,
 }
 
 impl Tracer {
@@ -198,11 +183,9 @@ impl Tracer {
             .map_max_entries("SCRATCHES", if plan.twice { slot::OF_TWO } else { slot::OF_ONE })
             .load(&object)
             .context("failed to load the kernel programs' maps")?;
-        let mut take = |name: &str| ebpf.take_map(name).with_context(|| format!("the programs have no map {name}"));
-        let lifecycle = RingBuf::try_from(take("LIFECYCLE")?).context("failed to open the lifecycle ring")?;
-        let attempts = RingBuf::try_from(take("ATTEMPTS")?).context("failed to open the attempts ring")?;
-        let changes = RingBuf::try_from(take("CHANGES")?).context("failed to open the ring of changes")?;
-        let mut comms: HashMap<_, [u8; COMM], u8> = HashMap::try_from(take("COMMS")?)?;
+        let rings = Rings::of(&mut ebpf, plan.emptied_by_next)?;
+        let comms = ebpf.take_map("COMMS").context("the programs have no map COMMS")?;
+        let mut comms: HashMap<_, [u8; COMM], u8> = HashMap::try_from(comms)?;
         for comm in &options.comms {
             let mut key = [0; COMM];
             let length = comm.len().min(COMM - 1);
@@ -214,23 +197,15 @@ impl Tracer {
             ebpf,
             backend: plan.backend,
             fell_back: None,
-            emptied_by_next: plan.emptied_by_next,
             probes: Vec::new(),
-            lifecycle,
-            attempts,
-            changes,
+            rings,
             links: Vec::new(),
             instead: None,
             sees_own_calls: false,
             runs: true,
-            waiters: None,
             messages,
             beginnings: 0,
-            malformed: [0; RINGS.len()],
-            told_lost: [0; COUNTS],
-            told_missed: BTreeMap::new(),
-            told_denied: BTreeMap::new(),
-            told_early: 0,
+            losses: Losses::default(),
         };
         tracer.attach_all(plan)?;
         // Of what began while some programs were in place and others were not, the end may not have been seen.
@@ -321,7 +296,7 @@ impl Tracer {
         };
         // While calls come and go, the kernel may begin anew with the first one.
         let begun = map.iter().flatten().take(tracer_ebpf::BEGUN);
-        let calls = begun.filter_map(|(_, Pod(begun))| ring::in_flight(&begun.call, Some(now)));
+        let calls = begun.filter_map(|(_, Pod(begun))| record::in_flight(&begun.call, Some(now)));
         let (mut stuck, others): (Vec<Stuck>, Vec<Stuck>) = calls.partition(|call| now.since(call.began) >= STUCK);
         stuck.sort_by_key(|stuck| (stuck.began, stuck.actor.tid));
         (stuck, others.into_iter().map(|call| call.began + STUCK).min())
@@ -410,20 +385,7 @@ impl Tracer {
     /// # Errors
     /// When the rings cannot be waited for. Must be called within a tokio runtime.
     pub async fn readable(&mut self) -> std::io::Result<()> {
-        if self.waiters.is_none() {
-            let waiter = |ring: &RingBuf<MapData>| -> std::io::Result<_> {
-                // SAFETY: the descriptor is a duplicate of our own and stays open as long as it is registered.
-                Ok(unsafe { AsyncFd::register(ring.as_fd().try_clone_to_owned()?) }?)
-            };
-            self.waiters = Some([waiter(&self.lifecycle)?, waiter(&self.attempts)?, waiter(&self.changes)?]);
-        }
-        let Some([lifecycle, attempts, changes]) = &self.waiters else { return Ok(()) };
-        tokio::select! {
-            ready = lifecycle.readable() => ready?.clear_ready(),
-            ready = attempts.readable() => ready?.clear_ready(),
-            ready = changes.readable() => ready?.clear_ready(),
-        }
-        Ok(())
+        self.rings.readable().await
     }
 
     /// Has the next event wake whoever waits until a ring is [readable](Self::readable): otherwise only failed calls,
@@ -444,139 +406,15 @@ impl Tracer {
     /// When the rings cannot be asked whether they hold anything.
     pub fn arrived(&mut self, now: BootTime) -> std::io::Result<(Vec<Input>, Option<Ring>)> {
         self.messages.iter_mut().for_each(Messages::print);
-        let (mut inputs, emptied_by_next) = (Vec::new(), self.emptied_by_next);
-        let mut rings = [&mut self.lifecycle, &mut self.attempts, &mut self.changes];
-        let mut take = |ring: &mut RingBuf<MapData>, malformed: &mut u64| {
-            let mut last = None;
-            while let Some(record) = ring.next() {
-                match ring::decode(&record, emptied_by_next) {
-                    Some(input) => {
-                        last = Some(input.at());
-                        inputs.push(input);
-                    }
-                    None => *malformed += 1,
-                }
-            }
-            last
-        };
-        let mut latest = [None; RINGS.len()];
-        for ((ring, malformed), latest) in rings.iter_mut().zip(&mut self.malformed).zip(&mut latest) {
-            *latest = take(ring, malformed);
-        }
-        let mut behind = None;
-        let have_more = have_more(rings.each_ref().map(|ring| &**ring))?;
-        for (at, (ring, malformed)) in rings.iter_mut().zip(&mut self.malformed).enumerate() {
-            let (mut latest, mut has_more) = (latest[at], have_more[at]);
-            // What came since is no sign of anything before it.
-            while has_more && latest.is_none_or(|latest| latest < now) {
-                latest = take(ring, malformed);
-                if latest.is_none() {
-                    behind = behind.or(Some(RINGS[at]));
-                    break;
-                }
-                [has_more] = self::have_more([&**ring])?;
-            }
-        }
-        Ok((inputs, behind))
+        self.rings.arrived(now)
     }
 
     /// What was lost since this was last asked.
     pub fn losses(&mut self, at: BootTime) -> Vec<Input> {
-        let mut losses = Vec::new();
-        let mut tell = |lost: Lost| {
-            if lost.count > 0 {
-                losses.push(Input::Lost(lost));
-            }
-        };
-        for (index, count) in (0..).zip(self.lost_since()) {
-            let (ring, reason) = match index {
-                lost::RATE_LIMITED => {
-                    self.denied(at, count).into_iter().for_each(&mut tell);
-                    continue;
-                }
-                lost::LIFECYCLE_FULL => (Ring::Lifecycle, LossReason::RingFull),
-                lost::ATTEMPTS_FULL => (Ring::Attempts, LossReason::RingFull),
-                lost::CHANGES_FULL => (Ring::Changes, LossReason::RingFull),
-                lost::CHANGES_LIMITED => (Ring::Changes, LossReason::RateLimited),
-                lost::ATTEMPT_UNREADABLE => (Ring::Attempts, LossReason::Malformed),
-                _ => (Ring::Lifecycle, LossReason::Malformed),
-            };
-            tell(Lost::some(at, ring, reason, count));
-        }
-        for (ring, malformed) in RINGS.into_iter().zip(std::mem::take(&mut self.malformed)) {
-            tell(Lost::some(at, ring, LossReason::Malformed, malformed));
-        }
-        self.missed(at).into_iter().for_each(tell);
-        losses
-    }
-
-    /// Which programs the kernel skipped since this was last asked.
-    fn missed(&mut self, at: BootTime) -> Vec<Lost> {
-        let mut losses = Vec::new();
-        for (name, program) in self.ebpf.programs() {
-            // Where the tracepoint has taken over, trampolines have nothing to tell.
-            if is_trampoline(name) && self.backend != Backend::Trampoline {
-                continue;
-            }
-            // Without it a write is told without its value and its time.
-            if is_entry(name) || is_leaving(name) {
-                continue;
-            }
-            // What the first of two copies was skipped for, the second one has told.
-            let second = self.ebpf.program(&format!("{SECOND}{name}"));
-            if second.is_some_and(|second| second.fd().is_ok()) {
-                continue;
-            }
-            let Some(total) = program.fd().ok().and_then(|program| bpf::misses(program.as_fd())) else { continue };
-            let told = self.told_missed.get(name).copied().unwrap_or(0);
-            if total > told {
-                let program = name.strip_prefix(SECOND).unwrap_or(name);
-                let ring = if is_on_calls(name) { Ring::Attempts } else { Ring::Lifecycle };
-                let lost = Lost::some(at, ring, LossReason::Missed, total - told);
-                losses.push(Lost { program: Some(program.to_owned()), ..lost });
-                self.told_missed.insert(name.to_owned(), total);
-            }
-        }
-        losses
-    }
-
-    /// By how much each of [`lost`] grew since this was last asked.
-    fn lost_since(&mut self) -> [u64; COUNTS] {
-        let map = self.ebpf.map("LOST").and_then(|map| PerCpuArray::<_, [u64; COUNTS]>::try_from(map).ok());
-        let Some(counted) = map.and_then(|map| map.get(&0, 0).ok()) else { return [0; COUNTS] };
-        let all = std::array::from_fn(|index| counted.iter().map(|counts| counts[index]).sum());
-        let told = std::mem::replace(&mut self.told_lost, all);
-        std::array::from_fn(|index| all[index].saturating_sub(told[index]))
-    }
-
-    /// Who was denied `count` calls, and what they were. What cannot be told is of nobody.
-    fn denied(&mut self, at: BootTime, count: u64) -> Vec<Lost> {
-        if count == 0 {
-            return Vec::new();
-        }
-        let some = |count| Lost::some(at, Ring::Attempts, LossReason::RateLimited, count);
-        let map = self.ebpf.map("DENIED").and_then(|map| PerCpuHashMap::<_, Pod<Denied>, u64>::try_from(map).ok());
-        let now: BTreeMap<(u32, u32), u64> = map
-            .iter()
-            .flat_map(|map| map.iter().flatten())
-            .map(|(Pod(Denied { tgid, operation }), counts)| ((tgid, operation), counts.iter().sum()))
-            .collect();
-        let mut losses = Vec::new();
-        // Counted in the kernel after the total was read: it is in the total next time.
-        let mut left = count as i64 - self.told_early;
-        for (who, total) in &now {
-            let told = self.told_denied.get(who).copied().unwrap_or(0);
-            // One that had given way counts from 0 again.
-            let count = if *total < told { *total } else { *total - told };
-            left -= count as i64;
-            let row = TABLE.iter().find(|row| row.operation as u32 == who.1);
-            let operation = row.map(|row| row.operation.into());
-            losses.push(Lost { pid: Some(Pid(who.0)), operation, ..some(count) });
-        }
-        self.told_denied = now;
-        self.told_early = (-left).max(0);
-        losses.push(some(left.max(0) as u64));
-        losses
+        let mut losses = self.losses.counted(&self.ebpf, at);
+        losses.extend(self.rings.malformed(at));
+        losses.extend(self.losses.missed(&self.ebpf, self.backend, at));
+        losses.into_iter().filter(|lost| lost.count > 0).map(Input::Lost).collect()
     }
 
     /// What the kernel counts of each program that is loaded: how often it ran, and for how long. All 0 unless
@@ -707,37 +545,6 @@ impl Tracer {
 /// Keeps a program attached.
 type Link = Box<dyn std::any::Any + Send>;
 
-/// How the second copy of a program is called: this, and the name of what it watches.
-const SECOND: &str = "again_";
-
-/// Whether a program looks at the exit of system calls: what it misses are failed calls.
-fn is_on_calls(program: &str) -> bool {
-    is_trampoline(program) || program.strip_prefix(SECOND).unwrap_or(program).starts_with("sys_exit")
-}
-
-/// Whether it looks at the entry of a function, for what the one at its exit tells.
-fn is_entry(program: &str) -> bool {
-    program.strip_prefix(SECOND).unwrap_or(program).starts_with("enter_")
-}
-
-/// Whether it looks at the exit of a function for calls that have not returned: where it was skipped, the agent finds
-/// out that the call is over.
-fn is_leaving(program: &str) -> bool {
-    program.strip_prefix(SECOND).unwrap_or(program).starts_with("leave_")
-}
-
-/// Whether each of these holds anything, finished or not.
-fn have_more<const N: usize>(rings: [&RingBuf<MapData>; N]) -> std::io::Result<[bool; N]> {
-    let mut waiters = rings.map(|ring| PollFd::from_borrowed_fd(ring.as_fd(), PollFlags::IN));
-    poll(&mut waiters, Some(&Timespec::default()))?;
-    Ok(waiters.map(|waiter| waiter.revents().contains(PollFlags::IN)))
-}
-
-/// Whether it looks at the exit of one system call's function.
-fn is_trampoline(program: &str) -> bool {
-    program.strip_prefix(SECOND).unwrap_or(program).starts_with("exit_")
-}
-
 /// Whether a probe is on a system call that fails, and the backend watches it.
 fn is_on_call(probe: &Probe, backend: Backend) -> bool {
     let is_it = |spec: &&ProbeSpec| spec.name == probe.name && spec.group == Group::Attempts;
@@ -747,106 +554,6 @@ fn is_on_call(probe: &Probe, backend: Backend) -> bool {
 /// Whether a probe is on the kernel's function behind several system calls.
 fn is_on_function(probe: &Probe) -> bool {
     PROBES.iter().any(|spec| spec.name == probe.name && spec.is_on_function())
-}
-
-/// A kernel program and where it is attached.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Hook {
-    /// A classic tracepoint of `cgroup:`, with a program of its name.
-    Tracepoint(&'static str),
-    RawTracepoint {
-        program: String,
-        tracepoint: &'static str,
-    },
-    BtfTracepoint {
-        program: String,
-        tracepoint: &'static str,
-    },
-    /// At a function's exit.
-    Trampoline {
-        program: String,
-        function: String,
-    },
-    /// At its entry.
-    Entry {
-        program: String,
-        function: String,
-    },
-}
-
-impl Hook {
-    /// Its programs, in the order in which they are attached: of a trampoline the last one is the first that runs.
-    fn copies(self, twice: bool) -> Vec<Self> {
-        match self.second().filter(|_| twice) {
-            Some(second) if matches!(self, Self::Trampoline { .. }) => vec![second, self],
-            Some(second) => vec![self, second],
-            None => vec![self],
-        }
-    }
-
-    /// The second copy of its program. Those on the lifecycle run where nothing is preempted: the kernel holds a lock
-    /// on the path that it gives them.
-    fn second(&self) -> Option<Self> {
-        let mut second = self.clone();
-        match &mut second {
-            Self::RawTracepoint { program, .. } if !program.starts_with("raw_") => program.insert_str(0, SECOND),
-            Self::BtfTracepoint { program, .. } | Self::Trampoline { program, .. } | Self::Entry { program, .. } => {
-                program.insert_str(0, SECOND);
-            }
-            Self::Tracepoint(_) | Self::RawTracepoint { .. } => return None,
-        }
-        Some(second)
-    }
-
-    /// The tracepoint on the exit of all system calls.
-    fn on_all_calls() -> Self {
-        Self::BtfTracepoint { program: "sys_exit_btf".to_owned(), tracepoint: "sys_exit" }
-    }
-
-    /// What the program is called.
-    fn program(&self) -> &str {
-        match self {
-            Self::Tracepoint(program) => program,
-            Self::RawTracepoint { program, .. }
-            | Self::BtfTracepoint { program, .. }
-            | Self::Trampoline { program, .. }
-            | Self::Entry { program, .. } => program,
-        }
-    }
-
-    /// What a probe takes, in the order in which it is attached.
-    fn all_of(probe: &ProbeSpec, plan: &Plan) -> Vec<Self> {
-        let function = probe.name.to_owned();
-        let entry = Self::Entry { program: format!("enter_{function}"), function };
-        if let Some(function) = probe.function_in_flight() {
-            let function = function.to_owned();
-            let leave = Self::Trampoline { program: format!("leave_{function}"), function: function.clone() };
-            return vec![Self::Entry { program: format!("enter_{function}"), function }, leave];
-        }
-        let is_wanted = probe.is_on_function() && plan.backend == Backend::Trampoline;
-        [entry].into_iter().filter(|_| is_wanted).chain(Self::of(probe, plan)).collect()
-    }
-
-    /// The one that tells.
-    fn of(probe: &ProbeSpec, plan: &Plan) -> Option<Self> {
-        let tracepoint = probe.name;
-        Some(match (probe.group, plan.backend) {
-            (Group::Lifecycle, _) if plan.classic => Self::Tracepoint(tracepoint),
-            (Group::Lifecycle, _) => Self::RawTracepoint { program: format!("raw_{tracepoint}"), tracepoint },
-            (Group::Processes, _) => {
-                let program = tracepoint.strip_prefix("sched_").unwrap_or(tracepoint).to_owned();
-                Self::RawTracepoint { program, tracepoint }
-            }
-            (Group::InFlight, _) => return None,
-            (Group::Attempts, Backend::Trampoline) => {
-                Self::Trampoline { program: format!("exit_{tracepoint}"), function: function_of(probe.syscall()?) }
-            }
-            (Group::Attempts, Backend::TracepointBtf) => Self::on_all_calls(),
-            (Group::Attempts, Backend::TracepointRaw) => {
-                Self::RawTracepoint { program: "sys_exit_raw".to_owned(), tracepoint: "sys_exit" }
-            }
-        })
-    }
 }
 
 impl Drop for Tracer {
@@ -862,22 +569,6 @@ impl Drop for Tracer {
 pub fn enable_statistics() -> anyhow::Result<OwnedFd> {
     aya::sys::enable_stats(aya::sys::Stats::RunTime).context("failed to enable the kernel's statistics of programs")
 }
-
-/// Lets aya take a wire type for what it is: plain bytes.
-#[derive(Clone, Copy)]
-#[repr(transparent)]
-struct Pod<T>(T);
-
-// SAFETY: a prefix is numbers and bytes without padding; every value is valid.
-unsafe impl aya::Pod for Pod<Prefix> {}
-// SAFETY: likewise.
-unsafe impl aya::Pod for Pod<Watched> {}
-// SAFETY: likewise.
-unsafe impl aya::Pod for Pod<Above> {}
-// SAFETY: likewise.
-unsafe impl aya::Pod for Pod<Denied> {}
-// SAFETY: likewise.
-unsafe impl aya::Pod for Pod<Begun> {}
 
 #[cfg(test)]
 mod tests {
@@ -899,15 +590,6 @@ mod tests {
             told(None, Err("there are no others")),
             "error: the kernel stopped running the programs that watch failed calls, and none takes over: there are no \
              others; failed calls are not seen\nhint: restart cgtrace"
-        );
-    }
-
-    #[test]
-    fn every_program_on_failed_calls_is_known_as_one() {
-        let calls = ["exit_openat", "again_exit_openat", "sys_exit_btf", "again_sys_exit_raw"];
-        assert!(calls.into_iter().all(is_on_calls));
-        assert!(
-            !["process_exit", "again_process_exit", "cgroup_rmdir", "raw_cgroup_rmdir"].into_iter().any(is_on_calls)
         );
     }
 
