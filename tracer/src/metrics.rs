@@ -43,8 +43,9 @@ const OTHER: &str = "other";
 const EXEMPLAR: usize = 128;
 /// Findings whose severity and cause are remembered, so that a later word of the same is not counted again.
 const SAID: usize = 4_096;
-/// Numbers that must be asked for are asked for this often.
-const ASK_EVERY: Duration = Duration::from_secs(1);
+/// What the kernel must be asked for is asked for this often: most of what the metrics cost on a host where nothing
+/// happens, and less often than anybody scrapes.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 words! {
     /// Why a record that was to be sent to a collector was not.
@@ -485,14 +486,13 @@ impl Sampling {
         if let Some(reason) = turn.walked_again {
             self.metrics.rewalks.get_or_create(&OfReason { reason: reason.as_str() }).inc();
         }
-        if self.asked.is_some_and(|asked| turn.now.since(asked) < ASK_EVERY) {
-            return;
-        }
-        self.asked = Some(turn.now);
-        self.programs(turn.kernel);
         self.trace_files();
         self.history(turn.now);
-        self.usage();
+        if self.asked.is_none_or(|asked| turn.now.since(asked) >= ASK_EVERY) {
+            self.asked = Some(turn.now);
+            self.programs(turn.kernel);
+            self.usage();
+        }
     }
 
     fn programs(&self, kernel: &kernel::Tracer) {
