@@ -105,6 +105,7 @@ const LIES: &[Lie] = &[
 /// Tells them all, of what happened in the middle of `lines`. Returns their classes.
 ///
 /// A lie in a finding is told where all was seen (`all_seen` has the ids): elsewhere the finding may be unsure of it.
+/// And not where a lie is told in a line that it is made of: without its call a finding is not judged.
 pub fn tell(
     lines: &mut [Value],
     truth: &Truth,
@@ -114,6 +115,7 @@ pub fn tell(
     let (third, count) = (lines.len() / 3, lines.len());
     let mut told = Vec::new();
     let mut used: Vec<String> = Vec::new();
+    let mut altered: Vec<Value> = Vec::new();
     for lie in LIES {
         let line = lines[third..count - third].iter().position(|line| {
             is_ours(line)
@@ -121,11 +123,13 @@ pub fn tell(
                 && line["revision"] != 1
                 && (line["type"] != "finding" || all_seen.contains(text(&line["id"])))
                 && !used.iter().any(|id| *id == text(&line["id"]))
+                && !line["evidence"].as_array().is_some_and(|all| all.iter().any(|seq| altered.contains(seq)))
         });
         let Some(position) = line.map(|position| position + third) else { continue };
         // A finding may be told again.
         let id = text(&lines[position]["id"]).to_owned();
         if id.is_empty() {
+            altered.push(lines[position]["seq"].clone());
             (lie.tell)(&mut lines[position]);
         } else {
             lines.iter_mut().filter(|line| line["id"] == id.as_str()).for_each(lie.tell);

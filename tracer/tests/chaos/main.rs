@@ -370,6 +370,8 @@ impl Drop for Agent {
 /// The lines of a trace, with what is derived and the findings.
 fn lines_of(trace: &Path) -> Vec<serde_json::Value> {
     let lines = trace.with_file_name("lines.jsonl");
+    // Of an earlier judgement of the same.
+    let _ = std::fs::remove_file(&lines);
     let status = Command::new(CGTRACE)
         .args(["export", "--to", "jsonl", "--output"])
         .args([&lines, trace])

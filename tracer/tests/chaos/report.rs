@@ -19,6 +19,8 @@ pub enum Class {
     FailedRmdir,
     FailedOpen,
     FailedRename,
+    /// Of a process that was to be moved, or a cgroup to be frozen.
+    FailedWrite,
     /// The command line of who did it.
     Actor,
     /// Every removal in vain is told, once.
@@ -39,7 +41,7 @@ pub enum Class {
 }
 
 impl Class {
-    const ALL: [Self; 22] = [
+    const ALL: [Self; 23] = [
         Self::Created,
         Self::Removed,
         Self::Renamed,
@@ -51,6 +53,7 @@ impl Class {
         Self::FailedRmdir,
         Self::FailedOpen,
         Self::FailedRename,
+        Self::FailedWrite,
         Self::Actor,
         Self::Told,
         Self::Kind,
@@ -77,6 +80,7 @@ impl Class {
             Self::FailedRmdir => "failed-rmdir",
             Self::FailedOpen => "failed-open",
             Self::FailedRename => "failed-rename",
+            Self::FailedWrite => "failed-write",
             Self::Actor => "actor",
             Self::Told => "told",
             Self::Kind => "kind",
@@ -101,7 +105,9 @@ impl Class {
             | Self::Populated
             | Self::Emptied
             | Self::Frozen => Some("lifecycle"),
-            Self::FailedMkdir | Self::FailedRmdir | Self::FailedOpen | Self::FailedRename => Some("attempts"),
+            Self::FailedMkdir | Self::FailedRmdir | Self::FailedOpen | Self::FailedRename | Self::FailedWrite => {
+                Some("attempts")
+            }
             Self::Actor
             | Self::Told
             | Self::Kind

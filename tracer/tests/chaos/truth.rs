@@ -121,8 +121,9 @@ impl Writer {
     }
 
     pub fn write(&self, record: &Record) {
-        let mut line = serde_json::to_vec(record).unwrap();
-        line.push(b'\n');
+        // Who is killed in the middle of it leaves the beginning of a line: the next one does not go on there.
+        let mut line = b"\n".to_vec();
+        serde_json::to_writer(&mut line, record).unwrap();
         // One write, so that lines of several processes do not mix.
         assert_eq!((&self.0).write(&line).unwrap(), line.len());
     }
@@ -200,8 +201,17 @@ impl Truth {
         let text = std::fs::read_to_string(path).unwrap();
         let mut truth = Self::default();
         let mut open: HashMap<(Who, u32), usize> = HashMap::new();
-        for line in text.lines() {
-            match serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}")) {
+        let mut cut = Vec::new();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let record = match serde_json::from_str(line) {
+                Ok(record) => record,
+                Err(error) if error.is_eof() => {
+                    cut.push(line);
+                    continue;
+                }
+                Err(error) => panic!("{error}: {line}"),
+            };
+            match record {
                 Record::Born { who, job, argv, state: _, teardown, scene } => {
                     let process =
                         Process { who, job, argv, teardown, scene, status: None, reaped: u64::MAX, state_left: None };
@@ -225,6 +235,9 @@ impl Truth {
                 Record::Unharmed { id, what } => truth.unharmed.push((id, what)),
             }
         }
+        // A call is announced before it is made: one whose announcement is cut was not.
+        let killed = truth.processes.values().filter(|process| process.signal() == Some(libc::SIGKILL)).count();
+        assert!(cut.len() <= killed, "{killed} were killed, and there is more that is cut: {cut:#?}");
         for call in &mut truth.calls {
             call.after = call.after.min(truth.processes[&call.who].reaped);
         }
