@@ -6,6 +6,7 @@ use anyhow::Context;
 use aya::Ebpf;
 use aya::maps::{MapData, RingBuf};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::retry_on_intr;
 use tokio::io::unix::AsyncFd;
 
 use super::record;
@@ -110,6 +111,7 @@ impl OneRing {
 /// Whether each of these holds anything, finished or not.
 fn have_more<const N: usize>(rings: [&OneRing; N]) -> std::io::Result<[bool; N]> {
     let mut waiters = rings.map(|ring| PollFd::from_borrowed_fd(ring.buffer.as_fd(), PollFlags::IN));
-    poll(&mut waiters, Some(&Timespec::default()))?;
+    // A signal that comes just then, the one to end for example, has it fail although it waits for nothing.
+    retry_on_intr(|| poll(&mut waiters, Some(&Timespec::default())))?;
     Ok(waiters.map(|waiter| waiter.revents().contains(PollFlags::IN)))
 }
