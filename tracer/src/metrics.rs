@@ -43,8 +43,8 @@ const OTHER: &str = "other";
 const EXEMPLAR: usize = 128;
 /// Findings whose severity and cause are remembered, so that a later word of the same is not counted again.
 const SAID: usize = 4_096;
-/// What the kernel must be asked for is asked for this often: most of what the metrics cost on a host where nothing
-/// happens, and less often than anybody scrapes.
+/// What the kernel must be asked for is asked for this often: it is most of what the metrics cost on a host where
+/// nothing happens, and few scrape more often.
 const ASK_EVERY: Duration = Duration::from_secs(5);
 
 words! {

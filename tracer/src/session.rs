@@ -533,7 +533,6 @@ fn dying(hierarchies: &[Hierarchy]) -> Option<Input> {
     Some(Input::Facts(Facts { at: process::boot_time(), about: About::Dying { count } }))
 }
 
-/// The stream's first line, without what the kernel side says of itself.
 /// Tells the kernel programs where cgroupfs is mounted, if that has changed. `unwatched`: mount points of which was
 /// said that they cannot be watched.
 fn watch(tracer: &mut kernel::Tracer, gatherer: &mut Gatherer, unwatched: &mut BTreeSet<Name>) -> anyhow::Result<()> {
@@ -552,6 +551,7 @@ fn watch(tracer: &mut kernel::Tracer, gatherer: &mut Gatherer, unwatched: &mut B
     Ok(())
 }
 
+/// The stream's first line, without what the kernel side says of itself.
 fn header(clock: Clock, setup: Setup, hierarchies: Vec<Hierarchy>) -> Header {
     let system = process::system();
     Header {

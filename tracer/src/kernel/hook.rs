@@ -106,25 +106,30 @@ impl Hook {
 /// How the second copy of a program is called: this, and the name of what it watches.
 pub(super) const SECOND: &str = "again_";
 
+/// How the first copy of a program is called.
+pub(super) fn first(program: &str) -> &str {
+    program.strip_prefix(SECOND).unwrap_or(program)
+}
+
 /// Whether a program looks at the exit of system calls: what it misses are failed calls.
 pub(super) fn is_on_calls(program: &str) -> bool {
-    is_trampoline(program) || program.strip_prefix(SECOND).unwrap_or(program).starts_with("sys_exit")
+    is_trampoline(program) || first(program).starts_with("sys_exit")
 }
 
 /// Whether it looks at the entry of a function, for what the one at its exit tells.
 pub(super) fn is_entry(program: &str) -> bool {
-    program.strip_prefix(SECOND).unwrap_or(program).starts_with("enter_")
+    first(program).starts_with("enter_")
 }
 
 /// Whether it looks at the exit of a function for calls that have not returned: where it was skipped, the agent finds
 /// out that the call is over.
 pub(super) fn is_leaving(program: &str) -> bool {
-    program.strip_prefix(SECOND).unwrap_or(program).starts_with("leave_")
+    first(program).starts_with("leave_")
 }
 
 /// Whether it looks at the exit of one system call's function.
 pub(super) fn is_trampoline(program: &str) -> bool {
-    program.strip_prefix(SECOND).unwrap_or(program).starts_with("exit_")
+    first(program).starts_with("exit_")
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use aya::Ebpf;
 use aya::maps::{PerCpuArray, PerCpuHashMap};
 
 use super::bpf;
-use super::hook::{SECOND, is_entry, is_leaving, is_on_calls, is_trampoline};
+use super::hook::{SECOND, first, is_entry, is_leaving, is_on_calls, is_trampoline};
 use super::plan::Backend;
 use super::pod::Pod;
 use crate::input::{BootTime, LossReason, Lost, Pid, Ring};
@@ -71,10 +71,9 @@ impl Losses {
             let Some(total) = program.fd().ok().and_then(|program| bpf::misses(program.as_fd())) else { continue };
             let told = self.missed.get(name).copied().unwrap_or(0);
             if total > told {
-                let program = name.strip_prefix(SECOND).unwrap_or(name);
                 let ring = if is_on_calls(name) { Ring::Attempts } else { Ring::Lifecycle };
                 let lost = Lost::some(at, ring, LossReason::Missed, total - told);
-                losses.push(Lost { program: Some(program.to_owned()), ..lost });
+                losses.push(Lost { program: Some(first(name).to_owned()), ..lost });
                 self.missed.insert(name.to_owned(), total);
             }
         }
